@@ -1,0 +1,33 @@
+// The row descriptor: one masked input that the model must answer. The plan writes it, the ops read it.
+#pragma once
+
+#include "portable.h"
+
+namespace rambit {
+
+// Columns of the (N, kRowColumns) int32 table. rambit/game/rows.py names the same columns; a test compares the two.
+struct Row {
+  int32_t series;   // which of the B inputs
+  int32_t draw;     // which set of counterfactual values
+  int32_t mask;     // which base mask
+  int32_t cell;     // the flipped cell d * T + t, or -1
+  int32_t start;    // first time step that is written
+  int32_t horizon;  // first time at which the answer is compared
+  int32_t norm;     // how many horizons the mask has at this cell: the divisor of the mean
+  int32_t slot;     // where the contribution goes
+  int32_t state;    // which state the model starts from
+};
+constexpr int64_t kRowColumns = 9;
+static_assert(sizeof(Row) == kRowColumns * sizeof(int32_t), "a row is a plain run of int32");
+
+// A view of a tensor by strides in elements; T is the element, N the number of dimensions.
+template <typename T, int N>
+struct View {
+  T* data;
+  int64_t stride[N];
+  RAMBIT_HD T* at(int64_t i, int64_t j, int64_t k) const {
+    return data + i * stride[0] + j * stride[1] + k * stride[2];
+  }
+};
+
+}  // namespace rambit

@@ -1,0 +1,140 @@
+#include <stdexcept>
+#include <string>
+
+#include "../backend.h"
+#include "parallel.h"
+
+// One binary serves every x86-64 machine and still uses the wide registers of the one it runs on.
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+#define RAMBIT_WIDE __attribute__((target_clones("avx2", "default")))
+#else
+#define RAMBIT_WIDE
+#endif
+
+namespace rambit::cpu {
+namespace {
+
+// Elements are moved as raw bits: a fixed counterfactual needs no arithmetic.
+#define RAMBIT_BLEND(NAME, BITS)                                                                                      \
+  RAMBIT_WIDE void NAME(BITS* __restrict__ out, const BITS* __restrict__ x, const BITS* __restrict__ other,           \
+                        const uint8_t* __restrict__ mask, int64_t n) {                                                \
+    for (int64_t i = 0; i < n; ++i) out[i] = mask[i] != 0 ? x[i] : other[i];                                          \
+  }
+RAMBIT_BLEND(blend, uint16_t)
+RAMBIT_BLEND(blend, uint32_t)
+RAMBIT_BLEND(blend, uint64_t)
+#undef RAMBIT_BLEND
+
+// The two inner dimensions, the contiguous one last; `lines` and `length` are chosen once a call.
+struct Axes {
+  int outer, inner;
+  int64_t lines, length;
+};
+
+// Before any thread starts: an exception inside a parallel region would lose its words.
+void check_rows(const MaskedBatchArgs& a) {
+  for (int64_t i = 0; i < a.n; ++i) {
+    const Row& r = a.rows[i];
+    const bool inside = r.series >= 0 && r.series < a.B && (a.K == 0 || (r.draw >= 0 && r.draw < a.K)) && r.mask >= 0 &&
+                        r.mask < a.M &&
+                        r.cell >= -1 && r.cell < a.D * a.T && r.start >= 0 && r.start + a.w <= a.T;
+    if (!inside) throw std::out_of_range("rambit: masked_batch: row " + std::to_string(i) + " points outside its tensors");
+  }
+}
+
+template <typename Bits>
+void write_fixed(const MaskedBatchArgs& a, const Axes& axes, bool unit_strides, int64_t i) {
+  const Row& r = a.rows[i];
+  const int64_t so = axes.outer, si = axes.inner;
+  Bits* out = static_cast<Bits*>(a.out) + i * a.out_stride[0];
+  const Bits* x = static_cast<const Bits*>(a.x) + r.series * a.x_stride[0] + r.start * a.x_stride[2];
+  const Bits* other = static_cast<const Bits*>(a.draws) + r.draw * a.draws_stride[0] + r.series * a.draws_stride[1] +
+                      r.start * a.draws_stride[3];
+  const uint8_t* mask = a.masks + r.mask * a.masks_stride[0] + r.start * a.masks_stride[2];
+  const uint8_t* seen = a.observed == nullptr ? nullptr
+                                              : a.observed + r.series * a.observed_stride[0] + r.start * a.observed_stride[2];
+  for (int64_t line = 0; line < axes.lines; ++line) {
+    Bits* to = out + line * a.out_stride[so];
+    const Bits* from = x + line * a.x_stride[so];
+    const Bits* instead = other + line * a.draws_stride[so + 1];
+    const uint8_t* keep = mask + line * a.masks_stride[so];
+    if (unit_strides) {
+      blend(to, from, instead, keep, axes.length);
+    } else {
+      for (int64_t j = 0; j < axes.length; ++j)
+        to[j * a.out_stride[si]] =
+            keep[j * a.masks_stride[si]] != 0 ? from[j * a.x_stride[si]] : instead[j * a.draws_stride[si + 1]];
+    }
+  }
+  // The exceptions after the rule, so that the rule stays one blend: missing values pass through, and the flip.
+  if (seen != nullptr) {
+    for (int64_t d = 0; d < a.D; ++d)
+      for (int64_t t = 0; t < a.w; ++t)
+        if (seen[d * a.observed_stride[1] + t * a.observed_stride[2]] == 0)
+          out[d * a.out_stride[1] + t * a.out_stride[2]] = x[d * a.x_stride[1] + t * a.x_stride[2]];
+  }
+  if (r.cell < 0) return;
+  const int64_t d = r.cell / a.T, t = r.cell % a.T - r.start;
+  if (t < 0 || t >= a.w) return;
+  if (seen != nullptr && seen[d * a.observed_stride[1] + t * a.observed_stride[2]] == 0) return;
+  out[d * a.out_stride[1] + t * a.out_stride[2]] =
+      mask[d * a.masks_stride[1] + t * a.masks_stride[2]] != 0 ? other[d * a.draws_stride[2] + t * a.draws_stride[3]]
+                                                               : x[d * a.x_stride[1] + t * a.x_stride[2]];
+}
+
+template <typename T>
+void write_conditional(const MaskedBatchArgs& a, int64_t i) {
+  const Row& r = a.rows[i];
+  for (int64_t d = 0; d < a.D; ++d) {
+    const KeptLine kept{
+        a.masks + r.mask * a.masks_stride[0] + d * a.masks_stride[1], a.masks_stride[2],
+        a.observed == nullptr ? nullptr : a.observed + r.series * a.observed_stride[0] + d * a.observed_stride[1],
+        a.observed_stride[2], r.cell >= 0 && r.cell / a.T == d ? r.cell % a.T : -1};
+    const T* x = static_cast<const T*>(a.x) + r.series * a.x_stride[0] + d * a.x_stride[1];
+    T* out = static_cast<T*>(a.out) + i * a.out_stride[0] + d * a.out_stride[1];
+    for (int64_t j = 0; j < a.w; ++j) {
+      const int64_t t = r.start + j;
+      T value = x[t * a.x_stride[2]];
+      if (!kept(t)) {
+        value = conditional_value(a.fill, kept, x, a.x_stride[2], a.T, t);
+        if (a.draws != nullptr)  // noise around the conditional value
+          value += static_cast<const T*>(a.draws)[r.draw * a.draws_stride[0] + r.series * a.draws_stride[1] +
+                                                  d * a.draws_stride[2] + t * a.draws_stride[3]];
+      }
+      out[j * a.out_stride[2]] = value;
+    }
+  }
+}
+
+}  // namespace
+
+void masked_batch(const MaskedBatchArgs& a, void*) {
+  check_rows(a);
+  Axes axes = a.out_stride[1] == 1 && a.D > 1 ? Axes{2, 1, a.w, a.D} : Axes{1, 2, a.D, a.w};
+  const auto unit = [&](int s) {
+    return a.out_stride[s] == 1 && a.x_stride[s] == 1 && a.draws_stride[s + 1] == 1 && a.masks_stride[s] == 1;
+  };
+  const bool unit_strides = unit(axes.inner);
+  const auto joined = [&](int64_t outer) { return outer == axes.length || axes.lines == 1; };
+  if (unit_strides && joined(a.out_stride[axes.outer]) && joined(a.x_stride[axes.outer]) &&
+      joined(a.draws_stride[axes.outer + 1]) && joined(a.masks_stride[axes.outer])) {
+    axes.length *= axes.lines;  // the whole segment is one run of memory in every operand
+    axes.lines = 1;
+  }
+  const int bytes = a.dtype == Dtype::kDouble ? 8 : a.dtype == Dtype::kFloat ? 4 : 2;
+  parallel_for(a.n, grain_for(a.D * a.w), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      if (a.fill != Fill::kFixed) {
+        bytes == 8 ? write_conditional<double>(a, i) : write_conditional<float>(a, i);
+      } else if (bytes == 8) {
+        write_fixed<uint64_t>(a, axes, unit_strides, i);
+      } else if (bytes == 4) {
+        write_fixed<uint32_t>(a, axes, unit_strides, i);
+      } else {
+        write_fixed<uint16_t>(a, axes, unit_strides, i);
+      }
+    }
+  });
+}
+
+}  // namespace rambit::cpu

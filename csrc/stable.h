@@ -1,0 +1,65 @@
+// The one door to torch: everything of the LibTorch stable ABI that this project uses. Nothing else includes torch.
+#pragma once
+
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/Exception.h>
+
+#include <optional>
+
+#include "common/args.h"
+
+namespace rambit {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+// Python has checked arguments already, with better words; this guards direct calls of torch.ops.rambit.
+#define RAMBIT_CHECK(condition, message) STD_TORCH_CHECK(condition, "rambit: ", message)
+
+inline Dtype dtype_of(const Tensor& t) {
+  switch (t.scalar_type()) {
+    case ScalarType::Float: return Dtype::kFloat;
+    case ScalarType::Double: return Dtype::kDouble;
+    case ScalarType::Half: return Dtype::kHalf;
+    case ScalarType::BFloat16: return Dtype::kBFloat16;
+    default: break;
+  }
+  STD_TORCH_CHECK(false, "rambit: a floating tensor is needed");
+}
+
+template <int N>
+void read_strides(const Tensor& t, int64_t (&stride)[N]) {
+  RAMBIT_CHECK(t.dim() == N, "a tensor has the wrong number of dimensions");
+  const auto strides = t.strides();
+  for (int i = 0; i < N; ++i) stride[i] = strides[i];
+}
+
+inline bool has_shape(const Tensor& t, std::initializer_list<int64_t> shape) {
+  const auto sizes = t.sizes();
+  if (sizes.size() != shape.size()) return false;
+  size_t i = 0;
+  for (int64_t expected : shape) {
+    if (sizes[i++] != expected) return false;
+  }
+  return true;
+}
+
+// A contiguous tensor of the given type, as a raw pointer.
+template <typename T>
+const T* plain(const Tensor& t, ScalarType type, const char* what) {
+  STD_TORCH_CHECK(t.scalar_type() == type && t.is_contiguous(), "rambit: ", what, " must be contiguous and of its dtype");
+  return static_cast<const T*>(t.const_data_ptr());
+}
+
+template <typename T>
+T* plain_out(const Tensor& t, ScalarType type, const char* what) {
+  STD_TORCH_CHECK(t.scalar_type() == type && t.is_contiguous(), "rambit: ", what, " must be contiguous and of its dtype");
+  return static_cast<T*>(t.mutable_data_ptr());
+}
+
+}  // namespace rambit
