@@ -1,0 +1,5 @@
+"""Attribution methods: each chooses masks, asks a game and reduces the answers to importance (B, D, T)."""
+
+from rambit.attribution.rambit import RaMbIT
+
+__all__ = ["RaMbIT"]

@@ -1,0 +1,79 @@
+"""Running sums on disk, so that a killed run goes on where it was and gives the same bits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+from rambit.game import FlipScores
+from rambit.game.runner import Runner
+from rambit.store import Store, resume_key
+
+#: Seconds between two writes. What was done since the last one is asked again after a kill.
+SAVE_EVERY = 1.0
+
+
+class Checkpoint:
+    """A store of running sums, one shard for each length of series; without a folder it keeps nothing."""
+
+    def __init__(self, store: Store | None) -> None:
+        self.store = store
+
+    @staticmethod
+    def open(folder: str | None, identity: Callable[[], dict[str, Any]]) -> Checkpoint:
+        """Raises StoreError (a ValueError) when the folder belongs to other settings, data or another model."""
+        if folder is None:
+            return Checkpoint(None)
+        parts = identity()
+        key = resume_key(version=version("rambit"), **parts)
+        hashes = {name: resume_key(part=parts[name]) for name in parts if name != "settings"}
+        return Checkpoint(Store(folder, key=key, meta={**parts["settings"], **hashes, "version": version("rambit")}))
+
+    def part(self, scores: FlipScores, length: int) -> Part:
+        """The running sums of the series of one length."""
+        return Part(self.store, scores, f"length-{length}")
+
+    def close(self) -> None:
+        if self.store is not None:
+            self.store.close()
+
+
+class Part:
+    """How far the series of one length are: the round of masks, the chunk of series, and the masks added in it."""
+
+    def __init__(self, store: Store | None, scores: FlipScores, name: str) -> None:
+        self.store, self.scores, self.name = store, scores, name
+        self.reached = (0, 0, 0)
+        self.earlier = (0, 0)
+        self._saved_at = time.monotonic()
+        if store is not None and name in store:
+            tensors, meta = store.get(name)
+            scores.sum.copy_(tensors["sum"])
+            scores.squares.copy_(tensors["squares"])
+            self.reached = (int(meta["round"]), int(meta["series"]), int(meta["units"]))
+
+    def added(self, number: int) -> Callable[[Any], int]:
+        """How many masks of a round and a chunk of series were added before."""
+
+        def units(series: slice) -> int:
+            here, there = (number, series.start), self.reached[:2]
+            return 1 << 31 if here < there else self.reached[2] if here == there else 0
+
+        return units
+
+    def done(self, number: int, runner: Runner) -> Callable[[Any, int], None]:
+        """Called whenever masks were added; writes now and then, and always at the end of a chunk of series."""
+
+        def save(series: slice, units: int) -> None:
+            if self.store is None:
+                return
+            last = series.stop >= len(self.scores.sum)
+            if not last and time.monotonic() - self._saved_at < SAVE_EVERY:
+                return
+            self._saved_at = time.monotonic()
+            sums = {"sum": runner.to_host(self.scores.sum), "squares": runner.to_host(self.scores.squares)}
+            self.store.put(self.name, sums, {"round": number, "series": series.start, "units": units})
+
+        return save

@@ -1,0 +1,10 @@
+"""The waist: masks in, model outputs out. Everything above only asks; everything below only answers."""
+
+from rambit.game.game import Cost, Game
+from rambit.game.horizons import ANCHORS
+from rambit.game.modes import EVALUATIONS
+from rambit.game.questions import Coalitions, Flips
+from rambit.game.sample import TensorSample
+from rambit.game.scores import FlipScores
+
+__all__ = ["ANCHORS", "EVALUATIONS", "Coalitions", "Cost", "FlipScores", "Flips", "Game", "TensorSample"]

@@ -1,0 +1,435 @@
+"""How flips are answered: one class for what all evaluation modes share, and one small one for each mode.
+
+Contributions of a group of masks are scattered into their own places and then summed in the units' order, so that
+neither the chunks nor the mode change a result beyond what the model rounds differently.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rambit import ops
+from rambit._plan import FlipPlan
+from rambit.game import states
+from rambit.game.horizons import HorizonRule
+from rambit.game.rows import Column, StartRule, StateRule, base_rows
+from rambit.game.runner import Inputs, Runner
+from rambit.game.scores import FlipScores
+from rambit.game.units import Group, Units
+
+Int32 = npt.NDArray[np.int32]
+
+
+class FlipRun(ABC):
+    """Answers the flips of one chunk of series. A subclass says how original, base and flipped rows are asked."""
+
+    start_rule = StartRule.ZERO
+    state_rule = StateRule.NONE
+    per_horizon = False
+
+    def __init__(
+        self,
+        runner: Runner,
+        inputs: Inputs,
+        rule: HorizonRule,
+        scores: FlipScores,
+        target: Tensor,
+        draws: int,
+        known: npt.NDArray[np.uint8] | None,
+    ) -> None:
+        self.runner, self.inputs, self.rule, self.scores, self.target = runner, inputs, rule, scores, target
+        self.B, self.D, self.T = inputs.x.shape
+        self.S = draws
+        self.known = known
+        self.cells = self.D * self.T
+        self.reference: Tensor | None = None  # (B, C, T) the original answers
+        self.conditional = inputs.fill != ops.Fill.FIXED
+        self._original_rows = runner.to_device(base_rows(np.zeros(1, dtype=np.int32), 1, self.B))
+
+    # -- what a mode must say -------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def ask_original(self, needed: npt.NDArray[np.bool_]) -> None:
+        """Fill ``reference`` at the needed times."""
+
+    @abstractmethod
+    def ask_base(self, group: Group, rows: Int32) -> Tensor:
+        """Distances (M * S * B, T) of the base rows from the original answers; 0 before the first replaced step."""
+
+    @abstractmethod
+    def answer(self, x: Tensor, rows: Tensor, at_start: bool) -> Tensor:
+        """Answers (n, C, K) at the last K steps of these flipped rows."""
+
+    def earlier_flips(  # noqa: B027  most modes have none
+        self, group: Group, draw_base: Int32, own: Int32 | None, base: Tensor, contributions: Tensor
+    ) -> None:
+        """Flips before a mask's first replaced step, where the mode has a shorter way to them."""
+
+    def prepare(self, units: Units) -> None:
+        """Ask what all groups share: the original series, at the times that some mask compares."""
+        h0, h1 = self.rule.of_masks(units.end)
+        needed = np.zeros(self.T, dtype=bool)
+        for low, high in zip(h0, h1, strict=True):
+            needed[low:high] = True
+        self.ask_original(needed)
+
+    def local_low(self, group: Group) -> Int32:
+        """From which time on the group's own rows cover the flips."""
+        return np.zeros(len(group), dtype=np.int32)
+
+    def mask_bytes(self) -> int:
+        """What one mask costs in memory while its group is answered."""
+        per_row = 8 * self.cells + 8 * self.T
+        return self.S * self.B * per_row + self.cells
+
+    # -- what all share -------------------------------------------------------------------------------------------
+
+    def group(self, group: Group, draw_base: Int32, own: Int32 | None, low: Int32, high: Int32) -> Tensor:
+        """Contributions (M, S, B, slots) of a group's flips at times [low, high), zero where nothing had to be asked.
+
+        ``own`` (M,) names the one cell that each mask scores; None: slots are all cells.
+        """
+        slots = self.cells if own is None else 1
+        contributions = torch.zeros(len(group), self.S, self.B, slots, dtype=torch.float64, device=self.runner.device)
+        base = self.ask_base(group, base_rows(draw_base, self.S, self.B))
+        plan = self.plan(group, draw_base, own, low=np.maximum(low, self.local_low(group)), high=high)
+        self.ask(plan, group.masks, base, contributions, self.answer)
+        self.earlier_flips(group, draw_base, own, base, contributions)
+        self.runner.settle(self.inputs)
+        return contributions
+
+    def plan(
+        self, group: Group, draw_base: Int32, own: Int32 | None, *, low: Int32, high: Int32, **rules: Any
+    ) -> FlipPlan:
+        """The rows of a group whose flipped cell lies at a time in [low, high)."""
+        start = self.changed_from(group) if self.conditional else None
+        given = {"start_rule": self.start_rule, "state_rule": self.state_rule, "at": 0, **rules}
+        if start is not None and given["start_rule"] == StartRule.CELL:
+            given["start_rule"] = StartRule.TABLE
+        if start is None and self.rule.anchor != "cell":  # a cell after the last horizon changes nothing
+            high = np.minimum(high, group.h1)
+        return FlipPlan(
+            D=self.D,
+            T=self.T,
+            S=self.S,
+            B=self.B,
+            window=self.rule.window,
+            anchor_cell=self.rule.anchor == "cell",
+            per_horizon=self.per_horizon,
+            start_rule=int(given["start_rule"]),
+            state_rule=int(given["state_rule"]),
+            at=int(given["at"]),
+            first=group.first,
+            h0=group.h0,
+            h1=group.h1,
+            low=low,
+            high=high,
+            draw_base=draw_base,
+            own_cell=own,
+            start=start,
+            skip=self.known,
+        )
+
+    def changed_from(self, group: Group) -> Int32:
+        """(M, D * T): the first step that a flip changes when values depend on what is kept.
+
+        That is where the gap around the cell begins. With missing values gaps differ between series: then time 0.
+        """
+        if self.inputs.observed is not None:
+            return np.zeros((len(group), self.cells), dtype=np.int32)
+        kept = group.masks.cpu().numpy()
+        step = np.where(kept, np.arange(1, self.T + 1), 0)
+        after_last_kept = np.maximum.accumulate(step, axis=2)
+        start = np.zeros_like(after_last_kept)
+        start[:, :, 1:] = after_last_kept[:, :, :-1]
+        return start.reshape(len(group), self.cells).astype(np.int32)
+
+    def ask(
+        self,
+        plan: FlipPlan,
+        masks: Tensor,
+        base: Tensor,
+        contributions: Tensor,
+        answer: Callable[[Tensor, Tensor, bool], Tensor],
+    ) -> None:
+        """Ask the plan's rows chunk by chunk and scatter their contributions."""
+        for host_rows, device_rows, width in self.runner.planned(plan):
+            at_start = bool(host_rows[0, Column.START] == 0)
+
+            def work(
+                begin: int, end: int, rows: Tensor = device_rows, width: int = width, at_start: bool = at_start
+            ) -> None:
+                part = rows[begin:end]
+                x = self.runner.build(self.inputs, masks, part, width)
+                answers = self.runner.check(answer(x, part, at_start), part, self.inputs)
+                assert self.reference is not None
+                ops.score(
+                    contributions,
+                    answers,
+                    self.reference,
+                    base,
+                    masks,
+                    part,
+                    self.target,
+                    width=width,
+                    metric=self.scores.metric,
+                    reduce=self.scores.reduce,
+                )
+
+            self.runner.pieces(len(host_rows), width, work)
+
+    def set_reference(self, answers: Tensor, begin: int, time: int | slice) -> None:
+        """Write original answers (n, C, K) of series begin … at the given times."""
+        if self.reference is None:
+            self.reference = answers.new_zeros(self.B, answers.shape[1], self.T)
+        at = slice(time, time + 1) if isinstance(time, int) else time
+        self.reference[begin : begin + len(answers), :, at] = answers
+
+    def distances(self, out: Tensor, answers: Tensor, rows: Tensor, time: slice) -> None:
+        """Write the distances of base answers (n, C, K) at the given times into ``out`` (n, K)."""
+        assert self.reference is not None
+        series = rows[:, Column.SERIES].contiguous()
+        target = self.target
+        ops.distance(out, answers, self.reference[:, :, time], series, target, self.scores.metric)
+
+
+class WholeRun(FlipRun):
+    """The model answers at the last step of what it is given: each (row, horizon) is a call on a prefix.
+
+    Serves ``prefix``, and ``full``, whose only prefix is the whole series.
+    """
+
+    per_horizon = True
+
+    def ask_original(self, needed: npt.NDArray[np.bool_]) -> None:
+        for h in map(int, np.flatnonzero(needed)):
+
+            def work(begin: int, end: int, h: int = h) -> None:
+                answers = self.runner.whole(self.inputs.x[begin:end, :, : h + 1], self.inputs)
+                self.set_reference(self.runner.check(answers, self._original_rows[begin:end], self.inputs), begin, h)
+
+            self.runner.pieces(self.B, h + 1, work)
+
+    def ask_base(self, group: Group, rows: Int32) -> Tensor:
+        base = torch.zeros(len(rows), self.T, dtype=torch.float64, device=self.runner.device)
+        mask_of = rows[:, Column.MASK]
+        for h in range(self.T):
+            asked = np.flatnonzero(((group.h0 <= h) & (h < group.h1) & (group.first <= h))[mask_of])
+            if len(asked) == 0:
+                continue
+            device_rows = self.runner.to_device(rows[asked])
+            index = self.runner.to_device(asked)
+
+            def work(
+                begin: int, end: int, h: int = h, device_rows: Tensor = device_rows, index: Tensor = index
+            ) -> None:
+                part = device_rows[begin:end]
+                answers = self.runner.whole(self.runner.build(self.inputs, group.masks, part, h + 1), self.inputs)
+                out = base.new_empty(len(part), 1)
+                self.distances(out, self.runner.check(answers, part, self.inputs), part, slice(h, h + 1))
+                base[index[begin:end], h] = out[:, 0]
+
+            self.runner.pieces(len(asked), h + 1, work)
+        return base
+
+    def answer(self, x: Tensor, rows: Tensor, at_start: bool) -> Tensor:
+        return self.runner.whole(x, self.inputs)
+
+
+class CausalRun(FlipRun):
+    """One call answers every horizon of a row; the row is cut after its last one."""
+
+    def ask_original(self, needed: npt.NDArray[np.bool_]) -> None:
+        stop = int(np.flatnonzero(needed)[-1]) + 1 if needed.any() else 1
+
+        def work(begin: int, end: int) -> None:
+            answers = self.runner.predictor.steps(self.inputs.x[begin:end, :, :stop])
+            self.set_reference(
+                self.runner.check(answers, self._original_rows[begin:end], self.inputs), begin, slice(0, stop)
+            )
+
+        self.runner.pieces(self.B, stop, work)
+
+    def ask_base(self, group: Group, rows: Int32) -> Tensor:
+        base = torch.zeros(len(rows), self.T, dtype=torch.float64, device=self.runner.device)
+        stops = np.where(group.h0 < group.h1, group.h1, 0)
+        mask_of = rows[:, Column.MASK]
+        for stop in map(int, np.unique(stops[stops > 0])):
+            asked = np.flatnonzero(((stops == stop) & (group.first < stop))[mask_of])
+            device_rows = self.runner.to_device(rows[asked])
+            index = self.runner.to_device(asked)
+
+            def work(
+                begin: int, end: int, stop: int = stop, device_rows: Tensor = device_rows, index: Tensor = index
+            ) -> None:
+                part = device_rows[begin:end]
+                answers = self.runner.predictor.steps(self.runner.build(self.inputs, group.masks, part, stop))
+                out = base.new_empty(len(part), stop)
+                self.distances(out, self.runner.check(answers, part, self.inputs), part, slice(0, stop))
+                base[index[begin:end], :stop] = out
+
+            self.runner.pieces(len(asked), stop, work)
+        return base
+
+    def answer(self, x: Tensor, rows: Tensor, at_start: bool) -> Tensor:
+        return self.runner.predictor.steps(x)
+
+
+class StatefulRun(FlipRun):
+    """Rows restart from the state of their base row just before their first changed step.
+
+    ``states`` holds the state before each step: first of the original series at t * B + b, then of the group's base
+    rows at T * B + t * R + r. Where no cell before it is replaced, a base row's state is the original's.
+    """
+
+    start_rule = StartRule.CELL
+    state_rule = StateRule.BASE
+    states: states.State | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.original_states: states.State | None = None
+
+    def mask_bytes(self) -> int:
+        per_state = 0 if self.original_states is None else states.row_bytes(self.original_states)
+        return super().mask_bytes() + self.S * self.B * self.T * per_state
+
+    def ask_original(self, needed: npt.NDArray[np.bool_]) -> None:
+        stop = int(np.flatnonzero(needed)[-1]) + 1 if needed.any() else 1
+        for t in range(stop):
+
+            def work(begin: int, end: int, t: int = t) -> None:
+                state = None if t == 0 else states.part(self.original_states, (t * self.B) + begin, (t * self.B) + end)
+                answers, after = self.runner.predictor.advance(self.inputs.x[begin:end, :, t : t + 1], state)
+                self.set_reference(self.runner.check(answers, self._original_rows[begin:end], self.inputs), begin, t)
+                if self.original_states is None:
+                    self.original_states = states.table(after, self.T * self.B)
+                if t + 1 < self.T:
+                    states.put(self.original_states, slice((t + 1) * self.B + begin, (t + 1) * self.B + end), after)
+
+            self.runner.pieces(self.B, 1, work, new_rows=self.B if t == 0 else 0)
+
+    def ask_base(self, group: Group, rows: Int32) -> Tensor:
+        R, TB = len(rows), self.T * self.B
+        base = torch.zeros(R, self.T, dtype=torch.float64, device=self.runner.device)
+        if not self.runner.dry:
+            self.states = states.table(self.original_states, TB + self.T * R)
+            states.put(self.states, slice(0, TB), self.original_states)
+        mask_of, stop = rows[:, Column.MASK], np.where(group.h0 < group.h1, group.h1, 0)
+        started: set[int] = set()
+        for t in range(int(group.first.min(initial=self.T)), int(stop.max(initial=0))):
+            asked = np.flatnonzero(((group.first <= t) & (t < stop))[mask_of])
+            if len(asked) == 0:
+                continue
+            here = rows[asked]
+            here[:, Column.START] = t
+            here[:, Column.STATE] = np.where(
+                group.first[mask_of[asked]] == t, t * self.B + here[:, Column.SERIES], TB + t * R + asked
+            )
+            device_rows, index = self.runner.to_device(here), self.runner.to_device(asked)
+
+            def work(
+                begin: int, end: int, t: int = t, device_rows: Tensor = device_rows, index: Tensor = index
+            ) -> None:
+                part, place = device_rows[begin:end], index[begin:end]
+                x = self.runner.build(self.inputs, group.masks, part, 1)
+                state = None if t == 0 else states.take(self.states, part[:, Column.STATE])
+                answers, after = self.runner.predictor.advance(x, state)
+                out = base.new_empty(len(part), 1)
+                self.distances(out, self.runner.check(answers, part, self.inputs), part, slice(t, t + 1))
+                base[place, t] = out[:, 0]
+                if t + 1 < self.T:
+                    states.put(self.states, TB + (t + 1) * R + place, after)
+
+            new = len(asked) - len(started.intersection(asked.tolist()))
+            started.update(asked.tolist())
+            self.runner.pieces(len(asked), 1, work, new_rows=new)
+        return base
+
+    def answer(self, x: Tensor, rows: Tensor, at_start: bool) -> Tensor:
+        state = None if at_start else states.take(self.states, rows[:, Column.STATE])
+        return self.runner.predictor.advance(x, state)[0]
+
+
+class SweepRun(StatefulRun):
+    """One walk through time carries every single-cell flip of the original; each mask branches off at its block.
+
+    Slots hold the carried states in the order ((t * D + d) * S + s) * B + b, so that those under way are a prefix.
+    Needs counterfactual values that all masks share.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.time = 0
+        self.slots: states.State | None = None
+        self.no_mask = torch.ones(1, self.D, self.T, dtype=torch.bool, device=self.runner.device)
+        self._slot_rows: Tensor | None = None
+
+    def local_low(self, group: Group) -> Int32:
+        return group.start
+
+    def prepare(self, units: Units) -> None:
+        super().prepare(units)
+        h0, h1 = self.rule.of_masks(units.end)
+        last = int(units.first[(h0 < h1) & (units.first < self.T)].max(initial=0))
+        if self.runner.dry or last == 0:
+            return
+        self.slots = states.table(self.original_states, last * self.D * self.S * self.B)
+        t, d, s, b = np.meshgrid(
+            np.arange(last), np.arange(self.D), np.arange(self.S), np.arange(self.B), indexing="ij"
+        )
+        rows = np.zeros((t.size, len(Column)), dtype=np.int32)
+        rows[:, Column.SERIES], rows[:, Column.DRAW] = b.ravel(), s.ravel()
+        rows[:, Column.CELL] = (d * self.T + t).ravel()
+        self._slot_rows = self.runner.to_device(rows)
+
+    def walk(self, to: int) -> None:
+        """Carry the flips on to just before step ``to``."""
+        step = self.D * self.S * self.B
+        while self.time < to:
+            t, n = self.time, (self.time + 1) * step
+
+            def work(begin: int, end: int, t: int = t) -> None:
+                assert self._slot_rows is not None
+                rows = self._slot_rows[begin:end]
+                rows[:, Column.START] = t
+                x = self.runner.build(self.inputs, self.no_mask, rows, 1)
+                state = None if t == 0 else states.part(self.slots, begin, end)
+                states.put(self.slots, slice(begin, end), self.runner.predictor.advance(x, state)[1])
+
+            if not self.runner.dry and t > 0:
+                original = t * self.B + torch.arange(self.B, device=self.runner.device).repeat(self.D * self.S)
+                states.put(self.slots, slice(t * step, n), states.take(self.original_states, original))
+            self.runner.pieces(n, 1, work, new_rows=step)
+            self.time += 1
+
+    def earlier_flips(
+        self, group: Group, draw_base: Int32, own: Int32 | None, base: Tensor, contributions: Tensor
+    ) -> None:
+        for start in map(int, np.unique(group.start[(group.h0 < group.h1) & (group.start < self.T)])):
+            if start == 0:
+                continue
+            self.walk(start)
+            here = group.start == start
+            low = np.where(here, 0, self.T).astype(np.int32)
+            plan = self.plan(
+                group,
+                draw_base,
+                own,
+                low=low,
+                high=np.where(here, start, 0).astype(np.int32),
+                start_rule=StartRule.AT,
+                state_rule=StateRule.SLOT,
+                at=start,
+            )
+            self.ask(plan, group.masks, base, contributions, self._from_slots)
+
+    def _from_slots(self, x: Tensor, rows: Tensor, at_start: bool) -> Tensor:
+        return self.runner.predictor.advance(x, states.take(self.slots, rows[:, Column.STATE]))[0]

@@ -1,0 +1,294 @@
+"""The game: binds a predictor, a sample, counterfactuals and a horizon rule, and answers questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rambit.counterfactuals import Counterfactual, Replay
+from rambit.game import modes, states
+from rambit.game.flips import CausalRun, FlipRun, StatefulRun, SweepRun, WholeRun
+from rambit.game.horizons import ANCHORS, HorizonRule
+from rambit.game.questions import Coalitions, Flips
+from rambit.game.rows import base_rows
+from rambit.game.runner import DEFAULT_MEMORY, Inputs, Progress, Runner, auto_batch
+from rambit.game.sample import TensorSample
+from rambit.game.scores import FlipScores
+from rambit.game.units import Group, Units
+from rambit.predictors import Predictor
+
+Int32 = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a question evaluates: rows, row-steps (one step of one row), the engine's memory bound in bytes, mode."""
+
+    rows: int
+    row_steps: int
+    bytes: int
+    mode: str
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.rows + other.rows, self.row_steps + other.row_steps, max(self.bytes, other.bytes), other.mode)
+
+
+class Game:
+    """Masks in, model outputs out, for series of one length.
+
+    ``anchor`` and ``window_size`` are the horizon rule: ``cell`` compares the answers at the flipped cell's own time
+    and the window_size - 1 steps after it, ``mask`` those after the block, ``end`` the last one, for window_size
+    shifts of the block. ``draws`` sets of counterfactual values are asked for each row. ``evaluation`` and
+    ``batch_size`` say how rows are asked and never change a number beyond rounding. ``max_memory`` (bytes, default
+    1 GiB) bounds what the engine allocates. Raises ValueError where the model cannot serve the request.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        sample: TensorSample,
+        counterfactuals: Counterfactual,
+        *,
+        anchor: str = "end",
+        window_size: int = 1,
+        draws: int = 1,
+        evaluation: str = "auto",
+        batch_size: int | str = "auto",
+        max_memory: int | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+        dry: bool = False,
+    ) -> None:
+        if anchor not in ANCHORS:
+            raise ValueError(f"anchor must be one of {', '.join(ANCHORS)}, got {anchor!r}")
+        self.predictor, self.counterfactuals = predictor, counterfactuals
+        self.seed, self.draws = seed, draws
+        self.max_memory = DEFAULT_MEMORY if max_memory is None else max_memory
+        self.mode = (
+            modes.claimed(predictor, anchor, evaluation) if dry else modes.choose(predictor, sample, anchor, evaluation)
+        )
+        # A fixed-length model that is told lengths gets the padding; every other one gets the series without it.
+        keep_padding = self.mode == "full" and predictor.takes_lengths
+        self.sample = (sample.padded() if keep_padding else sample.cut()).in_memory_order(predictor.features_last)
+        D, T = self.sample.x.shape[1:]
+        counterfactuals.check(D, T)
+        self.rule = HorizonRule(anchor, window_size, T)
+        self.device = self.sample.x.device
+        batch = (
+            auto_batch(D, T, self.sample.x.element_size(), self.max_memory, self.device)
+            if batch_size == "auto"
+            else int(batch_size)
+        )
+        self.runner = Runner(predictor, self.device, batch, progress=progress, dry=dry)
+
+    def to_host(self, tensor: Tensor) -> Tensor:
+        """A device tensor on the host: the one place that synchronises; counted in ``runner.syncs``."""
+        return self.runner.to_host(tensor)
+
+    def cost(self, question: Flips, reduction: FlipScores) -> Cost:
+        """What the question would evaluate. Only for a game made with ``dry=True``: the model is not asked."""
+        if not self.runner.dry:
+            raise ValueError("cost needs a game made with dry=True")
+        before = self.runner.rows, self.runner.row_steps
+        self.reduce(question, reduction)
+        return Cost(self.runner.rows - before[0], self.runner.row_steps - before[1], self.max_memory, self.mode)
+
+    def predict(self) -> Tensor:
+        """Answers (B, C) to the original series at their last step."""
+        everything = torch.ones(1, self.sample.terms, dtype=torch.bool, device=self.device)
+        return next(self.ask(Coalitions(everything)))[0, 0]
+
+    # -- coalitions -----------------------------------------------------------------------------------------------
+
+    def ask(self, question: Coalitions) -> Iterator[Tensor]:
+        """Answers (n, S, B, C) at the last step for masks (N, terms), in order, chunk by chunk."""
+        B, D, T = self.sample.x.shape
+        masks = question.masks
+        if masks.ndim != 2 or masks.shape[1] != D * T or masks.dtype != torch.bool:
+            raise ValueError(f"masks must be (N, {D * T}) bool, got {masks.dtype} {tuple(masks.shape)}")
+        inputs = self._inputs(slice(0, B))
+        per_mask = self.draws * B
+        step = max(1, self.runner.batch // per_mask)
+        with self.predictor.session():
+            for begin in range(0, len(masks), step):
+                part = masks[begin : begin + step].to(self.device).reshape(-1, D, T)
+                rows = self.runner.to_device(base_rows(np.zeros(len(part), dtype=np.int32), self.draws, B))
+                answers: list[Tensor] = []
+
+                def work(
+                    b: int, e: int, rows: Tensor = rows, part: Tensor = part, answers: list[Tensor] = answers
+                ) -> None:
+                    x = self.runner.build(inputs, part, rows[b:e], T)
+                    answers.append(self.runner.check(self.runner.whole(x, inputs), rows[b:e], inputs)[:, :, 0].clone())
+
+                self.runner.pieces(len(rows), T, work)
+                self.runner.settle(inputs)
+                if not self.runner.dry:
+                    yield torch.cat(answers).view(len(part), self.draws, B, -1)
+
+    # -- flips ----------------------------------------------------------------------------------------------------
+
+    def reduce(
+        self,
+        question: Flips,
+        reduction: FlipScores,
+        *,
+        added: Callable[[slice], int] = lambda series: 0,
+        done: Callable[[slice, int], None] = lambda series, units: None,
+    ) -> FlipScores:
+        """Ask every flip of the question and add up the contributions, in bounded memory.
+
+        ``done(series, n)`` is called whenever the first n distinct masks of a chunk of series are added up;
+        ``added(series)`` says how many were added before (a resumed run).
+        """
+        masks = question.masks
+        T = self.rule.T
+        if masks.masks.shape[2] < T:  # padding is never replaced
+            padded = torch.ones(*masks.masks.shape[:2], T, dtype=torch.bool, device=masks.masks.device)
+            padded[:, :, : masks.masks.shape[2]] = masks.masks
+            owners = masks.owners
+            if owners is not None:
+                narrow = masks.masks.shape[2]
+                owners = owners // narrow * T + owners % narrow
+            masks = type(masks)(padded, masks.weights, owners, masks.exact)
+        units = Units.of(masks, question.number, distinct=question.fresh_draws)
+        reduction.expect(units, self.rule, masks.exact)
+        with self.predictor.session():
+            for series in self._series_chunks(units):
+                self._reduce_chunk(series, units, question, reduction, added(series), done)
+        return reduction
+
+    def _reduce_chunk(
+        self,
+        series: slice,
+        units: Units,
+        question: Flips,
+        reduction: FlipScores,
+        added: int,
+        done: Callable[[slice, int], None],
+    ) -> None:
+        if added >= len(units):
+            return
+        inputs = self._inputs(series) if not question.fresh_draws else self._inputs(series, count=0)
+        target = reduction.target[series].contiguous()
+        kind = self._run_kind(question)
+        run = kind(self.runner, inputs, self.rule, reduction, target, self.draws, self._known(inputs, question))
+        run.prepare(units)
+        size = self._group_size(run, question)
+        null, null_high = self._null_flips(run, units, question, inputs)
+        for begin in range(added, len(units), size):
+            end = min(begin + size, len(units))
+            group = Group.of(units, begin, end, self.rule)
+            draw_base = np.zeros(len(group), dtype=np.int32)
+            if question.fresh_draws:
+                run.inputs = self._inputs(series, numbers=units.number[begin:end])
+                draw_base = ((group.unit - begin) * self.draws).astype(np.int32)
+            low = self._null_reach(group.first) if null is not None else np.zeros(len(group), dtype=np.int32)
+            contributions = run.group(
+                group, draw_base, group.owners, low, np.full(len(group), self.rule.T, dtype=np.int32)
+            )
+            if null is not None:
+                _copy_null(contributions, null, np.minimum(low, null_high), group.owners, self.rule.T)
+            if not self.runner.dry:
+                reduction.add(series, contributions, units, group)
+                done(series, end)
+
+    def _run_kind(self, question: Flips) -> type[FlipRun]:
+        if self.mode in ("prefix", "full"):
+            return WholeRun
+        if self.mode == "causal":
+            return CausalRun
+        shared = self.counterfactuals.fixed and not question.fresh_draws
+        return SweepRun if shared and self.rule.anchor != "cell" else StatefulRun
+
+    def _null_reach(self, first: Int32) -> Int32:
+        """Anchor cell: a flip before this time is over before the mask begins: it equals the flip of the original."""
+        T, margin = self.rule.T, self.rule.window - (1 if self.counterfactuals.fixed else 0)
+        return np.where(first >= T, T, np.maximum(first - margin, 0)).astype(np.int32)
+
+    def _null_flips(self, run: FlipRun, units: Units, question: Flips, inputs: Inputs) -> tuple[Tensor | None, int]:
+        """Flips of the original series, which all masks share (anchor cell)."""
+        # With missing values a conditional gap can reach past them into the mask's block.
+        gaps_reach_far = not self.counterfactuals.fixed and inputs.observed is not None
+        if self.rule.anchor != "cell" or question.fresh_draws or gaps_reach_far:
+            return None, 0
+        high = int(self._null_reach(units.first).max(initial=0))
+        if high == 0:
+            return None, 0
+        nothing = torch.ones(1, *inputs.x.shape[1:], dtype=torch.bool, device=self.device)
+        zero, T = np.zeros(1, dtype=np.int32), np.full(1, self.rule.T, dtype=np.int32)
+        h0, h1 = self.rule.of_masks(T)
+        group = Group(nothing, zero, T, T, h0, h1, np.ones(1), None)
+        return run.group(group, zero, None, zero, np.full(1, high, dtype=np.int32)), high
+
+    # -- data and sizes -------------------------------------------------------------------------------------------
+
+    def _inputs(self, series: slice, *, count: int | None = None, numbers: Int32 | None = None) -> Inputs:
+        """The chunk's series with counterfactual values: shared ones, or those of the masks with these numbers."""
+        sample = self.sample.take(series)
+        strategy, x, observed = self.counterfactuals, sample.x, sample.observed
+        if isinstance(strategy, Replay):
+            draws = strategy.values[:, series, :, : x.shape[2]].to(self.device, x.dtype)
+            if draws.shape[3] < x.shape[2]:
+                draws = torch.nn.functional.pad(draws, (0, x.shape[2] - draws.shape[3]))
+        elif numbers is not None:
+            sets = [
+                strategy.draws(x, observed, sample.ids, self.draws, seed=self.seed, first=int(n) * self.draws)
+                for n in numbers
+            ]
+            draws = torch.cat(sets)
+        else:
+            draws = strategy.draws(x, observed, sample.ids, self.draws if count is None else count, seed=self.seed)
+        if self.predictor.features_last:
+            draws = draws.transpose(2, 3).contiguous().transpose(2, 3)
+        return Inputs(x, draws, observed, sample.ids, strategy.fill, sample.length)
+
+    def _known(self, inputs: Inputs, question: Flips) -> npt.NDArray[np.uint8] | None:
+        """(S, B, cells): flips that change nothing, because the value is missing or replaced by itself."""
+        same = None
+        if self.counterfactuals.fixed and not question.fresh_draws:
+            same = inputs.draws == inputs.x
+        if inputs.observed is not None:
+            missing = (~inputs.observed).expand(self.draws, *inputs.x.shape)
+            same = missing if same is None else same | missing
+        if same is None or not bool(same.any()):
+            return None
+        return self.to_host(same.flatten(2)).numpy().astype(np.uint8)
+
+    def _series_chunks(self, units: Units) -> Iterator[slice]:
+        B, D, T = self.sample.x.shape
+        size = self.sample.x.element_size()
+        per_series = self.draws * D * T * (size + 2)
+        if self.mode == "stateful" and not self.runner.dry:
+            state = self.predictor.advance(self.sample.x[:1, :, :1], None)[1]
+            carried = (
+                int(units.first[units.first < T].max(initial=0)) * D * self.draws if self.rule.anchor != "cell" else 0
+            )
+            per_series += states.row_bytes(state) * (T + carried)
+        step = max(1, self.max_memory // 4 // per_series)
+        for begin in range(0, B, step):
+            yield slice(begin, min(B, begin + step))
+
+    def _group_size(self, run: FlipRun, question: Flips) -> int:
+        per_unit = run.mask_bytes() * (self.rule.window if self.rule.anchor == "end" else 1)
+        if question.fresh_draws:
+            per_unit += self.draws * run.B * run.cells * self.sample.x.element_size()
+        limit = (2**31 - 1) // (self.draws * run.B * max(run.cells, self.rule.T * 2) * self.rule.window)
+        return max(1, min(self.max_memory // 4 // per_unit, limit))
+
+
+def _copy_null(contributions: Tensor, null: Tensor, low: Int32, owners: Int32 | None, T: int) -> None:
+    """Fill in the flips before ``low`` from those of the original series."""
+    M, S, B, slots = contributions.shape
+    for m in range(M):
+        if low[m] == 0:
+            continue
+        if owners is None:
+            contributions[m].view(S, B, slots // T, T)[..., : low[m]] = null[0].view(S, B, slots // T, T)[..., : low[m]]
+        elif owners[m] % T < low[m]:
+            contributions[m, :, :, 0] = null[0, :, :, owners[m]]

@@ -1,0 +1,173 @@
+"""The one loop that asks a model: builds rows into a reused buffer, survives out-of-memory, counts and checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rambit import ops
+from rambit.game.rows import Column
+from rambit.predictors import PredictionError, Predictor
+
+#: What the engine may allocate when ``max_memory`` is not given.
+DEFAULT_MEMORY = 1 << 30
+#: Rows a call beyond which a larger batch no longer pays, by device type.
+BATCH_CAP = {"cpu": 2048, "cuda": 1 << 16}
+
+
+class Progress(Protocol):
+    """What a progress bar must offer (tqdm does)."""
+
+    def update(self, n: int) -> object: ...
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One chunk of series with everything that a row of it is made of."""
+
+    x: Tensor
+    draws: Tensor
+    observed: Tensor | None
+    ids: Tensor
+    fill: ops.Fill
+    length: int | None = None
+
+
+def auto_batch(D: int, T: int, element_size: int, max_memory: int, device: torch.device) -> int:
+    """Rows a call: as many as fit a quarter of the memory, from shapes and the setting alone."""
+    row_bytes = D * T * element_size * 4  # the input, and as much again for what a model makes of it
+    return int(max(1, min(BATCH_CAP.get(device.type, 2048), max_memory // 4 // row_bytes)))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on whichever device."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("not enough memory", "can't allocate memory", "out of memory")
+    )
+
+
+class Runner:
+    """Asks a predictor in pieces of at most ``batch`` rows. ``dry`` counts and asks nothing."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        device: torch.device,
+        batch: int,
+        *,
+        progress: Progress | None = None,
+        dry: bool = False,
+    ) -> None:
+        self.predictor, self.device, self.batch, self.dry = predictor, device, batch, dry
+        self.progress = progress
+        self.rows = self.row_steps = self.calls = self.syncs = 0
+        self._buffer: Tensor | None = None
+        self._bad: Tensor | None = None
+
+    # -- pieces ---------------------------------------------------------------------------------------------------
+
+    def pieces(self, n: int, width: int, work: Callable[[int, int], None], *, new_rows: int | None = None) -> None:
+        """Call ``work(begin, end)`` over 0 … n-1; when memory runs out the piece halves and the work goes on.
+
+        ``new_rows``: how many of the n are rows not counted before (a walk advances the same rows many times).
+        """
+        self.rows += n if new_rows is None else new_rows
+        self.row_steps += n * width
+        if self.dry:
+            return
+        begin = 0
+        while begin < n:
+            end = min(n, begin + self.batch)
+            try:
+                work(begin, end)
+            except Exception as error:
+                if not is_out_of_memory(error) or end - begin <= 1:
+                    raise
+                self._buffer = None
+                self.batch = (end - begin) // 2
+                continue
+            self.calls += 1
+            begin = end
+        if self.progress is not None:
+            self.progress.update(n * width)
+
+    def planned(self, plan: Any) -> Iterator[tuple[npt.NDArray[np.int32], Tensor, int]]:
+        """The plan's chunks: rows on the host, the same rows on the device, and their width."""
+        if self.dry:
+            self.rows += plan.rows
+            self.row_steps += plan.row_steps
+            return
+        while (chunk := plan.next(self.batch)) is not None:
+            rows, width = chunk
+            yield rows, self.to_device(rows), width
+
+    # -- between host and device ----------------------------------------------------------------------------------
+
+    def to_device(self, array: npt.NDArray[Any]) -> Tensor:
+        """A host array on the device, without waiting for it."""
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        return tensor if self.device.type == "cpu" else tensor.pin_memory().to(self.device, non_blocking=True)
+
+    def to_host(self, tensor: Tensor) -> Tensor:
+        """A device tensor on the host: the one place that synchronises; counted."""
+        self.syncs += 1
+        return tensor.cpu()
+
+    # -- rows -----------------------------------------------------------------------------------------------------
+
+    def build(self, inputs: Inputs, masks: Tensor, rows: Tensor, width: int) -> Tensor:
+        """The masked inputs (n, D, width) of these rows, in the model's memory order. Valid until the next build."""
+        n, D = len(rows), inputs.x.shape[1]
+        size = n * D * width
+        if self._buffer is None or self._buffer.numel() < size or self._buffer.dtype != inputs.x.dtype:
+            self._buffer = torch.empty(size, dtype=inputs.x.dtype, device=self.device)
+        flat = self._buffer[:size]
+        out = flat.view(n, width, D).transpose(1, 2) if self.predictor.features_last else flat.view(n, D, width)
+        return ops.masked_batch(out, inputs.x, inputs.draws, masks, rows, inputs.observed, inputs.fill)
+
+    def whole(self, x: Tensor, inputs: Inputs) -> Tensor:
+        """Answers (n, C, 1) at the last step of x, with lengths for models that take them."""
+        lengths = None
+        if self.predictor.takes_lengths:
+            length = x.shape[2] if inputs.length is None else min(inputs.length, x.shape[2])
+            lengths = torch.full((x.shape[0],), length, dtype=torch.int64, device=x.device)
+        return self.predictor.whole(x, lengths)
+
+    def check(self, answers: Tensor, rows: Tensor, inputs: Inputs) -> Tensor:
+        """Note unusable answers; on the CPU they raise at once, elsewhere at the next ``settle``."""
+        bad = self.predictor.check(answers)
+        if self.device.type == "cpu":
+            if bool(bad.any()):
+                self._raise(rows[int(bad.int().argmax())], inputs)
+            return answers
+        worst = rows.index_select(0, bad.int().argmax().view(1))[0]
+        if self._bad is None:
+            self._bad = torch.full((len(Column),), -2, dtype=torch.int32, device=self.device)
+        self._bad = torch.where((self._bad[0] == -2) & bad.any(), worst, self._bad)
+        return answers
+
+    def settle(self, inputs: Inputs) -> None:
+        """Raise what ``check`` noted since the last time."""
+        if self._bad is not None:
+            row = self.to_host(self._bad)
+            self._bad = None
+            if int(row[0]) != -2:
+                self._raise(row, inputs)
+
+    def _raise(self, row: Tensor, inputs: Inputs) -> None:
+        series, draw, mask, cell = (int(v) for v in row[: Column.CELL + 1])
+        T = inputs.x.shape[2]
+        flip = "no flip" if cell < 0 else f"feature {cell // T}, time {cell % T} flipped"
+        what = "NaN or infinite values" + (" or no probabilities" if self.predictor.output == "probs" else "")
+        raise PredictionError(
+            f"the model returned {what} for the row of series id {int(inputs.ids[series])}, "
+            f"draw {draw}, mask {mask}, {flip}"
+        )

@@ -1,0 +1,83 @@
+"""What becomes of the answers to flips: running sums for the mean over masks and its standard error."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rambit import ops
+from rambit.game.horizons import HorizonRule
+from rambit.game.units import Group, Units
+
+
+class FlipScores:
+    """Sums of contributions over masks, for B series of one length: the reduction of ``Flips``.
+
+    ``metric`` and ``reduce`` as in the specification; ``normalize="visible"`` divides by the masks that can see a cell.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        metric: ops.Metric,
+        reduce: ops.Reduce,
+        normalize: str,
+        target: Tensor,
+        device: torch.device,
+    ) -> None:
+        B, D, T = shape
+        self.shape, self.metric, self.reduce, self.normalize, self.target = shape, metric, reduce, normalize, target
+        self.sum = torch.zeros(B, D * T, dtype=torch.float64, device=device)
+        self.squares = torch.zeros_like(self.sum)
+        self.weight = np.zeros(D * T)  # total weight of the masks that count for a cell
+        self.count = np.zeros(D * T)  # how many masks that is
+        self.exact = False
+
+    def expect(self, units: Units, rule: HorizonRule, exact: bool) -> None:
+        """Count the masks of a question before it is asked."""
+        self.exact = exact
+        D, T = self.shape[1:]
+        time = np.tile(np.arange(T), D)
+        h0, h1 = rule.of_masks(units.end)
+        for u in range(len(units)):
+            cells = slice(None) if units.owners is None else units.owners[u]
+            visible = (
+                (h0[u] < h1[u]) & (time[cells] < h1[u]) if self.normalize == "visible" else np.ones_like(time[cells])
+            )
+            self.weight[cells] += units.weight[u] * visible
+            self.count[cells] += units.count[u] * visible
+
+    def add(self, series: slice, contributions: Tensor, units: Units, group: Group) -> None:
+        """Add the contributions (M, S, B, slots) of a group, in the units' order."""
+        device = contributions.device
+
+        def on_device(values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+
+        owners = None if group.owners is None else on_device(group.owners)
+        ops.accumulate(
+            self.sum[series],
+            self.squares[series],
+            contributions,
+            on_device(group.unit),
+            on_device(group.weight),
+            on_device(units.weight[group.unit]),
+            on_device(units.count[group.unit]),
+            owners,
+        )
+
+    def values(self) -> Tensor:
+        """Scores (B, D, T) float64: the weighted mean over masks."""
+        weight = torch.from_numpy(np.maximum(self.weight, np.finfo(float).tiny)).to(self.sum.device)
+        return (self.sum / weight).view(self.shape)
+
+    def stderr(self) -> Tensor | None:
+        """Standard error over masks (B, D, T) float64; zero for an exact family, None with fewer than two masks."""
+        if self.exact:
+            return torch.zeros(self.shape, dtype=torch.float64, device=self.sum.device)
+        if self.count.max(initial=0) < 2:
+            return None
+        n = torch.from_numpy(np.maximum(self.count, 2.0)).to(self.sum.device)
+        spread = (self.squares - self.sum**2 / n).clamp(min=0) / (n - 1)
+        return (spread / n).sqrt().view(self.shape)

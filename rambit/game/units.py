@@ -1,0 +1,107 @@
+"""Masks as the engine walks through them: without repeats, by the time of their first replaced step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rambit import ops
+from rambit.game.horizons import HorizonRule
+from rambit.masks import MaskSet
+from rambit.masks.families import span
+
+Int32 = npt.NDArray[np.int32]
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Units:
+    """Distinct base masks (U, D, T) in the order of their first replaced step, each with its multiplicity and weight.
+
+    The order is part of the result (sums run in it), so it depends on the masks alone.
+    """
+
+    masks: Tensor
+    number: Int32  # place of the mask in its stream
+    count: Float64  # how many equal masks it stands for
+    weight: Float64  # their weights, summed
+    first: Int32
+    end: Int32
+    owners: Int32 | None
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    @staticmethod
+    def of(masks: MaskSet, number: int, distinct: bool) -> Units:
+        """``distinct=False`` merges equal masks; masks with draws of their own stay apart."""
+        flat = np.packbits(masks.masks.flatten(1).cpu().numpy(), axis=1)
+        owners = None if masks.owners is None else masks.owners.cpu().numpy().astype(np.int32)
+        weights = masks.weights.cpu().numpy()
+        place: dict[tuple[bytes, int], int] = {}
+        keep: list[int] = []
+        count: list[float] = []
+        weight: list[float] = []
+        for i in range(len(flat)):
+            key = (flat[i].tobytes(), -1 if owners is None else int(owners[i]))
+            if distinct or key not in place:
+                place[key] = len(keep)
+                keep.append(i)
+                count.append(1.0)
+                weight.append(float(weights[i]))
+            else:
+                count[place[key]] += 1.0
+                weight[place[key]] += float(weights[i])
+        kept = masks.masks[torch.tensor(keep, device=masks.masks.device)]
+        first, end = (t.cpu().numpy() for t in span(kept))
+        order = np.lexsort((np.arange(len(keep)), first))
+        return Units(
+            kept[torch.from_numpy(order).to(kept.device)],
+            (np.array(keep, dtype=np.int32) + number)[order],
+            np.array(count)[order],
+            np.array(weight)[order],
+            first[order],
+            end[order],
+            None if owners is None else owners[keep][order],
+        )
+
+
+@dataclass(frozen=True)
+class Group:
+    """The masks of a run of units, ready to be asked: window shifts written out, horizons known."""
+
+    masks: Tensor  # (M, D, T)
+    unit: Int32  # (M,) which unit of the set
+    start: Int32  # (M,) first replaced step of the unit: from there on it differs from the original
+    first: Int32  # (M,) first replaced step of the mask itself
+    h0: Int32
+    h1: Int32
+    weight: Float64  # (M,) weight in the unit
+    owners: Int32 | None
+
+    def __len__(self) -> int:
+        return len(self.unit)
+
+    @staticmethod
+    def of(units: Units, begin: int, end: int, rule: HorizonRule) -> Group:
+        """Units begin … end-1. With anchor ``end`` each becomes its window shifts, equal ones merged."""
+        index = np.arange(begin, end, dtype=np.int32)
+        masks, weight = units.masks[begin:end], np.ones(end - begin)
+        if rule.anchor == "end" and rule.window > 1:
+            room = np.where(units.end[begin:end] > 0, rule.T - units.end[begin:end], 0).astype(np.int32)
+            shifted = ops.shift_windows(masks.contiguous(), torch.from_numpy(room).to(masks.device), rule.window)
+            last = np.minimum(room, rule.window - 1)
+            which = np.repeat(index - begin, last + 1)
+            shift = np.concatenate([np.arange(n + 1) for n in last])
+            # All shifts that the end of the series clips are the same mask: asked once, with their joint weight.
+            weight = np.where(shift < last[which], 1.0, rule.window - last[which]) / rule.window
+            masks = shifted.flatten(0, 1)[torch.from_numpy(which * rule.window + shift).to(masks.device)]
+            index = index[which]
+        first, stop = (t.cpu().numpy() for t in span(masks))
+        h0, h1 = rule.of_masks(stop)
+        owners = None if units.owners is None else units.owners[index]
+        return Group(masks.contiguous(), index, units.first[index], first, h0, h1, weight, owners)

@@ -1,0 +1,182 @@
+"""Typed wrappers of ``torch.ops.rambit`` and their fake kernels: the only file that touches the native library.
+
+Every op writes into buffers that it is given, so that a caller can reuse them. Arguments that come from users are
+checked above; here, shapes are trusted and the C++ guards against what would read out of bounds.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+
+def _load(name: str) -> bool:
+    spec = importlib.util.find_spec(f"rambit.{name}")
+    if spec is None or spec.origin is None:
+        return False
+    torch.ops.load_library(spec.origin)  # type: ignore[no-untyped-call]
+    return True
+
+
+if not _load("_ops"):
+    raise ImportError(
+        "rambit's native library is missing: install the package (pip install .), do not run it from source"
+    )
+HAS_CUDA_OPS = torch.version.cuda is not None and _load("_ops_cuda")
+
+
+class Family(IntEnum):
+    """Mask families that are sampled natively (csrc/common/families.h)."""
+
+    BLOCK = 0
+    BERNOULLI = 1
+    SEGMENTS = 2
+    UPPER_TRIANGLE = 3
+    PERMUTATION = 4
+
+
+class Draw(IntEnum):
+    """Sources of fixed counterfactual values (csrc/common/args.h)."""
+
+    UNIFORM = 0
+    GAUSSIAN = 1
+    MARGINAL = 2
+    JOINT = 3
+
+
+class Fill(IntEnum):
+    """What stands where a cell is not kept: a given value, or one that depends on what is kept (csrc/common/fill.h)."""
+
+    FIXED = 0
+    CARRY_FORWARD = 1
+    INTERPOLATE = 2
+
+
+class Metric(IntEnum):
+    """Distances between answers (csrc/common/metric.h)."""
+
+    PD = 0
+    KL = 1
+    JS = 2
+    DIFF = 3
+    L2 = 4
+
+
+class Reduce(IntEnum):
+    """How a row's horizons become one number."""
+
+    MEAN = 0
+    MAX = 1
+
+
+def sample_masks(
+    index: Tensor,
+    D: int,
+    T: int,
+    family: Family,
+    *,
+    wt: tuple[int, int] = (1, 1),
+    wd: tuple[int, int] = (1, 1),
+    p: float = 0.5,
+    seed: int = 0,
+    owners: Tensor | None = None,
+) -> Tensor:
+    """Sample masks (L, D, T), True = kept; mask number ``index[l]`` depends on nothing but the seed and its owner."""
+    out = torch.empty(len(index), D, T, dtype=torch.bool, device=index.device)
+    torch.ops.rambit.sample_masks(out, index, owners, int(family), *wt, *wd, p, seed)
+    return out
+
+
+def shift_windows(masks: Tensor, room: Tensor, window: int) -> Tensor:
+    """Move masks (L, D, T) by 0 … window-1 steps, at most ``room[l]``: (L, window, D, T). The rest is kept."""
+    out = torch.empty(masks.shape[0], window, *masks.shape[1:], dtype=torch.bool, device=masks.device)
+    torch.ops.rambit.shift_windows(out, masks, room)
+    return out
+
+
+def draw(
+    out: Tensor,
+    ids: Tensor,
+    kind: Draw,
+    *,
+    background: Tensor | None = None,
+    low: float = 0.0,
+    high: float = 1.0,
+    first_draw: int = 0,
+    seed: int = 0,
+) -> Tensor:
+    """Fill ``out`` (S, B, D, T) with counterfactual values keyed by (seed, series id, draw, position)."""
+    torch.ops.rambit.draw(out, background, ids, int(kind), low, high, first_draw, seed)
+    return out
+
+
+def masked_batch(
+    out: Tensor,
+    x: Tensor,
+    draws: Tensor,
+    masks: Tensor,
+    rows: Tensor,
+    observed: Tensor | None = None,
+    fill: Fill = Fill.FIXED,
+) -> Tensor:
+    """Write ``out`` (N, D, w): row i is its series where its mask (with its one flip) keeps, counterfactuals elsewhere.
+
+    x (B, D, T), draws (K, B, D, T), masks (M, D, T) bool and observed (B, D, T) bool may have any strides; rows
+    (N, 9) int32 are described in game/rows.py.
+    """
+    torch.ops.rambit.masked_batch(out, x, draws, masks, rows, observed, int(fill))
+    return out
+
+
+def distance(out: Tensor, outputs: Tensor, reference: Tensor, series: Tensor, target: Tensor, metric: Metric) -> Tensor:
+    """Write ``out`` (N, K) float64: metric(reference[series[i], :, k], outputs[i, :, k])."""
+    torch.ops.rambit.distance(out, outputs, reference, series, target, int(metric))
+    return out
+
+
+def score(
+    contributions: Tensor,
+    outputs: Tensor,
+    reference: Tensor,
+    base: Tensor,
+    masks: Tensor,
+    rows: Tensor,
+    target: Tensor,
+    *,
+    width: int,
+    metric: Metric,
+    reduce: Reduce,
+) -> None:
+    """Add each row's i1 - i2 over its horizons to its slot of ``contributions`` (M, S, B, slots) float64.
+
+    ``outputs`` (N, C, K) are the answers at the last K of the row's ``width`` steps, ``base`` (M * S * B, T) the
+    distances of the base rows.
+    """
+    torch.ops.rambit.score(
+        contributions, outputs, reference, base, masks, rows, target, width, int(metric), int(reduce)
+    )
+
+
+def accumulate(
+    total: Tensor,
+    squares: Tensor,
+    contributions: Tensor,
+    unit: Tensor,
+    weight: Tensor,
+    unit_weight: Tensor,
+    count: Tensor,
+    own_cell: Tensor | None = None,
+) -> None:
+    """Average contributions over draws and over the masks of a unit; add each unit, in order, to the running sums."""
+    torch.ops.rambit.accumulate(total, squares, contributions, unit, weight, unit_weight, count, own_cell)
+
+
+def _nothing_to_infer(*_: object) -> None:
+    """A fake kernel: the ops write into their arguments and return nothing, so shapes are the caller's."""
+
+
+for _name in ("sample_masks", "shift_windows", "draw", "masked_batch", "distance", "score", "accumulate"):
+    torch.library.register_fake(f"rambit::{_name}", _nothing_to_infer)

@@ -1,0 +1,17 @@
+"""Predictors: one face on everything that can answer. A new kind of model is one class here."""
+
+from rambit.predictors.base import PredictionError, Predictor
+from rambit.predictors.estimator import EstimatorPredictor
+from rambit.predictors.module import ModulePredictor, ProtocolPredictor
+from rambit.predictors.onnx import OnnxPredictor
+from rambit.predictors.recurrent import Recurrent
+
+__all__ = [
+    "EstimatorPredictor",
+    "ModulePredictor",
+    "OnnxPredictor",
+    "PredictionError",
+    "Predictor",
+    "ProtocolPredictor",
+    "Recurrent",
+]

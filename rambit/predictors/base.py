@@ -1,0 +1,190 @@
+"""What the engine asks of a model, and the checks on what comes back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+OUTPUTS = ("auto", "logits", "probs", "regression")
+LAYOUTS = ("BDT", "BTD")
+
+State = Any  # a tensor, or a tuple, list or dict of tensors, each with the row as its first dimension
+
+
+@contextmanager
+def evaluating(module: nn.Module | None) -> Iterator[None]:
+    """Evaluation mode without gradients; each submodule's own training flag comes back afterwards."""
+    training = [] if module is None else [m for m in module.modules() if m.training]
+    if module is not None:
+        module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for m in training:
+            m.training = True
+
+
+class PredictionError(RuntimeError):
+    """The model returned NaN, another shape, or values that are not what ``output`` says."""
+
+
+class Predictor(ABC):
+    """A model that answers for batches (N, D, w) of equal length.
+
+    ``modes`` says which questions it claims to answer: ``whole`` (every model), ``causal`` (an answer at each step
+    from one call) and ``stateful`` (it advances from a state). ``auto`` confirms a claim before it is used.
+    """
+
+    #: Which of "causal" and "stateful" the model claims.
+    modes: frozenset[str] = frozenset()
+    #: Rows are built with features last in memory, so that the model reads them without a copy.
+    features_last = False
+    #: The model is told where each series ends.
+    takes_lengths = False
+
+    def __init__(
+        self,
+        *,
+        output: str = "logits",
+        layout: str = "BDT",
+        device: torch.device | str | None = None,
+        model_id: str | None = None,
+    ) -> None:
+        if output not in OUTPUTS:
+            raise ValueError(f"output must be one of {', '.join(OUTPUTS)}, got {output!r}")
+        if layout not in LAYOUTS:
+            raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
+        self.output = "logits" if output == "auto" else output
+        self.layout = layout
+        self.device = torch.device("cpu" if device is None else device)
+        self.model_id = model_id
+        if layout == "BTD":
+            self.features_last = True
+
+    # -- what a model must say -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """The raw answer (N, C), or (N,) for regression, at the last step of x (N, D, w)."""
+
+    def call_steps(self, x: Tensor) -> Tensor:
+        """The raw answers (N, C, w) at every step of x (N, D, w)."""
+        raise TypeError(f"{type(self).__name__} has no answer at every step")
+
+    def call_advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """The raw answers (N, C, w) along x (N, D, w) from ``state``, and the state after it."""
+        raise TypeError(f"{type(self).__name__} has no state")
+
+    #: The module whose training flags and weights matter, if there is one.
+    module: nn.Module | None = None
+
+    def session(self) -> AbstractContextManager[None]:
+        """Whatever must hold while the model is asked: evaluation mode, no gradients."""
+        return evaluating(self.module)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What a resumed run must find unchanged."""
+        if self.model_id is not None:
+            return {"model_id": self.model_id}
+        if self.module is None:
+            raise ValueError("checkpoint= needs model_id=, since a plain callable cannot be told apart from another")
+        return {"state_dict": dict(self.module.state_dict())}
+
+    # -- what the engine calls ------------------------------------------------------------------------------------
+
+    def whole(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Answers (N, C, 1): probabilities, or regression values."""
+        raw = self.call_whole(self._as_model_reads(x), lengths if self.takes_lengths else None)
+        if not isinstance(raw, Tensor):
+            raise PredictionError(f"the model returned {type(raw).__name__}, expected a tensor")
+        if self.output == "regression" and raw.ndim == 1:
+            raw = raw.unsqueeze(1)
+        if raw.ndim != 2 or raw.shape[0] != x.shape[0] or raw.shape[1] == 0:
+            expected = f"({x.shape[0]}, classes)" + (f" or ({x.shape[0]},)" if self.output == "regression" else "")
+            raise PredictionError(
+                f"the model returned shape {tuple(raw.shape)} for {x.shape[0]} rows, expected {expected}"
+            )
+        return self.finish(raw.unsqueeze(2))
+
+    def steps(self, x: Tensor) -> Tensor:
+        """Answers (N, C, w) at every step."""
+        return self.finish(self._check_steps(self.call_steps(self._as_model_reads(x)), x))
+
+    def advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """Answers (N, C, w) along x, and the state after it."""
+        raw, after = self.call_advance(self._as_model_reads(x), state)
+        return self.finish(self._check_steps(raw, x)), after
+
+    def _as_model_reads(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2) if self.layout == "BTD" else x
+
+    def _check_steps(self, raw: Tensor, x: Tensor) -> Tensor:
+        if isinstance(raw, Tensor) and self.output == "regression" and raw.ndim == 2:
+            raw = raw.unsqueeze(1)
+        if not isinstance(raw, Tensor) or raw.ndim != 3 or raw.shape[0] != x.shape[0] or raw.shape[2] != x.shape[2]:
+            got = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
+            raise PredictionError(
+                f"the model returned {got} at every step, expected ({x.shape[0]}, classes, {x.shape[2]})"
+            )
+        return raw
+
+    def finish(self, raw: Tensor) -> Tensor:
+        """Raw (N, C, K) answers as probabilities or regression values, in a floating type that the scores can read."""
+        raw = raw.detach()
+        if raw.dtype not in (torch.float32, torch.float64):
+            raw = raw.float()
+        if self.output == "regression":
+            return raw
+        if self.output == "logits":
+            if raw.shape[1] > 1:
+                return raw.softmax(dim=1)
+            raw = raw.sigmoid()
+        return torch.cat((raw, 1 - raw), dim=1) if raw.shape[1] == 1 else raw
+
+    def check(self, answers: Tensor) -> Tensor:
+        """For each row of (N, C, K) answers, whether it is unusable: NaN, infinite, or no probabilities. (N,) bool."""
+        bad = ~torch.isfinite(answers).all(dim=2).all(dim=1)
+        if self.output == "probs":
+            off = (answers.sum(dim=1) - 1).abs().amax(dim=1) > 1e-3
+            bad = bad | off | (answers < -1e-6).any(dim=2).any(dim=1)
+        return bad
+
+    @staticmethod
+    def of(
+        model: Any,
+        *,
+        output: str = "auto",
+        layout: str = "BDT",
+        device: torch.device | str | None = None,
+        model_id: str | None = None,
+    ) -> Predictor:
+        """Put the right face on a model.
+
+        ``model`` is a Predictor (taken as it is), a module or callable, a module with ``predict(x, return_all=False)``,
+        an estimator with ``predict_proba``, or an ONNX Runtime session. ``output`` says what it returns: ``auto`` means
+        probabilities for the two predict protocols and logits otherwise. A single column is read as the probability p
+        (or its logit) of the first of two classes and completed to (p, 1 - p); (B,) is regression only. ``layout`` is
+        the layout in which the model reads series. Raises TypeError for anything that cannot be asked.
+        """
+        from rambit.predictors.estimator import EstimatorPredictor
+        from rambit.predictors.module import ModulePredictor, ProtocolPredictor, takes
+        from rambit.predictors.onnx import OnnxPredictor
+
+        if isinstance(model, Predictor):
+            return model
+        common: dict[str, Any] = {"output": output, "layout": layout, "device": device, "model_id": model_id}
+        if hasattr(model, "get_inputs") and hasattr(model, "run"):
+            return OnnxPredictor(model, **common)
+        if takes(getattr(model, "predict", None), "return_all") and not hasattr(model, "advance"):
+            return ProtocolPredictor(model, **common)
+        if hasattr(model, "predict_proba"):
+            return EstimatorPredictor(model, **common)
+        if callable(model):
+            return ModulePredictor(model, **common)
+        raise TypeError(f"model must be callable or have predict_proba, got {type(model).__name__}")

@@ -1,0 +1,66 @@
+"""A user's recurrent network and head as a stateful model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from rambit.predictors.base import Predictor, State
+
+
+class Recurrent(Predictor):
+    """``nn.GRU`` or ``nn.LSTM`` (any ``num_layers``, ``batch_first`` as the module says) and a head on its output.
+
+    ``head`` maps (…, hidden) to (…, C). Series are read as (N, D, w), whatever the module's own order. Raises TypeError
+    for another module and for a bidirectional one, whose answers at a step depend on the future.
+    """
+
+    modes = frozenset({"causal", "stateful"})
+    features_last = True
+
+    def __init__(
+        self,
+        rnn: nn.GRU | nn.LSTM,
+        head: Callable[[Tensor], Tensor],
+        *,
+        output: str = "logits",
+        layout: str = "BDT",
+        device: torch.device | str | None = None,
+    ) -> None:
+        if not isinstance(rnn, (nn.GRU, nn.LSTM)):
+            raise TypeError(f"rnn must be nn.GRU or nn.LSTM, got {type(rnn).__name__}")
+        if rnn.bidirectional:
+            raise TypeError(
+                "rnn is bidirectional: its answer at a step depends on later steps, so it has no state to advance"
+            )
+        if not callable(head):
+            raise TypeError(f"head must be callable, got {type(head).__name__}")
+        super().__init__(output=output, layout=layout, device=device or next(rnn.parameters()).device)
+        self.rnn, self.head = rnn.to(self.device), head.to(self.device) if isinstance(head, nn.Module) else head
+        self.module = nn.ModuleList([m for m in (rnn, head) if isinstance(m, nn.Module)])
+
+    def call_advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        series = x if self.layout == "BTD" else x.transpose(1, 2)  # (N, w, D)
+        if not self.rnn.batch_first:
+            series = series.transpose(0, 1)
+        hidden, after = self.rnn(series, _rows_second(state))
+        answers = self.head(hidden if self.rnn.batch_first else hidden.transpose(0, 1))
+        return answers.transpose(1, 2), _rows_first(after)
+
+    def call_steps(self, x: Tensor) -> Tensor:
+        return self.call_advance(x, None)[0]
+
+    def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        return self.call_steps(x)[:, :, -1]
+
+
+def _rows_second(state: State | None) -> State | None:
+    if state is None or isinstance(state, Tensor):
+        return None if state is None else state.transpose(0, 1).contiguous()
+    return tuple(s.transpose(0, 1).contiguous() for s in state)
+
+
+def _rows_first(state: State) -> State:
+    return state.transpose(0, 1) if isinstance(state, Tensor) else tuple(s.transpose(0, 1) for s in state)

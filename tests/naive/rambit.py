@@ -1,0 +1,164 @@
+"""RaMbIT as defined: one cell, mask, horizon and draw at a time, two model calls each. Slow and obvious."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+TINY = 1e-12
+
+
+def distance(metric, p, q, target=0):
+    p, q = [float(v) for v in p], [float(v) for v in q]
+    if metric in ("pd", "abs"):
+        return sum(abs(a - b) for a, b in zip(p, q, strict=True))
+    if metric == "l2":
+        return math.sqrt(sum((a - b) ** 2 for a, b in zip(p, q, strict=True)))
+    if metric == "diff":
+        return p[target] - q[target]
+    p, q = [max(a, TINY) for a in p], [max(b, TINY) for b in q]
+    if metric == "kl":
+        return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+    m = [(a + b) / 2 for a, b in zip(p, q, strict=True)]
+    return 0.5 * sum(a * math.log(a / c) for a, c in zip(p, m, strict=True)) + 0.5 * sum(
+        b * math.log(b / c) for b, c in zip(q, m, strict=True)
+    )
+
+
+def fill(x, mask, draw, kind, observed=None):
+    """X where the mask keeps, counterfactuals elsewhere. x, mask (D, T); draw (D, T) or None."""
+    out = x.clone()
+    D, T = x.shape
+    seen = torch.ones_like(mask) if observed is None else observed
+    for d in range(D):
+        kept = [t for t in range(T) if bool(mask[d, t]) and bool(seen[d, t])]
+        for t in range(T):
+            if bool(mask[d, t]) or not bool(seen[d, t]):
+                continue
+            before, after = [s for s in kept if s < t], [s for s in kept if s > t]
+            if kind == "fixed":
+                out[d, t] = draw[d, t]
+                continue
+            if before and (kind == "carry_forward" or not after):
+                value = x[d, before[-1]]
+            elif not before:
+                value = x[d, after[0]] if after else torch.zeros((), dtype=x.dtype)
+            else:
+                a, b = before[-1], after[0]
+                value = x[d, a] + (x[d, b] - x[d, a]) * ((t - a) / (b - a))
+            out[d, t] = value + (0 if draw is None else draw[d, t])
+    return out
+
+
+def shifted(mask, steps):
+    """The mask moved by some steps to the right, as far as it fits."""
+    T = mask.shape[1]
+    replaced = [t for t in range(T) if not bool(mask[:, t].all())]
+    room = T - 1 - replaced[-1] if replaced else 0
+    steps = min(steps, room)
+    out = torch.ones_like(mask)
+    out[:, steps:] = mask[:, : T - steps]
+    return out
+
+
+def contribution(f, x, mask, cell, draw, *, anchor, window, reduce, metric, target, kind, observed, cache):
+    """One mask's i1 - i2 for one cell and one draw: mean or largest over the valid horizons."""
+    T = x.shape[1]
+    d, t = cell
+    replaced = [s for s in range(T) if not bool(mask[:, s].all())]
+    if anchor == "cell":
+        horizons = range(t, t + window)
+    elif anchor == "mask":
+        t_end = replaced[-1] + 1 if replaced else 0
+        horizons = range(t_end, t_end + window)
+    else:
+        horizons = [T - 1]
+    without, within = mask.clone(), mask.clone()
+    without[d, t], within[d, t] = False, True
+    x1, x2 = fill(x, without, draw, kind, observed), fill(x, within, draw, kind, observed)
+    differences = []
+    for h in horizons:
+        if h >= T:
+            continue
+        if h not in cache:
+            cache[h] = f(x[None, :, : h + 1])[0]
+        i1 = distance(metric, cache[h], f(x1[None, :, : h + 1])[0], target)
+        i2 = distance(metric, cache[h], f(x2[None, :, : h + 1])[0], target)
+        differences.append(i1 - i2)
+    if not differences:
+        return None
+    return max(differences, key=abs) if reduce == "max" else sum(differences) / len(differences)
+
+
+def rambit(
+    f,
+    X,
+    masks,
+    draws,
+    *,
+    anchor,
+    window=1,
+    reduce="mean",
+    normalize="all",
+    metric="pd",
+    target=None,
+    kind="fixed",
+    observed=None,
+    weights=None,
+    own_masks=None,
+):
+    """Scores (B, D, T) and the contribution of each mask (L, B, D, T). ``f`` answers (1, C) for a prefix (1, D, h + 1).
+
+    ``own_masks`` (D * T, L, D, T) gives each cell masks of its own; ``draws`` (S, B, D, T), or [None] for none.
+    """
+    B, D, T = X.shape
+    L = len(masks) if own_masks is None else own_masks.shape[1]
+    out = np.zeros((B, D, T))
+    each = np.zeros((L, B, D, T))
+    for b in range(B):
+        cache = {}
+        if target is not None:
+            aim = int(target[b])
+        else:
+            aim = int(f(X[b : b + 1])[0].argmax()) if metric == "diff" else 0
+        for d in range(D):
+            for t in range(T):
+                if observed is not None and not bool(observed[b, d, t]):
+                    continue
+                visible = 0.0
+                for l in range(L):
+                    mask = masks[l] if own_masks is None else own_masks[d * T + t, l]
+                    total, valid = 0.0, True
+                    for draw in draws:
+                        variants = [shifted(mask, j) for j in range(window)] if anchor == "end" else [mask]
+                        for variant in variants:
+                            value = contribution(
+                                f,
+                                X[b],
+                                variant,
+                                (d, t),
+                                None if draw is None else draw[b],
+                                anchor=anchor,
+                                window=window,
+                                reduce=reduce,
+                                metric=metric,
+                                target=aim,
+                                kind=kind,
+                                observed=None if observed is None else observed[b],
+                                cache=cache,
+                            )
+                            valid = valid and value is not None
+                            total += (value or 0.0) / len(variants) / len(draws)
+                    each[l, b, d, t] = total
+                    weight = 1.0 if weights is None else float(weights[l])
+                    if normalize == "visible":
+                        replaced = [s for s in range(T) if not bool(mask[:, s].all())]
+                        t_end = replaced[-1] + 1 if replaced else 0
+                        sees = valid and (anchor != "mask" or t < min(t_end + window, T))
+                        weight *= float(sees)
+                    visible += weight
+                    out[b, d, t] += weight * total
+                out[b, d, t] /= visible if visible else 1.0
+    return out, each
