@@ -1,0 +1,86 @@
+"""The Spike benchmark: the label turns to 1 at the first spike of feature 0."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import signal
+
+from rambit.datasets.base import Array, Dataset
+
+# For each of the three features: y[t] = C0 y[t-1] + C2 u[t-2] u[t] + C3, then a trend.
+C0 = np.array([0.5, 0.5, 0.3])
+C2 = np.array([1.5, 1.5, 1.5])
+C3 = np.array([0.5, 0.5, 0.1])
+TREND = np.array([0.003, 0.065, 0.0])
+SHIFT = np.array([0.0, 0.0, 0.5])
+SPIKE = 1.5
+
+
+class Draws(NamedTuple):
+    """Every random number of a set; series i is the same however many are drawn."""
+
+    u: Array  # (n, 3, T + 2), uniform on [0, .5); u[..., t] is u at time t - 2
+    noise: Array  # (n, 3, T), N(0, .001)
+    spiky: Array  # (n, 3) bool
+    number: Array  # (n, 3), Poisson(3): how many spikes a spiky feature gets
+    times: Array  # (n, 3, T): a random order of the times, of which the first `number` get a spike
+
+
+def spike(n: int = 3000, T: int = 80, delay: int = 0, seed: int = 0) -> Dataset:
+    """Spike: (n, 3, T) smooth series with rare spikes, labels (n, T) that are 1 from the first spike of feature 0 on.
+
+    delay: the label follows `delay` steps after the spike. salient: that first spike, also where the delayed label no
+    longer falls inside the series. Another delay changes the labels alone.
+
+    Raises ValueError for n < 1, T < 2, a delay outside 0..T-1, or a negative seed. Source: Tonekaboni et al., "What
+    went wrong and when? Instance-wise feature importance for time-series black-box models", 2020; the delay is from
+    Leung et al., "Temporal dependencies in feature importance for time series prediction", 2023. As in the published
+    generator, the product-sum term of the NARMA process is left out, which with these coefficients would diverge.
+    """
+    for name, value, low in (("n", n, 1), ("T", T, 2), ("delay", delay, 0), ("seed", seed, 0)):
+        if value < low:
+            raise ValueError(f"{name} must be at least {low}, got {value}")
+    if delay >= T:
+        raise ValueError(f"delay must be less than T={T}, got {delay}")
+    return _assemble(_draw(n, T, seed), delay)
+
+
+def _draw(n: int, T: int, seed: int) -> Draws:
+    # One stream for each kind of number, so that a longer set only goes on where a shorter one ends.
+    u, noise, spiky, number, times = (
+        np.random.Generator(np.random.Philox(child)) for child in np.random.SeedSequence(seed).spawn(5)
+    )
+    return Draws(
+        u=u.uniform(0, 0.5, (n, 3, T + 2)),
+        noise=noise.normal(0, 0.001, (n, 3, T)),
+        spiky=spiky.random((n, 3)) < 0.3,
+        number=number.poisson(3, (n, 3)),
+        times=times.random((n, 3, T)).argsort(axis=-1, kind="stable"),
+    )
+
+
+def _assemble(draws: Draws, delay: int) -> Dataset:
+    n, _, T = draws.noise.shape
+    X = np.empty((n, 3, T))
+    value = np.zeros((n, 3))
+    for t in range(T):
+        value = C0 * value + C2 * draws.u[..., t] * draws.u[..., t + 2] + C3
+        X[..., t] = value
+    X += draws.noise + TREND[:, None] * np.arange(T)
+    X = X / np.ptp(X, axis=-1, keepdims=True) - SHIFT[:, None]
+    X = signal.lfilter(*signal.butter(6, 6.8, fs=30), X)
+
+    spikes = np.zeros((n, 3, T), dtype=bool)
+    chosen = np.arange(T) < (draws.spiky * draws.number)[..., None]
+    np.put_along_axis(spikes, draws.times, chosen, axis=-1)
+    X[spikes] += SPIKE
+
+    started = np.maximum.accumulate(spikes[:, 0], axis=-1)
+    y = np.zeros((n, T), dtype=np.int64)
+    y[:, delay:] = started[:, : T - delay]
+    salient = np.zeros((n, 3, T), dtype=bool)
+    salient[:, 0] = spikes[:, 0] & (spikes[:, 0].cumsum(axis=-1) == 1)
+    name = f"spike:delay={delay}" if delay else "spike"
+    return Dataset(name, X.astype(np.float32), y, salient, class_names=("before the spike", "after the spike"))

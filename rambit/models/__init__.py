@@ -1,0 +1,33 @@
+"""Small causal classifiers to train and explain: (B, D, T) -> logits (B, C)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from rambit.models.base import Classifier
+from rambit.models.recurrent import GRUClassifier, LSTMClassifier, State
+
+__all__ = ["MODELS", "Classifier", "GRUClassifier", "LSTMClassifier", "State", "build_model"]
+
+MODELS: dict[str, type[Classifier]] = {"GRUClassifier": GRUClassifier, "LSTMClassifier": LSTMClassifier}
+
+
+def build_model(config: Mapping[str, Any], *, seed: int | None = None) -> Classifier:
+    """A fresh model from what `config()` returned; its weights are drawn from `seed`, or from torch's generator.
+
+    With a seed the global generator is left as it was. Raises ValueError for an unknown class or argument.
+    """
+    arguments = dict(config)
+    name = arguments.pop("model", None)
+    if not isinstance(name, str) or name not in MODELS:
+        raise ValueError(f"config['model'] must be one of {', '.join(MODELS)}, got {name!r}")
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)
+        try:
+            return MODELS[name](**arguments)
+        except TypeError as error:
+            raise ValueError(f"config does not fit {name}: {error}") from error

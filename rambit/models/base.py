@@ -1,0 +1,90 @@
+"""What the built-in models share: the protocol, inputs in raw units, and a configuration to rebuild a model from."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Classifier(nn.Module):
+    """A causal classifier of time series: (B, D, T) in raw units -> logits (B, C), or (B, C, T) with `return_all=True`.
+
+    With `standardize=True` the model itself brings each feature to mean 0 and deviation 1, with the statistics that
+    `rambit.training.fit(standardize=True)` stores in it. So a checkpoint is whole, and whoever asks the model speaks
+    in the units of the data.
+    """
+
+    input_mean: Tensor | None
+    input_scale: Tensor | None
+
+    def __init__(self, num_features: int, num_classes: int, *, standardize: bool) -> None:
+        super().__init__()
+        self.num_features = at_least("num_features", num_features, 1)
+        self.num_classes = at_least("num_classes", num_classes, 2)
+        self.register_buffer("input_mean", torch.zeros(num_features) if standardize else None)
+        self.register_buffer("input_scale", torch.ones(num_features) if standardize else None)
+
+    def forward(self, x: Tensor, return_all: bool = False, lengths: Tensor | None = None) -> Tensor:
+        """Logits (B, C) at the last step, or at `lengths - 1`; (B, C, T) at every step with `return_all=True`."""
+        raise NotImplementedError
+
+    def predict(self, x: Tensor, return_all: bool = False, lengths: Tensor | None = None) -> Tensor:
+        """Class probabilities, shaped like the logits of `forward`. Call `eval()` first where there is dropout."""
+        return self(x, return_all=return_all, lengths=lengths).softmax(dim=1)  # type: ignore[no-any-return]
+
+    def config(self) -> dict[str, Any]:
+        """The class name and the constructor's arguments, ready for JSON; `rambit.models.build_model` reads it."""
+        return {
+            "model": type(self).__name__,
+            "num_features": self.num_features,
+            "num_classes": self.num_classes,
+            "standardize": self.input_mean is not None,
+        }
+
+    def set_standardization(self, mean: Tensor, scale: Tensor) -> None:
+        """From now on the model sees `(x - mean) / scale`; both have shape (D,), and `scale` is positive.
+
+        Raises ValueError for another shape, or for values that are not finite or a scale that is not positive.
+        """
+        for name, value in (("mean", mean), ("scale", scale)):
+            if value.shape != (self.num_features,):
+                raise ValueError(f"{name} must have shape ({self.num_features},), got {tuple(value.shape)}")
+        if not (mean.isfinite().all() and scale.isfinite().all() and (scale > 0).all()):
+            raise ValueError("mean and scale must be finite, and scale positive")
+        like = next(self.parameters())
+        self.input_mean, self.input_scale = mean.to(like, copy=True), scale.to(like, copy=True)
+
+    def _standardized(self, x: Tensor) -> Tensor:
+        """`x` (B, D, T), checked, as the network sees it."""
+        if x.dim() != 3 or x.shape[1] != self.num_features or x.shape[2] == 0:
+            raise ValueError(f"x must have shape (B, {self.num_features}, T) with T >= 1, got {tuple(x.shape)}")
+        if self.input_mean is None or self.input_scale is None:
+            return x
+        return (x - self.input_mean[:, None]) / self.input_scale[:, None]
+
+
+def at_lengths(steps: Tensor, lengths: Tensor) -> Tensor:
+    """The last valid one of `steps` (B, T, H) for `lengths` (B,): (B, H)."""
+    batch, count, size = steps.shape
+    lengths = torch.as_tensor(lengths)
+    kind = lengths.dtype
+    if lengths.shape != (batch,) or kind.is_floating_point or kind.is_complex or kind == torch.bool:
+        raise ValueError(f"lengths must be integers of shape ({batch},), got {kind} {tuple(lengths.shape)}")
+    # Looking at values on a GPU would make the host wait for it; there the gather itself refuses.
+    if not lengths.is_cuda and bool(((lengths < 1) | (lengths > count)).any()):
+        raise ValueError(f"lengths must lie in 1..{count}, got {int(lengths.min())}..{int(lengths.max())}")
+    last = (lengths.to(steps.device, torch.int64) - 1)[:, None, None].expand(batch, 1, size)
+    return steps.gather(1, last).squeeze(1)
+
+
+def at_least(name: str, value: int, low: int) -> int:
+    """`value` as a plain int; TypeError if it is none, ValueError if it is below `low`."""
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {value}")
+    number = operator.index(value)
+    if number < low:
+        raise ValueError(f"{name} must be at least {low}, got {number}")
+    return number

@@ -1,0 +1,94 @@
+"""GRU and LSTM classifiers that can stop anywhere and go on from a state."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from rambit.models.base import Classifier, at_least, at_lengths
+
+State = Tensor | tuple[Tensor, ...]
+
+
+class RecurrentClassifier(Classifier):
+    """A recurrent network, dropout on its hidden features, and a linear head.
+
+    `advance` and `forward` take the same way through the network, so they agree to rounding.
+    """
+
+    rnn_class: type[nn.GRU] | type[nn.LSTM]
+
+    def __init__(
+        self,
+        num_features: int,
+        hidden_size: int = 200,
+        num_classes: int = 2,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        *,
+        standardize: bool = False,
+    ) -> None:
+        super().__init__(num_features, num_classes, standardize=standardize)
+        self.hidden_size = at_least("hidden_size", hidden_size, 1)
+        self.num_layers = at_least("num_layers", num_layers, 1)
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
+        self.rnn = self.rnn_class(self.num_features, self.hidden_size, self.num_layers, batch_first=True)
+        self.dropout = nn.Dropout(float(dropout))
+        self.head = nn.Linear(self.hidden_size, self.num_classes)
+
+    def advance(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Walk over the segment `x` (N, D, w) from `state` (None: the start): logits (N, C, w) and the new state.
+
+        The batch is the first axis of every tensor of a state, so that rows of it can be picked and repeated.
+        """
+        hidden, new = self._walk(x, state)
+        return self._answer(hidden).transpose(1, 2), new
+
+    def forward(self, x: Tensor, return_all: bool = False, lengths: Tensor | None = None) -> Tensor:
+        """Logits (B, C) at the last step, or at `lengths - 1`; (B, C, T) at every step with `return_all=True`."""
+        hidden, _ = self._walk(x, None)
+        if return_all:
+            return self._answer(hidden).transpose(1, 2)
+        return self._answer(hidden[:, -1] if lengths is None else at_lengths(hidden, lengths))
+
+    def _walk(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """Hidden features (N, w, H) at every step, and the state after the last."""
+        # Transposing back the (N, w, D) memory that the engine fills is free; a contiguous copy would not be.
+        steps = self._standardized(x).transpose(1, 2)
+        hidden, new = self.rnn(steps, None if state is None else _swap(state))
+        return hidden, _swap(new)
+
+    def _answer(self, hidden: Tensor) -> Tensor:
+        return cast(Tensor, self.head(self.dropout(hidden)))
+
+    def config(self) -> dict[str, Any]:
+        """The class name and the constructor's arguments, ready for JSON; `rambit.models.build_model` reads it."""
+        own = {"hidden_size": self.hidden_size, "num_layers": self.num_layers, "dropout": self.dropout.p}
+        return super().config() | own
+
+
+class GRUClassifier(RecurrentClassifier):
+    """A GRU over (B, D, T) and a linear head: logits (B, C). State: (N, num_layers, H).
+
+    Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine translation", 2014.
+    """
+
+    rnn_class = nn.GRU
+
+
+class LSTMClassifier(RecurrentClassifier):
+    """An LSTM over (B, D, T) and a linear head: logits (B, C). State: hidden and cell, (N, num_layers, H) each.
+
+    Hochreiter and Schmidhuber, "Long short-term memory", 1997.
+    """
+
+    rnn_class = nn.LSTM
+
+
+def _swap(state: State) -> State:
+    """Batch first <-> layers first, torch's order. With one layer nothing is copied."""
+    if isinstance(state, tuple):
+        return tuple(part.transpose(0, 1).contiguous() for part in state)
+    return state.transpose(0, 1).contiguous()

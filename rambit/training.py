@@ -1,0 +1,372 @@
+"""A plain training loop for classifiers of time series, and checkpoints that hold no code."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from rambit.models import Classifier, build_model
+from rambit.models.base import at_least
+from rambit.store import atomic_write
+
+ArrayLike = Tensor | NDArray[Any]
+
+FORMAT = "rambit checkpoint 1"
+IGNORED = -100  # the label of a padded step
+
+
+@dataclass
+class History:
+    """What `fit` saw: one entry an epoch, the epoch (from 0) whose weights were kept, and the seconds it took.
+
+    The training loss is the mean over an epoch while the weights change; the lists on validation are empty without it.
+    """
+
+    train_loss: list[float] = field(default_factory=list)
+    valid_loss: list[float] = field(default_factory=list)
+    valid_accuracy: list[float] = field(default_factory=list)
+    best_epoch: int = 0
+    seconds: float = 0.0
+
+
+def fit(
+    model: nn.Module,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    valid: tuple[ArrayLike, ...] | float | None = None,
+    epochs: int = 30,
+    batch_size: int = 100,
+    lr: float = 1e-3,
+    weight_decay: float = 1e-3,
+    patience: int | None = None,
+    seed: int = 0,
+    lengths: ArrayLike | None = None,
+    per_step: bool = False,
+    standardize: bool = False,
+    show_progress: bool = False,
+    device: torch.device | str | None = None,
+) -> History:
+    """Trains `model` in place on X (N, D, T) and classes y (N,), and leaves it in eval mode with its best weights.
+
+    The best epoch has the lowest loss on `valid`: (X, y), (X, y, lengths), or the fraction of the series that is held
+    out for it; without `valid`, the lowest training loss. Training stops after `patience` epochs without a better one.
+
+    per_step: every step is answered, the loss is the mean over all of them, and y is (N, T), or (N,) for the same class
+    at all steps. lengths: (N,), the answer is taken at `lengths - 1`; with per_step later steps don't count.
+    standardize: stores mean and deviation of each feature, over the series trained on, in the model (a model of
+    `rambit.models`). device: the model moves there; None: it stays where it is.
+
+    The order of the series and the dropout are drawn from `seed`; the global generators are left as they were. The
+    optimiser is Adam (Kingma and Ba, 2015). The model is called as `model(x)`, with `lengths=` and `return_all=True`
+    only where they are needed. An interrupted call, too, leaves the best weights so far.
+
+    Raises TypeError or ValueError before any work for wrong arguments, and RuntimeError if the loss becomes NaN.
+    """
+    for name, count in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
+        if count is not None:
+            at_least(name, count, 1)
+    if not 0 < lr < math.inf or not 0 <= weight_decay < math.inf:
+        raise ValueError(f"lr must be above 0 and weight_decay at least 0, got {lr} and {weight_decay}")
+    train = _data(model, X, y, lengths, per_step)
+    train, held = _held_out(model, train, valid, seed)
+    model.to(device)
+    if standardize:
+        _standardize(model, train)
+
+    history, started = History(), time.perf_counter()
+    optimiser = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
+    best, kept = math.inf, _weights(model)
+    try:
+        with _seeded(seed, _device(model)), tqdm(range(epochs), "training", disable=not show_progress) as progress:
+            for epoch in progress:
+                loss = _epoch(model, train, optimiser, batch_size)
+                history.train_loss.append(loss)
+                if held is not None:
+                    scores = _evaluate(model, held, batch_size)
+                    loss = scores["loss"]
+                    history.valid_loss.append(loss)
+                    history.valid_accuracy.append(scores["accuracy"])
+                if not math.isfinite(loss):
+                    raise RuntimeError(f"the loss became {loss} in epoch {epoch}; lr is {lr}, a smaller one may help")
+                progress.set_postfix(loss=f"{loss:.4f}")
+                if loss < best:
+                    best, kept, history.best_epoch = loss, _weights(model), epoch
+                elif patience is not None and epoch - history.best_epoch >= patience:
+                    break
+    finally:
+        model.load_state_dict(kept)
+        model.eval()
+    history.seconds = time.perf_counter() - started
+    return history
+
+
+def evaluate(
+    model: nn.Module,
+    X: ArrayLike,
+    y: ArrayLike,
+    lengths: ArrayLike | None = None,
+    per_step: bool = False,
+    *,
+    batch_size: int = 256,
+) -> dict[str, float]:
+    """Accuracy, mean cross entropy ("loss") and, for two classes that both occur, "auroc", in eval mode.
+
+    With per_step every valid step counts as one answer. Arguments and errors are those of `fit`.
+    """
+    at_least("batch_size", batch_size, 1)
+    return _evaluate(model, _data(model, X, y, lengths, per_step), batch_size)
+
+
+def save_checkpoint(path: str | Path, model: Classifier, extra: dict[str, Any] | None = None) -> None:
+    """Writes a built-in model: weights and, as JSON in their metadata, its configuration and `extra`.
+
+    For people, the same JSON goes into a file beside it whose name ends in .json instead of .safetensors.
+    Raises ValueError for another ending of `path`, TypeError or ValueError if `extra` is not JSON.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path}: the name of a checkpoint must end in .safetensors")
+    document = {"format": FORMAT, "model": model.config(), "extra": extra or {}}
+    text = json.dumps(document, indent=2, allow_nan=False)
+    # Copies, because on a GPU the weights of a recurrent network are views of one block.
+    weights = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in model.state_dict().items()}
+    atomic_write(path, safetensors.torch.save(weights, {"rambit": text}))
+    atomic_write(path.with_suffix(".json"), (text + "\n").encode())
+
+
+def load_checkpoint(path: str | Path) -> tuple[Classifier, dict[str, Any]]:
+    """The model of a checkpoint, on the CPU and in eval mode, and its configuration {"model": ..., "extra": ...}.
+
+    Runs no code from the file and draws no random number. Raises ValueError, naming the file, if it is truncated,
+    damaged, not a checkpoint, or its weights do not fit its configuration; OSError if there is none.
+    """
+    path = Path(path)
+    with path.open("rb"):  # a missing file is an OSError, whatever the library makes of it
+        pass
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path}: is not a whole safetensors file: {error}") from error
+    try:
+        document = json.loads(metadata["rambit"])
+        if document["format"] != FORMAT:
+            raise ValueError(f"its format is {document['format']!r}, this version reads {FORMAT!r}")
+        # Without memory, so that a wrong size in the configuration costs nothing before it is compared.
+        with torch.device("meta"):
+            model = build_model(document["model"])
+        _fill(model, weights)
+        return model.eval(), {"model": document["model"], "extra": document["extra"]}
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
+        reason = f"there is no {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{path}: is not a checkpoint of a rambit model: {reason}") from error
+
+
+def _fill(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Puts the weights into a model without memory; ValueError where they are not the ones that it needs."""
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise ValueError(f"{name} should have shape {wanted.get(name)}, the file has {found.get(name)}")
+    kinds = {value.dtype for value in weights.values()}
+    if len(kinds) != 1 or not kinds.pop().is_floating_point:
+        raise ValueError("its weights are not of one floating type")
+    model.load_state_dict(weights, assign=True)
+
+
+class _Data(NamedTuple):
+    """Checked tensors on the host. Labels are (N,), or (N, T) where every step is answered; IGNORED in the padding."""
+
+    X: Tensor
+    y: Tensor
+    lengths: Tensor | None
+
+    @property
+    def per_step(self) -> bool:
+        return self.y.dim() == 2
+
+    def take(self, indices: Tensor) -> _Data:
+        return _Data(*(None if part is None else part[indices] for part in self))  # type: ignore[arg-type]
+
+    def valid_steps(self) -> Tensor:
+        """(N, T) bool, or (1, T) where all series are whole."""
+        steps = torch.arange(self.X.shape[2])[None]
+        return steps >= 0 if self.lengths is None else steps < self.lengths[:, None]
+
+
+def _data(model: nn.Module, X: ArrayLike, y: ArrayLike, lengths: ArrayLike | None, per_step: bool) -> _Data:
+    series = _tensor(X)
+    if series.dim() != 3 or 0 in series.shape:
+        raise ValueError(f"X must have shape (N, D, T) without an empty axis, got {tuple(series.shape)}")
+    if not series.dtype.is_floating_point:
+        raise TypeError(f"X must be floating, got {series.dtype}")
+    if not series.isfinite().all():
+        first = tuple((~series.isfinite()).nonzero()[0].tolist())
+        raise ValueError(f"X holds NaN or infinite values, the first at (series, feature, step) {first}")
+    n, _, steps = series.shape
+    if per_step:
+        labels = _integers("y", y, [(n,), (n, steps)])
+        labels = labels if labels.dim() == 2 else labels[:, None].expand(n, steps)
+    else:
+        labels = _integers("y", y, [(n,)], "; labels (N, T) need per_step=True")
+    sizes = None if lengths is None else _integers("lengths", lengths, [(n,)])
+    if sizes is not None and (sizes.min() < 1 or sizes.max() > steps):
+        raise ValueError(f"lengths must lie in 1..{steps}, got {int(sizes.min())}..{int(sizes.max())}")
+
+    data = _Data(series.to(next(model.parameters()).dtype), labels, sizes)
+    valid = data.valid_steps().expand(n, steps)
+    classes = _classes(model, data)
+    counted = labels[valid] if per_step else labels
+    if counted.min() < 0 or counted.max() >= classes:
+        found = f"{int(counted.min())}..{int(counted.max())}"
+        raise ValueError(f"y must lie in 0..{classes - 1}, the model's classes, got {found}")
+    return data._replace(y=labels.where(valid, IGNORED)) if per_step else data
+
+
+def _tensor(value: ArrayLike) -> Tensor:
+    """`value` on the host; a NumPy array is copied, because torch shares no read-only or reversed ones."""
+    return value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+
+
+def _integers(name: str, value: ArrayLike, shapes: list[tuple[int, ...]], hint: str = "") -> Tensor:
+    tensor = _tensor(value)
+    if tensor.dtype.is_floating_point or tensor.dtype.is_complex or tensor.dtype == torch.bool:
+        raise TypeError(f"{name} must hold integers, got {tensor.dtype}")
+    if tuple(tensor.shape) not in shapes:
+        wanted = " or ".join(map(str, shapes))
+        raise ValueError(f"{name} must have shape {wanted}, got {tuple(tensor.shape)}{hint}")
+    return tensor.long()
+
+
+def _classes(model: nn.Module, data: _Data) -> int:
+    """How many classes the model knows. The one call that this takes also tells whether it fits the data at all."""
+    with _eval_mode(model):
+        shape = tuple(_logits(model, data.take(torch.arange(1))).shape)
+    wanted, steps = ("(1, C, T)", (data.X.shape[2],)) if data.per_step else ("(1, C)", ())
+    if len(shape) < 2 or shape != (1, shape[1], *steps):
+        raise ValueError(f"for one series the model must give {wanted}, it gave {shape}")
+    return shape[1]
+
+
+def _held_out(
+    model: nn.Module, data: _Data, valid: tuple[ArrayLike, ...] | float | None, seed: int
+) -> tuple[_Data, _Data | None]:
+    """What to train on, and what to validate on."""
+    if valid is None:
+        return data, None
+    if isinstance(valid, tuple | list):
+        if len(valid) not in (2, 3):
+            raise ValueError(f"valid must be (X, y), (X, y, lengths) or a fraction, got {len(valid)} parts")
+        return data, _data(model, valid[0], valid[1], valid[2] if len(valid) == 3 else None, data.per_step)
+    n = len(data.X)
+    if not 0 < valid < 1 or n < 2:
+        raise ValueError(f"as a fraction valid must lie in (0, 1), of at least 2 series; got {valid} of {n}")
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    cut = min(max(round(valid * n), 1), n - 1)
+    return data.take(order[cut:]), data.take(order[:cut])
+
+
+def _standardize(model: nn.Module, data: _Data) -> None:
+    if not isinstance(model, Classifier):
+        raise TypeError(f"standardize=True needs a model of rambit.models, got {type(model).__name__}")
+    n, _, steps = data.X.shape
+    values = data.X.double().transpose(1, 2)[data.valid_steps().expand(n, steps)]  # (valid steps, D)
+    scale = values.std(dim=0, correction=0)
+    model.set_standardization(values.mean(dim=0), scale.where(scale > 0, 1.0))
+
+
+def _epoch(model: nn.Module, data: _Data, optimiser: torch.optim.Optimizer, batch_size: int) -> float:
+    """One pass over the data; the mean loss."""
+    model.train()
+    losses, answers = [], []
+    for indices in torch.split(torch.randperm(len(data.X)), batch_size):
+        batch = data.take(indices)
+        logits = _logits(model, batch)
+        loss = functional.cross_entropy(logits, batch.y.to(logits.device), ignore_index=IGNORED)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        losses.append(loss.detach())
+        answers.append(int((batch.y != IGNORED).sum()))
+    return float(np.average(torch.stack(losses).double().cpu().numpy(), weights=answers))
+
+
+def _evaluate(model: nn.Module, data: _Data, batch_size: int) -> dict[str, float]:
+    with _eval_mode(model):
+        parts = torch.split(torch.arange(len(data.X)), batch_size)
+        logits = torch.cat([_logits(model, data.take(part)).cpu() for part in parts]).double()
+    counted = data.y != IGNORED
+    logits, labels = logits.movedim(1, -1)[counted], data.y[counted]
+    scores = {
+        "accuracy": float((logits.argmax(dim=1) == labels).double().mean()),
+        "loss": float(functional.cross_entropy(logits, labels)),
+    }
+    if logits.shape[1] == 2 and 0 < int(labels.sum()) < len(labels):
+        scores["auroc"] = _auroc((logits[:, 1] - logits[:, 0]).numpy(), labels.numpy() == 1)
+    return scores
+
+
+def _auroc(scores: NDArray[Any], positive: NDArray[np.bool_]) -> float:
+    """The share of (positive, negative) pairs in the right order, ties counting half: Mann and Whitney, 1947."""
+    n, m = int(positive.sum()), int((~positive).sum())
+    return float((stats.rankdata(scores)[positive].sum() - n * (n + 1) / 2) / (n * m))
+
+
+def _logits(model: nn.Module, batch: _Data) -> Tensor:
+    arguments: dict[str, Any] = {}
+    if batch.per_step:
+        arguments["return_all"] = True
+    elif batch.lengths is not None:
+        arguments["lengths"] = batch.lengths
+    return cast(Tensor, model(batch.X.to(_device(model)), **arguments))
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+@contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """The generators of the host and of `device` start from `seed` inside, and are restored after."""
+    cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if cuda else []):
+        # torch.manual_seed would also reseed devices that have not been forked.
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield

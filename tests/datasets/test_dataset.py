@@ -1,0 +1,119 @@
+"""Dataset's checks and views, and `load` by name."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from rambit.datasets import DATASETS, Dataset, load, save_file, spike
+
+
+def example(n=6, d=2, t=4, **changes):
+    rng = np.random.default_rng(0)
+    fields = {
+        "name": "example",
+        "X": rng.normal(size=(n, d, t)).astype(np.float32),
+        "y": np.arange(n) % 3,
+        "salient": rng.random((n, d, t)) < 0.3,
+        "lengths": rng.integers(1, t + 1, n),
+    }
+    return Dataset(**fields | changes)
+
+
+def test_names_are_made_up_or_kept():
+    data = example()
+    assert data.feature_names == ("feature 0", "feature 1")
+    assert data.class_names == ("0", "1", "2")
+    assert example(class_names=("a", "b", "c", "d")).class_names[3] == "d"
+    assert example(y=np.zeros(6, np.float32)).class_names == ()
+    assert example(y=None).class_names == ()
+
+
+def test_take_and_split():
+    data = example(n=11)
+    part = data.take([4, 4, 0])
+    for name in ("X", "y", "salient", "lengths"):
+        assert np.array_equal(getattr(part, name), getattr(data, name)[[4, 4, 0]])
+    assert part.class_names == data.class_names
+    one, other = data.split(0.4, seed=3)
+    assert (len(one), len(other)) == (4, 7)
+    rows = [next(i for i in range(11) if np.array_equal(data.X[i], row)) for row in np.concatenate([one.X, other.X])]
+    assert sorted(rows) == list(range(11))
+    assert rows[:4] == sorted(rows[:4])
+    assert np.array_equal(one.X, data.split(0.4, seed=3)[0].X)
+    assert not np.array_equal(one.X, data.split(0.4, seed=4)[0].X)
+    assert [len(part) for part in data.split(0.001, 0)] == [1, 10]
+    assert example(lengths=None, salient=None, y=None).take(np.array([0])).y is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"X": np.zeros((6, 2, 4))}, TypeError, "X must be a float32 array, got float64"),
+        ({"X": [[[0.0]]]}, TypeError, "X must be a float32 array, got list"),
+        ({"X": np.zeros((6, 2), np.float32)}, ValueError, r"X must have shape \(N, D, T\)"),
+        ({"X": np.zeros((0, 2, 4), np.float32)}, ValueError, "empty axis"),
+        ({"X": np.full((6, 2, 4), np.inf, np.float32)}, ValueError, "X holds infinite"),
+        ({"y": np.zeros(6, np.int32)}, TypeError, "y must be int64"),
+        ({"y": np.zeros((6, 2), np.int64)}, ValueError, r"y must have shape \(6,\) or \(6, 4\)"),
+        ({"y": np.full(6, -1)}, ValueError, "y must hold classes"),
+        ({"y": np.full(6, 2), "class_names": ("a", "b")}, ValueError, "2 names, but y holds class 2"),
+        ({"y": np.full(6, np.nan, np.float32)}, ValueError, "y holds NaN"),
+        ({"y": np.zeros(6, np.float32), "class_names": ("a",)}, ValueError, "class_names need classes"),
+        ({"salient": np.zeros((6, 2, 4))}, TypeError, "salient must be a bool"),
+        ({"salient": np.zeros((6, 2, 5), bool)}, ValueError, "salient must have shape"),
+        ({"lengths": np.full(6, 5)}, ValueError, r"lengths must lie in 1\.\.4, got 5\.\.5"),
+        ({"lengths": np.zeros(6, np.int64)}, ValueError, "lengths must lie"),
+        ({"feature_names": ("a",)}, ValueError, "feature_names must name 2"),
+    ],
+)
+def test_wrong_fields(changes, error, message):
+    with pytest.raises(error, match=message):
+        example(**changes)
+
+
+def test_wrong_views():
+    data = example()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        data.name = "other"
+    for fraction in (0, 1, 1.5):
+        with pytest.raises(ValueError, match="fraction"):
+            data.split(fraction)
+    with pytest.raises(TypeError, match="indices"):
+        data.take(np.array([True] * 6))
+
+
+def test_load_spike():
+    whole = load("spike:n=10,T=20,delay=3,seed=2")
+    assert np.array_equal(whole.X, spike(10, 20, 3, 2).X)
+    assert whole.name == "spike:delay=3"
+    train, test = (load("spike:n=10,T=20,delay=3,seed=2", split) for split in ("train", "test"))
+    assert (len(train), len(test)) == (8, 2)
+    assert np.array_equal(np.concatenate([train.y, test.y]), whole.y)
+    assert len(load("spike")) == 3000
+    assert "spike" in DATASETS
+
+
+def test_load_file(tmp_path):
+    save_file(tmp_path / "mine.npz", example())
+    assert np.array_equal(load(tmp_path / "mine.npz").X, example().X)
+    with pytest.raises(ValueError, match="a file has no parts"):
+        load(tmp_path / "mine.npz", "train")
+    with pytest.raises(FileNotFoundError):
+        load("nothing.npz")
+
+
+@pytest.mark.parametrize(
+    "name", ["spike:delay", "spike:delay=-1", "spike:speed=3", "spike:delay=2.5", "spike:delay=99"]
+)
+def test_wrong_options(name):
+    with pytest.raises(ValueError, match="delay"):
+        load(name)
+
+
+def test_wrong_names():
+    with pytest.raises(ValueError, match="split"):
+        load("spike", "valid")
+    for name in ("data.txt", "folder/data"):
+        with pytest.raises(ValueError, match=r"must end in one of \.npz"):
+            load(name)
