@@ -58,7 +58,7 @@ wheel: setup
 	sh tests/test_wheel.sh $(abspath $(BIN))/python
 
 bench: setup
-	$(BIN)/python -m pytest bench --benchmark-only --benchmark-sort=name -s
+	$(BIN)/python -m pytest bench --benchmark-only --benchmark-columns=min,median,rounds
 
 clean:
 	rm -rf build dist $(VENV) .wheel-venv

@@ -275,11 +275,14 @@ class Game:
             yield slice(begin, min(B, begin + step))
 
     def _group_size(self, run: FlipRun, question: Flips) -> int:
-        per_unit = run.mask_bytes() * (self.rule.window if self.rule.anchor == "end" else 1)
+        """Masks a group: enough to fill a few batches, more would only cost memory; never above the memory bound."""
+        variants = self.rule.window if self.rule.anchor == "end" else 1
+        per_unit = run.mask_bytes() * variants
         if question.fresh_draws:
             per_unit += self.draws * run.B * run.cells * self.sample.x.element_size()
-        limit = (2**31 - 1) // (self.draws * run.B * max(run.cells, self.rule.T * 2) * self.rule.window)
-        return max(1, min(self.max_memory // 4 // per_unit, limit))
+        rows_per_unit = self.draws * run.B * (run.D if question.masks.owners is None else 1)
+        index_limit = (2**31 - 1) // (self.draws * run.B * max(run.cells, self.rule.T * 2) * variants)
+        return max(1, min(self.max_memory // 4 // per_unit, -(-2 * self.runner.batch // rows_per_unit), index_limit))
 
 
 def _copy_null(contributions: Tensor, null: Tensor, low: Int32, owners: Int32 | None, T: int) -> None:

@@ -1,0 +1,30 @@
+"""Peak memory must not grow with the number of masks: each count in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import resource, sys, torch
+from rambit import RaMbIT
+from rambit.models import GRUClassifier
+torch.manual_seed(0)
+model, X = GRUClassifier(6, hidden_size=32).eval(), torch.randn(8, 6, 30)
+RaMbIT(model, L={L}, num_samples=3, background=X, anchor="{anchor}").attribute(X)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.parametrize("anchor", ["cell", "mask"])
+def test_peak_memory_does_not_grow_with_masks(benchmark, report, anchor):
+    def peak(L):
+        out = subprocess.run([sys.executable, "-c", SCRIPT.format(L=L, anchor=anchor)], capture_output=True, check=True)
+        return int(out.stdout)
+
+    few, many = benchmark.pedantic(lambda: (peak(10), peak(1000)), rounds=1)
+    report(
+        f"peak memory, L = 1000 over L = 10, anchor {anchor}", f"{many / few:.3f} ({few >> 10} and {many >> 10} MiB)"
+    )
