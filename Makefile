@@ -55,7 +55,7 @@ cuda: setup
 
 # The wheel in an empty environment, with the sources out of sight.
 wheel: setup
-	sh tests/test_wheel.sh $(abspath $(BIN))/python
+	sh tests/wheel.sh $(abspath $(BIN))/python
 
 bench: setup
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-columns=min,median,rounds

@@ -1,17 +1,22 @@
-"""What every attributor shares: the three methods, settings, the metric by name."""
+"""What every attributor shares: settings, checked input, one game for each length of series, the result object."""
 
 from __future__ import annotations
 
 import time
+import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rambit import ops
-from rambit.counterfactuals import Counterfactual, read_background, resolve
-from rambit.game import EVALUATIONS, Cost
+from rambit.attribution.batch import Batch
+from rambit.counterfactuals import Counterfactual, Replay, read_background, resolve
+from rambit.game import ANCHORS, EVALUATIONS, Cost, Game, TensorSample, progress
+from rambit.game.progress import Progress
 from rambit.predictors import Predictor
 from rambit.predictors.base import LAYOUTS
 from rambit.results import Attribution
@@ -22,7 +27,7 @@ METRICS = {
     "js": ops.Metric.JS,
     "diff": ops.Metric.DIFF,
     "l2": ops.Metric.L2,
-    "abs": ops.Metric.PD,
+    "abs": ops.Metric.PD,  # of regression values
 }
 CLASS_METRICS = ("pd", "kl", "js", "diff", "l2")
 REGRESSION_METRICS = ("abs", "diff", "l2")
@@ -44,6 +49,23 @@ def count(name: str, value: Any, low: int = 1) -> int:
     return value
 
 
+@dataclass(frozen=True)
+class Call:
+    """One call's data and choices."""
+
+    batch: Batch
+    strategy: Counterfactual
+    draws: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """Scores (b, D, T) float64 of the series of one length, with their standard error where there is one."""
+
+    values: Tensor
+    stderr: Tensor | None
+
+
 class Attributor(ABC):
     """A method with ``attribute`` (a tensor like X), ``explain`` (a result object) and ``cost`` (asks nothing)."""
 
@@ -51,17 +73,20 @@ class Attributor(ABC):
         self,
         model: Any,
         *,
-        metric: str = "auto",
-        counterfactuals: str | Tensor | Counterfactual | None = None,
-        background: Any = None,
-        evaluation: str = "auto",
-        output: str = "auto",
-        layout: str = "BDT",
-        batch_size: int | str = "auto",
-        max_memory: int | None = None,
-        seed: int = 0,
-        device: torch.device | str | None = None,
-        model_id: str | None = None,
+        num_samples: int,
+        window_size: int,
+        anchor: str,
+        metric: str,
+        counterfactuals: str | Tensor | Counterfactual | None,
+        background: Any,
+        evaluation: str,
+        output: str,
+        layout: str,
+        batch_size: int | str,
+        max_memory: int | None,
+        seed: int,
+        device: torch.device | str | None,
+        model_id: str | None,
     ) -> None:
         self.layout = one_of("layout", layout, LAYOUTS)
         self.predictor = Predictor.of(model, output=output, layout=layout, device=device, model_id=model_id)
@@ -69,6 +94,9 @@ class Attributor(ABC):
         if metric == "auto":
             metric = "abs" if regression else "pd"
         self.metric = one_of("metric", metric, REGRESSION_METRICS if regression else CLASS_METRICS)
+        self.num_samples = count("num_samples", num_samples)
+        self.window_size = count("window_size", window_size)
+        self.anchor = one_of("anchor", anchor, ANCHORS)
         self.background = read_background(background, layout=layout)
         self.counterfactuals = self._strategy(counterfactuals)
         self.evaluation = one_of("evaluation", evaluation, EVALUATIONS)
@@ -77,11 +105,6 @@ class Attributor(ABC):
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
             raise ValueError(f"seed must be an integer in [0, 2**63), got {seed!r}")
         self.seed = seed
-
-    def _strategy(self, counterfactuals: str | Tensor | Counterfactual | None) -> Counterfactual:
-        if isinstance(counterfactuals, Tensor) and self.layout == "BTD":
-            counterfactuals = counterfactuals.transpose(-1, -2)
-        return resolve(counterfactuals, self.background)
 
     def attribute(self, X: Tensor, **options: Any) -> Tensor:
         """Importance of every cell, a tensor like X; the options are those of ``explain``."""
@@ -93,7 +116,7 @@ class Attributor(ABC):
 
     @abstractmethod
     def cost(self, X: Tensor, *args: Any, **options: Any) -> Cost:
-        """Rows, row-steps, bytes and mode of a call, without asking the model."""
+        """Rows, row-steps, the engine's memory bound in bytes and the mode of a call; the model is not asked."""
 
     def settings(self) -> dict[str, Any]:
         """Everything that the scores depend on, as JSON-able values."""
@@ -101,17 +124,123 @@ class Attributor(ABC):
             "method": type(self).__name__,
             "metric": self.metric,
             "counterfactuals": self.counterfactuals.describe(),
+            "num_samples": self.num_samples,
+            "window_size": self.window_size,
+            "anchor": self.anchor,
             "output": self.predictor.output,
             "layout": self.layout,
         }
 
+    # -- how a call is carried out --------------------------------------------------------------------------------
 
-class Stopwatch:
-    """Seconds since it was made."""
+    def _strategy(self, counterfactuals: str | Tensor | Counterfactual | None) -> Counterfactual:
+        if isinstance(counterfactuals, Tensor) and self.layout == "BTD":
+            counterfactuals = counterfactuals.transpose(-1, -2)
+        return resolve(counterfactuals, self.background)
 
-    def __init__(self) -> None:
-        self._begin = time.perf_counter()
+    def _call(self, X: Any, counterfactuals: Tensor | None, *, quiet: bool = False, **series: Any) -> Call:
+        """Check a call's arguments. ``quiet``: without the warning about draws that would only repeat."""
+        batch = Batch.read(X, self.predictor, self.layout, **series)
+        strategy = self.counterfactuals if counterfactuals is None else self._strategy(counterfactuals)
+        B, D, T = batch.x.shape
+        strategy.check(D, T)
+        draws = self.num_samples
+        if isinstance(strategy, Replay):
+            draws = len(strategy.values)
+            if strategy.values.shape[1:] != (B, D, T):
+                got = tuple(strategy.values.shape)
+                raise ValueError(f"counterfactuals must be (S, {B}, {D}, {T}) for this X, got {got}")
+        elif strategy.single and draws > 1:
+            draws = 1
+            if not quiet:
+                warnings.warn(
+                    f"num_samples={self.num_samples}, but {type(strategy).__name__} counterfactuals have one value: "
+                    "one draw is asked",
+                    UserWarning,
+                    stacklevel=4,
+                )
+        return Call(batch, strategy, draws)
 
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self._begin
+    def _game(
+        self, call: Call, places: Tensor, sample: TensorSample, *, bar: Progress | None = None, dry: bool = False
+    ) -> Game:
+        strategy = call.strategy
+        if isinstance(strategy, Replay):
+            strategy = Replay(strategy.values[:, places])
+        return Game(
+            self.predictor,
+            sample,
+            strategy,
+            anchor=self.anchor,
+            window_size=self.window_size,
+            draws=call.draws,
+            evaluation=self.evaluation,
+            batch_size=self.batch_size,
+            max_memory=self.max_memory,
+            seed=self.seed,
+            progress=bar,
+            dry=dry,
+        )
+
+    def _target(self, call: Call, places: Tensor, game: Game) -> Tensor:
+        """The class (b,) whose change ``diff`` measures; the model's own choice where none was given."""
+        target = torch.zeros(len(places), dtype=torch.int64, device=game.device)
+        if self.metric != "diff" or game.runner.dry:
+            return target
+        answers = game.predict()
+        outputs = answers.shape[1]
+        if call.batch.target is not None:
+            target = call.batch.target[places].to(game.device)
+            if int(target.max()) >= outputs:
+                raise ValueError(f"target must be below {outputs}, the number of outputs, got {int(target.max())}")
+        elif self.predictor.output != "regression":
+            target = answers.argmax(dim=1)
+        elif outputs > 1:
+            raise ValueError(f"target is needed: metric='diff' and the model has {outputs} regression outputs")
+        return target
+
+    def _collect(
+        self, call: Call, answer: Callable[[Game, Tensor], Part], *, settings: dict[str, Any], show_progress: bool
+    ) -> Attribution:
+        """Ask one game for each length of series, and put the parts together."""
+        begin = time.perf_counter()
+        batch = call.batch
+        values = torch.zeros(batch.x.shape, dtype=torch.float64, device=batch.x.device)
+        errors: Tensor | None = torch.zeros_like(values)
+        rows = row_steps = 0
+        mode = ""
+        with progress(show_progress, lambda: self._count(call, answer).row_steps) as bar:
+            for places, sample in batch.by_length():
+                game = self._game(call, places, sample, bar=bar)
+                part = answer(game, places)
+                here, steps = places.to(values.device), part.values.shape[2]
+                values[here, :, :steps] = part.values
+                if part.stderr is None or errors is None:
+                    errors = None
+                else:
+                    errors[here, :, :steps] = part.stderr
+                rows, row_steps, mode = rows + game.runner.rows, row_steps + game.runner.row_steps, game.mode
+        return Attribution(
+            values=batch.restore(values),
+            stderr=None if errors is None else batch.restore(errors),
+            rows=rows,
+            row_steps=row_steps,
+            seconds=time.perf_counter() - begin,
+            settings=settings,
+            seed=self.seed,
+            mode=mode,
+            lengths=batch.lengths,
+            ids=batch.ids,
+        )
+
+    def _count(self, call: Call, answer: Callable[[Game, Tensor], Part]) -> Cost:
+        """What ``_collect`` would ask, from games that only count."""
+        total: Cost | None = None
+        for places, sample in call.batch.by_length():
+            game = self._game(call, places, sample, dry=True)
+            answer(game, places)
+            part = game.cost()
+            total = part if total is None else total + part
+        assert total is not None
+        unconfirmed = self.evaluation == "auto" and total.mode in ("causal", "stateful")
+        return replace(total, mode=total.mode + " (unconfirmed)") if unconfirmed else total

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
+from torch import Tensor
+
 from rambit.game import FlipScores
-from rambit.game.runner import Runner
 from rambit.store import Store, resume_key
 
 #: Seconds between two writes. What was done since the last one is asked again after a kill.
@@ -31,16 +32,19 @@ class Checkpoint:
         hashes = {name: resume_key(part=parts[name]) for name in parts if name != "settings"}
         return Checkpoint(Store(folder, key=key, meta={**parts["settings"], **hashes, "version": version("rambit")}))
 
-    def part(self, scores: FlipScores, length: int) -> Part:
+    def part(self, scores: FlipScores, length: int) -> Saved:
         """The running sums of the series of one length."""
-        return Part(self.store, scores, f"length-{length}")
+        return Saved(self.store, scores, f"length-{length}")
 
-    def close(self) -> None:
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self.store is not None:
             self.store.close()
 
 
-class Part:
+class Saved:
     """How far the series of one length are: the round of masks, the chunk of series, and the masks added in it."""
 
     def __init__(self, store: Store | None, scores: FlipScores, name: str) -> None:
@@ -63,7 +67,7 @@ class Part:
 
         return units
 
-    def done(self, number: int, runner: Runner) -> Callable[[Any, int], None]:
+    def done(self, number: int, to_host: Callable[[Tensor], Tensor]) -> Callable[[Any, int], None]:
         """Called whenever masks were added; writes now and then, and always at the end of a chunk of series."""
 
         def save(series: slice, units: int) -> None:
@@ -73,7 +77,7 @@ class Part:
             if not last and time.monotonic() - self._saved_at < SAVE_EVERY:
                 return
             self._saved_at = time.monotonic()
-            sums = {"sum": runner.to_host(self.scores.sum), "squares": runner.to_host(self.scores.squares)}
+            sums = {"sum": to_host(self.scores.sum), "squares": to_host(self.scores.squares)}
             self.store.put(self.name, sums, {"round": number, "series": series.start, "units": units})
 
         return save

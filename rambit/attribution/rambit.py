@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from rambit import ops
-from rambit.attribution.base import METRICS, Attributor, Stopwatch, count, one_of
-from rambit.attribution.batch import Batch
-from rambit.attribution.checkpoint import Checkpoint
+from rambit.attribution.base import METRICS, Attributor, Call, Part, count, one_of
+from rambit.attribution.checkpoint import Checkpoint, Saved
 from rambit.counterfactuals import Counterfactual, Replay, Zero
-from rambit.game import ANCHORS, Cost, Flips, FlipScores, Game, TensorSample
-from rambit.game.runner import Progress
-from rambit.masks import Explicit, Family, MaskSet, resolve
+from rambit.game import Cost, Flips, FlipScores, Game
+from rambit.masks import Explicit, Family, resolve
 from rambit.results import Attribution
+
+DEFAULT_L = 20
 
 
 class RaMbIT(Attributor):
@@ -60,7 +58,7 @@ class RaMbIT(Attributor):
         model: Any,
         *,
         num_samples: int = 10,
-        L: int = 20,
+        L: int = DEFAULT_L,
         window_size: int = 5,
         Wt_min: int = 1,
         Wt_max: int = 10,
@@ -91,6 +89,9 @@ class RaMbIT(Attributor):
             counterfactuals = "zero"
         super().__init__(
             model,
+            num_samples=num_samples,
+            window_size=window_size,
+            anchor=anchor,
             metric=metric,
             counterfactuals=counterfactuals,
             background=background,
@@ -103,10 +104,7 @@ class RaMbIT(Attributor):
             device=device,
             model_id=model_id,
         )
-        self.num_samples = count("num_samples", num_samples)
         self.L = count("L", L)
-        self.window_size = count("window_size", window_size)
-        self.anchor = one_of("anchor", anchor, ANCHORS)
         self.reduce = one_of("reduce", reduce, ("mean", "max"))
         self.normalize = one_of("normalize", normalize, ("all", "visible"))
         self.share_masks, self.share_draws = bool(share_masks), bool(share_draws)
@@ -144,62 +142,27 @@ class RaMbIT(Attributor):
 
         Raises ValueError or TypeError for what does not fit, PredictionError when the model's answer is unusable.
         """
-        watch = Stopwatch()
-        call = self._call(X, target, lengths, observed, ids, masks, counterfactuals)
+        family = self.masks if masks is None else self._family(masks)
+        call = self._call(X, counterfactuals, target=target, lengths=lengths, observed=observed, ids=ids)
+        self._check_family(family, call)
         if tolerance is not None:
             if not tolerance > 0:
                 raise ValueError(f"tolerance must be positive, got {tolerance}")
-            if call.family.sized:
+            if family.sized:
                 raise ValueError("tolerance adds masks, but these masks are given: there are no more to add")
         if max_rows is not None:
             count("max_rows", max_rows)
-        saved = Checkpoint.open(checkpoint, lambda: call.identity(self, tolerance, max_rows))
-        bar: Any = tqdm(
-            total=call.cost(self).row_steps, unit="row-step", unit_scale=True, disable=not show_progress, leave=False
-        )
-        try:
-            values = torch.zeros(call.batch.x.shape, dtype=torch.float64, device=call.batch.x.device)
-            errors: Tensor | None = torch.zeros_like(values)
-            rows = row_steps = 0
-            mode = ""
-            for places, sample in call.batch.by_length():
-                game = call.game(self, sample, places, progress=bar)
-                scores = call.scores(self, game, places)
-                mode = game.mode
-                self._fill(
-                    game,
-                    scores,
-                    call.family,
-                    tolerance,
-                    max_rows,
-                    saved.part(scores, int(game.sample.length or game.rule.T)),
-                )
-                here = places.to(values.device)
-                width = game.rule.T
-                values[here, :, :width] = scores.values()
-                error = scores.stderr()
-                if error is None or errors is None:
-                    errors = None
-                else:
-                    errors[here, :, :width] = error
-                rows += game.runner.rows
-                row_steps += game.runner.row_steps
-        finally:
-            bar.close()
-            saved.close()
-        batch = call.batch
-        return Attribution(
-            values=batch.restore(values),
-            stderr=None if errors is None else batch.restore(errors),
-            rows=rows,
-            row_steps=row_steps,
-            seconds=watch.seconds,
-            settings=self.settings(call),
-            seed=self.seed,
-            mode=mode,
-            lengths=batch.lengths,
-            ids=batch.ids,
-        )
+        settings = self.settings(family, call)
+        stop: dict[str, Any] = {"tolerance": tolerance, "max_rows": max_rows}
+
+        def answer(game: Game, places: Tensor) -> Part:
+            scores = self._scores(call, game, places)
+            part = saved.part(scores, game.rule.T if game.sample.length is None else game.sample.length)
+            self._fill(game, scores, family, part, **stop)
+            return Part(scores.values(), scores.stderr())
+
+        with Checkpoint.open(checkpoint, lambda: self._identity(call, family, settings, stop)) as saved:
+            return self._collect(call, answer, settings=settings, show_progress=show_progress)
 
     def cost(
         self,
@@ -215,24 +178,27 @@ class RaMbIT(Attributor):
 
         Under ``evaluation="auto"`` the mode is the strongest one that the model claims, marked "unconfirmed".
         """
-        cost = self._call(X, None, lengths, observed, ids, masks, counterfactuals, quiet=True).cost(self)
-        unconfirmed = self.evaluation == "auto" and cost.mode in ("causal", "stateful")
-        return Cost(cost.rows, cost.row_steps, cost.bytes, cost.mode + (" (unconfirmed)" if unconfirmed else ""))
+        family = self.masks if masks is None else self._family(masks)
+        call = self._call(X, counterfactuals, quiet=True, lengths=lengths, observed=observed, ids=ids)
+        self._check_family(family, call)
 
-    def settings(self, call: _Call | None = None) -> dict[str, Any]:
+        def answer(game: Game, places: Tensor) -> Part:
+            scores = self._scores(call, game, places)
+            game.reduce(self._question(game, family, 0), scores)
+            return Part(scores.values(), None)
+
+        return self._count(call, answer)
+
+    def settings(self, family: Family | None = None, call: Call | None = None) -> dict[str, Any]:
         """Everything that the scores depend on, as JSON-able values."""
-        family = self.masks if call is None else call.family
-        strategy = self.counterfactuals if call is None else call.strategy
+        given = {} if call is None else {"counterfactuals": call.strategy.describe(), "num_samples": call.draws}
         return {
             **super().settings(),
-            "counterfactuals": strategy.describe(),
-            "num_samples": self.num_samples if call is None else call.draws,
+            **given,
             "L": self.L,
-            "window_size": self.window_size,
-            "anchor": self.anchor,
             "reduce": self.reduce,
             "normalize": self.normalize,
-            "masks": family.describe(),
+            "masks": (family or self.masks).describe(),
             "share_masks": self.share_masks,
             "share_draws": self.share_draws,
         }
@@ -244,54 +210,32 @@ class RaMbIT(Attributor):
             masks = masks.transpose(-1, -2)
         return resolve(masks, *self._bounds)
 
-    def _call(
-        self,
-        X: Tensor,
-        target: Any,
-        lengths: Any,
-        observed: Any,
-        ids: Any,
-        masks: Tensor | None,
-        counterfactuals: Tensor | None,
-        quiet: bool = False,
-    ) -> _Call:
-        batch = Batch.read(X, self.predictor, self.layout, target=target, lengths=lengths, observed=observed, ids=ids)
-        family = self.masks if masks is None else self._family(masks)
-        strategy = self.counterfactuals if counterfactuals is None else self._strategy(counterfactuals)
-        B, D, T = batch.x.shape
-        strategy.check(D, T)
-        draws = self.num_samples
-        if isinstance(strategy, Replay):
-            draws = len(strategy.values)
-            if strategy.values.shape[1:] != (B, D, T):
-                raise ValueError(
-                    f"counterfactuals must be (S, {B}, {D}, {T}) for this X, got {tuple(strategy.values.shape)}"
-                )
-        elif strategy.single and draws > 1:
-            draws = 1
-            if not quiet:
-                warnings.warn(
-                    f"num_samples={self.num_samples}, but {type(strategy).__name__} counterfactuals have one value: "
-                    "one draw is asked",
-                    UserWarning,
-                    stacklevel=4,
-                )
+    def _check_family(self, family: Family, call: Call) -> None:
+        D, T = call.batch.x.shape[1:]
         if isinstance(family, Explicit) and family.masks.shape[1:] != (D, T):
             raise ValueError(f"masks must be (L, {D}, {T}) for this X, got {tuple(family.masks.shape)}")
-        if family.sized and self.L != 20:
+        if family.sized and self.L != DEFAULT_L:
             raise ValueError(f"L={self.L} does not apply: the masks given say themselves how many they are")
-        fresh = not self.share_draws and not isinstance(strategy, Replay) and not strategy.single
-        return _Call(batch, family, strategy, draws, fresh)
+
+    def _scores(self, call: Call, game: Game, places: Tensor) -> FlipScores:
+        reduce = ops.Reduce.MAX if self.reduce == "max" else ops.Reduce.MEAN
+        target = self._target(call, places, game)
+        B, D, T = game.sample.x.shape
+        return FlipScores((B, D, T), METRICS[self.metric], reduce, self.normalize, target, game.device)
 
     def _fill(
-        self, game: Game, scores: FlipScores, family: Family, tolerance: float | None, max_rows: int | None, saved: Any
+        self,
+        game: Game,
+        scores: FlipScores,
+        family: Family,
+        saved: Saved,
+        tolerance: float | None,
+        max_rows: int | None,
     ) -> None:
         """Ask rounds of L masks until the answer is precise enough; without a tolerance, one round."""
-        asked = 0
         for number in range(1 << 31):
-            question = self._question(game, family, asked)
-            asked += self.L
-            game.reduce(question, scores, added=saved.added(number), done=saved.done(number, game.runner))
+            question = self._question(game, family, number * self.L)
+            game.reduce(question, scores, added=saved.added(number), done=saved.done(number, game.to_host))
             if tolerance is None:
                 return
             error = scores.stderr()
@@ -306,97 +250,19 @@ class RaMbIT(Attributor):
         D, T = game.sample.x.shape[1:]
         T = T if game.sample.length is None else game.sample.length
         owners = None if self.share_masks else torch.arange(D * T, dtype=torch.int32)
-        masks: MaskSet = family.sample(self.L, D, T, seed=self.seed, first=first, owners=owners, device=game.device)
-        fresh = (
-            not self.share_draws and not isinstance(game.counterfactuals, Replay) and not game.counterfactuals.single
-        )
+        masks = family.sample(self.L, D, T, seed=self.seed, first=first, owners=owners, device=game.device)
+        replayed = isinstance(game.counterfactuals, Replay)
+        fresh = not (self.share_draws or replayed or game.counterfactuals.single)
         return Flips(masks, number=first if owners is None else first * D * T, fresh_draws=fresh)
 
-
-class _Call:
-    """One call's data and choices."""
-
-    def __init__(self, batch: Batch, family: Family, strategy: Counterfactual, draws: int, fresh: bool) -> None:
-        self.batch, self.family, self.strategy, self.draws, self.fresh = batch, family, strategy, draws, fresh
-
-    def game(
-        self,
-        method: RaMbIT,
-        sample: TensorSample,
-        places: Tensor,
-        *,
-        progress: Progress | None = None,
-        dry: bool = False,
-    ) -> Game:
-        strategy = self.strategy
-        if isinstance(strategy, Replay):
-            strategy = Replay(strategy.values[:, places])
-        return Game(
-            method.predictor,
-            sample,
-            strategy,
-            anchor=method.anchor,
-            window_size=method.window_size,
-            draws=self.draws,
-            evaluation=method.evaluation,
-            batch_size=method.batch_size,
-            max_memory=method.max_memory,
-            seed=method.seed,
-            progress=progress,
-            dry=dry,
-        )
-
-    def scores(self, method: RaMbIT, game: Game, places: Tensor) -> FlipScores:
-        metric = METRICS[method.metric]
-        target = torch.zeros(len(places), dtype=torch.int64, device=game.device)
-        if method.metric == "diff" and not game.runner.dry:
-            answers = game.predict()
-            classes = answers.shape[1]
-            if self.batch.target is not None:
-                target = self.batch.target[places].to(game.device)
-                if int(target.max()) >= classes:
-                    raise ValueError(
-                        f"target must be below {classes}, the number of the model's outputs, got {int(target.max())}"
-                    )
-            elif method.predictor.output == "regression":
-                if classes > 1:
-                    raise ValueError(f"target is needed: metric='diff' and the model has {classes} regression outputs")
-            else:
-                target = answers.argmax(dim=1)
-        B, D, T = game.sample.x.shape
-        return FlipScores(
-            (B, D, T),
-            metric,
-            ops.Reduce.MAX if method.reduce == "max" else ops.Reduce.MEAN,
-            method.normalize,
-            target,
-            game.device,
-        )
-
-    def cost(self, method: RaMbIT) -> Cost:
-        total: Cost | None = None
-        for places, sample in self.batch.by_length():
-            game = self.game(method, sample, places, dry=True)
-            part = game.cost(method._question(game, self.family, 0), self.scores(method, game, places))
-            total = part if total is None else total + part
-        assert total is not None
-        return total
-
-    def identity(self, method: RaMbIT, tolerance: float | None, max_rows: int | None) -> dict[str, Any]:
+    def _identity(self, call: Call, family: Family, settings: dict[str, Any], stop: dict[str, Any]) -> dict[str, Any]:
         """What a resumed run must find unchanged."""
-        batch = self.batch
+        batch = call.batch
+        how = {"evaluation": self.evaluation, "batch_size": self.batch_size, "max_memory": self.max_memory}
         return {
-            "settings": {
-                **method.settings(self),
-                "seed": method.seed,
-                "tolerance": tolerance,
-                "max_rows": max_rows,
-                "evaluation": method.evaluation,
-                "batch_size": method.batch_size,
-                "max_memory": method.max_memory,
-            },
+            "settings": {**settings, "seed": self.seed, **stop, **how},
             "data": {name: getattr(batch, name) for name in ("x", "ids", "lengths", "observed", "target")},
-            "masks": self.family.masks if isinstance(self.family, Explicit) else None,
-            "values": self.strategy.tensors(),
-            "model": method.predictor.fingerprint(),
-        }  # fmt: skip
+            "masks": family.masks if isinstance(family, Explicit) else None,
+            "values": call.strategy.tensors(),
+            "model": self.predictor.fingerprint(),
+        }

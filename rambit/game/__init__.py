@@ -3,8 +3,9 @@
 from rambit.game.game import Cost, Game
 from rambit.game.horizons import ANCHORS
 from rambit.game.modes import EVALUATIONS
+from rambit.game.progress import progress
 from rambit.game.questions import Coalitions, Flips
 from rambit.game.sample import TensorSample
 from rambit.game.scores import FlipScores
 
-__all__ = ["ANCHORS", "EVALUATIONS", "Coalitions", "Cost", "FlipScores", "Flips", "Game", "TensorSample"]
+__all__ = ["ANCHORS", "EVALUATIONS", "Coalitions", "Cost", "FlipScores", "Flips", "Game", "TensorSample", "progress"]

@@ -14,9 +14,10 @@ from rambit.counterfactuals import Counterfactual, Replay
 from rambit.game import modes, states
 from rambit.game.flips import CausalRun, FlipRun, StatefulRun, SweepRun, WholeRun
 from rambit.game.horizons import ANCHORS, HorizonRule
+from rambit.game.progress import Progress
 from rambit.game.questions import Coalitions, Flips
 from rambit.game.rows import base_rows
-from rambit.game.runner import DEFAULT_MEMORY, Inputs, Progress, Runner, auto_batch
+from rambit.game.runner import DEFAULT_MEMORY, Inputs, Runner, auto_batch
 from rambit.game.sample import TensorSample
 from rambit.game.scores import FlipScores
 from rambit.game.units import Group, Units
@@ -90,13 +91,9 @@ class Game:
         """A device tensor on the host: the one place that synchronises; counted in ``runner.syncs``."""
         return self.runner.to_host(tensor)
 
-    def cost(self, question: Flips, reduction: FlipScores) -> Cost:
-        """What the question would evaluate. Only for a game made with ``dry=True``: the model is not asked."""
-        if not self.runner.dry:
-            raise ValueError("cost needs a game made with dry=True")
-        before = self.runner.rows, self.runner.row_steps
-        self.reduce(question, reduction)
-        return Cost(self.runner.rows - before[0], self.runner.row_steps - before[1], self.max_memory, self.mode)
+    def cost(self) -> Cost:
+        """What has been asked so far; a game made with ``dry=True`` counts its questions and asks the model nothing."""
+        return Cost(self.runner.rows, self.runner.row_steps, self.max_memory, self.mode)
 
     def predict(self) -> Tensor:
         """Answers (B, C) to the original series at their last step."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rambit import ops
+from rambit.game.progress import Progress
 from rambit.game.rows import Column
 from rambit.predictors import PredictionError, Predictor
 
@@ -19,12 +20,6 @@ from rambit.predictors import PredictionError, Predictor
 DEFAULT_MEMORY = 1 << 30
 #: Rows a call beyond which a larger batch no longer pays, by device type.
 BATCH_CAP = {"cpu": 2048, "cuda": 1 << 16}
-
-
-class Progress(Protocol):
-    """What a progress bar must offer (tqdm does)."""
-
-    def update(self, n: int) -> object: ...
 
 
 @dataclass(frozen=True)
