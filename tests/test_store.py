@@ -25,8 +25,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rambit import store as module
-from rambit.store import Store, StoreError, atomic_write, decode, encode, resume_key
+from rambit.store import Store, StoreError, atomic_write, decode, encode, files, keys, resume_key
+from rambit.store.folder import _is_name
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.int8, torch.uint8, torch.bool]
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -56,7 +56,7 @@ def tensors(draw: st.DrawFn) -> Tensor:
     return tensor.permute(draw(st.permutations(range(len(shape)))))  # any strides
 
 
-names = st.text(min_size=1, max_size=20).filter(module._is_name).filter(lambda name: name != "__metadata__")
+names = st.text(min_size=1, max_size=20).filter(_is_name).filter(lambda name: name != "__metadata__")
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -82,7 +82,7 @@ def test_atomic_write_cleans_up_after_an_error(tmp_path: Path, monkeypatch: pyte
     def fail(*args: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(module.os, call, fail)
+    monkeypatch.setattr(files.os, call, fail)
     with pytest.raises(OSError, match="no space"):
         atomic_write(path, b"new")
     assert tree(tmp_path) == {"a": b"old"}
@@ -699,7 +699,7 @@ def test_resume_key_in_pieces(monkeypatch: pytest.MonkeyPatch, device: str) -> N
     x = torch.randn(7, 6, 5, generator=torch.Generator().manual_seed(0))
     key = resume_key(x=x)
     for piece in (8, 24, 100, 500, 10**6):
-        monkeypatch.setattr(module, "_PIECE", piece)
+        monkeypatch.setattr(keys, "_PIECE", piece)
         assert resume_key(x=x.to(device)) == key
         assert resume_key(x=x.to(device).transpose(0, 2).contiguous().transpose(0, 2)) == key
         assert resume_key(x=np.asfortranarray(x.numpy())) == key

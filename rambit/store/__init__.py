@@ -1,0 +1,7 @@
+"""The one place that writes result files: atomic writes, a folder of safetensors shards, and resume keys."""
+
+from rambit.store.files import StoreError, atomic_write, decode, encode
+from rambit.store.folder import Store, json_dict
+from rambit.store.keys import resume_key
+
+__all__ = ["Store", "StoreError", "atomic_write", "decode", "encode", "json_dict", "resume_key"]

@@ -1,0 +1,119 @@
+"""Single files: atomic writes, guarded reads, safetensors bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+_MAX_HEADER = 16 << 20
+
+
+class StoreError(ValueError):
+    """A store or a file of one that is corrupt, held by another writer, or written for something else."""
+
+
+def atomic_write(path: str | Path, data: bytes) -> None:
+    """Write `data` to `path` so that a reader, or a kill at any moment, sees the old file or the new one, never a part.
+
+    The folder must exist; a file (or symbolic link) of that name is replaced. Errors: OSError; nothing is left behind.
+    """
+    path = Path(path)
+    # Hidden, of bounded length, and never an existing file's name; made by us, so that the usual umask holds.
+    temporary = path.parent / f".{path.name[:32]}.{secrets.token_hex(8)}.tmp"
+    try:
+        with open(create(temporary), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def create(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in `folder` survive a power cut, where the system can."""
+    if os.name == "posix":
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def read(path: Path, limit: int) -> bytes:
+    """The bytes of a regular file; never follows a link, waits on a pipe or reads more than `limit` bytes."""
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    if path.is_symlink():
+        raise StoreError(f"{path} is a symbolic link; a store holds only its own files")
+    try:
+        fd = os.open(path, flags)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{path} can't be read: {error.strerror}") from error
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise StoreError(f"{path} is not a regular file")
+        if status.st_size > limit:
+            raise StoreError(f"{path} holds {status.st_size} bytes, at most {limit} are expected")
+        with open(fd, "rb", closefd=False) as file:
+            return file.read(status.st_size)
+    finally:
+        os.close(fd)
+
+
+def encode(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
+    """The bytes of a safetensors file with `tensors` (any shapes, strides and devices) and `metadata`.
+
+    Errors: TypeError for what is not a tensor, ValueError naming a tensor that the format has no room for.
+    """
+    dense: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise TypeError(f"tensors must map names to tensors, {name!r} is a {type(tensor).__name__}")
+        if name == "__metadata__":
+            raise ValueError("tensors can't hold '__metadata__', a name that the safetensors format reserves")
+        if tensor.layout != torch.strided or tensor.device.type == "meta" or tensor.is_quantized:
+            raise ValueError(f"tensor {name!r} must be dense and hold data, not {tensor.layout} on {tensor.device}")
+        plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
+        # The format refuses tensors that share memory; a second view of the same data is written as data of its own.
+        if plain.untyped_storage().data_ptr() in storages:
+            plain = plain.clone()
+        storages.add(plain.untyped_storage().data_ptr())
+        dense[name] = plain
+    try:
+        data: bytes = safetensors.torch.save(dense, None if metadata is None else dict(metadata))
+    except Exception as error:
+        raise ValueError(f"tensors {sorted(dense)} can't be written as safetensors: {error}") from error
+    return data
+
+
+def decode(data: bytes, source: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors (on the CPU) and metadata of a safetensors file's bytes. Errors: StoreError naming `source`."""
+    header = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or header > len(data) - 8:
+        raise StoreError(f"{source} is truncated or not a safetensors file")
+    if header > _MAX_HEADER:
+        raise StoreError(f"{source} has a header of {header} bytes, at most {_MAX_HEADER} are expected")
+    try:
+        tensors: dict[str, Tensor] = safetensors.torch.load(data)
+        metadata: dict[str, str] = json.loads(data[8 : 8 + header]).get("__metadata__", {})
+    except Exception as error:  # whatever a hostile header makes the parser or torch raise
+        raise StoreError(f"{source} is corrupt or not a safetensors file: {error}") from error
+    return tensors, metadata
