@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rambit.counterfactuals import Counterfactual, Replay
 from rambit.game import modes, states
-from rambit.game.flips import CausalRun, FlipRun, StatefulRun, SweepRun, WholeRun
+from rambit.game.flips import CausalRun, FlipRun, WholeRun
 from rambit.game.horizons import ANCHORS, HorizonRule
 from rambit.game.progress import Progress
 from rambit.game.questions import Coalitions, Flips
@@ -20,6 +20,7 @@ from rambit.game.rows import base_rows
 from rambit.game.runner import DEFAULT_MEMORY, Inputs, Runner, auto_batch
 from rambit.game.sample import TensorSample
 from rambit.game.scores import FlipScores
+from rambit.game.stateful import StatefulRun, SweepRun
 from rambit.game.units import Group, Units
 from rambit.predictors import Predictor
 

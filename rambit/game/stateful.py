@@ -1,0 +1,171 @@
+"""Flips of a model that advances from a state: restart where a row first differs, or carry every flip along.
+
+The sweep is the one evaluation that is more than bookkeeping; the comment on each class says what it saves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rambit.game import states
+from rambit.game.flips import FlipRun, Int32
+from rambit.game.rows import Column, StartRule, StateRule
+from rambit.game.units import Group, Units
+
+
+class StatefulRun(FlipRun):
+    """Rows restart from the state of their base row just before their first changed step.
+
+    ``states`` holds the state before each step: first of the original series at t * B + b, then of the group's base
+    rows at T * B + t * R + r. Where no cell before it is replaced, a base row's state is the original's.
+    """
+
+    start_rule = StartRule.CELL
+    state_rule = StateRule.BASE
+    states: states.State | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.original_states: states.State | None = None
+
+    def mask_bytes(self) -> int:
+        per_state = 0 if self.original_states is None else states.row_bytes(self.original_states)
+        return super().mask_bytes() + self.S * self.B * self.T * per_state
+
+    def ask_original(self, needed: npt.NDArray[np.bool_]) -> None:
+        stop = int(np.flatnonzero(needed)[-1]) + 1 if needed.any() else 1
+        for t in range(stop):
+
+            def work(begin: int, end: int, t: int = t) -> None:
+                state = None if t == 0 else states.part(self.original_states, (t * self.B) + begin, (t * self.B) + end)
+                answers, after = self.runner.predictor.advance(self.inputs.x[begin:end, :, t : t + 1], state)
+                self.set_reference(self.runner.check(answers, self._original_rows[begin:end], self.inputs), begin, t)
+                if self.original_states is None:
+                    self.original_states = states.table(after, self.T * self.B)
+                if t + 1 < self.T:
+                    states.put(self.original_states, slice((t + 1) * self.B + begin, (t + 1) * self.B + end), after)
+
+            self.runner.pieces(self.B, 1, work, new_rows=self.B if t == 0 else 0)
+
+    def ask_base(self, group: Group, rows: Int32) -> Tensor:
+        R, TB = len(rows), self.T * self.B
+        base = torch.zeros(R, self.T, dtype=torch.float64, device=self.runner.device)
+        if not self.runner.dry:
+            self.states = states.table(self.original_states, TB + self.T * R)
+            states.put(self.states, slice(0, TB), self.original_states)
+        mask_of, stop = rows[:, Column.MASK], np.where(group.h0 < group.h1, group.h1, 0)
+        started: set[int] = set()
+        for t in range(int(group.first.min(initial=self.T)), int(stop.max(initial=0))):
+            asked = np.flatnonzero(((group.first <= t) & (t < stop))[mask_of])
+            if len(asked) == 0:
+                continue
+            here = rows[asked]
+            here[:, Column.START] = t
+            here[:, Column.STATE] = np.where(
+                group.first[mask_of[asked]] == t, t * self.B + here[:, Column.SERIES], TB + t * R + asked
+            )
+            device_rows, index = self.runner.to_device(here), self.runner.to_device(asked)
+
+            def work(
+                begin: int, end: int, t: int = t, device_rows: Tensor = device_rows, index: Tensor = index
+            ) -> None:
+                part, place = device_rows[begin:end], index[begin:end]
+                x = self.runner.build(self.inputs, group.masks, part, 1)
+                state = None if t == 0 else states.take(self.states, part[:, Column.STATE])
+                answers, after = self.runner.predictor.advance(x, state)
+                out = base.new_empty(len(part), 1)
+                self.distances(out, self.runner.check(answers, part, self.inputs), part, slice(t, t + 1))
+                base[place, t] = out[:, 0]
+                if t + 1 < self.T:
+                    states.put(self.states, TB + (t + 1) * R + place, after)
+
+            new = len(asked) - len(started.intersection(asked.tolist()))
+            started.update(asked.tolist())
+            self.runner.pieces(len(asked), 1, work, new_rows=new)
+        return base
+
+    def answer(self, x: Tensor, rows: Tensor, at_start: bool) -> Tensor:
+        state = None if at_start else states.take(self.states, rows[:, Column.STATE])
+        return self.runner.predictor.advance(x, state)[0]
+
+
+class SweepRun(StatefulRun):
+    """One walk through time carries every single-cell flip of the original; each mask branches off at its block.
+
+    Slots hold the carried states in the order ((t * D + d) * S + s) * B + b, so that those under way are a prefix.
+    Needs counterfactual values that all masks share.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.time = 0
+        self.slots: states.State | None = None
+        self.no_mask = torch.ones(1, self.D, self.T, dtype=torch.bool, device=self.runner.device)
+        self._slot_rows: Tensor | None = None
+
+    def local_low(self, group: Group) -> Int32:
+        return group.start
+
+    def prepare(self, units: Units) -> None:
+        super().prepare(units)
+        h0, h1 = self.rule.of_masks(units.end)
+        last = int(units.first[(h0 < h1) & (units.first < self.T)].max(initial=0))
+        if self.runner.dry or last == 0:
+            return
+        self.slots = states.table(self.original_states, last * self.D * self.S * self.B)
+        t, d, s, b = np.meshgrid(
+            np.arange(last), np.arange(self.D), np.arange(self.S), np.arange(self.B), indexing="ij"
+        )
+        rows = np.zeros((t.size, len(Column)), dtype=np.int32)
+        rows[:, Column.SERIES], rows[:, Column.DRAW] = b.ravel(), s.ravel()
+        rows[:, Column.CELL] = (d * self.T + t).ravel()
+        self._slot_rows = self.runner.to_device(rows)
+
+    def walk(self, to: int) -> None:
+        """Carry the flips on to just before step ``to``."""
+        step = self.D * self.S * self.B
+        while self.time < to:
+            t, n = self.time, (self.time + 1) * step
+
+            def work(begin: int, end: int, t: int = t) -> None:
+                assert self._slot_rows is not None
+                rows = self._slot_rows[begin:end]
+                rows[:, Column.START] = t
+                x = self.runner.build(self.inputs, self.no_mask, rows, 1)
+                state = None if t == 0 else states.part(self.slots, begin, end)
+                states.put(self.slots, slice(begin, end), self.runner.predictor.advance(x, state)[1])
+
+            if not self.runner.dry and t > 0:
+                original = t * self.B + torch.arange(self.B, device=self.runner.device).repeat(self.D * self.S)
+                states.put(self.slots, slice(t * step, n), states.take(self.original_states, original))
+            self.runner.pieces(n, 1, work, new_rows=step)
+            self.time += 1
+
+    def earlier_flips(
+        self, group: Group, draw_base: Int32, own: Int32 | None, base: Tensor, contributions: Tensor
+    ) -> None:
+        for start in map(int, np.unique(group.start[(group.h0 < group.h1) & (group.start < self.T)])):
+            if start == 0:
+                continue
+            self.walk(start)
+            here = group.start == start
+            low = np.where(here, 0, self.T).astype(np.int32)
+            plan = self.plan(
+                group,
+                draw_base,
+                own,
+                low=low,
+                high=np.where(here, start, 0).astype(np.int32),
+                start_rule=StartRule.AT,
+                state_rule=StateRule.SLOT,
+                at=start,
+            )
+            self.ask(plan, group.masks, base, contributions, self._from_slots)
+
+    def _from_slots(self, x: Tensor, rows: Tensor, at_start: bool) -> Tensor:
+        return self.runner.predictor.advance(x, states.take(self.slots, rows[:, Column.STATE]))[0]
