@@ -78,7 +78,7 @@ struct Glue {
   }
 
   static void masked_batch(Tensor out, Tensor x, Tensor draws, Tensor masks, Tensor rows, std::optional<Tensor> observed,
-                           int64_t fill) {
+                           int64_t fill, std::optional<Tensor> runs) {
     [[maybe_unused]] const auto guard = Backend::guard(out);
     MaskedBatchArgs a{};
     read_strides(out, a.out_stride);
@@ -94,7 +94,7 @@ struct Glue {
     a.M = masks.size(0);
     a.dtype = dtype_of(x);
     a.fill = static_cast<Fill>(fill);
-    RAMBIT_CHECK(fill >= 0 && fill <= 2, "masked_batch: unknown fill");
+    RAMBIT_CHECK(fill >= 0 && fill <= 3, "masked_batch: unknown fill");
     RAMBIT_CHECK(out.scalar_type() == x.scalar_type() && draws.scalar_type() == x.scalar_type(), "masked_batch: dtypes differ");
     RAMBIT_CHECK(out.size(1) == a.D && a.w <= a.T, "masked_batch: out is (N, D, w) with w <= T");
     RAMBIT_CHECK(has_shape(draws, {a.K, a.B, a.D, a.T}) || (fill != 0 && a.K == 0), "masked_batch: draws is (K, B, D, T)");
@@ -109,9 +109,18 @@ struct Glue {
       read_strides(*observed, a.observed_stride);
       a.observed = static_cast<const uint8_t*>(observed->const_data_ptr());
     }
+    RAMBIT_CHECK((a.fill == Fill::kRuns) == runs.has_value(), "masked_batch: runs belong to fill 3, and to no other");
+    if (runs.has_value()) {
+      read_strides(*runs, a.runs_stride);
+      a.P = runs->size(4);
+      a.K = runs->size(0);
+      RAMBIT_CHECK(has_shape(*runs, {a.K, a.B, a.D, a.T, a.P}) && a.P > 0 && runs->scalar_type() == x.scalar_type(),
+                   "masked_batch: runs is (K, B, D, T, P)");
+      a.runs = runs->const_data_ptr();
+    }
     a.out = out.mutable_data_ptr();
     a.x = x.const_data_ptr();
-    a.draws = a.K > 0 ? draws.const_data_ptr() : nullptr;
+    a.draws = draws.size(0) > 0 ? draws.const_data_ptr() : nullptr;
     a.masks = static_cast<const uint8_t*>(masks.const_data_ptr());
     a.rows = reinterpret_cast<const Row*>(plain<int32_t>(rows, ScalarType::Int, "rows"));
     if (out.numel() > 0) Backend::masked_batch(a, Backend::stream(out));

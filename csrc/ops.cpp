@@ -25,7 +25,7 @@ STABLE_TORCH_LIBRARY(rambit, m) {
   m.def("draw(Tensor(a!) out, Tensor? background, Tensor ids, int kind, float low, float high, int first_draw, "
         "int seed) -> ()");
   m.def("masked_batch(Tensor(a!) out, Tensor x, Tensor draws, Tensor masks, Tensor rows, Tensor? observed, "
-        "int fill) -> ()");
+        "int fill, Tensor? runs=None) -> ()");
   m.def("distance(Tensor(a!) out, Tensor outputs, Tensor reference, Tensor series, Tensor target, int metric) -> ()");
   m.def("score(Tensor(a!) contributions, Tensor outputs, Tensor reference, Tensor base, Tensor masks, Tensor rows, "
         "Tensor target, int width, int metric, int reduce) -> ()");

@@ -53,6 +53,7 @@ class Fill(IntEnum):
     FIXED = 0
     CARRY_FORWARD = 1
     INTERPOLATE = 2
+    RUNS = 3
 
 
 class Metric(IntEnum):
@@ -121,13 +122,15 @@ def masked_batch(
     rows: Tensor,
     observed: Tensor | None = None,
     fill: Fill = Fill.FIXED,
+    runs: Tensor | None = None,
 ) -> Tensor:
     """Write ``out`` (N, D, w): row i is its series where its mask (with its one flip) keeps, counterfactuals elsewhere.
 
     x (B, D, T), draws (K, B, D, T), masks (M, D, T) bool and observed (B, D, T) bool may have any strides; rows
-    (N, 9) int32 are described in game/rows.py.
+    (N, 9) int32 are described in game/rows.py. With Fill.RUNS, ``runs`` (K, B, D, T, P) gives the values of a replaced
+    run by its start and the steps since.
     """
-    torch.ops.rambit.masked_batch(out, x, draws, masks, rows, observed, int(fill))
+    torch.ops.rambit.masked_batch(out, x, draws, masks, rows, observed, int(fill), runs)
     return out
 
 

@@ -5,7 +5,7 @@
 
 namespace rambit {
 
-enum class Fill : int32_t { kFixed = 0, kCarryForward = 1, kInterpolate = 2 };
+enum class Fill : int32_t { kFixed = 0, kCarryForward = 1, kInterpolate = 2, kRuns = 3 };
 
 // One feature of one row: which of its steps are kept once the row's own flip is applied.
 struct KeptLine {
@@ -20,6 +20,12 @@ struct KeptLine {
     return (mask[t * mask_step] != 0) != (t == flipped);
   }
 };
+
+// Where the run of replaced steps that contains `t` begins.
+RAMBIT_HD int64_t run_start(const KeptLine& kept, int64_t t) {
+  while (t > 0 && !kept(t - 1)) --t;
+  return t;
+}
 
 // A conditional counterfactual: depends on the nearest kept steps of the same feature. `x` is that feature's line;
 // missing values (not observed) count as kept but carry nothing, so the search passes over them.

@@ -85,25 +85,10 @@ void write_fixed(const MaskedBatchArgs& a, const Axes& axes, bool unit_strides, 
 template <typename T>
 void write_conditional(const MaskedBatchArgs& a, int64_t i) {
   const Row& r = a.rows[i];
-  for (int64_t d = 0; d < a.D; ++d) {
-    const KeptLine kept{
-        a.masks + r.mask * a.masks_stride[0] + d * a.masks_stride[1], a.masks_stride[2],
-        a.observed == nullptr ? nullptr : a.observed + r.series * a.observed_stride[0] + d * a.observed_stride[1],
-        a.observed_stride[2], r.cell >= 0 && r.cell / a.T == d ? r.cell % a.T : -1};
-    const T* x = static_cast<const T*>(a.x) + r.series * a.x_stride[0] + d * a.x_stride[1];
-    T* out = static_cast<T*>(a.out) + i * a.out_stride[0] + d * a.out_stride[1];
-    for (int64_t j = 0; j < a.w; ++j) {
-      const int64_t t = r.start + j;
-      T value = x[t * a.x_stride[2]];
-      if (!kept(t)) {
-        value = conditional_value(a.fill, kept, x, a.x_stride[2], a.T, t);
-        if (a.draws != nullptr)  // noise around the conditional value
-          value += static_cast<const T*>(a.draws)[r.draw * a.draws_stride[0] + r.series * a.draws_stride[1] +
-                                                  d * a.draws_stride[2] + t * a.draws_stride[3]];
-      }
-      out[j * a.out_stride[2]] = value;
-    }
-  }
+  T* out = static_cast<T*>(a.out) + i * a.out_stride[0];
+  for (int64_t d = 0; d < a.D; ++d)
+    for (int64_t j = 0; j < a.w; ++j)
+      out[d * a.out_stride[1] + j * a.out_stride[2]] = conditional_element<T>(a, r, d, r.start + j);
 }
 
 }  // namespace

@@ -36,20 +36,8 @@ void write_conditional(const MaskedBatchArgs& a, bool features_last, void* strea
   each(a.n * a.D * a.w, stream, [a, features_last] __device__(int64_t flat) {
     const Element e(a, flat, features_last);
     const Row& r = a.rows[e.i];
-    const int64_t t = r.start + e.t;
-    const KeptLine kept{
-        a.masks + r.mask * a.masks_stride[0] + e.d * a.masks_stride[1], a.masks_stride[2],
-        a.observed == nullptr ? nullptr : a.observed + r.series * a.observed_stride[0] + e.d * a.observed_stride[1],
-        a.observed_stride[2], r.cell >= 0 && r.cell / a.T == e.d ? r.cell % a.T : -1};
-    const T* x = static_cast<const T*>(a.x) + r.series * a.x_stride[0] + e.d * a.x_stride[1];
-    T value = x[t * a.x_stride[2]];
-    if (!kept(t)) {
-      value = conditional_value(a.fill, kept, x, a.x_stride[2], a.T, t);
-      if (a.draws != nullptr)
-        value += static_cast<const T*>(a.draws)[r.draw * a.draws_stride[0] + r.series * a.draws_stride[1] +
-                                                e.d * a.draws_stride[2] + t * a.draws_stride[3]];
-    }
-    static_cast<T*>(a.out)[e.i * a.out_stride[0] + e.d * a.out_stride[1] + e.t * a.out_stride[2]] = value;
+    static_cast<T*>(a.out)[e.i * a.out_stride[0] + e.d * a.out_stride[1] + e.t * a.out_stride[2]] =
+        conditional_element<T>(a, r, e.d, r.start + e.t);
   });
 }
 

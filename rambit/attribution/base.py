@@ -7,7 +7,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -64,6 +64,23 @@ class Part:
 
     values: Tensor
     stderr: Tensor | None
+    windows: Tensor | None = None
+
+
+class Common(TypedDict, total=False):
+    """The keyword arguments that every attributor takes (see RaMbIT)."""
+
+    metric: str
+    counterfactuals: str | Tensor | Counterfactual | None
+    background: Any
+    evaluation: str
+    output: str
+    layout: str
+    batch_size: int | str
+    max_memory: int | None
+    seed: int
+    device: torch.device | str | None
+    model_id: str | None
 
 
 class Attributor(ABC):
@@ -73,20 +90,20 @@ class Attributor(ABC):
         self,
         model: Any,
         *,
-        num_samples: int,
-        window_size: int,
-        anchor: str,
-        metric: str,
-        counterfactuals: str | Tensor | Counterfactual | None,
-        background: Any,
-        evaluation: str,
-        output: str,
-        layout: str,
-        batch_size: int | str,
-        max_memory: int | None,
-        seed: int,
-        device: torch.device | str | None,
-        model_id: str | None,
+        num_samples: int = 1,
+        window_size: int = 1,
+        anchor: str = "end",
+        metric: str = "auto",
+        counterfactuals: str | Tensor | Counterfactual | None = None,
+        background: Any = None,
+        evaluation: str = "auto",
+        output: str = "auto",
+        layout: str = "BDT",
+        batch_size: int | str = "auto",
+        max_memory: int | None = None,
+        seed: int = 0,
+        device: torch.device | str | None = None,
+        model_id: str | None = None,
     ) -> None:
         self.layout = one_of("layout", layout, LAYOUTS)
         self.predictor = Predictor.of(model, output=output, layout=layout, device=device, model_id=model_id)
@@ -134,8 +151,8 @@ class Attributor(ABC):
     # -- how a call is carried out --------------------------------------------------------------------------------
 
     def _strategy(self, counterfactuals: str | Tensor | Counterfactual | None) -> Counterfactual:
-        if isinstance(counterfactuals, Tensor) and self.layout == "BTD":
-            counterfactuals = counterfactuals.transpose(-1, -2)
+        if isinstance(counterfactuals, Tensor) and self.layout == "BTD" and counterfactuals.ndim >= 4:
+            counterfactuals = counterfactuals.transpose(2, 3)
         return resolve(counterfactuals, self.background)
 
     def _call(self, X: Any, counterfactuals: Tensor | None, *, quiet: bool = False, **series: Any) -> Call:
@@ -147,7 +164,7 @@ class Attributor(ABC):
         draws = self.num_samples
         if isinstance(strategy, Replay):
             draws = len(strategy.values)
-            if strategy.values.shape[1:] != (B, D, T):
+            if strategy.values.shape[1:4] != (B, D, T):
                 got = tuple(strategy.values.shape)
                 raise ValueError(f"counterfactuals must be (S, {B}, {D}, {T}) for this X, got {got}")
         elif strategy.single and draws > 1:
@@ -166,7 +183,7 @@ class Attributor(ABC):
     ) -> Game:
         strategy = call.strategy
         if isinstance(strategy, Replay):
-            strategy = Replay(strategy.values[:, places])
+            strategy = strategy.take(places, strategy.values.shape[3])
         return Game(
             self.predictor,
             sample,
@@ -207,6 +224,7 @@ class Attributor(ABC):
         batch = call.batch
         values = torch.zeros(batch.x.shape, dtype=torch.float64, device=batch.x.device)
         errors: Tensor | None = torch.zeros_like(values)
+        windows: Tensor | None = None
         rows = row_steps = 0
         mode = ""
         with progress(show_progress, lambda: self._count(call, answer).row_steps) as bar:
@@ -219,6 +237,10 @@ class Attributor(ABC):
                     errors = None
                 else:
                     errors[here, :, :steps] = part.stderr
+                if part.windows is not None:
+                    if windows is None:
+                        windows = values.new_zeros(*values.shape, part.windows.shape[3])
+                    windows[here, :, :steps] = part.windows
                 rows, row_steps, mode = rows + game.runner.rows, row_steps + game.runner.row_steps, game.mode
         return Attribution(
             values=batch.restore(values),
@@ -231,6 +253,7 @@ class Attributor(ABC):
             mode=mode,
             lengths=batch.lengths,
             ids=batch.ids,
+            windows=None if windows is None else batch.restore(windows),
         )
 
     def _count(self, call: Call, answer: Callable[[Game, Tensor], Part]) -> Cost:

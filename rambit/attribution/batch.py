@@ -113,7 +113,7 @@ class Batch:
 
     def restore(self, values: Tensor) -> Tensor:
         """Scores (B, D, T) in X's layout, dtype and device."""
-        values = values.transpose(1, 2) if self.layout == "BTD" else values
+        values = values.transpose(1, 2) if self.layout == "BTD" else values  # windows (B, D, T, W) too
         return values.to(self.like.device, self.like.dtype).contiguous()
 
 

@@ -25,11 +25,25 @@ class Counterfactual(ABC):
         """Whether the values are the same for every mask (the sweep needs that)."""
         return self.fill == ops.Fill.FIXED
 
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether a value can depend on what is kept later."""
+        return self.fill in (ops.Fill.CARRY_FORWARD, ops.Fill.INTERPOLATE)
+
     @abstractmethod
     def draws(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, *, seed: int, first: int = 0
     ) -> Tensor:
         """Values (count, B, D, T) for series x (B, D, T) with ids (B,): draws ``first`` … ``first + count - 1``."""
+
+    def runs(
+        self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, window: int, *, seed: int, first: int = 0
+    ) -> Tensor | None:
+        """Values (count, B, D, T, window) of a replaced run by its start and the steps since; None: by time alone.
+
+        Raises ValueError where a run's values would depend on what comes after it.
+        """
+        return None
 
     def check(self, D: int, T: int) -> None:  # noqa: B027  most strategies serve any series
         """Raise ValueError when the strategy cannot serve series of D features and T steps."""
@@ -172,6 +186,14 @@ class CarryForward(Counterfactual):
     ) -> Tensor:
         return torch.empty(0, *x.shape, dtype=x.dtype, device=x.device)
 
+    def runs(
+        self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, window: int, *, seed: int, first: int = 0
+    ) -> Tensor | None:
+        if observed is not None:
+            raise ValueError("counterfactuals='carry_forward' in runs needs complete series: do not pass observed")
+        before = torch.cat((x[:, :, 1:2] if x.shape[2] > 1 else x, x[:, :, :-1]), dim=2)  # time 0 takes the next value
+        return before[None, ..., None].expand(1, *x.shape, window)
+
 
 class Interpolate(Counterfactual):
     """A straight line between the kept neighbours of the same feature, plus normal noise of deviation ``noise``.
@@ -195,22 +217,50 @@ class Interpolate(Counterfactual):
         out = torch.empty(count, *x.shape, dtype=x.dtype, device=x.device)
         return ops.draw(out, ids, ops.Draw.GAUSSIAN, low=0.0, high=self.noise, seed=seed, first_draw=first)
 
+    def runs(
+        self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, window: int, *, seed: int, first: int = 0
+    ) -> Tensor | None:
+        raise ValueError("counterfactuals='interpolate' looks beyond the end of a run; use carry_forward")
+
 
 class Replay(Counterfactual):
-    """Given values (S, B, D, T): replayed as they are, by position in the batch."""
+    """Given values, replayed as they are by position in the batch: (S, B, D, T) by time, or (S, B, D, T, W) by run.
+
+    In the second form entry [..., p, j] stands at step p + j of a replaced run that starts at p.
+    """
 
     def __init__(self, values: Tensor) -> None:
-        if not isinstance(values, Tensor) or values.ndim != 4 or not values.is_floating_point() or len(values) == 0:
+        if (
+            not isinstance(values, Tensor)
+            or values.ndim not in (4, 5)
+            or not values.is_floating_point()
+            or values.numel() == 0
+        ):
             got = f"{values.dtype} {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
             raise ValueError(f"counterfactuals must be a floating tensor (S, B, D, T), got {got}")
         if not bool(torch.isfinite(values).all()):
             raise ValueError("counterfactuals must be finite")
         self.values = values
+        self.fill = ops.Fill.FIXED if values.ndim == 4 else ops.Fill.RUNS
+
+    def take(self, series: Tensor | slice, steps: int) -> Replay:
+        """The values of some series, cut or padded with zeros to a number of steps."""
+        values = self.values[:, series, :, :steps]
+        missing = steps - values.shape[3]
+        if missing > 0:  # padding is never replaced
+            values = torch.cat((values, values.new_zeros(*values.shape[:3], missing, *values.shape[4:])), dim=3)
+        return Replay(values)
 
     def draws(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, *, seed: int, first: int = 0
     ) -> Tensor:
-        raise RuntimeError("replayed values are taken by position, not drawn")
+        values = self.values.to(x.device, x.dtype)
+        return values if values.ndim == 4 else values.new_empty(0, *x.shape)
+
+    def runs(
+        self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, window: int, *, seed: int, first: int = 0
+    ) -> Tensor | None:
+        return self.values.to(x.device, x.dtype) if self.values.ndim == 5 else None
 
 
 def read_background(background: object, *, layout: str = "BDT") -> Tensor | None:

@@ -4,8 +4,19 @@ from rambit.game.game import Cost, Game
 from rambit.game.horizons import ANCHORS
 from rambit.game.modes import EVALUATIONS
 from rambit.game.progress import progress
-from rambit.game.questions import Coalitions, Flips
+from rambit.game.questions import Coalitions, Flips, Runs
 from rambit.game.sample import TensorSample
 from rambit.game.scores import FlipScores
 
-__all__ = ["ANCHORS", "EVALUATIONS", "Coalitions", "Cost", "FlipScores", "Flips", "Game", "TensorSample", "progress"]
+__all__ = [
+    "ANCHORS",
+    "EVALUATIONS",
+    "Coalitions",
+    "Cost",
+    "FlipScores",
+    "Flips",
+    "Game",
+    "Runs",
+    "TensorSample",
+    "progress",
+]

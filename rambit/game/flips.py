@@ -20,7 +20,6 @@ from rambit._plan import FlipPlan
 from rambit.game.horizons import HorizonRule
 from rambit.game.rows import Column, StartRule, StateRule, base_rows
 from rambit.game.runner import Inputs, Runner
-from rambit.game.scores import FlipScores
 from rambit.game.units import Group, Units
 
 Int32 = npt.NDArray[np.int32]
@@ -38,18 +37,20 @@ class FlipRun(ABC):
         runner: Runner,
         inputs: Inputs,
         rule: HorizonRule,
-        scores: FlipScores,
+        metric: ops.Metric,
+        reduce: ops.Reduce,
         target: Tensor,
         draws: int,
         known: npt.NDArray[np.uint8] | None,
     ) -> None:
-        self.runner, self.inputs, self.rule, self.scores, self.target = runner, inputs, rule, scores, target
+        self.runner, self.inputs, self.rule, self.target = runner, inputs, rule, target
+        self.metric, self.reduce = metric, reduce
         self.B, self.D, self.T = inputs.x.shape
         self.S = draws
         self.known = known
         self.cells = self.D * self.T
         self.reference: Tensor | None = None  # (B, C, T) the original answers
-        self.conditional = inputs.fill != ops.Fill.FIXED
+        self.looks_ahead = inputs.fill in (ops.Fill.CARRY_FORWARD, ops.Fill.INTERPOLATE)
         self._original_rows = runner.to_device(base_rows(np.zeros(1, dtype=np.int32), 1, self.B))
 
     # -- what a mode must say -------------------------------------------------------------------------------------
@@ -65,6 +66,9 @@ class FlipRun(ABC):
     @abstractmethod
     def answer(self, x: Tensor, rows: Tensor, at_start: bool) -> Tensor:
         """Answers (n, C, K) at the last K steps of these flipped rows."""
+
+    def use_original_states(self) -> None:  # noqa: B027  most modes have no state
+        """Let rows start from states of the original series (row.state = t * B + b)."""
 
     def earlier_flips(  # noqa: B027  most modes have none
         self, group: Group, draw_base: Int32, own: Int32 | None, base: Tensor, contributions: Tensor
@@ -108,7 +112,7 @@ class FlipRun(ABC):
         self, group: Group, draw_base: Int32, own: Int32 | None, *, low: Int32, high: Int32, **rules: Any
     ) -> FlipPlan:
         """The rows of a group whose flipped cell lies at a time in [low, high)."""
-        start = self.changed_from(group) if self.conditional else None
+        start = self.changed_from(group) if self.looks_ahead else None
         given = {"start_rule": self.start_rule, "state_rule": self.state_rule, "at": 0, **rules}
         if start is not None and given["start_rule"] == StartRule.CELL:
             given["start_rule"] = StartRule.TABLE
@@ -178,8 +182,8 @@ class FlipRun(ABC):
                     part,
                     self.target,
                     width=width,
-                    metric=self.scores.metric,
-                    reduce=self.scores.reduce,
+                    metric=self.metric,
+                    reduce=self.reduce,
                 )
 
             self.runner.pieces(len(host_rows), width, work)
@@ -196,7 +200,7 @@ class FlipRun(ABC):
         assert self.reference is not None
         series = rows[:, Column.SERIES].contiguous()
         target = self.target
-        ops.distance(out, answers, self.reference[:, :, time], series, target, self.scores.metric)
+        ops.distance(out, answers, self.reference[:, :, time], series, target, self.metric)
 
 
 class WholeRun(FlipRun):

@@ -10,14 +10,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rambit import ops
 from rambit.counterfactuals import Counterfactual, Replay
 from rambit.game import modes, states
 from rambit.game.flips import CausalRun, FlipRun, WholeRun
 from rambit.game.horizons import ANCHORS, HorizonRule
 from rambit.game.progress import Progress
-from rambit.game.questions import Coalitions, Flips
-from rambit.game.rows import base_rows
+from rambit.game.questions import Coalitions, Flips, Runs
+from rambit.game.rows import Column, base_rows
 from rambit.game.runner import DEFAULT_MEMORY, Inputs, Runner, auto_batch
+from rambit.game.runs import run_distances
 from rambit.game.sample import TensorSample
 from rambit.game.scores import FlipScores
 from rambit.game.stateful import StatefulRun, SweepRun
@@ -104,30 +106,43 @@ class Game:
     # -- coalitions -----------------------------------------------------------------------------------------------
 
     def ask(self, question: Coalitions) -> Iterator[Tensor]:
-        """Answers (n, S, B, C) at the last step for masks (N, terms), in order, chunk by chunk."""
+        """Answers (n, S, B, C) at the last step for masks (N, terms) or (N, B, terms), in order, chunk by chunk."""
         B, D, T = self.sample.x.shape
         masks = question.masks
-        if masks.ndim != 2 or masks.shape[1] != D * T or masks.dtype != torch.bool:
-            raise ValueError(f"masks must be (N, {D * T}) bool, got {masks.dtype} {tuple(masks.shape)}")
+        own = masks.ndim == 3  # each series has masks of its own
+        if tuple(masks.shape[1:]) not in ((D * T,), (B, D * T)) or masks.dtype != torch.bool:
+            allowed = f"(N, {D * T}) or (N, {B}, {D * T}) bool"
+            raise ValueError(f"masks must be {allowed}, got {masks.dtype} {tuple(masks.shape)}")
         inputs = self._inputs(slice(0, B))
         per_mask = self.draws * B
         step = max(1, self.runner.batch // per_mask)
         with self.predictor.session():
             for begin in range(0, len(masks), step):
-                part = masks[begin : begin + step].to(self.device).reshape(-1, D, T)
-                rows = self.runner.to_device(base_rows(np.zeros(len(part), dtype=np.int32), self.draws, B))
+                count = min(step, len(masks) - begin)
+                part = masks[begin : begin + count].to(self.device).reshape(-1, D, T)
+                host = base_rows(np.zeros(count, dtype=np.int32), self.draws, B)
+                named = host.copy()  # an error names the mask by its place in the question
+                named[:, Column.MASK] += begin
+                if own:
+                    host[:, Column.MASK] = host[:, Column.MASK] * B + host[:, Column.SERIES]
+                rows, names = self.runner.to_device(host), self.runner.to_device(named)
                 answers: list[Tensor] = []
 
                 def work(
-                    b: int, e: int, rows: Tensor = rows, part: Tensor = part, answers: list[Tensor] = answers
+                    b: int,
+                    e: int,
+                    part: Tensor = part,
+                    rows: Tensor = rows,
+                    names: Tensor = names,
+                    answers: list[Tensor] = answers,
                 ) -> None:
                     x = self.runner.build(inputs, part, rows[b:e], T)
-                    answers.append(self.runner.check(self.runner.whole(x, inputs), rows[b:e], inputs)[:, :, 0].clone())
+                    answers.append(self.runner.check(self.runner.whole(x, inputs), names[b:e], inputs)[:, :, 0].clone())
 
                 self.runner.pieces(len(rows), T, work)
                 self.runner.settle(inputs)
                 if not self.runner.dry:
-                    yield torch.cat(answers).view(len(part), self.draws, B, -1)
+                    yield torch.cat(answers).view(count, self.draws, B, -1)
 
     # -- flips ----------------------------------------------------------------------------------------------------
 
@@ -173,9 +188,14 @@ class Game:
         if added >= len(units):
             return
         inputs = self._inputs(series) if not question.fresh_draws else self._inputs(series, count=0)
-        target = reduction.target[series].contiguous()
-        kind = self._run_kind(question)
-        run = kind(self.runner, inputs, self.rule, reduction, target, self.draws, self._known(inputs, question))
+        run = self._run(
+            self._run_kind(question),
+            inputs,
+            reduction.metric,
+            reduction.reduce,
+            reduction.target[series],
+            self._known(inputs, question),
+        )
         run.prepare(units)
         size = self._group_size(run, question)
         null, null_high = self._null_flips(run, units, question, inputs)
@@ -196,23 +216,36 @@ class Game:
                 reduction.add(series, contributions, units, group)
                 done(series, end)
 
-    def _run_kind(self, question: Flips) -> type[FlipRun]:
+    def _run(
+        self,
+        kind: type[FlipRun],
+        inputs: Inputs,
+        metric: ops.Metric,
+        reduce: ops.Reduce,
+        target: Tensor,
+        known: npt.NDArray[np.uint8] | None = None,
+    ) -> FlipRun:
+        return kind(self.runner, inputs, self.rule, metric, reduce, target.contiguous(), self.draws, known)
+
+    def _run_kind(self, question: Flips | Runs) -> type[FlipRun]:
         if self.mode in ("prefix", "full"):
             return WholeRun
         if self.mode == "causal":
             return CausalRun
+        if isinstance(question, Runs):
+            return StatefulRun
         shared = self.counterfactuals.fixed and not question.fresh_draws
         return SweepRun if shared and self.rule.anchor != "cell" else StatefulRun
 
     def _null_reach(self, first: Int32) -> Int32:
         """Anchor cell: a flip before this time is over before the mask begins: it equals the flip of the original."""
-        T, margin = self.rule.T, self.rule.window - (1 if self.counterfactuals.fixed else 0)
+        T, margin = self.rule.T, self.rule.window - (0 if self.counterfactuals.looks_ahead else 1)
         return np.where(first >= T, T, np.maximum(first - margin, 0)).astype(np.int32)
 
     def _null_flips(self, run: FlipRun, units: Units, question: Flips, inputs: Inputs) -> tuple[Tensor | None, int]:
         """Flips of the original series, which all masks share (anchor cell)."""
         # With missing values a conditional gap can reach past them into the mask's block.
-        gaps_reach_far = not self.counterfactuals.fixed and inputs.observed is not None
+        gaps_reach_far = self.counterfactuals.looks_ahead and inputs.observed is not None
         if self.rule.anchor != "cell" or question.fresh_draws or gaps_reach_far:
             return None, 0
         high = int(self._null_reach(units.first).max(initial=0))
@@ -224,27 +257,55 @@ class Game:
         group = Group(nothing, zero, T, T, h0, h1, np.ones(1), None)
         return run.group(group, zero, None, zero, np.full(1, high, dtype=np.int32)), high
 
+    # -- runs -----------------------------------------------------------------------------------------------------
+
+    def distances(self, question: Runs, metric: ops.Metric, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Distances (M, B, T, W) float64 of runs from the original answers (B, C, T), mean over draws; and those.
+
+        Entry [m, b, p, j] compares at step p + j when run m starts at p.
+        """
+        parts: list[tuple[Tensor, Tensor]] = []
+        B, D, T = self.sample.x.shape
+        with self.predictor.session():
+            per_series = self.draws * T * (len(question.features) * 8 * question.window + D * (question.window + 1) * 8)
+            step = max(1, self.max_memory // 4 // per_series)
+            for begin in range(0, B, step):
+                series = slice(begin, min(B, begin + step))
+                inputs = self._inputs(series, window=question.window)
+                run = self._run(self._run_kind(question), inputs, metric, ops.Reduce.MEAN, target[series])
+                rows = len(question.features) * self.draws * run.B
+                block = max(1, -(-4 * self.runner.batch // rows))
+                distances = run_distances(run, question, block)
+                reference = torch.empty(0) if run.reference is None else run.reference
+                parts.append((distances, reference))
+        return torch.cat([d for d, _ in parts], dim=1), torch.cat([r for _, r in parts])
+
     # -- data and sizes -------------------------------------------------------------------------------------------
 
-    def _inputs(self, series: slice, *, count: int | None = None, numbers: Int32 | None = None) -> Inputs:
-        """The chunk's series with counterfactual values: shared ones, or those of the masks with these numbers."""
+    def _inputs(
+        self, series: slice, *, count: int | None = None, numbers: Int32 | None = None, window: int | None = None
+    ) -> Inputs:
+        """The chunk's series with counterfactual values: shared ones, or those of the masks with these numbers.
+
+        ``window``: values of replaced runs of that many steps, from strategies for which they depend on the start.
+        """
         sample = self.sample.take(series)
-        strategy, x, observed = self.counterfactuals, sample.x, sample.observed
+        strategy, x, observed, ids = self.counterfactuals, sample.x, sample.observed, sample.ids
         if isinstance(strategy, Replay):
-            draws = strategy.values[:, series, :, : x.shape[2]].to(self.device, x.dtype)
-            if draws.shape[3] < x.shape[2]:
-                draws = torch.nn.functional.pad(draws, (0, x.shape[2] - draws.shape[3]))
-        elif numbers is not None:
-            sets = [
-                strategy.draws(x, observed, sample.ids, self.draws, seed=self.seed, first=int(n) * self.draws)
-                for n in numbers
-            ]
-            draws = torch.cat(sets)
-        else:
-            draws = strategy.draws(x, observed, sample.ids, self.draws if count is None else count, seed=self.seed)
+            strategy = strategy.take(series, x.shape[2])
+        count = self.draws if count is None else count
+        firsts = [0] if numbers is None else [int(n) * self.draws for n in numbers]
+        draws = torch.cat([strategy.draws(x, observed, ids, count, seed=self.seed, first=first) for first in firsts])
+        runs, fill = None, strategy.fill
+        if fill == ops.Fill.RUNS or window is not None:
+            window = window or self.rule.T
+            sets = [strategy.runs(x, observed, ids, count, window, seed=self.seed, first=first) for first in firsts]
+            given = [values for values in sets if values is not None]
+            runs = torch.cat(given) if given else None
+            fill = ops.Fill.FIXED if runs is None else ops.Fill.RUNS
         if self.predictor.features_last:
             draws = draws.transpose(2, 3).contiguous().transpose(2, 3)
-        return Inputs(x, draws, observed, sample.ids, strategy.fill, sample.length)
+        return Inputs(x, draws, observed, ids, fill, sample.length, runs)
 
     def _known(self, inputs: Inputs, question: Flips) -> npt.NDArray[np.uint8] | None:
         """(S, B, cells): flips that change nothing, because the value is missing or replaced by itself."""

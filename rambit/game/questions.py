@@ -23,7 +23,24 @@ class Flips:
 
 
 @dataclass(frozen=True)
+class Runs:
+    """Features replaced from a start on, for ``window`` steps, from every start ``first`` … T - 1: WinIT, BiWinIT, FIT.
+
+    ``features`` (M, D) bool: what each run replaces. ``heads`` (M,) int64: this feature of the run is kept at the start
+    itself (its own run then begins one step later).
+    """
+
+    features: Tensor
+    window: int
+    first: int = 1
+    heads: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class Coalitions:
-    """Masks (N, terms) bool over the cells in the order d * T + t, True = kept; answers at the last step."""
+    """Masks over the cells in the order d * T + t, bool, True = kept; answers at the last step.
+
+    (N, terms): each mask is asked of every series. (N, B, terms): row b of a mask is asked of series b.
+    """
 
     masks: Tensor

@@ -32,6 +32,7 @@ class Inputs:
     ids: Tensor
     fill: ops.Fill
     length: int | None = None
+    runs: Tensor | None = None
 
 
 def auto_batch(D: int, T: int, element_size: int, max_memory: int, device: torch.device) -> int:
@@ -126,7 +127,7 @@ class Runner:
             self._buffer = torch.empty(size, dtype=inputs.x.dtype, device=self.device)
         flat = self._buffer[:size]
         out = flat.view(n, width, D).transpose(1, 2) if self.predictor.features_last else flat.view(n, D, width)
-        return ops.masked_batch(out, inputs.x, inputs.draws, masks, rows, inputs.observed, inputs.fill)
+        return ops.masked_batch(out, inputs.x, inputs.draws, masks, rows, inputs.observed, inputs.fill, inputs.runs)
 
     def whole(self, x: Tensor, inputs: Inputs) -> Tensor:
         """Answers (n, C, 1) at the last step of x, with lengths for models that take them."""

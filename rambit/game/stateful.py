@@ -52,6 +52,9 @@ class StatefulRun(FlipRun):
 
             self.runner.pieces(self.B, 1, work, new_rows=self.B if t == 0 else 0)
 
+    def use_original_states(self) -> None:
+        self.states = self.original_states
+
     def ask_base(self, group: Group, rows: Int32) -> Tensor:
         R, TB = len(rows), self.T * self.B
         base = torch.zeros(R, self.T, dtype=torch.float64, device=self.runner.device)

@@ -103,6 +103,18 @@ def test_conditional_strategies(kind, anchor, mode):
     np.testing.assert_allclose(method.attribute(X, masks=masks).numpy(), expected, rtol=1e-5, atol=1e-10)
 
 
+@pytest.mark.parametrize("mode", ["prefix", "causal", "stateful"])
+@pytest.mark.parametrize("anchor", ["cell", "mask", "end"])
+@pytest.mark.parametrize("window", [1, 3])
+def test_values_by_run(anchor, mode, window):
+    model, (X, _, masks) = make("gru"), data(23)
+    runs = torch.randn(S, B, D, T, 4, generator=torch.Generator().manual_seed(1), dtype=X.dtype)
+    expected, _ = naive.rambit(twin_of(model), X, masks, runs, anchor=anchor, window=window, kind="runs")
+    method = RaMbIT(model, window_size=window, anchor=anchor, evaluation=mode)
+    scores = method.attribute(X, masks=masks, counterfactuals=runs)
+    np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-5, atol=1e-10)
+
+
 @pytest.mark.parametrize("kind", ["fixed", "carry_forward", "interpolate"])
 @pytest.mark.parametrize("anchor", ["cell", "mask", "end"])
 def test_missing_values(kind, anchor):

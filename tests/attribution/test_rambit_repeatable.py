@@ -1,4 +1,4 @@
-"""The same seed gives the same bits, whatever the batch size, the threads, the chunks of series, or a kill in between."""
+"""The same seed gives the same bits, whatever the batch size, threads, chunks of series, or a kill in between."""
 
 from __future__ import annotations
 

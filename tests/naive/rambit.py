@@ -41,6 +41,12 @@ def fill(x, mask, draw, kind, observed=None):
             if kind == "fixed":
                 out[d, t] = draw[d, t]
                 continue
+            if kind == "runs":  # draw (D, T, P): by the start of the replaced run and the steps since
+                start = t
+                while start > 0 and not bool(mask[d, start - 1]) and bool(seen[d, start - 1]):
+                    start -= 1
+                out[d, t] = draw[d, start, min(t - start, draw.shape[2] - 1)]
+                continue
             if before and (kind == "carry_forward" or not after):
                 value = x[d, before[-1]]
             elif not before:

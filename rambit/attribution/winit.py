@@ -1,0 +1,144 @@
+"""WinIT and BiWinIT: how much a window of the past matters, and the observation at its head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import Unpack
+
+from rambit.attribution.base import METRICS, Attributor, Call, Common, Part, count, one_of
+from rambit.game import Cost, Game, Runs
+from rambit.results import Attribution
+
+CLIP = 1e6
+
+
+class WinIT(Attributor):
+    """Importance of each observation for each prediction that it could still influence (Leung et al., ICLR 2023).
+
+    For t ≥ 1 and n = 1 … min(t, window_size): i(n) is the mean over draws of the distance between the answer at t and
+    the answer with feature d replaced over [t - n + 1, t], clipped to ±1e6; i(0) = 0. The importance of observation
+    (d, t - n + 1) for the prediction at t is i(n) - i(n - 1).
+
+    ``explain(X).windows`` is (B, D, T, window_size): entry l is observation t - window_size + l + 1 seen from t, zero
+    where there is none; time 0 is zero. ``attribute`` aggregates it to (B, D, T) over the predictions that saw the
+    observation: ``aggregate`` is ``mean``, ``max`` or ``absmax`` (the value of largest magnitude).
+
+    ``counterfactuals`` may be values by run (S, B, D, T, W): entry [..., p, j] stands at step p + j of a run from p.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        window_size: int = 10,
+        num_samples: int = 3,
+        aggregate: str = "mean",
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(model, window_size=window_size, num_samples=num_samples, anchor="cell", **common)
+        self.aggregate = one_of("aggregate", aggregate, ("mean", "max", "absmax"))
+
+    def explain(
+        self,
+        X: Tensor,
+        *,
+        target: Any = None,
+        lengths: Any = None,
+        observed: Tensor | None = None,
+        ids: Any = None,
+        counterfactuals: Tensor | None = None,
+        show_progress: bool = False,
+    ) -> Attribution:
+        """Scores (B, D, T) in X's layout and ``windows`` (B, D, T, W); arguments as for ``RaMbIT.explain``."""
+        call = self._call(X, counterfactuals, target=target, lengths=lengths, observed=observed, ids=ids)
+        return self._collect(call, self._answer(call), settings=self.settings(), show_progress=show_progress)
+
+    def cost(self, X: Tensor, *, lengths: Any = None, observed: Tensor | None = None, ids: Any = None) -> Cost:
+        """Rows, row-steps, the engine's memory bound in bytes and the mode of a call; the model is not asked."""
+        call = self._call(X, None, quiet=True, lengths=lengths, observed=observed, ids=ids)
+        return self._count(call, self._answer(call))
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that the scores depend on, as JSON-able values."""
+        return {**super().settings(), "aggregate": self.aggregate}
+
+    def _answer(self, call: Call) -> Any:
+        def answer(game: Game, places: Tensor) -> Part:
+            seen = self._seen(game, self._target(call, places, game))  # (B, D, T, W): by observation and age
+            if game.sample.observed is not None:
+                seen = seen * game.sample.observed[..., None]
+            return Part(self._aggregate(seen), None, _by_prediction(seen))
+
+        return answer
+
+    def _seen(self, game: Game, target: Tensor) -> Tensor:
+        """(B, D, T, W): entry [b, d, p, j] is observation (d, p) for the prediction at p + j."""
+        D = game.sample.x.shape[1]
+        features = torch.eye(D, dtype=torch.bool)
+        distances, _ = game.distances(Runs(features, self.window_size), METRICS[self.metric], target)
+        distances = distances.clamp(-CLIP, CLIP)
+        shorter = torch.zeros_like(distances)  # the window that begins one step later, at the same prediction
+        shorter[:, :, :-1, 1:] = distances[:, :, 1:, :-1]
+        seen = (distances - shorter).transpose(0, 1)
+        seen[:, :, 0] = 0.0  # no window begins at time 0
+        return seen
+
+    def _aggregate(self, seen: Tensor) -> Tensor:
+        T, W = seen.shape[2:]
+        exists = _exists(T, W, seen.device)
+        if self.aggregate == "mean":
+            return seen.sum(dim=3) / exists.sum(dim=1)
+        if self.aggregate == "max":
+            return seen.masked_fill(~exists, -torch.inf).amax(dim=3)
+        return seen.gather(3, seen.abs().argmax(dim=3, keepdim=True))[..., 0]
+
+
+def _exists(T: int, W: int, device: torch.device) -> Tensor:
+    """(T, W): whether p + j is a step of the series."""
+    return torch.arange(T, device=device)[:, None] + torch.arange(W, device=device) < T
+
+
+def _by_prediction(seen: Tensor) -> Tensor:
+    """From [p, j], observation and age, to [t, l]: observation t - W + l + 1 seen from t."""
+    W = seen.shape[3]
+    out = torch.zeros_like(seen)
+    for j in range(min(W, seen.shape[2])):
+        out[:, :, j:, W - 1 - j] = seen[:, :, : seen.shape[2] - j, j]
+    return out
+
+
+class BiWinIT(WinIT):
+    """WinIT over blocks of neighbouring features: i(block) - i(block with its head cell kept).
+
+    The block of features d … d + height - 1 is replaced over [t - n, t], n = 0 … window_size - 1; the score of its head
+    cell (d, t - n) for the prediction at t is the distance with the whole block replaced, minus the distance with the
+    head cell kept. Arguments and results as in WinIT.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        window_size: int = 10,
+        height: int = 2,
+        num_samples: int = 3,
+        aggregate: str = "mean",
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(model, window_size=window_size, num_samples=num_samples, aggregate=aggregate, **common)
+        self.height = count("height", height)
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that the scores depend on, as JSON-able values."""
+        return {**super().settings(), "height": self.height}
+
+    def _seen(self, game: Game, target: Tensor) -> Tensor:
+        D = game.sample.x.shape[1]
+        feature = torch.arange(D)
+        blocks = (feature >= feature[:, None]) & (feature < feature[:, None] + self.height)  # row d: from d on
+        whole, _ = game.distances(Runs(blocks, self.window_size), METRICS[self.metric], target)
+        kept, _ = game.distances(Runs(blocks, self.window_size, heads=feature), METRICS[self.metric], target)
+        return (whole.clamp(-CLIP, CLIP) - kept.clamp(-CLIP, CLIP)).transpose(0, 1)
