@@ -67,6 +67,9 @@ class Part:
     windows: Tensor | None = None
 
 
+Answer = Callable[[Game, Tensor], Part]
+
+
 class Common(TypedDict, total=False):
     """The keyword arguments that every attributor takes (see RaMbIT)."""
 
@@ -127,13 +130,38 @@ class Attributor(ABC):
         """Importance of every cell, a tensor like X; the options are those of ``explain``."""
         return self.explain(X, **options).values
 
-    @abstractmethod
-    def explain(self, X: Tensor, *args: Any, **options: Any) -> Attribution:
-        """Importance with its standard error, what it cost and the settings that made it."""
+    def explain(
+        self,
+        X: Tensor,
+        *,
+        target: Any = None,
+        lengths: Any = None,
+        observed: Tensor | None = None,
+        ids: Any = None,
+        counterfactuals: Tensor | None = None,
+        show_progress: bool = False,
+    ) -> Attribution:
+        """Scores (B, D, T) in X's layout, what they cost and the settings that made them.
+
+        * ``target``: class (int or (B,)) for metric ``diff``; default: the predicted class at the last step.
+        * ``lengths`` (B,): series b ends before step lengths[b]; ``observed`` (bool, like X): False where a value is
+          missing (X may be NaN there). Such cells are never replaced, and score 0.
+        * ``ids`` (B,): what draws are keyed by, default 0 … B-1.
+        * ``counterfactuals`` (S, B, D, T): exactly these values instead of drawn ones.
+
+        Raises ValueError or TypeError for what does not fit, PredictionError when the model's answer is unusable.
+        """
+        call = self._call(X, counterfactuals, target=target, lengths=lengths, observed=observed, ids=ids)
+        return self._collect(call, self._answer(call), settings=self.settings(), show_progress=show_progress)
+
+    def cost(self, X: Tensor, *, lengths: Any = None, observed: Tensor | None = None, ids: Any = None) -> Cost:
+        """Rows, row-steps, the engine's memory bound in bytes and the mode of a call; the model is not asked."""
+        call = self._call(X, None, quiet=True, lengths=lengths, observed=observed, ids=ids)
+        return self._count(call, self._answer(call))
 
     @abstractmethod
-    def cost(self, X: Tensor, *args: Any, **options: Any) -> Cost:
-        """Rows, row-steps, the engine's memory bound in bytes and the mode of a call; the model is not asked."""
+    def _answer(self, call: Call) -> Answer:
+        """How one game, for series of one length at the given places of the batch, becomes scores."""
 
     def settings(self) -> dict[str, Any]:
         """Everything that the scores depend on, as JSON-able values."""
@@ -216,9 +244,7 @@ class Attributor(ABC):
             raise ValueError(f"target is needed: metric='diff' and the model has {outputs} regression outputs")
         return target
 
-    def _collect(
-        self, call: Call, answer: Callable[[Game, Tensor], Part], *, settings: dict[str, Any], show_progress: bool
-    ) -> Attribution:
+    def _collect(self, call: Call, answer: Answer, *, settings: dict[str, Any], show_progress: bool) -> Attribution:
         """Ask one game for each length of series, and put the parts together."""
         begin = time.perf_counter()
         batch = call.batch
@@ -256,7 +282,7 @@ class Attributor(ABC):
             windows=None if windows is None else batch.restore(windows),
         )
 
-    def _count(self, call: Call, answer: Callable[[Game, Tensor], Part]) -> Cost:
+    def _count(self, call: Call, answer: Answer) -> Cost:
         """What ``_collect`` would ask, from games that only count."""
         total: Cost | None = None
         for places, sample in call.batch.by_length():

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rambit import ops
-from rambit.attribution.base import METRICS, Attributor, Call, Part, count, one_of
+from rambit.attribution.base import METRICS, Answer, Attributor, Call, Part, count, one_of
 from rambit.attribution.checkpoint import Checkpoint, Saved
 from rambit.counterfactuals import Counterfactual, Replay, Zero
 from rambit.game import Cost, Flips, FlipScores, Game
@@ -154,14 +154,8 @@ class RaMbIT(Attributor):
             count("max_rows", max_rows)
         settings = self.settings(family, call)
         stop: dict[str, Any] = {"tolerance": tolerance, "max_rows": max_rows}
-
-        def answer(game: Game, places: Tensor) -> Part:
-            scores = self._scores(call, game, places)
-            part = saved.part(scores, game.rule.T if game.sample.length is None else game.sample.length)
-            self._fill(game, scores, family, part, **stop)
-            return Part(scores.values(), scores.stderr())
-
         with Checkpoint.open(checkpoint, lambda: self._identity(call, family, settings, stop)) as saved:
+            answer = self._answer(call, family, saved, **stop)
             return self._collect(call, answer, settings=settings, show_progress=show_progress)
 
     def cost(
@@ -181,13 +175,7 @@ class RaMbIT(Attributor):
         family = self.masks if masks is None else self._family(masks)
         call = self._call(X, counterfactuals, quiet=True, lengths=lengths, observed=observed, ids=ids)
         self._check_family(family, call)
-
-        def answer(game: Game, places: Tensor) -> Part:
-            scores = self._scores(call, game, places)
-            game.reduce(self._question(game, family, 0), scores)
-            return Part(scores.values(), None)
-
-        return self._count(call, answer)
+        return self._count(call, self._answer(call, family))
 
     def settings(self, family: Family | None = None, call: Call | None = None) -> dict[str, Any]:
         """Everything that the scores depend on, as JSON-able values."""
@@ -216,6 +204,24 @@ class RaMbIT(Attributor):
             raise ValueError(f"masks must be (L, {D}, {T}) for this X, got {tuple(family.masks.shape)}")
         if family.sized and self.L != DEFAULT_L:
             raise ValueError(f"L={self.L} does not apply: the masks given say themselves how many they are")
+
+    def _answer(
+        self,
+        call: Call,
+        family: Family | None = None,
+        saved: Checkpoint = Checkpoint(None),  # noqa: B008  keeps nothing
+        tolerance: float | None = None,
+        max_rows: int | None = None,
+    ) -> Answer:
+        def answer(game: Game, places: Tensor) -> Part:
+            scores = self._scores(call, game, places)
+            part = saved.part(scores, game.rule.T if game.sample.length is None else game.sample.length)
+            # A game that only counts has no errors to be tolerant of: it counts the first round.
+            stop = (None, None) if game.runner.dry else (tolerance, max_rows)
+            self._fill(game, scores, family or self.masks, part, *stop)
+            return Part(scores.values(), scores.stderr())
+
+        return answer
 
     def _scores(self, call: Call, game: Game, places: Tensor) -> FlipScores:
         reduce = ops.Reduce.MAX if self.reduce == "max" else ops.Reduce.MEAN

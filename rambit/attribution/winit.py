@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from rambit.attribution.base import METRICS, Attributor, Call, Common, Part, count, one_of
-from rambit.game import Cost, Game, Runs
-from rambit.results import Attribution
+from rambit.attribution.base import METRICS, Answer, Attributor, Call, Common, Part, count, one_of
+from rambit.game import Game, Runs
 
 CLIP = 1e6
 
@@ -41,31 +40,11 @@ class WinIT(Attributor):
         super().__init__(model, window_size=window_size, num_samples=num_samples, anchor="cell", **common)
         self.aggregate = one_of("aggregate", aggregate, ("mean", "max", "absmax"))
 
-    def explain(
-        self,
-        X: Tensor,
-        *,
-        target: Any = None,
-        lengths: Any = None,
-        observed: Tensor | None = None,
-        ids: Any = None,
-        counterfactuals: Tensor | None = None,
-        show_progress: bool = False,
-    ) -> Attribution:
-        """Scores (B, D, T) in X's layout and ``windows`` (B, D, T, W); arguments as for ``RaMbIT.explain``."""
-        call = self._call(X, counterfactuals, target=target, lengths=lengths, observed=observed, ids=ids)
-        return self._collect(call, self._answer(call), settings=self.settings(), show_progress=show_progress)
-
-    def cost(self, X: Tensor, *, lengths: Any = None, observed: Tensor | None = None, ids: Any = None) -> Cost:
-        """Rows, row-steps, the engine's memory bound in bytes and the mode of a call; the model is not asked."""
-        call = self._call(X, None, quiet=True, lengths=lengths, observed=observed, ids=ids)
-        return self._count(call, self._answer(call))
-
     def settings(self) -> dict[str, Any]:
         """Everything that the scores depend on, as JSON-able values."""
         return {**super().settings(), "aggregate": self.aggregate}
 
-    def _answer(self, call: Call) -> Any:
+    def _answer(self, call: Call) -> Answer:
         def answer(game: Game, places: Tensor) -> Part:
             seen = self._seen(game, self._target(call, places, game))  # (B, D, T, W): by observation and age
             if game.sample.observed is not None:

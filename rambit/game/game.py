@@ -110,8 +110,9 @@ class Game:
         B, D, T = self.sample.x.shape
         masks = question.masks
         own = masks.ndim == 3  # each series has masks of its own
-        if tuple(masks.shape[1:]) not in ((D * T,), (B, D * T)) or masks.dtype != torch.bool:
-            allowed = f"(N, {D * T}) or (N, {B}, {D * T}) bool"
+        terms = D * T if question.players is None else int(question.players.max()) + 1
+        if tuple(masks.shape[1:]) not in ((terms,), (B, terms)) or masks.dtype != torch.bool:
+            allowed = f"(N, {terms}) or (N, {B}, {terms}) bool"
             raise ValueError(f"masks must be {allowed}, got {masks.dtype} {tuple(masks.shape)}")
         inputs = self._inputs(slice(0, B))
         per_mask = self.draws * B
@@ -119,7 +120,10 @@ class Game:
         with self.predictor.session():
             for begin in range(0, len(masks), step):
                 count = min(step, len(masks) - begin)
-                part = masks[begin : begin + count].to(self.device).reshape(-1, D, T)
+                part = masks[begin : begin + count].to(self.device)
+                if question.players is not None:
+                    part = part[..., question.players.to(self.device)]
+                part = part.reshape(-1, D, T)
                 host = base_rows(np.zeros(count, dtype=np.int32), self.draws, B)
                 named = host.copy()  # an error names the mask by its place in the question
                 named[:, Column.MASK] += begin
@@ -143,6 +147,23 @@ class Game:
                 self.runner.settle(inputs)
                 if not self.runner.dry:
                     yield torch.cat(answers).view(count, self.draws, B, -1)
+
+    def coalition_distances(self, question: Coalitions, metric: ops.Metric, target: Tensor) -> Tensor:
+        """Distances (N, B) float64 of the coalitions' answers from the original ones, mean over draws."""
+        B = len(self.sample)
+        original = next(self.ask(Coalitions(torch.ones(1, self.sample.terms, dtype=torch.bool))), None)
+        parts = []
+        for answers in self.ask(question):  # (n, S, B, C)
+            assert original is not None
+            n, S, _, C = answers.shape
+            series = torch.arange(B, dtype=torch.int32, device=self.device).repeat(n * S)
+            out = torch.empty(n * S * B, 1, dtype=torch.float64, device=self.device)
+            flat = answers.reshape(-1, C, 1)
+            ops.distance(out, flat, original[0, 0][:, :, None].contiguous(), series, target, metric)
+            parts.append(out.view(n, S, B).mean(dim=1))
+        return (
+            torch.cat(parts) if parts else torch.zeros(len(question.masks), B, dtype=torch.float64, device=self.device)
+        )
 
     # -- flips ----------------------------------------------------------------------------------------------------
 
@@ -271,7 +292,7 @@ class Game:
             step = max(1, self.max_memory // 4 // per_series)
             for begin in range(0, B, step):
                 series = slice(begin, min(B, begin + step))
-                inputs = self._inputs(series, window=question.window)
+                inputs = self._inputs(series, window=question.window, strategy=question.counterfactual)
                 run = self._run(self._run_kind(question), inputs, metric, ops.Reduce.MEAN, target[series])
                 rows = len(question.features) * self.draws * run.B
                 block = max(1, -(-4 * self.runner.batch // rows))
@@ -283,14 +304,21 @@ class Game:
     # -- data and sizes -------------------------------------------------------------------------------------------
 
     def _inputs(
-        self, series: slice, *, count: int | None = None, numbers: Int32 | None = None, window: int | None = None
+        self,
+        series: slice,
+        *,
+        count: int | None = None,
+        numbers: Int32 | None = None,
+        window: int | None = None,
+        strategy: Counterfactual | None = None,
     ) -> Inputs:
         """The chunk's series with counterfactual values: shared ones, or those of the masks with these numbers.
 
         ``window``: values of replaced runs of that many steps, from strategies for which they depend on the start.
         """
         sample = self.sample.take(series)
-        strategy, x, observed, ids = self.counterfactuals, sample.x, sample.observed, sample.ids
+        strategy = strategy or self.counterfactuals
+        x, observed, ids = sample.x, sample.observed, sample.ids
         if isinstance(strategy, Replay):
             strategy = strategy.take(series, x.shape[2])
         count = self.draws if count is None else count

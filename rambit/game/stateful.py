@@ -112,7 +112,9 @@ class SweepRun(StatefulRun):
         self._slot_rows: Tensor | None = None
 
     def local_low(self, group: Group) -> Int32:
-        return group.start
+        return np.where(group.start < self.T, group.start, 0).astype(
+            np.int32
+        )  # a mask that replaces nothing has no block
 
     def prepare(self, units: Units) -> None:
         super().prepare(units)

@@ -14,7 +14,7 @@ from rambit.predictors import Recurrent
 from tests.models_for_tests import GRU, Transformer, plain
 from tests.naive import rambit as naive
 
-B, D, T, S, L = 2, 3, 9, 2, 4
+B, D, T, S, L = 2, 3, 9, 2, 5
 
 
 def data(seed, dtype=torch.float64):
@@ -22,7 +22,7 @@ def data(seed, dtype=torch.float64):
     X = torch.randn(B, D, T, generator=g, dtype=dtype)
     draws = torch.randn(S, B, D, T, generator=g, dtype=dtype)
     masks = torch.ones(L, D, T, dtype=torch.bool)
-    for l in range(L - 1):  # blocks, and one mask without any structure
+    for l in range(L - 2):  # blocks, one mask that replaces nothing, and one without any structure
         w, h = int(torch.randint(1, 5, (), generator=g)), int(torch.randint(1, D + 1, (), generator=g))
         t, d = int(torch.randint(0, T - w + 1, (), generator=g)), int(torch.randint(0, D - h + 1, (), generator=g))
         masks[l, d : d + h, t : t + w] = False

@@ -1,0 +1,110 @@
+"""Replace and compare, without masks: FO, AFO and Occlusion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import Unpack
+
+from rambit import ops
+from rambit.attribution.base import METRICS, Answer, Attributor, Call, Common, Part, count, one_of
+from rambit.game import Coalitions, Flips, FlipScores, Game
+from rambit.masks import MaskSet
+
+
+class FO(Attributor):
+    """Feature occlusion: the distance of the prediction at t when cell (d, t) alone is replaced (Suresh et al., 2017).
+
+    ``counterfactuals`` are uniform(-3, 3) draws by default, as in the WinIT paper; ``zero`` and ``mean`` are common.
+    ``anchor="cell"`` compares at the cell's own time, ``"end"`` at the last step.
+    """
+
+    default = "uniform"
+
+    def __init__(self, model: Any, *, num_samples: int = 10, anchor: str = "cell", **common: Unpack[Common]) -> None:
+        one_of("anchor", anchor, ("cell", "end"))
+        if common.get("counterfactuals") is None:
+            common["counterfactuals"] = self.default
+        super().__init__(model, num_samples=num_samples, anchor=anchor, **common)
+
+    def _answer(self, call: Call) -> Answer:
+        def answer(game: Game, places: Tensor) -> Part:
+            B, D, T = game.sample.x.shape
+            nothing = torch.ones(1, D, T, dtype=torch.bool, device=game.device)
+            masks = MaskSet(nothing, torch.ones(1, dtype=torch.float64, device=game.device))
+            target = self._target(call, places, game)
+            scores = FlipScores((B, D, T), METRICS[self.metric], ops.Reduce.MEAN, "all", target, game.device)
+            return Part(game.reduce(Flips(masks), scores).values(), None)
+
+        return answer
+
+
+class AFO(FO):
+    """Augmented feature occlusion: FO with draws from the data, ``background`` (Tonekaboni et al., NeurIPS 2020)."""
+
+    default = "marginal"
+
+
+class Occlusion(Attributor):
+    """A sliding window of ``height`` features × ``width`` steps is replaced; compared at the last step.
+
+    Each cell scores the mean over the windows that cover it; windows move by ``stride`` (features, steps) and the last
+    one of each row ends with the series, so that every cell is covered (Zeiler & Fergus, ECCV 2014).
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        width: int = 1,
+        height: int = 1,
+        stride: tuple[int, int] = (1, 1),
+        num_samples: int = 1,
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(model, num_samples=num_samples, **common)
+        self.width, self.height = count("width", width), count("height", height)
+        if not isinstance(stride, tuple) or len(stride) != 2:
+            raise ValueError(f"stride must be (features, steps), got {stride!r}")
+        self.stride = count("stride", stride[0]), count("stride", stride[1])
+        if self.stride[0] > self.height or self.stride[1] > self.width:
+            raise ValueError(f"stride={self.stride} leaves cells out: it must not exceed (height, width)")
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that the scores depend on, as JSON-able values."""
+        return {**super().settings(), "width": self.width, "height": self.height, "stride": list(self.stride)}
+
+    def _answer(self, call: Call) -> Answer:
+        def answer(game: Game, places: Tensor) -> Part:
+            B, D, T = game.sample.x.shape
+            target = self._target(call, places, game)
+            steps = T if game.sample.length is None else game.sample.length
+            corners = [
+                (d, t)
+                for d in _starts(D, self.height, self.stride[0])
+                for t in _starts(steps, self.width, self.stride[1])
+            ]
+            total = torch.zeros(B, D, T, dtype=torch.float64, device=game.device)
+            covered = torch.zeros(D, T, dtype=torch.float64, device=game.device)
+            piece = max(1, (1 << 24) // (D * T))
+            for begin in range(0, len(corners), piece):
+                part = corners[begin : begin + piece]
+                masks = torch.ones(len(part), D, T, dtype=torch.bool)
+                for mask, (d, t) in zip(masks, part, strict=True):
+                    mask[d : d + self.height, t : t + self.width] = False
+                distances = game.coalition_distances(Coalitions(masks.flatten(1)), METRICS[self.metric], target)
+                for distance, (d, t) in zip(distances, part, strict=True):
+                    total[:, d : d + self.height, t : t + self.width] += distance[:, None, None]
+                    covered[d : d + self.height, t : t + self.width] += 1
+            if game.sample.observed is not None:
+                total = total * game.sample.observed
+            return Part(total / covered.clamp(min=1), None)
+
+        return answer
+
+
+def _starts(size: int, window: int, stride: int) -> list[int]:
+    last = max(0, size - window)
+    return sorted({*range(0, last + 1, stride), last})

@@ -1,0 +1,163 @@
+"""Shapley and Banzhaf values of cells, segments, features or timestamps, compared at the last step."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import Unpack
+
+from rambit.attribution.base import METRICS, Answer, Attributor, Call, Common, Part, count
+from rambit.game import Coalitions, Game, values
+from rambit.masks import Bernoulli
+
+PLAYERS = ("cells", "features", "timestamps", "segments")
+MAX_EXACT = 16
+
+Payoffs = Callable[[Tensor], Tensor]  # coalitions (N, n) bool -> (N, B)
+
+
+def group_cells(players: str | Tensor, D: int, T: int, segment: int) -> Tensor:
+    """(D * T,) int64: the player that each cell belongs to. Raises ValueError or TypeError naming ``players``."""
+    if isinstance(players, Tensor):
+        if players.shape != (D, T) or players.is_floating_point() or players.dtype == torch.bool:
+            raise ValueError(
+                f"players must be an integer tensor ({D}, {T}), got {players.dtype} {tuple(players.shape)}"
+            )
+        return players.flatten().unique(return_inverse=True)[1]  # type: ignore[no-untyped-call,no-any-return]
+    d, t = torch.arange(D)[:, None].expand(D, T), torch.arange(T).expand(D, T)
+    groups = {"cells": d * T + t, "features": d, "timestamps": t, "segments": d * -(-T // segment) + t // segment}
+    if players not in groups:
+        raise ValueError(f"players must be one of {', '.join(PLAYERS)}, or a tensor (D, T), got {players!r}")
+    return groups[players].flatten()
+
+
+class _Values(Attributor):
+    """A coalition keeps the cells of its players and replaces the others; its payoff is minus the distance from the
+    original answer. With metric ``diff``, the default here, that is the target's output up to a constant."""
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        players: str | Tensor = "cells",
+        segment: int = 10,
+        num_samples: int = 1,
+        **common: Unpack[Common],
+    ) -> None:
+        common.setdefault("metric", "diff")
+        super().__init__(model, num_samples=num_samples, **common)
+        self.players, self.segment = players, count("segment", segment)
+        if isinstance(players, Tensor) and self.layout == "BTD":
+            self.players = players.T
+        if isinstance(players, str):
+            group_cells(players, 1, 1, self.segment)
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that the scores depend on, as JSON-able values."""
+        players = self.players if isinstance(self.players, str) else self.players.tolist()
+        return {**super().settings(), "players": players, "segment": self.segment}
+
+    def _answer(self, call: Call) -> Answer:
+        def answer(game: Game, places: Tensor) -> Part:
+            D, T = game.sample.x.shape[1:]
+            players = self.players[:, :T] if isinstance(self.players, Tensor) else self.players
+            player = group_cells(players, D, T, self.segment)
+            target = self._target(call, places, game)
+
+            def payoffs(coalitions: Tensor) -> Tensor:
+                return -game.coalition_distances(Coalitions(coalitions, player), METRICS[self.metric], target)
+
+            scores, error = self._values(game, payoffs, int(player.max()) + 1)
+
+            def spread(of_players: Tensor) -> Tensor:
+                table = of_players[player.to(of_players.device)].T.reshape(game.sample.x.shape)
+                return table if game.sample.observed is None else table * game.sample.observed
+
+            return Part(spread(scores), None if error is None else spread(error))
+
+        return answer
+
+    @abstractmethod
+    def _values(self, game: Game, payoffs: Payoffs, n: int) -> tuple[Tensor, Tensor | None]:
+        """Values (n, B) of the players and their standard error."""
+
+
+class ExactShapley(_Values):
+    """Shapley values from all 2^n coalitions, for up to 16 players.
+
+    ``players``: ``features`` (default), ``timestamps``, ``segments`` of ``segment`` steps, ``cells``, or a tensor
+    (D, T) of labels. Every cell scores its player's value; the values sum to f(all) - f(none).
+    """
+
+    def __init__(self, model: Any, *, players: str | Tensor = "features", **options: Any) -> None:
+        super().__init__(model, players=players, **options)
+
+    def _values(self, game: Game, payoffs: Payoffs, n: int) -> tuple[Tensor, Tensor | None]:
+        if n > MAX_EXACT:
+            raise ValueError(f"players: {n} are too many for exact values (at most {MAX_EXACT}); use ShapleySampling")
+        return values.exact_shapley(payoffs(values.all_coalitions(n))), None
+
+
+class ShapleySampling(_Values):
+    """Shapley values from random orders of the players (Castro et al., 2009), with their standard error.
+
+    ``num_permutations`` orders of n players ask n - 1 coalitions each, and the empty and the full one once. The values
+    sum to f(all) - f(none) whatever the number of orders. ``players`` as in ExactShapley, default ``cells``.
+    """
+
+    def __init__(self, model: Any, *, num_permutations: int = 25, **options: Any) -> None:
+        super().__init__(model, **options)
+        self.num_permutations = count("num_permutations", num_permutations)
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that the scores depend on, as JSON-able values."""
+        return {**super().settings(), "num_permutations": self.num_permutations}
+
+    def _values(self, game: Game, payoffs: Payoffs, n: int) -> tuple[Tensor, Tensor | None]:
+        ends = payoffs(torch.stack((torch.zeros(n, dtype=torch.bool), torch.ones(n, dtype=torch.bool))))
+        B, R = ends.shape[1], self.num_permutations
+        total = torch.zeros(n, B, dtype=torch.float64, device=game.device)
+        squares = torch.zeros_like(total)
+        at_once = max(1, (1 << 24) // n**2)  # coalitions of n orders are n² bools
+        for first in range(0, R, at_once):
+            order = values.orders(min(at_once, R - first), n, seed=self.seed, first=first)
+            between = values.prefixes(order)[:, 1:-1]
+            paid = payoffs(between.reshape(-1, n)).view(len(order), n - 1, B)
+            whole = torch.cat((ends[0].expand(len(order), 1, B), paid, ends[1].expand(len(order), 1, B)), dim=1)
+            for gain in values.gains(order, whole):  # one order at a time: sums do not depend on the pieces
+                total += gain
+                squares += gain**2
+        spread = (squares - total**2 / R).clamp(min=0) / max(1, R - 1)
+        return total / R, None if R < 2 else (spread / R).sqrt()
+
+
+class Banzhaf(_Values):
+    """Banzhaf values from random coalitions, each of which counts for every player (maximum sample reuse).
+
+    ``num_masks`` coalitions with p = 1/2. ``players`` as in ExactShapley, default ``cells``.
+    """
+
+    def __init__(self, model: Any, *, num_masks: int = 500, **options: Any) -> None:
+        super().__init__(model, **options)
+        self.num_masks = count("num_masks", num_masks)
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that the scores depend on, as JSON-able values."""
+        return {**super().settings(), "num_masks": self.num_masks}
+
+    def _values(self, game: Game, payoffs: Payoffs, n: int) -> tuple[Tensor, Tensor | None]:
+        estimate: values.Banzhaf | None = None
+        piece = max(1, (1 << 24) // n)
+        for first in range(0, self.num_masks, piece):
+            number = min(piece, self.num_masks - first)
+            coalitions = Bernoulli(0.5).sample(number, 1, n, seed=self.seed, first=first).masks[:, 0]
+            paid = payoffs(coalitions)
+            if estimate is None:
+                estimate = values.Banzhaf(n, paid.shape[1], game.device)
+            estimate.add(coalitions, paid)
+        assert estimate is not None
+        return estimate.values(), estimate.stderr()
