@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rambit import ops
 from rambit.attribution.batch import Batch
-from rambit.counterfactuals import Counterfactual, Replay, read_background, resolve
+from rambit.counterfactuals import Counterfactual, CounterfactualLike, Replay, read_background, resolve
 from rambit.game import ANCHORS, EVALUATIONS, Cost, Game, TensorSample, progress
 from rambit.game.progress import Progress
 from rambit.predictors import Predictor
@@ -74,7 +74,7 @@ class Common(TypedDict, total=False):
     """The keyword arguments that every attributor takes (see RaMbIT)."""
 
     metric: str
-    counterfactuals: str | Tensor | Counterfactual | None
+    counterfactuals: CounterfactualLike | None
     background: Any
     evaluation: str
     output: str
@@ -97,7 +97,7 @@ class Attributor(ABC):
         window_size: int = 1,
         anchor: str = "end",
         metric: str = "auto",
-        counterfactuals: str | Tensor | Counterfactual | None = None,
+        counterfactuals: CounterfactualLike | None = None,
         background: Any = None,
         evaluation: str = "auto",
         output: str = "auto",
@@ -178,7 +178,7 @@ class Attributor(ABC):
 
     # -- how a call is carried out --------------------------------------------------------------------------------
 
-    def _strategy(self, counterfactuals: str | Tensor | Counterfactual | None) -> Counterfactual:
+    def _strategy(self, counterfactuals: CounterfactualLike | None) -> Counterfactual:
         if isinstance(counterfactuals, Tensor) and self.layout == "BTD" and counterfactuals.ndim >= 4:
             counterfactuals = counterfactuals.transpose(2, 3)
         return resolve(counterfactuals, self.background)

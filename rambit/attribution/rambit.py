@@ -10,7 +10,7 @@ from torch import Tensor
 from rambit import ops
 from rambit.attribution.base import METRICS, Answer, Attributor, Call, Part, count, one_of
 from rambit.attribution.checkpoint import Checkpoint, Saved
-from rambit.counterfactuals import Counterfactual, Replay, Zero
+from rambit.counterfactuals import CounterfactualLike, Replay, Zero
 from rambit.game import Cost, Flips, FlipScores, Game
 from rambit.masks import Explicit, Family, resolve
 from rambit.results import Attribution
@@ -68,7 +68,7 @@ class RaMbIT(Attributor):
         reduce: str = "mean",
         normalize: str = "all",
         metric: str = "auto",
-        counterfactuals: str | Tensor | Counterfactual | None = None,
+        counterfactuals: CounterfactualLike | None = None,
         background: Any = None,
         all_zero_cf: bool = False,
         masks: str | Tensor | Family = "block",

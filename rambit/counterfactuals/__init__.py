@@ -1,9 +1,12 @@
 """Counterfactual strategies: what stands where a cell is not kept (captum calls these values baselines)."""
 
+from rambit.counterfactuals.generator import FeatureGenerator, GeneratorModel, JointGenerator
 from rambit.counterfactuals.strategies import (
     CarryForward,
     Counterfactual,
+    CounterfactualLike,
     Gaussian,
+    Generated,
     Interpolate,
     Joint,
     Marginal,
@@ -18,9 +21,14 @@ from rambit.counterfactuals.strategies import (
 __all__ = [
     "CarryForward",
     "Counterfactual",
+    "CounterfactualLike",
+    "FeatureGenerator",
     "Gaussian",
+    "Generated",
+    "GeneratorModel",
     "Interpolate",
     "Joint",
+    "JointGenerator",
     "Marginal",
     "Mean",
     "Replay",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rambit import ops
+from rambit.counterfactuals.generator import GeneratorModel
 
 
 class Counterfactual(ABC):
@@ -263,6 +264,41 @@ class Replay(Counterfactual):
         return self.values.to(x.device, x.dtype) if self.values.ndim == 5 else None
 
 
+class Generated(Counterfactual):
+    """Values from a trained generator: a replaced run of a feature that starts at p continues the series before p.
+
+    The generator is asked once for all prefixes of a series. In a run longer than its ``prediction_size`` the last
+    predicted step goes on.
+    """
+
+    fill = ops.Fill.RUNS
+
+    def __init__(self, generator: GeneratorModel) -> None:
+        self.generator = generator
+
+    def check(self, D: int, T: int) -> None:
+        if self.generator.num_features != D:
+            raise ValueError(f"the generator was made for {self.generator.num_features} features, but X has {D}")
+
+    def draws(
+        self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, *, seed: int, first: int = 0
+    ) -> Tensor:
+        return torch.empty(0, *x.shape, dtype=x.dtype, device=x.device)
+
+    def runs(
+        self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, window: int, *, seed: int, first: int = 0
+    ) -> Tensor | None:
+        if observed is not None and not bool(observed.all()):
+            raise ValueError("a generator needs complete series: do not pass observed")
+        return self.generator.draw(x, ids, count, seed, first).to(x.dtype)
+
+    def describe(self) -> dict[str, object]:
+        return {"name": "Generated", **self.generator.config()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        return dict(self.generator.state_dict())
+
+
 def read_background(background: object, *, layout: str = "BDT") -> Tensor | None:
     """Reference data as one (N, D, T) tensor, from a tensor, an array or a DataLoader of (x, …) batches."""
     if background is None:
@@ -285,12 +321,18 @@ def read_background(background: object, *, layout: str = "BDT") -> Tensor | None
     return data.transpose(1, 2) if layout == "BTD" else data
 
 
-def resolve(counterfactuals: str | Tensor | Counterfactual | None, background: Tensor | None = None) -> Counterfactual:
+#: What an attributor takes as ``counterfactuals=``: a strategy, its name, exact values, or a trained generator.
+CounterfactualLike = str | Tensor | GeneratorModel | Counterfactual
+
+
+def resolve(counterfactuals: CounterfactualLike | None, background: Tensor | None = None) -> Counterfactual:
     """The strategy that a user named; None means marginal draws if a background is given, else zero."""
     if isinstance(counterfactuals, Counterfactual):
         return counterfactuals
     if isinstance(counterfactuals, Tensor):
         return Replay(counterfactuals)
+    if isinstance(counterfactuals, GeneratorModel):
+        return Generated(counterfactuals)
     if counterfactuals is None:
         counterfactuals = "zero" if background is None else "marginal"
     named: dict[str, Callable[[], Counterfactual]] = {

@@ -1,0 +1,59 @@
+"""FIT: what an observation adds to the prediction at its own time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import Unpack
+
+from rambit import ops
+from rambit.attribution.base import Answer, Attributor, Call, Common, Part
+from rambit.counterfactuals import JointGenerator, Replay
+from rambit.game import Game, Runs
+
+
+class FIT(Attributor):
+    """Feature importance in time (Tonekaboni et al., NeurIPS 2020).
+
+    E is the mean over draws of KL(p_t ‖ p_{t-1}) - KL(p_t ‖ p̂_t), where p̂_t sees the past, the observed value of
+    feature d at t, and the other features at t drawn given both; the score is 2 / (1 + exp(-5 E)) - 1, 0 at t = 0.
+    ``generator``: a trained JointGenerator. Only for models that give class probabilities.
+    """
+
+    def __init__(
+        self, model: Any, *, generator: JointGenerator, num_samples: int = 10, **common: Unpack[Common]
+    ) -> None:
+        if not isinstance(generator, JointGenerator):
+            raise TypeError(f"generator must be a JointGenerator, got {type(generator).__name__}")
+        if common.setdefault("metric", "kl") != "kl" or common.get("counterfactuals") is not None:
+            raise ValueError(
+                "FIT compares with metric='kl' and draws from its generator: leave metric and counterfactuals out"
+            )
+        common["counterfactuals"] = generator
+        super().__init__(model, num_samples=num_samples, anchor="cell", **common)
+        self.generator = generator
+
+    def _answer(self, call: Call) -> Answer:
+        def answer(game: Game, places: Tensor) -> Part:
+            x, ids = game.sample.x, game.sample.ids
+            B, D, T = x.shape
+            target = torch.zeros(B, dtype=torch.int64, device=game.device)
+            scores = torch.zeros(B, D, T, dtype=torch.float64, device=game.device)
+            others = ~torch.eye(D, dtype=torch.bool)
+            for d in range(D):
+                draws = self.generator.draw_given(x, d, ids, call.draws, self.seed).to(x.dtype)
+                question = Runs(others[d : d + 1], window=1, counterfactual=Replay(draws))
+                unexplained, reference = game.distances(question, ops.Metric.KL, target)
+                if game.runner.dry:
+                    continue
+                now, before = (
+                    reference[:, :, 1:].double().clamp(min=1e-12),
+                    reference[:, :, :-1].double().clamp(min=1e-12),
+                )
+                change = (now * (now / before).log()).sum(dim=1)  # KL(p_t ‖ p_{t-1}), (B, T - 1)
+                scores[:, d, 1:] = change - unexplained[0, :, 1:, 0]
+            return Part(2 * torch.sigmoid(5 * scores) - 1, None)
+
+        return answer

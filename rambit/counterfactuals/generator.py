@@ -1,0 +1,506 @@
+"""Conditional models of the next steps of a series given its past, whose draws replace what is not kept.
+
+Both answer for every prefix of a series from one walk over it: entry p describes what follows X[:, :, :p]. Sources:
+Tonekaboni et al., "What went wrong and when? Instance-wise feature importance for time-series black-box models", 2020;
+Leung et al., "Temporal dependencies in feature importance for time series prediction", 2023. There the feature
+generators are trained on squared errors and the joint one on one latent draw; here both on the exact likelihood.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from rambit import ops
+from rambit.store import StoreError, atomic_write, decode, encode
+
+if TYPE_CHECKING:
+    from rambit.training import History
+
+ArrayLike = Tensor | NDArray[Any]
+Self = TypeVar("Self", bound="GeneratorModel")
+
+FORMAT = "rambit generator 1"
+UNITS = 50  # between a recurrent state and what it says about the next steps
+FLOOR = 1e-3  # the smallest deviation, in units of the feature's own, so that no likelihood is infinite
+
+
+class GeneratorModel(nn.Module, ABC):
+    """What the two generators share: training, files, and draws keyed by (seed, series id, draw, position).
+
+    A generator works in the units of the data: `fit` stores each feature's mean and deviation. The weights are drawn
+    from `seed`, and the global generator is left as it was. Answers are float32 and stand on the generator's device.
+    """
+
+    center: Tensor
+    scale: Tensor
+
+    def __init__(self, num_features: int, prediction_size: int) -> None:
+        super().__init__()
+        self.num_features = _at_least_one("num_features", num_features)
+        self.prediction_size = _at_least_one("prediction_size", prediction_size)
+        self.register_buffer("center", torch.zeros(num_features))
+        self.register_buffer("scale", torch.ones(num_features))
+
+    # -- what follows each prefix ---------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def parameters_for(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation (B, D, T, P): [..., p, j] describes x[p + j] given X[:, :, :p], for X (B, D, T).
+
+        P is `prediction_size`; p = 0 is the empty prefix. Raises TypeError or ValueError for another kind of X.
+        """
+        with self._evaluating():
+            mean, std = self._marginals(self._standardized(X))
+        scale, center = self.scale[:, None], self.center[:, None]
+        return ((mean * scale + center).transpose(1, 2).contiguous(), (std * scale).transpose(1, 2).contiguous())
+
+    @abstractmethod
+    def draw(self, X: Tensor, ids: Tensor, count: int, seed: int, first: int = 0) -> Tensor:
+        """Values (S, B, D, T, P): [..., p, j] is drawn for x[p + j] given X[:, :, :p]; draws `first`, `first + 1`, ...
+
+        ids: (B,) int64, the series' names in the key of the random numbers. S is `count`.
+        """
+
+    @abstractmethod
+    def _marginals(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation (B, T, D, P) of standardized z (B, D, T)."""
+
+    @abstractmethod
+    def _log_likelihood(self, z: Tensor, target: Tensor, known: Tensor) -> Tensor:
+        """Of all of `target` (B, T, D, P), the next steps of each prefix of z (B, D, T), that is `known` (T, 1, P)."""
+
+    def _normal(self, shape: Sequence[int], ids: Tensor, seed: int, first: int) -> Tensor:
+        """Standard normal deviates (S, B, rows, steps), each a function of its key and position alone."""
+        if ids.shape != (shape[1],) or ids.is_floating_point() or ids.dtype == torch.bool:
+            raise ValueError(f"ids must be integers of shape ({shape[1]},), got {ids.dtype} {tuple(ids.shape)}")
+        out = torch.empty(*shape, device=self.scale.device)
+        ids = ids.to(out.device, torch.int64)
+        return ops.draw(out, ids, ops.Draw.GAUSSIAN, low=0.0, high=1.0, seed=seed, first_draw=first)
+
+    def _standardized(self, X: ArrayLike, name: str = "X") -> Tensor:
+        X = _tensor(X)
+        if not X.is_floating_point():
+            raise TypeError(f"{name} must be floating, got {X.dtype}")
+        if X.dim() != 3 or X.shape[1] != self.num_features or 0 in X.shape:
+            raise ValueError(f"{name} must have shape (B, {self.num_features}, T), none empty, got {tuple(X.shape)}")
+        if not bool(X.isfinite().all()):
+            raise ValueError(f"{name} holds NaN or infinite values")
+        return (X.to(self.scale) - self.center[:, None]) / self.scale[:, None]
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Batch norm as it was learnt, whatever mode the module is in."""
+        training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(training)
+
+    # -- training -------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def nll(self, X: ArrayLike, *, batch_size: int = 100) -> float:
+        """Mean negative log likelihood in nats of a value, over the next P steps of all prefixes of X (N, D, T).
+
+        For features scaled to deviation 1 as `fit` found it. Errors are those of `parameters_for`.
+        """
+        with self._evaluating():
+            return self._mean_nll(self._standardized(X), _at_least_one("batch_size", batch_size))
+
+    def fit(
+        self,
+        train: ArrayLike,
+        valid: ArrayLike | None = None,
+        *,
+        epochs: int = 30,
+        batch_size: int = 100,
+        lr: float = 1e-2,
+        weight_decay: float = 0.0,
+        patience: int | None = 10,
+        seed: int = 0,
+        show_progress: bool = False,
+    ) -> History:
+        """Trains in place by maximum likelihood of the next P steps of all prefixes of train (N, D, T), T at least 2.
+
+        The best epoch, on `valid` (M, D, T) or else on `train`, is kept; training stops after `patience` epochs
+        without a better one. The history's losses are those of `nll`. The order of the series is drawn from `seed`;
+        the optimiser is Adam (Kingma and Ba, 2015). An interrupted call, too, leaves the best weights so far.
+
+        Raises TypeError or ValueError before any work for wrong arguments, and RuntimeError if the loss becomes NaN.
+        """
+        from rambit.training import History  # which imports much that only training needs
+
+        for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
+            if value is not None:
+                _at_least_one(name, value)
+        if not 0 < lr < math.inf or not 0 <= weight_decay < math.inf:
+            raise ValueError(f"lr must be above 0 and weight_decay at least 0, got {lr} and {weight_decay}")
+        for name, series in (("train", train), ("valid", valid)):
+            if series is not None and self._standardized(series, name).shape[2] < 2:
+                raise ValueError(f"{name} must have at least 2 steps")
+        self._learn_units(_tensor(train))
+        data = self._standardized(train)
+        held = None if valid is None else self._standardized(valid)
+
+        history, started = History(), time.perf_counter()
+        optimiser = torch.optim.Adam(self.parameters(), lr=lr, weight_decay=weight_decay)
+        order = torch.Generator().manual_seed(seed)
+        best, kept = math.inf, self._weights()
+        try:
+            with tqdm(range(epochs), "training the generator", disable=not show_progress) as progress:
+                for epoch in progress:
+                    loss = self._epoch(data, batch_size, optimiser, order)
+                    history.train_loss.append(loss)
+                    if held is not None:
+                        with torch.no_grad(), self._evaluating():
+                            loss = self._mean_nll(held, batch_size)
+                        history.valid_loss.append(loss)
+                    if not math.isfinite(loss):
+                        raise RuntimeError(
+                            f"the loss became {loss} in epoch {epoch}; lr is {lr}, a smaller one may help"
+                        )
+                    progress.set_postfix(loss=f"{loss:.4f}")
+                    if loss < best:
+                        best, kept, history.best_epoch = loss, self._weights(), epoch
+                    elif patience is not None and epoch - history.best_epoch >= patience:
+                        break
+        finally:
+            self.load_state_dict(kept)
+            self.eval()
+        history.seconds = time.perf_counter() - started
+        return history
+
+    def _learn_units(self, train: Tensor) -> None:
+        values = train.double()
+        deviation = values.std(dim=(0, 2), correction=0)
+        self.center.copy_(values.mean(dim=(0, 2)))
+        self.scale.copy_(deviation.where(deviation > 0, 1.0))
+
+    def _epoch(self, z: Tensor, batch_size: int, optimiser: torch.optim.Optimizer, order: torch.Generator) -> float:
+        self.train()
+        total, values = 0.0, 0
+        for indices in torch.split(torch.randperm(len(z), generator=order), batch_size):
+            log_likelihood, count = self._batch(z[indices.to(z.device)])
+            optimiser.zero_grad()
+            (-log_likelihood / count).backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self.parameters(), 1.0)
+            optimiser.step()
+            total, values = total - float(log_likelihood.detach()), values + count
+        return total / values
+
+    def _mean_nll(self, z: Tensor, batch_size: int) -> float:
+        parts = [self._batch(part) for part in torch.split(z, batch_size)]
+        return -sum(float(value) for value, _ in parts) / sum(count for _, count in parts)
+
+    def _batch(self, z: Tensor) -> tuple[Tensor, int]:
+        """Log likelihood of the next steps of all prefixes of z (B, D, T), and of how many values that is."""
+        B, D, T = z.shape
+        P = self.prediction_size
+        target = functional.pad(z, (0, P)).unfold(2, P, 1)[:, :, :T].transpose(1, 2)  # (B, T, D, P)
+        known = torch.arange(T)[:, None] + torch.arange(P) < T
+        return self._log_likelihood(z, target, known[:, None].to(z.device)), B * D * int(known.sum())
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self.state_dict().items()}
+
+    # -- files ----------------------------------------------------------------------------------------------------
+
+    def config(self) -> dict[str, Any]:
+        """The class name and the constructor's arguments, ready for JSON."""
+        return {
+            "generator": type(self).__name__,
+            "num_features": self.num_features,
+            "prediction_size": self.prediction_size,
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Writes one safetensors file: the weights and, as JSON in its metadata, the configuration.
+
+        For people, the same JSON goes into a file beside it whose name ends in .json instead of .safetensors.
+        Raises ValueError for another ending of `path`, OSError where it can't be written.
+        """
+        path = Path(path)
+        if path.suffix != ".safetensors":
+            raise ValueError(f"{path}: the name of a generator's file must end in .safetensors")
+        text = json.dumps({"format": FORMAT, "config": self.config()}, indent=2)
+        atomic_write(path, encode(self.state_dict(), {"rambit": text}))
+        atomic_write(path.with_suffix(".json"), (text + "\n").encode())
+
+    @classmethod
+    def load(cls: type[Self], path: str | Path) -> Self:
+        """The generator of a file, on the CPU and in eval mode; `GeneratorModel.load` reads one of either kind.
+
+        Runs no code from the file. Raises ValueError, naming the file, if it is damaged, holds something else, or its
+        weights do not fit its configuration; OSError if there is none.
+        """
+        path = Path(path)
+        weights, metadata = decode(path.read_bytes(), path)
+        try:
+            document = json.loads(metadata["rambit"])
+            if document["format"] != FORMAT:
+                raise ValueError(f"its format is {document['format']!r}, this version reads {FORMAT!r}")
+            arguments = dict(document["config"])
+            kind = _KINDS.get(arguments.pop("generator"))
+            if kind is None or not issubclass(kind, cls):
+                raise ValueError(f"it holds a {document['config']['generator']}, not a {cls.__name__}")
+            recurrent = sum(name.endswith(".weight_hh_l0") for name in weights)
+            if kind is FeatureGenerator and recurrent != arguments.get("num_features"):
+                raise ValueError(f"it has the weights of {recurrent} features, not {arguments.get('num_features')}")
+            # Without memory, so that a wrong size in the configuration costs nothing before it is compared.
+            with torch.device("meta"):
+                model = kind(**arguments)
+            _fill(model, weights)
+            return model.eval()
+        except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
+            reason = f"there is no {error}" if isinstance(error, KeyError) else error
+            raise StoreError(f"{path} is not a rambit generator: {reason}") from error
+
+
+class FeatureGenerator(GeneratorModel):
+    """For each feature on its own: a GRU over all features, a layer of tanh units, mean and deviation of each step.
+
+    There is batch norm on the tanh units. The steps of a draw are independent given the past. conditional: what is
+    said of feature d after X[:, :, :p] also knows the other features' values at p. hidden_size: of each GRU.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        hidden_size: int = 50,
+        prediction_size: int = 10,
+        conditional: bool = False,
+        *,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(num_features, prediction_size)
+        self.hidden_size = _at_least_one("hidden_size", hidden_size)
+        self.conditional = bool(conditional)
+        with _seeded(seed):
+            self.rnns = nn.ModuleList(nn.GRU(num_features, hidden_size, batch_first=True) for _ in range(num_features))
+            inputs = hidden_size + (num_features if conditional else 0)
+            self.head = _Head(num_features, inputs, 2 * prediction_size)
+
+    def draw(self, X: Tensor, ids: Tensor, count: int, seed: int, first: int = 0) -> Tensor:
+        """Values (S, B, D, T, P): [..., p, j] is drawn for x[p + j] given X[:, :, :p]; draws `first`, `first + 1`, ...
+
+        ids: (B,) int64, the series' names in the key of the random numbers. S is `count`.
+        """
+        mean, std = self.parameters_for(X)
+        B, D, T, P = mean.shape
+        normal = self._normal((_at_least_one("count", count), B, D, T * P), ids, seed, first)
+        return torch.addcmul(mean, std, normal.view(-1, B, D, T, P))
+
+    def _marginals(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        B, D, T = z.shape
+        inputs = torch.stack([_prefix_states(cast(nn.GRU, rnn), z) for rnn in self.rnns], dim=2)  # (B, T, D, H)
+        if self.conditional:
+            others = z.transpose(1, 2)[:, :, None] * (1 - torch.eye(D, device=z.device))
+            inputs = torch.cat((inputs, others), dim=3)
+        mean, spread = self.head(inputs.flatten(0, 1)).view(B, T, D, 2, -1).unbind(3)
+        return mean, _positive(spread)
+
+    def _log_likelihood(self, z: Tensor, target: Tensor, known: Tensor) -> Tensor:
+        mean, std = self._marginals(z)
+        of_each = -0.5 * ((target - mean) / std).square() - std.log() - 0.5 * math.log(2 * math.pi)
+        return (of_each * known).sum()
+
+    def config(self) -> dict[str, Any]:
+        """The class name and the constructor's arguments, ready for JSON."""
+        return super().config() | {"hidden_size": self.hidden_size, "conditional": self.conditional}
+
+
+class JointGenerator(GeneratorModel):
+    """All features and steps at once: x = A z + b + e, with z ~ N(m, diag s²) and e ~ N(0, diag r²), all normal.
+
+    A GRU and a layer of tanh units with batch norm give m, s and r from the past; the decoder A (P D, K), b is linear.
+    So the latent z integrates out: x is normal with mean A m + b and covariance A diag(s²) Aᵀ + diag(r²), its
+    likelihood is exact, and so is what it says of some features given others. hidden_size: of the GRU, 3 D if None;
+    latent_size: K, min(3 D, 30) if None.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        hidden_size: int | None = None,
+        latent_size: int | None = None,
+        prediction_size: int = 10,
+        *,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(num_features, prediction_size)
+        latents = min(3 * num_features, 30) if latent_size is None else latent_size
+        self.hidden_size = _at_least_one("hidden_size", 3 * num_features if hidden_size is None else hidden_size)
+        self.latent_size = _at_least_one("latent_size", latents)
+        outputs = num_features * prediction_size
+        with _seeded(seed):
+            self.rnn = nn.GRU(num_features, self.hidden_size, batch_first=True)
+            self.head = _Head(1, self.hidden_size, 2 * self.latent_size + outputs)
+            self.decoder = nn.Linear(self.latent_size, outputs)  # of the first step all features, then of the next
+
+    @torch.no_grad()
+    def draw(self, X: Tensor, ids: Tensor, count: int, seed: int, first: int = 0) -> Tensor:
+        """Values (S, B, D, T, P): [..., p, j] is drawn for x[p + j] given X[:, :, :p]; draws `first`, `first + 1`, ...
+
+        All features and steps of one p are drawn together. ids: (B,) int64, the series' names in the key of the random
+        numbers. S is `count`.
+        """
+        with self._evaluating():
+            drawn = self._drawn(self._parts(self._standardized(X)), ids, count, seed, first)
+        drawn = drawn.view(*drawn.shape[:3], -1, self.num_features) * self.scale + self.center
+        return drawn.permute(0, 1, 4, 2, 3).contiguous()
+
+    @torch.no_grad()
+    def draw_given(
+        self, X: Tensor, observed: int | Sequence[int], ids: Tensor, count: int, seed: int, first: int = 0
+    ) -> Tensor:
+        """Values (S, B, D, T): at each t, all features given X[:, :, :t] and the values X[:, d, t] of those `observed`.
+
+        These keep their values. An exact conditional draw: x + C (x_observed - its own drawn values), where x is drawn
+        without them and C holds the covariances with them over their own (Matheron's rule; Hoffman and Ribak, 1991).
+        The random numbers are those of `draw`. Raises ValueError for features that X does not have.
+        """
+        D = self.num_features
+        given = [int(d) for d in (observed if isinstance(observed, Sequence) else [observed])]
+        if len(set(given)) != len(given) or not all(0 <= d < D for d in given):
+            raise ValueError(f"observed must name different features in 0..{D - 1}, got {observed}")
+        with self._evaluating():
+            z = self._standardized(X)
+            mean, latent, noise = self._parts(z)
+            parts = mean[..., :D], latent, noise[..., :D]  # of the first step alone
+            drawn = self._drawn(parts, ids, count, seed, first)
+        weight = self.decoder.weight[:D] * latent[..., None, :]
+        covariance = weight[..., given, :] @ weight.transpose(2, 3)  # (B, T, n, D)
+        covariance += torch.diag_embed(parts[2].square())[..., given, :]
+        gain: Tensor = torch.linalg.solve(covariance[..., given], covariance)
+        missing = z.transpose(1, 2)[..., given] - drawn[..., given]
+        drawn = (drawn + (missing[..., None, :] @ gain)[..., 0, :]) * self.scale + self.center
+        drawn = drawn.transpose(2, 3).contiguous()
+        drawn[:, :, given] = X.to(drawn)[:, given]  # they are, but for rounding
+        return drawn
+
+    def _parts(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean (B, T, P D), deviations of the latents (B, T, K), and of the noise (B, T, P D), of z (B, D, T)."""
+        out = self.head(_prefix_states(self.rnn, z).flatten(0, 1)[:, None]).view(len(z), z.shape[2], -1)
+        sizes = [self.latent_size, self.latent_size, self.decoder.out_features]
+        middle, latent, noise = torch.split(out, sizes, dim=2)
+        mean: Tensor = self.decoder(middle)
+        return mean, _positive(latent), _positive(noise)
+
+    def _drawn(self, parts: tuple[Tensor, Tensor, Tensor], ids: Tensor, count: int, seed: int, first: int) -> Tensor:
+        """(S, B, T, n), standardized, of the first n outputs: those that `parts` hold."""
+        mean, latent, noise = parts
+        (B, T, n), K = mean.shape, self.latent_size
+        # The latents come first, so that fewer outputs leave every number where it was.
+        normal = self._normal((_at_least_one("count", count), B, K + n, T), ids, seed, first).transpose(2, 3)
+        spread = functional.linear(latent * normal[..., :K], self.decoder.weight[:n])
+        return mean + spread + noise * normal[..., K:]
+
+    def _marginals(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        mean, latent, noise = self._parts(z)
+        std = (functional.linear(latent.square(), self.decoder.weight.square()) + noise.square()).sqrt()
+        shape = (*mean.shape[:2], -1, self.num_features)
+        return mean.view(shape).transpose(2, 3), std.view(shape).transpose(2, 3)
+
+    def _log_likelihood(self, z: Tensor, target: Tensor, known: Tensor) -> Tensor:
+        mean, latent, noise = self._parts(z)
+        A, K = self.decoder.weight, self.latent_size
+        known = known.expand(-1, self.num_features, -1).transpose(1, 2).flatten(1)  # (T, P D)
+        off = target.transpose(2, 3).flatten(2) - mean
+        precision = known / noise.square()
+        # Woodbury: with M = I + S Aᵀ R⁻¹ A S, the inverse is R⁻¹ - R⁻¹ A S M⁻¹ S Aᵀ R⁻¹ and the determinant |M| |R|.
+        # Aᵀ R⁻¹ A for all prefixes is one product with the outer squares of A's rows.
+        inner = (precision @ (A[:, :, None] * A[:, None, :]).flatten(1)).view(*mean.shape[:2], K, K)
+        M = torch.eye(K, device=z.device) + latent[..., None] * inner * latent[..., None, :]
+        factor: Tensor = torch.linalg.cholesky(M)
+        right = latent * ((precision * off) @ A)
+        solved: Tensor = torch.linalg.solve_triangular(factor, right[..., None], upper=False)
+        square = (precision * off.square()).sum() - solved.square().sum()
+        log_determinant = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum() + 2 * (known * noise.log()).sum()
+        return -0.5 * (square + log_determinant + len(z) * known.sum() * math.log(2 * math.pi))
+
+    def config(self) -> dict[str, Any]:
+        """The class name and the constructor's arguments, ready for JSON."""
+        return super().config() | {"hidden_size": self.hidden_size, "latent_size": self.latent_size}
+
+
+_KINDS: dict[Any, type[GeneratorModel]] = {"FeatureGenerator": FeatureGenerator, "JointGenerator": JointGenerator}
+
+
+class _Head(nn.Module):
+    """(N, G, inputs) -> (N, G, outputs): for each group its own tanh units with batch norm and its own linear layer."""
+
+    def __init__(self, groups: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight1, self.bias1 = _linear(groups, inputs, UNITS)
+        self.weight2, self.bias2 = _linear(groups, UNITS, outputs)
+        self.norm = nn.BatchNorm1d(groups * UNITS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        units = (torch.einsum("ngi,giu->ngu", x, self.weight1) + self.bias1).tanh()
+        units = self.norm(units.flatten(1)).view_as(units)
+        return torch.einsum("ngu,guo->ngo", units, self.weight2) + self.bias2
+
+
+def _linear(groups: int, inputs: int, outputs: int) -> tuple[nn.Parameter, nn.Parameter]:
+    """Weights and biases, drawn as `nn.Linear` draws them."""
+    bound = 1 / math.sqrt(inputs)
+    weight, bias = torch.empty(groups, inputs, outputs), torch.empty(groups, outputs)
+    return nn.Parameter(weight.uniform_(-bound, bound)), nn.Parameter(bias.uniform_(-bound, bound))
+
+
+def _prefix_states(rnn: nn.GRU, z: Tensor) -> Tensor:
+    """(B, T, H): the state after the first p steps of z (B, D, T), for p = 0 ... T - 1; nothing seen is zero."""
+    start = z.new_zeros(z.shape[0], 1, rnn.hidden_size)
+    if z.shape[2] == 1:
+        return start
+    return torch.cat((start, rnn(z[:, :, :-1].transpose(1, 2))[0]), dim=1)
+
+
+def _positive(x: Tensor) -> Tensor:
+    return functional.softplus(x) + FLOOR
+
+
+def _tensor(value: ArrayLike) -> Tensor:
+    """A NumPy array is copied, because torch shares no read-only or reversed ones."""
+    return value.detach() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+
+
+def _at_least_one(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+    return int(value)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def _fill(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Puts the weights into a model without memory; ValueError where they are not the ones that it needs."""
+    wanted = {name: (tuple(value.shape), value.dtype) for name, value in model.state_dict().items()}
+    found = {name: (tuple(value.shape), value.dtype) for name, value in weights.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise ValueError(f"{name} should be {wanted.get(name)}, the file has {found.get(name)}")
+    # Copies, because these may lean on the bytes of the file.
+    model.load_state_dict({name: value.clone() for name, value in weights.items()}, assign=True)
