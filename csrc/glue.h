@@ -134,6 +134,7 @@ struct Glue {
     a.n = outputs.size(0);
     a.C = outputs.size(1);
     a.K = outputs.size(2);
+    a.B = reference.size(0);
     a.dtype = dtype_of(outputs);
     RAMBIT_CHECK(metric >= 0 && metric <= 4, "distance: unknown metric");
     RAMBIT_CHECK(a.dtype == Dtype::kFloat || a.dtype == Dtype::kDouble, "distance: float32 or float64");

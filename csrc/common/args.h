@@ -59,7 +59,7 @@ struct DistanceArgs {
   const void* reference;   // (B, C, K)
   const int32_t* series;   // (n,)
   const int64_t* target;   // (B,)
-  int64_t n, C, K;
+  int64_t n, C, K, B;
   int64_t outputs_stride[3], reference_stride[3];
   Dtype dtype;
   Metric metric;

@@ -14,10 +14,13 @@ struct MaskSpec {
   double p;                                    // Bernoulli: probability that a cell is replaced
 };
 
+// Fewer are not enough on small grids: with six, some subsets of 16 cells came up 40 times too often.
+constexpr uint32_t kFeistelRounds = 24;
+
 struct MaskDraw {
   int64_t t0, t1, d0, d1;  // replaced block [d0, d1) × [t0, t1)
   int64_t keep;            // Permutation: how many cells of the random order are kept
-  uint32_t round_key[6];   // Permutation: keys of the Feistel rounds
+  uint32_t round_key[kFeistelRounds];  // Permutation
 };
 
 RAMBIT_HD int64_t between(uint64_t bits, int64_t low, int64_t high) { return low + below(bits, high - low + 1); }
@@ -29,10 +32,9 @@ RAMBIT_HD MaskDraw draw_mask(const MaskSpec& s, uint64_t seed, uint32_t index, u
   const Words size = philox(seed, Stream::kBlock, 0, 0, owner, index);
   if (s.family == Family::kPermutation) {
     m.keep = below(word64(size, 0), s.D * s.T + 1);
-    for (uint32_t i = 0; i < 6; i += 2) {
+    for (uint32_t i = 0; i < kFeistelRounds; i += 4) {
       const Words keys = philox(seed, Stream::kPermutation, i, 0, owner, index);
-      m.round_key[i] = keys.v[0];
-      m.round_key[i + 1] = keys.v[1];
+      for (uint32_t j = 0; j < 4; ++j) m.round_key[i + j] = keys.v[j];
     }
     return m;
   }
@@ -70,7 +72,7 @@ RAMBIT_HD int64_t rank_of(const MaskDraw& m, int64_t cell, int64_t n) {
   uint64_t x = static_cast<uint64_t>(cell);
   do {
     uint64_t left = x >> half, right = x & low;
-    for (int r = 0; r < 6; ++r) {
+    for (uint32_t r = 0; r < kFeistelRounds; ++r) {
       const uint64_t mixed = scramble(static_cast<uint32_t>(right) ^ m.round_key[r]) & low;
       const uint64_t next = left ^ mixed;
       left = right;

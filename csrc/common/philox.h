@@ -49,7 +49,7 @@ RAMBIT_HD int64_t below(uint64_t bits, int64_t n) {
 #endif
 }
 
-// Uniform on the open interval (0, 1): the midpoints of 2^53 cells, so that 0 and 1 never come up.
+// Uniform on the open interval (0, 1): the midpoints of 2^52 cells, so that 0 and 1 never come up.
 RAMBIT_HD double unit(uint64_t bits) {
   return (static_cast<double>(bits >> 12) + 0.5) * (1.0 / 4503599627370496.0);
 }

@@ -33,11 +33,11 @@ struct Axes {
 
 // Before any thread starts: an exception inside a parallel region would lose its words.
 void check_rows(const MaskedBatchArgs& a) {
+  const bool no_values = a.K == 0 && (a.fill == Fill::kCarryForward || a.fill == Fill::kInterpolate);
   for (int64_t i = 0; i < a.n; ++i) {
     const Row& r = a.rows[i];
-    const bool inside = r.series >= 0 && r.series < a.B && (a.K == 0 || (r.draw >= 0 && r.draw < a.K)) && r.mask >= 0 &&
-                        r.mask < a.M &&
-                        r.cell >= -1 && r.cell < a.D * a.T && r.start >= 0 && r.start + a.w <= a.T;
+    const bool inside = r.series >= 0 && r.series < a.B && (no_values || (r.draw >= 0 && r.draw < a.K)) && r.mask >= 0 &&
+                        r.mask < a.M && r.cell >= -1 && r.cell < a.D * a.T && r.start >= 0 && r.start + a.w <= a.T;
     if (!inside) throw std::out_of_range("rambit: masked_batch: row " + std::to_string(i) + " points outside its tensors");
   }
 }

@@ -12,7 +12,8 @@ void check_rows(const ScoreArgs& a) {
     const Row& r = a.rows[i];
     const bool inside = r.series >= 0 && r.series < a.series && r.mask >= 0 && r.mask < a.masks_count && r.cell >= 0 &&
                         r.cell < a.cells && r.slot >= 0 && r.slot < a.slots && r.start >= 0 && r.start + a.width <= a.T &&
-                        r.horizon >= r.start + a.width - a.K && r.norm > 0;
+                        r.horizon >= r.start + a.width - a.K && r.norm > 0 &&
+                        (a.metric != Metric::kDiff || (a.target[r.series] >= 0 && a.target[r.series] < a.C));
     if (!inside) throw std::out_of_range("rambit: score: row " + std::to_string(i) + " points outside its tensors");
   }
 }

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
 
 #include "../backend.h"
 #include "parallel.h"
@@ -7,6 +8,8 @@
 namespace rambit::cpu {
 
 void shift_windows(const ShiftWindowsArgs& a, void*) {
+  for (int64_t l = 0; l < a.L; ++l)
+    if (a.room[l] < 0 || a.room[l] > a.T) throw std::out_of_range("rambit: shift_windows: room is not in 0 ... T");
   parallel_for(a.L * a.W, grain_for(a.D * a.T), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t l = i / a.W;

@@ -39,6 +39,20 @@ FlipPlan make_plan(int64_t D, int64_t T, int64_t S, int64_t B, int64_t window, b
                 values<int32_t>(own_cell, M, "own_cell"),
                 values<int32_t>(start, M * cells, "start"), values<uint8_t>(skip, S * B * cells, "skip")};
   if (s.start_rule == StartRule::kTable && s.start.empty()) throw py::value_error("this start rule needs the start table");
+  const auto within = [](const std::vector<int32_t>& v, int64_t low, int64_t high, const char* name) {
+    for (const int32_t value : v)
+      if (value < low || value > high)
+        throw py::value_error(std::string(name) + " holds " + std::to_string(value) + ", expected " + std::to_string(low) +
+                              " to " + std::to_string(high));
+  };
+  within({start_rule}, 0, 3, "start_rule");
+  within({state_rule}, 0, 2, "state_rule");
+  within(s.own_cell, 0, cells - 1, "own_cell");
+  within(s.low, 0, T, "low");
+  within(s.high, 0, T, "high");
+  within(s.h0, 0, INT32_MAX, "h0");
+  within(s.h1, 0, T, "h1");
+  within(s.start, 0, T - 1, "start");
   // Slots and states are int32 in a row, to keep rows small; the caller's memory bound stays far below.
   if (M * S * B * (own_cell.has_value() ? 1 : cells) > INT32_MAX || T * B * (1 + M * S) > INT32_MAX)
     throw py::value_error("too many rows for one plan: ask fewer masks at a time");

@@ -74,11 +74,12 @@ class Zero(Counterfactual):
 
 class _FromBackground(Counterfactual):
     def __init__(self, background: Tensor | None) -> None:
-        if background is None:
+        data = read_background(background)
+        if data is None:
             raise ValueError(
                 f"counterfactuals={type(self).__name__.lower()!r} needs background=, reference data (N, D, T)"
             )
-        self.background = background
+        self.background = data
 
     def check(self, D: int, T: int) -> None:
         if self.background.shape[1] != D:
@@ -100,7 +101,7 @@ class Mean(Counterfactual):
     single = True
 
     def __init__(self, background: Tensor | None = None) -> None:
-        self.background = background
+        self.background = read_background(background)
 
     def check(self, D: int, T: int) -> None:
         if self.background is not None and self.background.shape[1] != D:
@@ -146,10 +147,17 @@ class Joint(_FromBackground):
         return ops.draw(out, ids, ops.Draw.JOINT, background=self._like(x), seed=seed, first_draw=first)
 
 
+def _check_numbers(**given: object) -> None:
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"{name} must be a number, got {value!r}")
+
+
 class Uniform(Counterfactual):
     """Uniform on (lo, hi)."""
 
     def __init__(self, lo: float = -3.0, hi: float = 3.0) -> None:
+        _check_numbers(lo=lo, hi=hi)
         if not (math.isfinite(lo) and math.isfinite(hi) and lo < hi):
             raise ValueError(f"uniform needs finite lo < hi, got lo={lo}, hi={hi}")
         self.lo, self.hi = float(lo), float(hi)
@@ -165,6 +173,7 @@ class Gaussian(Counterfactual):
     """Normal noise with the given mean and standard deviation."""
 
     def __init__(self, mean: float = 0.0, std: float = 1.0) -> None:
+        _check_numbers(mean=mean, std=std)
         if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
             raise ValueError(f"gaussian needs a finite mean and a positive std, got mean={mean}, std={std}")
         self.mean, self.std = float(mean), float(std)
@@ -205,6 +214,7 @@ class Interpolate(Counterfactual):
     fill = ops.Fill.INTERPOLATE
 
     def __init__(self, noise: float = 0.0) -> None:
+        _check_numbers(noise=noise)
         if not (math.isfinite(noise) and noise >= 0):
             raise ValueError(f"noise must be a standard deviation, got {noise}")
         self.noise = float(noise)
@@ -306,9 +316,15 @@ def read_background(background: object, *, layout: str = "BDT") -> Tensor | None
     if isinstance(background, Tensor) or hasattr(background, "__array__"):
         data = torch.as_tensor(background)
     elif isinstance(background, Iterable):
-        parts = [torch.as_tensor(batch[0] if isinstance(batch, (tuple, list)) else batch) for batch in background]
-        if not parts:
+        batches = [batch[0] if isinstance(batch, (tuple, list)) else batch for batch in background]
+        if not batches:
             raise ValueError("background is empty")
+        if not all(isinstance(batch, Tensor) or hasattr(batch, "__array__") for batch in batches):
+            raise TypeError("background must give tensors (N, D, T), or tuples that start with one")
+        parts = [torch.as_tensor(batch) for batch in batches]
+        if len({part.shape[1:] for part in parts}) > 1:
+            found = ", ".join(sorted({str(tuple(part.shape[1:])) for part in parts}))
+            raise ValueError(f"background gives batches of different shapes: {found}; all must be (N, D, T)")
         data = torch.cat(parts)
     else:
         raise TypeError(f"background must be a tensor (N, D, T) or a DataLoader, got {type(background).__name__}")

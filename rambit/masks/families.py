@@ -169,6 +169,8 @@ class Bernoulli(_Sampled):
     native = ops.Family.BERNOULLI
 
     def __init__(self, p: float = 0.5) -> None:
+        if isinstance(p, bool) or not isinstance(p, (int, float)):
+            raise TypeError(f"p must be a number, got {p!r}")
         if not 0.0 <= p <= 1.0:
             raise ValueError(f"p must be a probability, got {p}")
         self.p = float(p)

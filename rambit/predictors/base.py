@@ -118,7 +118,10 @@ class Predictor(ABC):
 
     def advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         """Answers (N, C, w) along x, and the state after it."""
-        raw, after = self.call_advance(self._as_model_reads(x), state)
+        answer = self.call_advance(self._as_model_reads(x), state)
+        if not isinstance(answer, (tuple, list)) or len(answer) != 2:
+            raise PredictionError(f"the model's advance returned {type(answer).__name__}, expected (answers, state)")
+        raw, after = answer
         return self.finish(self._check_steps(raw, x)), after
 
     def _as_model_reads(self, x: Tensor) -> Tensor:
@@ -127,7 +130,8 @@ class Predictor(ABC):
     def _check_steps(self, raw: Tensor, x: Tensor) -> Tensor:
         if isinstance(raw, Tensor) and self.output == "regression" and raw.ndim == 2:
             raw = raw.unsqueeze(1)
-        if not isinstance(raw, Tensor) or raw.ndim != 3 or raw.shape[0] != x.shape[0] or raw.shape[2] != x.shape[2]:
+        wanted = (x.shape[0], x.shape[2])
+        if not isinstance(raw, Tensor) or raw.ndim != 3 or (raw.shape[0], raw.shape[2]) != wanted or not raw.shape[1]:
             got = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
             raise PredictionError(
                 f"the model returned {got} at every step, expected ({x.shape[0]}, classes, {x.shape[2]})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ class Recurrent(Predictor):
         output: str = "logits",
         layout: str = "BDT",
         device: torch.device | str | None = None,
+        model_id: str | None = None,
     ) -> None:
         if not isinstance(rnn, (nn.GRU, nn.LSTM)):
             raise TypeError(f"rnn must be nn.GRU or nn.LSTM, got {type(rnn).__name__}")
@@ -37,7 +39,9 @@ class Recurrent(Predictor):
             )
         if not callable(head):
             raise TypeError(f"head must be callable, got {type(head).__name__}")
-        super().__init__(output=output, layout=layout, device=device or next(rnn.parameters()).device)
+        super().__init__(
+            output=output, layout=layout, device=device or next(rnn.parameters()).device, model_id=model_id
+        )
         self.rnn, self.head = rnn.to(self.device), head.to(self.device) if isinstance(head, nn.Module) else head
         self.module = nn.ModuleList([m for m in (rnn, head) if isinstance(m, nn.Module)])
 
@@ -54,6 +58,11 @@ class Recurrent(Predictor):
 
     def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         return self.call_steps(x)[:, :, -1]
+
+    def fingerprint(self) -> dict[str, Any]:
+        if self.model_id is None and not isinstance(self.head, nn.Module):
+            raise ValueError("checkpoint= needs model_id=, since a head that is no module cannot be told from another")
+        return super().fingerprint()
 
 
 def _rows_second(state: State | None) -> State | None:

@@ -1,0 +1,37 @@
+"""What every test shares: the devices, and how hypothesis behaves."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+from rambit import ops
+
+settings.register_profile(
+    "rambit", deadline=None, derandomize=True, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("rambit")
+
+
+@pytest.fixture(scope="session", params=["cpu", "cuda"])
+def device(request):
+    """Each device on which the ops run; one that is absent is skipped."""
+    if request.param == "cuda":
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device here")
+        if not ops.HAS_CUDA_OPS:
+            pytest.skip("rambit was built without CUDA ops")
+    return torch.device(request.param)
+
+
+@pytest.fixture
+def threads():
+    """A setter of the number of threads; the old number comes back afterwards."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
