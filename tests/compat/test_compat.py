@@ -52,9 +52,8 @@ def test_jimex(states):
 @pytest.mark.parametrize("joint", [False, True])
 def test_winit_with_trained_generators(tmp_path, joint):
     model = Protocol(3)
-    explainer = WinITExplainer(
-        "cpu", 3, "toy", tmp_path, train_loader=TRAIN, window_size=3, joint=joint, random_state=2
-    )
+    common = {"window_size": 3, "joint": joint, "random_state": 2}
+    explainer = WinITExplainer("cpu", 3, "toy", tmp_path, train_loader=TRAIN, **common)
     explainer.set_model(model)
     marginal = explainer.attribute(X)
     np.testing.assert_array_equal(marginal, WinIT(model, window_size=3, background=TRAIN, seed=2).explain(X).windows)
