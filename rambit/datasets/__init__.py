@@ -2,27 +2,60 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rambit.datasets.archive import basic_motions, japanese_vowels, ucr_uea
 from rambit.datasets.base import Dataset
 from rambit.datasets.files import load_file, save_file
+from rambit.datasets.rare import RareModel, rare_feature, rare_model, rare_scores, rare_time
+from rambit.datasets.redundant import redundant_spike
+from rambit.datasets.seqcomb import seqcomb_mv
 from rambit.datasets.spike import spike
+from rambit.datasets.state import state
+from rambit.datasets.switch import switch_feature
 
 __all__ = [
     "DATASETS",
     "Dataset",
+    "RareModel",
     "basic_motions",
     "japanese_vowels",
     "load",
     "load_file",
+    "rare_feature",
+    "rare_model",
+    "rare_scores",
+    "rare_time",
+    "redundant_spike",
     "save_file",
+    "seqcomb_mv",
     "spike",
+    "state",
+    "switch_feature",
     "ucr_uea",
 ]
 
+SYNTHETIC: dict[str, Callable[..., Dataset]] = {
+    "spike": spike,
+    "redundant_spike": redundant_spike,
+    "state": state,
+    "switch_feature": switch_feature,
+    "rare_time": rare_time,
+    "rare_feature": rare_feature,
+    "seqcomb_mv": seqcomb_mv,
+}
+
 DATASETS: dict[str, str] = {
     "spike": "3000 series, 3 features, 80 steps; label 1 from feature 0's first spike on; salient cells known",
+    "redundant_spike": "3000 series, 3 features, 80 steps; as spike, but feature 0, feature 1 or both show the spike",
+    "state": "1000 series, 3 features, 200 steps; 2 hidden states say which feature makes the label; two ground truths",
+    "switch_feature": "1000 series, 3 features, 100 steps; 3 hidden states, as in state; two ground truths",
+    "rare_time": "10 series, 50 features, 50 steps; regression, a known sum over 5 successive steps of 25 features",
+    "rare_feature": "10 series, 50 features, 50 steps; regression, a known sum over 5 features at 25 steps",
+    "seqcomb_mv": "5000 series, 4 features, 200 steps, 4 classes: which trends two features hold; salient cells known",
     "BasicMotions": "40 + 40 series, 6 features, 100 steps, 4 classes (needs rambit[data], no download)",
     "JapaneseVowels": "270 + 370 series, 12 features, 7-29 steps, 9 classes (needs rambit[data], no download)",
 }
@@ -31,15 +64,16 @@ DATASETS: dict[str, str] = {
 def load(name_or_path: str | Path, split: str | None = None) -> Dataset:
     """A data set by what a user types: a name of DATASETS, a file, or any other name in the UCR/UEA archive.
 
-    "spike" takes options of `spike()`: "spike:delay=2,n=500". split: "train", "test" or None for both; of spike, the
-    first four fifths are the train part; a file has no parts. Errors are those of `spike`, `load_file` and `ucr_uea`.
+    The synthetic ones take the options of their functions: "spike:delay=2,n=500", "state:truth=active". split:
+    "train", "test" or None for both; of a synthetic set, the first four fifths are the train part; a file has no
+    parts. Errors are those of these functions, `load_file` and `ucr_uea`.
     """
     if split not in (None, "train", "test"):
         raise ValueError(f"split must be None, 'train' or 'test', got {split!r}")
     name, path = str(name_or_path), Path(name_or_path)
     kind, _, options = name.partition(":")
-    if kind == "spike":
-        data = spike(**_options(name, options))
+    if kind in SYNTHETIC:
+        data = SYNTHETIC[kind](**_options(kind, options))
         cut = len(data) * 4 // 5
         return data if split is None else data.take(range(cut) if split == "train" else range(cut, len(data)))
     if path.suffix or len(path.parts) > 1:
@@ -49,12 +83,15 @@ def load(name_or_path: str | Path, split: str | None = None) -> Dataset:
     return ucr_uea(name, split)
 
 
-def _options(name: str, text: str) -> dict[str, int]:
-    """{"delay": 2} from "delay=2"."""
-    options = {}
+def _options(kind: str, text: str) -> dict[str, Any]:
+    """{"delay": 2} from "delay=2", with the types that the function's defaults have."""
+    known = {name: parameter.default for name, parameter in inspect.signature(SYNTHETIC[kind]).parameters.items()}
+    options: dict[str, Any] = {}
     for part in filter(None, text.split(",")):
         key, _, value = part.partition("=")
-        if key not in ("n", "T", "delay", "seed") or not value.isdecimal():
-            raise ValueError(f"{name!r}: options are n, T, delay and seed, as in 'spike:delay=2,n=500'; got {part!r}")
-        options[key] = int(value)
+        number = isinstance(known.get(key), int)
+        if key not in known or (number and not value.isdecimal()):
+            example = ",".join(f"{name}={default}" for name, default in known.items())
+            raise ValueError(f"{kind}: the options and their defaults are {kind}:{example}; got {part!r}")
+        options[key] = int(value) if number else value
     return options

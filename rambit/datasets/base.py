@@ -94,6 +94,18 @@ class Dataset:
         return self.take(np.sort(order[:first])), self.take(np.sort(order[first:]))
 
 
+def at_least(low: int, **values: int) -> None:
+    """Raises ValueError for the first of `values` that is below `low`, naming it."""
+    for name, value in values.items():
+        if value < low:
+            raise ValueError(f"{name} must be at least {low}, got {value}")
+
+
+def streams(seed: int, count: int) -> list[np.random.Generator]:
+    """One stream for each kind of number in a set, so that a longer set only goes on where a shorter one ends."""
+    return [np.random.Generator(np.random.Philox(child)) for child in np.random.SeedSequence(seed).spawn(count)]
+
+
 def padded(series: Sequence[Array], steps: int | None = None) -> tuple[Array, Array]:
     """Series (D, T_i) of different lengths as one array (N, D, T), zeros after their ends, and their lengths."""
     lengths = np.array([one.shape[1] for one in series], dtype=np.int64)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import signal
 
-from rambit.datasets.base import Array, Dataset
+from rambit.datasets.base import Array, Dataset, at_least, streams
 
 # For each of the three features: y[t] = C0 y[t-1] + C2 u[t-2] u[t] + C3, then a trend.
 C0 = np.array([0.5, 0.5, 0.3])
@@ -16,6 +16,7 @@ C3 = np.array([0.5, 0.5, 0.1])
 TREND = np.array([0.003, 0.065, 0.0])
 SHIFT = np.array([0.0, 0.0, 0.5])
 SPIKE = 1.5
+CLASSES = ("before the spike", "after the spike")
 
 
 class Draws(NamedTuple):
@@ -39,19 +40,16 @@ def spike(n: int = 3000, T: int = 80, delay: int = 0, seed: int = 0) -> Dataset:
     Leung et al., "Temporal dependencies in feature importance for time series prediction", 2023. As in the published
     generator, the product-sum term of the NARMA process is left out, which with these coefficients would diverge.
     """
-    for name, value, low in (("n", n, 1), ("T", T, 2), ("delay", delay, 0), ("seed", seed, 0)):
-        if value < low:
-            raise ValueError(f"{name} must be at least {low}, got {value}")
+    at_least(1, n=n)
+    at_least(2, T=T)
+    at_least(0, delay=delay, seed=seed)
     if delay >= T:
         raise ValueError(f"delay must be less than T={T}, got {delay}")
     return _assemble(_draw(n, T, seed), delay)
 
 
 def _draw(n: int, T: int, seed: int) -> Draws:
-    # One stream for each kind of number, so that a longer set only goes on where a shorter one ends.
-    u, noise, spiky, number, times = (
-        np.random.Generator(np.random.Philox(child)) for child in np.random.SeedSequence(seed).spawn(5)
-    )
+    u, noise, spiky, number, times = streams(seed, 5)
     return Draws(
         u=u.uniform(0, 0.5, (n, 3, T + 2)),
         noise=noise.normal(0, 0.001, (n, 3, T)),
@@ -62,25 +60,44 @@ def _draw(n: int, T: int, seed: int) -> Draws:
 
 
 def _assemble(draws: Draws, delay: int) -> Dataset:
-    n, _, T = draws.noise.shape
-    X = np.empty((n, 3, T))
-    value = np.zeros((n, 3))
-    for t in range(T):
-        value = C0 * value + C2 * draws.u[..., t] * draws.u[..., t + 2] + C3
-        X[..., t] = value
-    X += draws.noise + TREND[:, None] * np.arange(T)
-    X = X / np.ptp(X, axis=-1, keepdims=True) - SHIFT[:, None]
-    X = signal.lfilter(*signal.butter(6, 6.8, fs=30), X)
-
-    spikes = np.zeros((n, 3, T), dtype=bool)
-    chosen = np.arange(T) < (draws.spiky * draws.number)[..., None]
-    np.put_along_axis(spikes, draws.times, chosen, axis=-1)
+    _, _, T = draws.noise.shape
+    X = smooth_series(draws)
+    spikes = spikes_at(draws.times, draws.spiky * draws.number)
     X[spikes] += SPIKE
 
-    started = np.maximum.accumulate(spikes[:, 0], axis=-1)
-    y = np.zeros((n, T), dtype=np.int64)
-    y[:, delay:] = started[:, : T - delay]
-    salient = np.zeros((n, 3, T), dtype=bool)
-    salient[:, 0] = spikes[:, 0] & (spikes[:, 0].cumsum(axis=-1) == 1)
+    y = np.zeros((len(X), T), dtype=np.int64)
+    y[:, delay:] = np.maximum.accumulate(spikes[:, 0], axis=-1)[:, : T - delay]
+    salient = np.zeros(X.shape, dtype=bool)
+    salient[:, 0] = first(spikes[:, 0])
     name = f"spike:delay={delay}" if delay else "spike"
-    return Dataset(name, X.astype(np.float32), y, salient, class_names=("before the spike", "after the spike"))
+    return Dataset(name, X.astype(np.float32), y, salient, class_names=CLASSES)
+
+
+def smooth_series(draws: Draws) -> Array:
+    """The series (n, 3, T) before any spike."""
+    X = narma(draws.u, C0, C2, C3)
+    X += draws.noise + TREND[:, None] * np.arange(X.shape[-1])
+    X = X / np.ptp(X, axis=-1, keepdims=True) - SHIFT[:, None]
+    return np.asarray(signal.lfilter(*signal.butter(6, 6.8, fs=30), X))
+
+
+def narma(u: Array, c0: Array | float, c2: Array | float, c3: Array | float) -> Array:
+    """(n, D, T): y[t] = c0 y[t-1] + c2 u[t-2] u[t] + c3 from u (n, D, T + 2), which starts at time -2."""
+    y = np.empty((*u.shape[:2], u.shape[2] - 2))
+    value: Array | float = 0.0
+    for t in range(y.shape[2]):
+        value = c0 * value + c2 * u[..., t] * u[..., t + 2] + c3
+        y[..., t] = value
+    return y
+
+
+def spikes_at(times: Array, number: Array) -> Array:
+    """Bool, shaped like `times`: True at the first `number` of each random order of times."""
+    spikes = np.zeros(times.shape, dtype=bool)
+    np.put_along_axis(spikes, times, np.arange(times.shape[-1]) < number[..., None], axis=-1)
+    return spikes
+
+
+def first(spikes: Array) -> Array:
+    """Only the first True along the last axis."""
+    return np.asarray(spikes & (spikes.cumsum(axis=-1) == 1))

@@ -9,10 +9,26 @@ import torch
 
 from rambit.models.base import Classifier
 from rambit.models.recurrent import GRUClassifier, LSTMClassifier, State
+from rambit.models.tcn import TCNClassifier
+from rambit.models.transformer import TransformerClassifier
 
-__all__ = ["MODELS", "Classifier", "GRUClassifier", "LSTMClassifier", "State", "build_model"]
+__all__ = [
+    "MODELS",
+    "Classifier",
+    "GRUClassifier",
+    "LSTMClassifier",
+    "State",
+    "TCNClassifier",
+    "TransformerClassifier",
+    "build_model",
+]
 
-MODELS: dict[str, type[Classifier]] = {"GRUClassifier": GRUClassifier, "LSTMClassifier": LSTMClassifier}
+MODELS: dict[str, type[Classifier]] = {
+    "GRUClassifier": GRUClassifier,
+    "LSTMClassifier": LSTMClassifier,
+    "TCNClassifier": TCNClassifier,
+    "TransformerClassifier": TransformerClassifier,
+}
 
 
 def build_model(config: Mapping[str, Any], *, seed: int | None = None) -> Classifier:

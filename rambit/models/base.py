@@ -88,3 +88,10 @@ def at_least(name: str, value: int, low: int) -> int:
     if number < low:
         raise ValueError(f"{name} must be at least {low}, got {number}")
     return number
+
+
+def dropout_rate(value: float) -> float:
+    """`value` as a plain float; ValueError outside [0, 1)."""
+    if not 0 <= value < 1:
+        raise ValueError(f"dropout must lie in [0, 1), got {value}")
+    return float(value)

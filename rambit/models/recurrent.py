@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from rambit.models.base import Classifier, at_least, at_lengths
+from rambit.models.base import Classifier, at_least, at_lengths, dropout_rate
 
 State = Tensor | tuple[Tensor, ...]
 
@@ -32,10 +32,9 @@ class RecurrentClassifier(Classifier):
         super().__init__(num_features, num_classes, standardize=standardize)
         self.hidden_size = at_least("hidden_size", hidden_size, 1)
         self.num_layers = at_least("num_layers", num_layers, 1)
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
+        rate = dropout_rate(dropout)
         self.rnn = self.rnn_class(self.num_features, self.hidden_size, self.num_layers, batch_first=True)
-        self.dropout = nn.Dropout(float(dropout))
+        self.dropout = nn.Dropout(rate)
         self.head = nn.Linear(self.hidden_size, self.num_classes)
 
     def advance(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:

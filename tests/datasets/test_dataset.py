@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rambit.datasets import DATASETS, Dataset, load, save_file, spike
+from rambit.datasets import DATASETS, SYNTHETIC, Dataset, load, save_file, spike, state
 
 
 def example(n=6, d=2, t=4, **changes):
@@ -92,6 +92,22 @@ def test_load_spike():
     assert np.array_equal(np.concatenate([train.y, test.y]), whole.y)
     assert len(load("spike")) == 3000
     assert "spike" in DATASETS
+
+
+def test_load_synthetic():
+    assert SYNTHETIC.keys() <= DATASETS.keys()
+    for name in SYNTHETIC:
+        data, test = load(f"{name}:n=5,seed=3"), load(f"{name}:n=5,seed=3", "test")
+        assert len(data) == 5
+        assert np.array_equal(test.X, data.X[4:])
+        assert np.array_equal(test.y, SYNTHETIC[name](n=5, seed=3).y[4:])
+    data = load("state:truth=active,n=4")
+    assert np.array_equal(data.salient, state(4, truth="active").salient)
+    assert data.name == "state:truth=active"
+    with pytest.raises(ValueError, match="truth must be one of change, active, got 'all'"):
+        load("state:truth=all")
+    with pytest.raises(ValueError, match=r"defaults are state:n=1000,T=200,truth=change,seed=0; got 'delay=2'"):
+        load("state:delay=2")
 
 
 def test_load_file(tmp_path):

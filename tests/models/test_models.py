@@ -2,20 +2,32 @@
 
 import copy
 import json
+import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from rambit.models import MODELS, GRUClassifier, LSTMClassifier, build_model
+from rambit.models import (
+    MODELS,
+    GRUClassifier,
+    LSTMClassifier,
+    TCNClassifier,
+    TransformerClassifier,
+    build_model,
+)
+from rambit.training import evaluate, fit, load_checkpoint, save_checkpoint
 
-CLASSES = [GRUClassifier, LSTMClassifier]
+CLASSES = [GRUClassifier, LSTMClassifier, TCNClassifier, TransformerClassifier]
+STATEFUL = [cls for cls in CLASSES if hasattr(cls, "advance")]
 
 
 def make(cls, D=3, seed=0, standardize=False, **arguments):
-    config = {"model": cls.__name__, "num_features": D, "hidden_size": 7, "standardize": standardize, **arguments}
+    hidden = 8 if cls is TransformerClassifier else 7
+    config = {"model": cls.__name__, "num_features": D, "hidden_size": hidden, "standardize": standardize, **arguments}
     model = build_model(config, seed=seed).eval()
     if standardize:
         generator = torch.Generator().manual_seed(seed)
@@ -28,7 +40,19 @@ def series(B, D, T, seed=0):
 
 
 def naive(model, x):
-    """Torch's own single-step cells, one row and one step at a time; layers by hand."""
+    """One row at a time, in the obvious way."""
+    answer = {TCNClassifier: naive_tcn, TransformerClassifier: naive_transformer}.get(type(model), naive_recurrent)
+    out = torch.empty(x.shape[0], model.num_classes, x.shape[2])
+    for b in range(x.shape[0]):
+        row = x[b].T  # (T, D)
+        if model.input_mean is not None:
+            row = (row - model.input_mean) / model.input_scale
+        out[b] = torch.stack([model.head(hidden) for hidden in answer(model, row)], dim=1)
+    return out
+
+
+def naive_recurrent(model, x):
+    """Torch's own single-step cells; layers by hand."""
     lstm = isinstance(model, LSTMClassifier)
     cells = []
     for layer in range(model.num_layers):
@@ -37,49 +61,86 @@ def naive(model, x):
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
             getattr(cell, name).data = getattr(model.rnn, f"{name}_l{layer}").data
         cells.append(cell)
-    out = torch.empty(x.shape[0], model.num_classes, x.shape[2])
-    for b in range(x.shape[0]):
-        states = [None] * model.num_layers
-        for t in range(x.shape[2]):
-            value = x[b : b + 1, :, t]
-            if model.input_mean is not None:
-                value = (value - model.input_mean) / model.input_scale
-            for layer, cell in enumerate(cells):
-                states[layer] = cell(value, states[layer])
-                value = states[layer][0] if lstm else states[layer]
-            out[b, :, t] = model.head(value)[0]
-    return out
+    states = [None] * model.num_layers
+    for step in x:
+        value = step[None]
+        for layer, cell in enumerate(cells):
+            states[layer] = cell(value, states[layer])
+            value = states[layer][0] if lstm else states[layer]
+        yield value[0]
+
+
+def naive_tcn(model, x):
+    """Each convolution as a sum over the taps that lie inside the series."""
+    values = list(x)
+    for layer, block in enumerate(model.blocks):
+        before = values
+        for convolution in (block.first, block.second):
+            after = []
+            for t in range(len(values)):
+                total = convolution.bias.clone()
+                for k in range(model.kernel_size):
+                    s = t - (model.kernel_size - 1 - k) * 2**layer
+                    if s >= 0:
+                        total += convolution.weight[:, :, k] @ values[s]
+                after.append(total.relu())
+            values = after
+        values = [(block.skip(old) + new).relu() for old, new in zip(before, values, strict=True)]
+    return values
+
+
+def naive_transformer(model, x):
+    """Attention of each step, each head, to itself and each earlier step."""
+    H, size = model.hidden_size, model.hidden_size // model.num_heads
+    values = []
+    for t, step in enumerate(x):
+        place = [(math.cos if i % 2 else math.sin)(t / 10000 ** ((i - i % 2) / H)) for i in range(H)]
+        values.append(model.embedding(step) + torch.tensor(place))
+    for layer in model.layers:
+        qkv = [layer.qkv(layer.norm1(v)) for v in values]
+        after = []
+        for t, old in enumerate(values):
+            mixed = torch.zeros(H)
+            for head in range(model.num_heads):
+                q, k, v = (slice(part * H + head * size, part * H + (head + 1) * size) for part in range(3))
+                weights = torch.stack([qkv[t][q] @ qkv[s][k] for s in range(t + 1)]).div(math.sqrt(size)).softmax(0)
+                mixed[head * size : (head + 1) * size] = sum(w * qkv[s][v] for s, w in enumerate(weights))
+            new = old + layer.out(mixed)
+            after.append(new + layer.down(layer.up(layer.norm2(new)).relu()))
+        values = after
+    return [model.norm(v) for v in values]
 
 
 @pytest.mark.parametrize("cls", CLASSES)
 @given(B=st.integers(1, 3), D=st.integers(1, 4), T=st.integers(1, 6), layers=st.integers(1, 3), scaled=st.booleans())
 @settings(max_examples=15, deadline=None)
 @torch.no_grad()
-def test_equals_single_cells(cls, B, D, T, layers, scaled):
+def test_equals_its_twin(cls, B, D, T, layers, scaled):
     model, x = make(cls, D, num_layers=layers, num_classes=3, standardize=scaled), series(B, D, T)
     torch.testing.assert_close(model(x, return_all=True), naive(model, x))
     torch.testing.assert_close(model(x), naive(model, x)[:, :, -1])
 
 
-@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("cls", STATEFUL)
 @given(st.data())
 @settings(max_examples=20, deadline=None)
 @torch.no_grad()
 def test_advance_in_pieces(cls, data):
     layers = data.draw(st.integers(1, 3))
-    pieces = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=5))
+    pieces = data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=5))
     model, x = make(cls, num_layers=layers, dropout=0.5), series(4, 3, sum(pieces))
     outputs, state = [], None
     for piece in x.split(pieces, dim=2):
         output, state = model.advance(piece, state)
         outputs.append(output)
         for part in state if isinstance(state, tuple) else (state,):
-            assert part.shape == (4, layers, 7)
+            assert part.shape == (4, layers, 7) or cls is TCNClassifier
+            assert part.shape[0] == 4
             assert part.is_contiguous()
     torch.testing.assert_close(torch.cat(outputs, dim=2), model(x, return_all=True))
 
 
-@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("cls", STATEFUL)
 @torch.no_grad()
 def test_states_can_be_picked_and_repeated(cls):
     model, x = make(cls, num_layers=2), series(4, 3, 9)
@@ -113,11 +174,12 @@ def test_predict_and_layout(cls):
     assert torch.equal(model.predict(x), model(x).softmax(dim=1))
     assert torch.equal(model.predict(x, return_all=True), model(x, return_all=True).softmax(dim=1))
     transposed = x.transpose(1, 2).contiguous().transpose(1, 2)  # (N, w, D) memory
-    assert torch.equal(model(transposed), model(x))
+    torch.testing.assert_close(model(transposed), model(x))
 
 
-def test_dropout_acts_with_one_layer_and_only_in_training():
-    model, x = make(GRUClassifier, dropout=0.5), series(5, 3, 8)
+@pytest.mark.parametrize("cls", CLASSES)
+def test_dropout_acts_with_one_layer_and_only_in_training(cls):
+    model, x = make(cls, dropout=0.5, num_layers=1), series(5, 3, 8)
     assert torch.equal(model(x), model(x))
     model.train()
     assert not torch.equal(model(x), model(x))
@@ -133,6 +195,44 @@ def test_config_round_trip(cls, standardize):
     assert twin.config() == model.config()
     assert torch.equal(twin.eval()(series(2, 3, 4)), model(series(2, 3, 4)))
     assert MODELS[config["model"]] is cls
+
+
+@pytest.mark.parametrize("cls", [TCNClassifier, TransformerClassifier])
+def test_learns_and_its_checkpoint_is_whole(cls, tmp_path, threads):
+    """The class at a step is whether feature 0 was above 1.5 at one of the last three steps."""
+    threads(1)
+    X = np.random.default_rng(0).normal(size=(300, 2, 12)).astype(np.float32)
+    high = np.pad(X[:, 0] > 1.5, ((0, 0), (2, 0)))
+    y = (high[:, :-2] | high[:, 1:-1] | high[:, 2:]).astype(int)
+    model = make(cls, 2, standardize=True, hidden_size=16, dropout=0.05, num_layers=2)
+    fit(model, X * 50 + 7, y, per_step=True, epochs=30, batch_size=25, lr=1e-2, weight_decay=0, standardize=True)
+    assert evaluate(model, X * 50 + 7, y, per_step=True)["accuracy"] > 0.97
+    save_checkpoint(tmp_path / "model.safetensors", model)
+    again, config = load_checkpoint(tmp_path / "model.safetensors")
+    assert config["model"] == model.config()
+    assert again.training is False
+    assert torch.equal(again(torch.from_numpy(X)), model(torch.from_numpy(X)))
+
+
+@torch.no_grad()
+def test_receptive_field():
+    """The last answer sees exactly that many steps."""
+    for layers, kernel in ((1, 2), (2, 3), (3, 2)):
+        model = make(TCNClassifier, num_layers=layers, kernel_size=kernel)
+        field = model.receptive_field
+        x = series(1, 3, field + 4)
+        outside, inside = x.clone(), x.clone()
+        outside[:, :, :4] += 100.0
+        inside[:, :, 4] += 100.0
+        assert torch.equal(model(outside), model(x))
+        assert not torch.equal(model(inside), model(x))
+
+
+def test_positions_need_no_more_than_the_steps_before():
+    model, x = make(TransformerClassifier), series(2, 3, 300)
+    later = x.clone()
+    later[:, :, 200:] = 5.0
+    torch.testing.assert_close(model(later, return_all=True)[:, :, :200], model(x, return_all=True)[:, :, :200])
 
 
 def test_standardization_is_of_the_raw_input():
@@ -176,8 +276,25 @@ def test_wrong_config(change, message):
         build_model(make(GRUClassifier).config() | change)
 
 
-def test_wrong_inputs():
-    model, x = make(GRUClassifier), series(2, 3, 4)
+@pytest.mark.parametrize(
+    ("cls", "change", "message"),
+    [
+        (TCNClassifier, {"kernel_size": 1}, "kernel_size must be at least 2"),
+        (TCNClassifier, {"dropout": -0.1}, "dropout must lie"),
+        (TransformerClassifier, {"hidden_size": 6}, "even and a multiple of num_heads=4, got 6"),
+        (TransformerClassifier, {"hidden_size": 9, "num_heads": 3}, "even"),
+        (TransformerClassifier, {"num_heads": 0}, "num_heads must be at least 1"),
+        (TransformerClassifier, {"dropout": float("nan")}, "dropout must lie"),
+    ],
+)
+def test_wrong_config_of_its_own(cls, change, message):
+    with pytest.raises(ValueError, match=message):
+        build_model(make(cls).config() | change)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_wrong_inputs(cls):
+    model, x = make(cls), series(2, 3, 4)
     for bad in (x[0], x[:, :2], x[:, :, :0]):
         with pytest.raises(ValueError, match=r"x must have shape \(B, 3, T\)"):
             model(bad)

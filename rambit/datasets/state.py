@@ -1,0 +1,64 @@
+"""The State benchmark: a hidden state says which feature makes the label."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from rambit.datasets.base import Array, Dataset, at_least, streams
+from rambit.datasets.chain import salient_cells, walk
+
+# To state 1 with probability .9, to state 0 with .1, from either.
+TRANSITION = np.array([[0.1, 0.9], [0.1, 0.9]])
+MEAN = np.array([[0.1, 1.6, 0.5], [-0.1, -0.4, -1.5]])
+IMPORTANT = np.array([1, 2])  # the feature that makes the label, in each state
+CORRELATED = 0  # with the important one, in either state
+
+
+class Draws(NamedTuple):
+    """Every random number of a set; series i is the same however many are drawn."""
+
+    state: Array  # (n, T), uniform on [0, 1)
+    value: Array  # (n, 3, T), standard normal
+    label: Array  # (n, T), uniform on [0, 1)
+
+
+def state(n: int = 1000, T: int = 200, truth: str = "change", seed: int = 0) -> Dataset:
+    """State: (n, 3, T) normal values whose mean follows a hidden state; labels (n, T) from the state's own feature.
+
+    The label is 1 with probability sigmoid(2 x[k]), k = 1 in state 0 and 2 in state 1. truth: the salient cells are
+    feature k at every step ("active"), or only at the steps where the state is another than before ("change"; the
+    first step is none). It changes nothing else, and results under the two are not comparable.
+
+    Raises ValueError for n < 1, T < 2, a negative seed, or another truth. Source: Tonekaboni et al., 2020, with the
+    parameters, and `active`, of Crabbé and van der Schaar, "Explaining time series predictions with dynamic masks",
+    2021.
+    """
+    at_least(1, n=n)
+    at_least(2, T=T)
+    at_least(0, seed=seed)
+    return _assemble(_draw(n, T, seed), truth)
+
+
+def covariances() -> Array:
+    """(2, 3, 3): .801 on the diagonal and .01 between the important and the correlated feature of each state."""
+    covariance = np.tile((0.8 + 1e-3) * np.eye(3), (2, 1, 1))
+    for matrix, k in zip(covariance, IMPORTANT, strict=True):
+        matrix[k, CORRELATED] = matrix[CORRELATED, k] = 0.01
+    return covariance
+
+
+def _draw(n: int, T: int, seed: int) -> Draws:
+    chain, value, label = streams(seed, 3)
+    return Draws(chain.random((n, T)), value.standard_normal((n, 3, T)), label.random((n, T)))
+
+
+def _assemble(draws: Draws, truth: str) -> Dataset:
+    states = walk(draws.state, TRANSITION)
+    salient = salient_cells(states, IMPORTANT, 3, truth)
+    factor = np.linalg.cholesky(covariances())
+    X = np.moveaxis(MEAN[states], -1, 1) + np.einsum("ntde,net->ndt", factor[states], draws.value)
+    deciding = np.take_along_axis(X, IMPORTANT[states][:, None], axis=1)[:, 0]
+    y = (draws.label < 1 / (1 + np.exp(-2 * deciding))).astype(np.int64)
+    return Dataset(f"state:truth={truth}", X.astype(np.float32), y, salient, class_names=("0", "1"))
