@@ -1,9 +1,22 @@
 """Attribution methods: each chooses masks, asks a game and reduces the answers to importance (B, D, T)."""
 
 from rambit.attribution.fit import FIT
+from rambit.attribution.gradients import Gradients
 from rambit.attribution.occlusion import AFO, FO, Occlusion
 from rambit.attribution.rambit import RaMbIT
 from rambit.attribution.shapley import Banzhaf, ExactShapley, ShapleySampling
 from rambit.attribution.winit import BiWinIT, WinIT
 
-__all__ = ["AFO", "FIT", "FO", "Banzhaf", "BiWinIT", "ExactShapley", "Occlusion", "RaMbIT", "ShapleySampling", "WinIT"]
+__all__ = [
+    "AFO",
+    "FIT",
+    "FO",
+    "Banzhaf",
+    "BiWinIT",
+    "ExactShapley",
+    "Gradients",
+    "Occlusion",
+    "RaMbIT",
+    "ShapleySampling",
+    "WinIT",
+]

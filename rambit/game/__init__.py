@@ -1,5 +1,6 @@
 """The waist: masks in, model outputs out. Everything above only asks; everything below only answers."""
 
+from rambit.game.function import CoalitionFunction
 from rambit.game.game import Cost, Game
 from rambit.game.horizons import ANCHORS
 from rambit.game.modes import EVALUATIONS
@@ -11,6 +12,7 @@ from rambit.game.scores import FlipScores
 __all__ = [
     "ANCHORS",
     "EVALUATIONS",
+    "CoalitionFunction",
     "Coalitions",
     "Cost",
     "FlipScores",

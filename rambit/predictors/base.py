@@ -17,13 +17,13 @@ State = Any  # a tensor, or a tuple, list or dict of tensors, each with the row 
 
 
 @contextmanager
-def evaluating(module: nn.Module | None) -> Iterator[None]:
-    """Evaluation mode without gradients; each submodule's own training flag comes back afterwards."""
+def evaluating(module: nn.Module | None, *, gradients: bool = False) -> Iterator[None]:
+    """Evaluation mode, without gradients unless asked for; each submodule's training flag comes back afterwards."""
     training = [] if module is None else [m for m in module.modules() if m.training]
     if module is not None:
         module.eval()
     try:
-        with torch.inference_mode():
+        with torch.enable_grad() if gradients else torch.inference_mode():
             yield
     finally:
         for m in training:
@@ -140,7 +140,6 @@ class Predictor(ABC):
 
     def finish(self, raw: Tensor) -> Tensor:
         """Raw (N, C, K) answers as probabilities or regression values, in a floating type that the scores can read."""
-        raw = raw.detach()
         if raw.dtype not in (torch.float32, torch.float64):
             raw = raw.float()
         if self.output == "regression":

@@ -250,10 +250,12 @@ def test_half_answers_come_back_in_float(dtype):
     torch.testing.assert_close(answers[:, :, 0], plain(data()).to(dtype).float().softmax(1))
 
 
-def test_answers_have_no_gradient():
+def test_answers_in_a_session_have_no_gradient():
     predictor = Predictor.of(GRU())
-    assert not predictor.whole(data()).requires_grad
-    assert not predictor.steps(data()).requires_grad
+    for ask in (predictor.whole, predictor.steps):
+        with predictor.session():
+            assert not ask(data()).requires_grad
+        assert ask(data()).requires_grad  # gradient methods need it
 
 
 def test_layout_is_what_the_model_reads():

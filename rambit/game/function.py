@@ -1,0 +1,48 @@
+"""A game as a plain function of coalitions, so that other libraries' approximators can drive it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rambit.game.game import Game
+from rambit.game.questions import Coalitions
+
+
+class CoalitionFunction:
+    """What a coalition is worth for one series: the target's output when only its players are kept, mean over draws.
+
+    Callable on boolean arrays (N, n_players) -> (N,), as shapiq's approximators expect, and on (n_players,) -> float.
+    ``game`` holds one series, anchor ``end``. ``players`` (cells,) int64 groups cells d * T + t; default: each cell
+    is a player. ``target``: a class or output; default: the model's own choice.
+    """
+
+    def __init__(self, game: Game, *, players: Tensor | None = None, target: int | None = None) -> None:
+        if len(game.sample) != 1:
+            raise ValueError(f"a coalition function is about one series, got {len(game.sample)}")
+        if players is not None and players.shape != (game.sample.terms,):
+            raise ValueError(f"players must be ({game.sample.terms},), one label a cell, got {tuple(players.shape)}")
+        answer = game.predict()[0]
+        if target is not None and not 0 <= target < len(answer):
+            raise ValueError(f"target must be in 0 … {len(answer) - 1}, got {target}")
+        self.game, self.players = game, players
+        self.target = int(answer.argmax()) if target is None else target
+        self.n_players = game.sample.terms if players is None else int(players.max()) + 1
+
+    def __call__(self, coalitions: Any) -> npt.NDArray[np.float64]:
+        """The worth of each coalition."""
+        rows = np.atleast_2d(np.asarray(coalitions, dtype=bool))
+        if rows.ndim != 2 or rows.shape[1] != self.n_players:
+            raise ValueError(f"coalitions must be (N, {self.n_players}) bool, got {np.shape(coalitions)}")
+        answers = self.game.ask(Coalitions(torch.from_numpy(rows), self.players))
+        worth = [self.game.to_host(a[:, :, 0, self.target].double().mean(dim=1)) for a in answers]
+        return np.concatenate([w.numpy() for w in worth]) if worth else np.zeros(0)
+
+    @property
+    def empty(self) -> float:
+        """The worth of nobody: what shapiq calls the normalisation value."""
+        return float(self(np.zeros((1, self.n_players), dtype=bool))[0])

@@ -1,0 +1,66 @@
+"""A game as a function of coalitions, alone and under shapiq."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from rambit.attribution import ExactShapley
+from rambit.attribution.shapley import group_cells
+from rambit.counterfactuals import Replay
+from rambit.game import CoalitionFunction, Game, TensorSample
+from rambit.predictors import Predictor
+from tests.models_for_tests import GRU
+
+D, T = 6, 5
+
+
+def setting():
+    torch.manual_seed(0)
+    model = GRU(D=D).double().eval()
+    X, draws = torch.randn(1, D, T, dtype=torch.float64), torch.randn(2, 1, D, T, dtype=torch.float64)
+    game = Game(Predictor.of(model), TensorSample(X, torch.zeros(1, dtype=torch.int64)), Replay(draws), draws=2)
+    return model, X, draws, game
+
+
+def test_worth_of_coalitions():
+    model, X, draws, game = setting()
+    function = CoalitionFunction(game, players=group_cells("features", D, T, 1))
+    coalitions = np.random.RandomState(0).rand(9, D) < 0.5
+    worth = function(coalitions)
+    with torch.no_grad():
+        target = int(model(X).argmax())
+        for k, c in enumerate(coalitions):
+            x = torch.where(torch.from_numpy(c)[:, None], X, draws[:, 0])
+            expected = float(model(x).softmax(1)[:, target].mean())
+            assert abs(worth[k] - expected) < 1e-12
+    assert function(coalitions[0]).shape == (1,)
+    assert function.empty == function(np.zeros((1, D)))[0]
+    assert function(np.zeros((0, D))).shape == (0,)
+
+
+def test_bad_input():
+    _, X, _, game = setting()
+    with pytest.raises(ValueError, match="coalitions"):
+        CoalitionFunction(game)(np.ones((2, 3)))
+    with pytest.raises(ValueError, match="target"):
+        CoalitionFunction(game, target=7)
+    with pytest.raises(ValueError, match="players"):
+        CoalitionFunction(game, players=torch.zeros(3, dtype=torch.int64))
+    two = Game(
+        Predictor.of(lambda x: x[:, :2, -1]), TensorSample(X.repeat(2, 1, 1), torch.arange(2)), game.counterfactuals
+    )
+    with pytest.raises(ValueError, match="one series"):
+        CoalitionFunction(two)
+
+
+def test_shapiq_drives_a_game():
+    shapiq = pytest.importorskip("shapiq")
+    model, X, draws, game = setting()
+    function = CoalitionFunction(game, players=group_cells("features", D, T, 1))
+    exact = ExactShapley(model).attribute(X, counterfactuals=draws)[0, :, 0].numpy()
+    approximator = shapiq.KernelSHAP(n=D, random_state=0)
+    values = approximator.approximate(budget=2**D, game=function)
+    found = np.array([values[(i,)] for i in range(D)])
+    np.testing.assert_allclose(found, exact, atol=1e-8)
