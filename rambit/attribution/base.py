@@ -229,6 +229,8 @@ class Attributor(ABC):
 
     def _target(self, call: Call, places: Tensor, game: Game) -> Tensor:
         """The class (b,) whose change ``diff`` measures; the model's own choice where none was given."""
+        if call.batch.target is not None and self.metric != "diff":
+            raise ValueError(f"target applies to metric='diff' only, got metric={self.metric!r}")
         target = torch.zeros(len(places), dtype=torch.int64, device=game.device)
         if self.metric != "diff" or game.runner.dry:
             return target

@@ -107,6 +107,8 @@ class RaMbIT(Attributor):
         self.L = count("L", L)
         self.reduce = one_of("reduce", reduce, ("mean", "max"))
         self.normalize = one_of("normalize", normalize, ("all", "visible"))
+        if normalize == "visible" and anchor != "mask":
+            raise ValueError(f"normalize='visible' applies to anchor='mask' only, got anchor={anchor!r}")
         self.share_masks, self.share_draws = bool(share_masks), bool(share_draws)
         self._bounds = (Wt_min, Wt_max), (Wd_min, Wd_max)
         resolve("block", *self._bounds)  # the bounds are checked even where another family ignores them
@@ -152,6 +154,8 @@ class RaMbIT(Attributor):
                 raise ValueError("tolerance adds masks, but these masks are given: there are no more to add")
         if max_rows is not None:
             count("max_rows", max_rows)
+            if tolerance is None:
+                raise ValueError("max_rows limits how far tolerance goes: give tolerance too")
         settings = self.settings(family, call)
         stop: dict[str, Any] = {"tolerance": tolerance, "max_rows": max_rows}
         with Checkpoint.open(checkpoint, lambda: self._identity(call, family, settings, stop)) as saved:

@@ -7,7 +7,6 @@ neither the chunks nor the mode change a result beyond what the model rounds dif
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -103,7 +102,7 @@ class FlipRun(ABC):
         contributions = torch.zeros(len(group), self.S, self.B, slots, dtype=torch.float64, device=self.runner.device)
         base = self.ask_base(group, base_rows(draw_base, self.S, self.B))
         plan = self.plan(group, draw_base, own, low=np.maximum(low, self.local_low(group)), high=high)
-        self.ask(plan, group.masks, base, contributions, self.answer)
+        self.ask(plan, group.masks, base, contributions)
         self.earlier_flips(group, draw_base, own, base, contributions)
         self.runner.settle(self.inputs)
         return contributions
@@ -154,39 +153,41 @@ class FlipRun(ABC):
         start[:, :, 1:] = after_last_kept[:, :, :-1]
         return start.reshape(len(group), self.cells).astype(np.int32)
 
-    def ask(
-        self,
-        plan: FlipPlan,
-        masks: Tensor,
-        base: Tensor,
-        contributions: Tensor,
-        answer: Callable[[Tensor, Tensor, bool], Tensor],
-    ) -> None:
+    def ask(self, plan: FlipPlan, masks: Tensor, base: Tensor, contributions: Tensor) -> None:
         """Ask the plan's rows chunk by chunk and scatter their contributions."""
-        for host_rows, device_rows, width in self.runner.planned(plan):
-            at_start = bool(host_rows[0, Column.START] == 0)
+        for host_rows, rows, width in self.runner.planned(plan):
+            self.ask_chunk(host_rows, rows, width, masks, base, contributions)
 
-            def work(
-                begin: int, end: int, rows: Tensor = device_rows, width: int = width, at_start: bool = at_start
-            ) -> None:
-                part = rows[begin:end]
-                x = self.runner.build(self.inputs, masks, part, width)
-                answers = self.runner.check(answer(x, part, at_start), part, self.inputs)
-                assert self.reference is not None
-                ops.score(
-                    contributions,
-                    answers,
-                    self.reference,
-                    base,
-                    masks,
-                    part,
-                    self.target,
-                    width=width,
-                    metric=self.metric,
-                    reduce=self.reduce,
-                )
+    def ask_chunk(
+        self, host_rows: Int32, rows: Tensor, width: int, masks: Tensor, base: Tensor, contributions: Tensor
+    ) -> None:
+        """Ask rows of one width that all start at time 0, or all later."""
+        at_start = bool(host_rows[0, Column.START] == 0)
 
-            self.runner.pieces(len(host_rows), width, work)
+        def work(begin: int, end: int) -> None:
+            part = rows[begin:end]
+            answers = self.answer(self.runner.build(self.inputs, masks, part, width), part, at_start)
+            self.score(answers, part, width, masks, base, contributions)
+
+        self.runner.pieces(len(rows), width, work)
+
+    def score(
+        self, answers: Tensor, rows: Tensor, width: int, masks: Tensor, base: Tensor, contributions: Tensor
+    ) -> None:
+        """Check the answers (n, C, K) of rows of one width and add their contributions."""
+        assert self.reference is not None
+        ops.score(
+            contributions,
+            self.runner.check(answers, rows, self.inputs),
+            self.reference,
+            base,
+            masks,
+            rows,
+            self.target,
+            width=width,
+            metric=self.metric,
+            reduce=self.reduce,
+        )
 
     def set_reference(self, answers: Tensor, begin: int, time: int | slice) -> None:
         """Write original answers (n, C, K) of series begin … at the given times."""

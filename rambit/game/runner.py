@@ -70,13 +70,23 @@ class Runner:
 
     # -- pieces ---------------------------------------------------------------------------------------------------
 
-    def pieces(self, n: int, width: int, work: Callable[[int, int], None], *, new_rows: int | None = None) -> None:
+    def pieces(
+        self,
+        n: int,
+        width: int,
+        work: Callable[[int, int], None],
+        *,
+        new_rows: int | None = None,
+        row_steps: int | None = None,
+    ) -> None:
         """Call ``work(begin, end)`` over 0 … n-1; when memory runs out the piece halves and the work goes on.
 
         ``new_rows``: how many of the n are rows not counted before (a walk advances the same rows many times).
+        ``row_steps``: what they cost together, where they are not all ``width`` steps long.
         """
+        row_steps = n * width if row_steps is None else row_steps
         self.rows += n if new_rows is None else new_rows
-        self.row_steps += n * width
+        self.row_steps += row_steps
         if self.dry:
             return
         begin = 0
@@ -93,7 +103,7 @@ class Runner:
             self.calls += 1
             begin = end
         if self.progress is not None:
-            self.progress.update(n * width)
+            self.progress.update(row_steps)
 
     def planned(self, plan: Any) -> Iterator[tuple[npt.NDArray[np.int32], Tensor, int]]:
         """The plan's chunks: rows on the host, the same rows on the device, and their width."""

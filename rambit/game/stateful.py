@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rambit._plan import FlipPlan
 from rambit.game import states
 from rambit.game.flips import FlipRun, Int32
 from rambit.game.rows import Column, StartRule, StateRule
@@ -96,6 +97,48 @@ class StatefulRun(FlipRun):
         state = None if at_start else states.take(self.states, rows[:, Column.STATE])
         return self.runner.predictor.advance(x, state)[0]
 
+    def ask(self, plan: FlipPlan, masks: Tensor, base: Tensor, contributions: Tensor) -> None:
+        """As any other run, but small chunks of different widths walk together: as many steps as the longest has."""
+        waiting: list[tuple[Tensor, int]] = []
+        for host_rows, rows, width in self.runner.planned(plan):
+            if host_rows[0, Column.START] == 0 or 2 * len(rows) > self.runner.batch:
+                self.ask_chunk(host_rows, rows, width, masks, base, contributions)
+                continue
+            if sum(len(r) for r, _ in waiting) + len(rows) > self.runner.batch:
+                self._ask_together(waiting, masks, base, contributions)
+                waiting = []
+            waiting.append((rows, width))
+        if waiting:
+            self._ask_together(waiting, masks, base, contributions)
+
+    def _ask_together(
+        self, chunks: list[tuple[Tensor, int]], masks: Tensor, base: Tensor, contributions: Tensor
+    ) -> None:
+        """Step by step, the longest rows first, so that those under way are always a prefix."""
+        chunks = sorted(chunks, key=lambda chunk: -chunk[1])
+        rows = torch.cat([r for r, _ in chunks])
+        widths = np.repeat([w for _, w in chunks], [len(r) for r, _ in chunks])
+
+        def work(begin: int, end: int) -> None:
+            part, width = rows[begin:end], widths[begin:end]
+            state = states.take(self.states, part[:, Column.STATE])
+            here, answers = part.clone(), None
+            for k in range(int(width[0])):
+                n = int(np.searchsorted(-width, -k))  # rows longer than k steps
+                here[:, Column.START] = part[:, Column.START] + k
+                x = self.runner.build(self.inputs, masks, here[:n], 1)
+                step, state = self.runner.predictor.advance(x, states.part(state, 0, n))
+                if answers is None:
+                    answers = step.new_zeros(len(part), step.shape[1], int(width[0]))
+                answers[:n, :, k] = step[:, :, 0]
+            assert answers is not None
+            for w in np.unique(width):
+                low, high = np.searchsorted(-width, [-w, -w + 1])
+                at = slice(int(low), int(high))
+                self.score(answers[at, :, : int(w)], part[at], int(w), masks, base, contributions)
+
+        self.runner.pieces(len(rows), 0, work, row_steps=int(widths.sum()))
+
 
 class SweepRun(StatefulRun):
     """One walk through time carries every single-cell flip of the original; each mask branches off at its block.
@@ -170,7 +213,6 @@ class SweepRun(StatefulRun):
                 state_rule=StateRule.SLOT,
                 at=start,
             )
-            self.ask(plan, group.masks, base, contributions, self._from_slots)
-
-    def _from_slots(self, x: Tensor, rows: Tensor, at_start: bool) -> Tensor:
-        return self.runner.predictor.advance(x, states.take(self.slots, rows[:, Column.STATE]))[0]
+            base_states, self.states = self.states, self.slots
+            self.ask(plan, group.masks, base, contributions)
+            self.states = base_states

@@ -1,0 +1,106 @@
+"""`rambit attribute`: scores of every cell of every series, as a result file and a figure."""
+
+from __future__ import annotations
+
+import argparse
+
+from rambit.cli import common
+from rambit.cli.asking import Request, add_request
+
+EPILOG = """\
+examples:
+  rambit attribute BasicMotions --model model.safetensors --background train --anchor end --L 10 \\
+      --num-samples 3 --window-size 1 --out scores.safetensors --figure scores.png
+  rambit attribute mine.npz --model model.safetensors --series 0,3-7 --counterfactuals interpolate \\
+      --out scores.safetensors
+
+--anchor end explains the answer at the last step; --anchor cell (the default) explains the answers from the cell
+on, for models that answer at every step. rambit cost, with the same options, says beforehand what it takes.
+In Python: rambit.Attribution.load("scores.safetensors").values
+"""
+
+
+def add(commands: common.Commands) -> None:
+    """The command and its arguments."""
+    parser = commands.add_parser(
+        "attribute",
+        help="score every cell of every series with RaMbIT",
+        usage="rambit attribute DATA --model FILE --out FILE [options]",
+        description="Scores every cell (feature, time step) of every series: how far replacing it moves the model.",
+        epilog=EPILOG,
+    )
+    add_request(parser)
+    parser.add_argument("--target", metavar="CLASS", type=int, help="the class of --metric diff (the predicted one)")
+    parser.add_argument(
+        "--tolerance", metavar="X", type=float, help="add masks until standard error / largest score is below X"
+    )
+    parser.add_argument("--max-rows", metavar="N", type=int, help="or until the model has answered N rows")
+    parser.add_argument("--checkpoint", metavar="DIR", help="keep the work there, so that a killed run can go on")
+    parser.add_argument("--out", metavar="FILE", required=True, help="the result (.safetensors)")
+    parser.add_argument("--figure", metavar="FILE", help="heat maps of the first 9 series (.png, .pdf, .svg)")
+    common.add_force(parser)
+    common.add_progress(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Explain the series, write the files and print what was found."""
+    if args.target is not None and getattr(args, "metric", "auto") != "diff":
+        raise ValueError("--target applies to --metric diff only")
+    if args.max_rows is not None and args.tolerance is None:
+        raise ValueError("--max-rows applies with --tolerance only")
+    common.check_suffix("--out", args.out, ".safetensors")
+    if args.figure is not None:
+        common.check_figure(args.figure)
+    common.check_outputs((args.out, args.figure), force=args.force, inputs=(args.data, args.model))
+
+    request = Request.read(args)
+    result = request.attributor.explain(
+        request.X,
+        **request.known,
+        target=args.target,
+        tolerance=args.tolerance,
+        max_rows=args.max_rows,
+        checkpoint=args.checkpoint,
+        show_progress=common.shows_progress(args),
+    )
+    result.save(args.out, force=args.force)
+    if args.figure is not None:
+        count = min(len(result.values), 9)
+        result.plot(
+            args.figure,
+            X=request.X,
+            series=range(count),
+            feature_names=request.data.feature_names,
+            titles=_titles(request)[:count],
+        )
+
+    rows: list[tuple[str, object]] = [
+        ("series", request.describe()),
+        ("mode", result.mode),
+        ("rows", result.rows),
+        ("row-steps", result.row_steps),
+        ("seconds", f"{result.seconds:.2f}"),
+        ("scores", f"{float(result.values.min()):.4g} to {float(result.values.max()):.4g}"),
+    ]
+    if result.stderr is not None:
+        rows.append(("std error", f"up to {float(result.stderr.max()):.2g}"))
+    for i, cell in enumerate(result.top(3)):
+        where = f"series {int(request.known['ids'][cell.series])}, {request.data.feature_names[cell.feature]}"
+        rows.append(("top cells" if i == 0 else "", f"{where}, step {cell.time}: {cell.score:.4g}"))
+    rows.append(("wrote", ", ".join(path for path in (args.out, args.figure) if path is not None)))
+    print(common.table(rows))
+
+
+def _titles(request: Request) -> list[str]:
+    """Which series, and what the model says about it."""
+    classes = request.model.num_classes
+    names = request.notes.get("class_names")
+    if not isinstance(names, list) or len(names) != classes:  # a checkpoint from elsewhere
+        names = [f"class {c}" for c in range(classes)]
+    answers = common.answer(request.model, request.X, request.known.get("lengths"))
+    ids = request.known["ids"].tolist()
+    return [
+        f"series {i}: predicted {names[int(p.argmax())]} ({float(p.max()):.2f})"
+        for i, p in zip(ids, answers, strict=True)
+    ]

@@ -1,0 +1,212 @@
+"""What the commands share: the parser, arguments that several have, reading data and models, checking outputs."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from rambit.datasets import DATASETS, Dataset, load, load_file
+from rambit.datasets.files import READERS
+from rambit.models import Classifier
+from rambit.training import load_checkpoint
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction["Parser"]
+
+DATA_HELP = (
+    f"a built-in name ({', '.join(DATASETS)}; with options: spike:delay=2,n=500), any other name of the UCR/UEA "
+    f"archive, or a file ({' '.join(READERS)})"
+)
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Descriptions and examples as they are written; options in a wider first column."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are exceptions, so that every error is reported in the same way, in one line."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=_Formatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+# --- arguments that several commands have ----------------------------------------------------------------------------
+
+
+def add_data(parser: Parser) -> None:
+    """DATA and how a file of arrays is read."""
+    parser.add_argument("data", metavar="DATA", help=DATA_HELP)
+    parser.add_argument("--x", metavar="NAME", help="the array of series in a file of arrays (default: X)")
+    parser.add_argument(
+        "--layout", choices=("BDT", "BTD"), help="the axes of a file's series: B series, D features, T steps (BDT)"
+    )
+
+
+def add_progress(parser: Parser) -> None:
+    """Progress bars: on a terminal unless told otherwise."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--quiet", action="store_true", help="no progress bars (there are none when stderr is piped)")
+    group.add_argument("--progress", action="store_true", help="progress bars even when stderr is piped")
+
+
+def add_force(parser: Parser) -> None:
+    """--force, without which no file is overwritten."""
+    parser.add_argument("--force", action="store_true", help="overwrite existing files")
+
+
+def shows_progress(args: argparse.Namespace) -> bool:
+    """Whether this command draws progress bars."""
+    return bool(args.progress or (sys.stderr.isatty() and not args.quiet))
+
+
+def memory(text: str) -> int:
+    """Bytes from 1073741824, 512M or 2G (powers of 1024)."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", text.strip().upper().removesuffix("B").removesuffix("I"))
+    if match is None:
+        raise argparse.ArgumentTypeError(f"must be bytes or a size such as 512M or 2G, got {text!r}")
+    return int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " "))
+
+
+def device(text: str) -> torch.device:
+    """A device that is there."""
+    match = re.fullmatch(r"cpu|cuda(?::(\d+))?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"must be cpu, cuda or cuda:N, got {text!r}")
+    if text != "cpu" and int(match[1] or 0) >= torch.cuda.device_count():
+        raise argparse.ArgumentTypeError(f"{text} is not there: torch sees {torch.cuda.device_count()} CUDA devices")
+    return torch.device(text)
+
+
+def batch_size(text: str) -> int | str:
+    """A number of rows, or auto."""
+    if text != "auto" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be auto or a number of rows, got {text!r}")
+    return text if text == "auto" else int(text)
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def is_file(name: str) -> bool:
+    """Whether DATA means a file, by the rule of `rambit.datasets.load`."""
+    path = Path(name)
+    return name.partition(":")[0] not in DATASETS and bool(path.suffix or len(path.parts) > 1)
+
+
+def read(args: argparse.Namespace, split: str | None, *, y: str | None = "y", name: str | None = None) -> Dataset:
+    """DATA (or another `name`, read in the same way) with its labels `y`; of a file all series, else those of `split`.
+
+    Raises ValueError where an option for files is given for something else.
+    """
+    name = name or args.data
+    if is_file(name):
+        return load_file(name, x=args.x or "X", y=y, layout=args.layout or "BDT")
+    return load(name, split)
+
+
+def check_file_options(args: argparse.Namespace, *names: str) -> None:
+    """Raise ValueError for options that only a file has, given with a data set that is none."""
+    for option in names:
+        if getattr(args, option) is not None and not is_file(args.data):
+            raise ValueError(f"--{option} is for files, but {args.data} is a data set")
+
+
+def read_model(path: str, features: int, data: str) -> tuple[Classifier, dict[str, Any]]:
+    """The model of a checkpoint and what `rambit train` noted. Raises ValueError if it reads other features."""
+    model, document = load_checkpoint(path)
+    if model.num_features != features:
+        raise ValueError(f"the model {path} reads {model.num_features} features, but {data} has {features}")
+    notes = document["extra"]
+    return model, notes if isinstance(notes, dict) else {}
+
+
+def answer(model: Classifier, X: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Probabilities (B, C) of a built-in model for whole series, on the CPU."""
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        return model.predict(X.to(device), lengths=lengths).cpu()
+
+
+def chosen(series: str | None, limit: int | None, count: int) -> list[int]:
+    """Which of `count` series to take: those of `0,3-7`, the first `limit`, or all. Raises ValueError."""
+    if limit is not None:
+        if limit < 1:
+            raise ValueError(f"--limit must be at least 1, got {limit}")
+        return list(range(min(limit, count)))
+    if series is None:
+        return list(range(count))
+    indices: list[int] = []
+    for part in series.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
+        if first > last:
+            raise ValueError(f"--series must be numbers and ranges such as 0,3-7, got {series!r}")
+        if last >= count:
+            raise ValueError(f"--series {part.strip()}: there are series 0 to {count - 1}")
+        indices.extend(range(first, last + 1))
+    if len(set(indices)) < len(indices):
+        raise ValueError(f"--series names a series twice: {series!r}")
+    return indices
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def check_outputs(paths: Iterable[str | Path | None], *, force: bool, inputs: Iterable[str | Path | None] = ()) -> None:
+    """Before any work: each output may be written, and none of them is something that is read. Raises OSError."""
+    read_from = {Path(path).resolve() for path in inputs if path is not None}
+    for path in (Path(path) for path in paths if path is not None):
+        if path.resolve() in read_from:
+            raise FileExistsError(f"{path} is read by this command, so it is not written")
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder")
+        if path.exists() and not force:
+            raise FileExistsError(f"{path} exists; --force overwrites it")
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
+
+
+def check_suffix(option: str, path: str, suffix: str) -> None:
+    """Raise ValueError unless the file's name ends in `suffix`."""
+    if Path(path).suffix != suffix:
+        raise ValueError(f"{option} must end in {suffix}, got {path}")
+
+
+def has_matplotlib() -> bool:
+    """Whether figures can be drawn."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def check_figure(path: str) -> None:
+    """Before any work: matplotlib is there and writes this kind of file. Raises ImportError or ValueError."""
+    if not has_matplotlib():
+        raise ImportError("figures need matplotlib: pip install 'rambit[plots]'")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    kinds = sorted(FigureCanvasAgg.get_supported_filetypes())
+    if Path(path).suffix[1:].lower() not in kinds:
+        raise ValueError(f"--figure must end in one of .{', .'.join(kinds)}, got {path}")
+
+
+def table(rows: Iterable[tuple[str, object]]) -> str:
+    """Lines of a name and what belongs to it, in two columns."""
+    lines = [(name, str(value)) for name, value in rows]
+    width = max(len(name) for name, _ in lines)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)

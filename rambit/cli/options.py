@@ -1,0 +1,175 @@
+"""RaMbIT's options as flags, and the check that each one given applies. `attribute` and `cost` share them."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from rambit import RaMbIT
+from rambit.attribution.base import CLASS_METRICS
+from rambit.cli import common
+from rambit.counterfactuals import resolve
+from rambit.game import ANCHORS, EVALUATIONS
+
+BLOCK_SIZES = ("Wt_min", "Wt_max", "Wd_min", "Wd_max")
+#: Mask families by name, and which block sizes each of them reads.
+MASKS = {
+    "block": BLOCK_SIZES,
+    "all_blocks": BLOCK_SIZES,
+    "rows": BLOCK_SIZES[2:],
+    "columns": BLOCK_SIZES[:2],
+    "segments": BLOCK_SIZES[:2],
+    "upper_triangle": BLOCK_SIZES,
+    "bernoulli": (),
+    "permutation": (),
+}
+#: Strategies by name, and whether each of them draws on a background: no, if there is one, or always.
+STRATEGIES = {
+    "zero": "no",
+    "mean": "may",
+    "marginal": "must",
+    "joint": "must",
+    "uniform": "no",
+    "gaussian": "no",
+    "carry_forward": "no",
+    "interpolate": "no",
+}
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One of RaMbIT's arguments on the command line, under the same name and with the same default."""
+
+    name: str
+    help: str
+    type: Callable[[str], Any] = str
+    choices: tuple[str, ...] | None = None
+    switch: bool | None = None  # a flag without a value, and what it sets
+    default: str = field(default="")  # how the default reads; RaMbIT's own, if empty
+
+    def add(self, group: argparse._ArgumentGroup) -> None:
+        """Without a default of its own, so that only what was given is handed on."""
+        if self.switch is not None:
+            option = "--" if self.switch else "--no-"
+            action = "store_true" if self.switch else "store_false"
+            group.add_argument(
+                option + self.name.replace("_", "-"),
+                dest=self.name,
+                action=action,
+                default=argparse.SUPPRESS,
+                help=self.help,
+            )
+            return
+        default = self.default or str(inspect.signature(RaMbIT).parameters[self.name].default)
+        choices = f"; one of {', '.join(self.choices)}" if self.choices else ""
+        group.add_argument(
+            "--" + self.name.replace("_", "-"),
+            type=self.type,
+            choices=self.choices,
+            metavar="N" if self.type is int else "NAME" if self.choices else "VALUE",
+            default=argparse.SUPPRESS,
+            help=f"{self.help}{choices} ({default})",
+        )
+
+
+FLAGS = (
+    Flag("num_samples", "draws of counterfactual values", int, default="10; 1 where all draws are the same"),
+    Flag("L", "random masks", int),
+    Flag("window_size", "window shifts: how many horizons", int),
+    Flag("Wt_min", "shortest block, in steps", int),
+    Flag("Wt_max", "longest block, in steps", int),
+    Flag("Wd_min", "lowest block, in features", int),
+    Flag("Wd_max", "highest block, in features", int),
+    Flag("anchor", "where answers are compared: from the cell on, after the block, at the last step", choices=ANCHORS),
+    Flag("reduce", "over horizons", choices=("mean", "max")),
+    Flag(
+        "normalize",
+        "average over all masks, or with anchor mask over those that see the cell",
+        choices=("all", "visible"),
+    ),
+    Flag("metric", "distance between answers", choices=("auto", *CLASS_METRICS)),
+    Flag(
+        "counterfactuals", "what stands in", choices=tuple(STRATEGIES), default="marginal with --background, else zero"
+    ),
+    Flag("background", "reference data: train (DATA's train part), a data set or a file", default="none"),
+    Flag("all_zero_cf", "short for --counterfactuals zero", switch=True),
+    Flag("masks", "the mask family", choices=tuple(MASKS)),
+    Flag("share_masks", "L masks for each cell, instead of the same for all", switch=False),
+    Flag("share_draws", "counterfactual values for each mask, instead of the same for all", switch=False),
+    Flag("evaluation", "how the model is asked; never changes a number", choices=EVALUATIONS),
+    Flag("batch_size", "rows in one call of the model", common.batch_size),
+    Flag("max_memory", "bound on what the engine allocates, such as 512M or 2G", common.memory, default="1G"),
+    Flag("seed", "of masks and draws", int),
+    Flag("device", "cpu, cuda or cuda:N", common.device, default="cpu"),
+)
+
+
+def add_flags(parser: common.Parser) -> None:
+    """All of RaMbIT's options."""
+    group = parser.add_argument_group("options of RaMbIT (default)")
+    for flag in FLAGS:
+        flag.add(group)
+
+
+def make_attributor(args: argparse.Namespace, model: Any) -> RaMbIT:
+    """RaMbIT with the options that were given. Raises ValueError for one that does not apply."""
+    given = {flag.name: getattr(args, flag.name) for flag in FLAGS if hasattr(args, flag.name)}
+    check_applies(given)
+    if "background" in given:
+        given["background"] = _background(args, given["background"], given.get("counterfactuals"))
+    if given.pop("all_zero_cf", False):
+        given["counterfactuals"] = "zero"
+    strategy = resolve(given.get("counterfactuals"), given.get("background"))
+    if strategy.single:
+        if "share_draws" in given:
+            raise ValueError(f"--no-share-draws does not apply: {type(strategy).__name__} values are always the same")
+        given.setdefault("num_samples", 1)
+    return RaMbIT(model, **given)
+
+
+def check_applies(given: dict[str, Any]) -> None:
+    """Raise ValueError for an option that would have no effect beside the others, or that needs another."""
+    masks, anchor = given.get("masks", "block"), given.get("anchor", "cell")
+    strategy, background = given.get("counterfactuals"), "background" in given
+    if "all_zero_cf" in given:
+        for name in ("counterfactuals", "background"):
+            if name in given:
+                raise ValueError(f"--{name} does not apply: --all-zero-cf says what replaces")
+    if background and STRATEGIES.get(strategy or "marginal") == "no":
+        raise ValueError(f"--background does not apply to --counterfactuals {strategy}")
+    if not background and STRATEGIES.get(strategy or "zero") == "must":
+        raise ValueError(f"--counterfactuals {strategy} needs --background (train, a data set or a file)")
+    for name in BLOCK_SIZES:
+        if name in given and name not in MASKS[masks]:
+            raise ValueError(f"--{name.replace('_', '-')} does not apply to --masks {masks}")
+    if masks == "all_blocks" and "L" in given:
+        raise ValueError("--L does not apply to --masks all_blocks, which says itself how many there are")
+    if masks == "upper_triangle" and given.get("share_masks", True):
+        raise ValueError("--masks upper_triangle needs --no-share-masks: each of them belongs to one cell")
+    if "normalize" in given and anchor != "mask":
+        raise ValueError(f"--normalize does not apply to --anchor {anchor}, only to --anchor mask")
+    if "reduce" in given and anchor == "end":
+        raise ValueError("--reduce does not apply to --anchor end, which has one horizon")
+
+
+def _background(args: argparse.Namespace, name: str, strategy: str | None) -> Any:
+    """The values (N, D, T) that counterfactuals are drawn from."""
+    import torch
+
+    if name == "train" and common.is_file(args.data):
+        raise ValueError(f"--background train: {args.data} has no train part; name a file")
+    if name == "train":
+        data = common.read(args, "train")
+    else:
+        data = common.read(args, "train", y=None, name=name)
+    X = torch.from_numpy(data.X)
+    if data.lengths is None:
+        return X
+    if strategy == "joint":
+        raise ValueError("--counterfactuals joint needs background series of one length")
+    # One long series of the steps that count: drawing from it, and its mean, leave the padding out.
+    inside = torch.arange(X.shape[2]) < torch.from_numpy(data.lengths)[:, None]
+    return X.transpose(1, 2)[inside].T[None].contiguous()

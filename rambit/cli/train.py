@@ -1,0 +1,179 @@
+"""`rambit train`: one of the built-in models on a data set or a file, as a checkpoint to explain."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rambit.cli import common
+from rambit.datasets import Dataset
+from rambit.models import MODELS, Classifier, build_model
+from rambit.training import History, evaluate, fit, save_checkpoint
+
+NAMES = {name.removesuffix("Classifier").lower(): name for name in MODELS}
+EPILOG = """\
+examples:
+  rambit train BasicMotions --model gru --hidden 64 --dropout 0.3 --epochs 120 --batch-size 10 --lr 5e-3 \\
+      --weight-decay 1e-2 --per-step --standardize --out model.safetensors
+  rambit train mine.npz --test-data other.npz --model lstm --valid 0.2 --patience 10 --out model.safetensors
+
+A file of arrays holds X (series, features, steps) and y (a class for each series, or for each step). A table
+(.csv, .parquet) has the columns series, time, label, then one for each feature.
+"""
+
+
+def add(commands: common.Commands) -> None:
+    """The command and its arguments."""
+    parser = commands.add_parser(
+        "train",
+        help="train a model to explain",
+        usage=f"rambit train DATA --model {'|'.join(NAMES)} --out FILE [options]",
+        description="Trains a classifier on the train part of DATA (of a file: on all of it).",
+        epilog=EPILOG,
+    )
+    common.add_data(parser)
+    parser.add_argument("--y", metavar="NAME", help="the array of labels in a file of arrays (default: y)")
+    parser.add_argument("--test-data", metavar="FILE", help="series to test on, where DATA is a file")
+    parser.add_argument("--model", choices=tuple(NAMES), required=True)
+    parser.add_argument(
+        "--out", metavar="FILE", required=True, help="the checkpoint (.safetensors), and a .json beside"
+    )
+    model = parser.add_argument_group("model (default)")
+    model.add_argument("--hidden", metavar="N", type=int, help="units (the model's own default; gru, lstm: 200)")
+    model.add_argument("--layers", metavar="N", type=int, help="(the model's own default; gru, lstm: 1)")
+    model.add_argument("--dropout", metavar="P", type=float, help="(0)")
+    model.add_argument("--standardize", action="store_true", help="the model scales each feature itself")
+    how = parser.add_argument_group("training (default)")
+    how.add_argument("--epochs", metavar="N", type=int, default=30, help="at most (%(default)s)")
+    how.add_argument("--batch-size", metavar="N", type=int, default=100, help="series (%(default)s)")
+    how.add_argument("--lr", metavar="X", type=float, default=1e-3, help="learning rate (%(default)s)")
+    how.add_argument("--weight-decay", metavar="X", type=float, default=1e-3, help="(%(default)s)")
+    how.add_argument("--valid", metavar="FRACTION", type=float, help="held out to choose the best epoch (none)")
+    how.add_argument("--patience", metavar="N", type=int, help="stop after N epochs without a better one (never)")
+    how.add_argument(
+        "--per-step", action="store_true", help="learn to answer at every step (always, if every step has a label)"
+    )
+    how.add_argument("--seed", metavar="N", type=int, default=0, help="of weights, order and dropout (%(default)s)")
+    how.add_argument("--device", metavar="NAME", type=common.device, help="cpu, cuda or cuda:N (cpu)")
+    common.add_force(parser)
+    common.add_progress(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, test, write the checkpoint and say how good it is."""
+    common.check_suffix("--out", args.out, ".safetensors")
+    beside = Path(args.out).with_suffix(".json")
+    common.check_outputs((args.out, beside), force=args.force, inputs=(args.data, args.test_data))
+    data, test = _read(args)
+    assert data.y is not None
+    per_step = args.per_step or data.y.ndim == 2
+    model = build_model(_config(args, data), seed=args.seed)
+    history = fit(
+        model,
+        data.X,
+        data.y,
+        valid=args.valid,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        lr=args.lr,
+        weight_decay=args.weight_decay,
+        patience=args.patience,
+        seed=args.seed,
+        lengths=data.lengths,
+        per_step=per_step,
+        standardize=args.standardize,
+        show_progress=common.shows_progress(args),
+        device=args.device,
+    )
+    accuracy = {name: _accuracy(model, part) for name, part in (("train", data), ("test", test)) if part is not None}
+    notes = {
+        "data": args.data,
+        "class_names": list(data.class_names),
+        "feature_names": list(data.feature_names),
+        "accuracy": accuracy,
+    }
+    save_checkpoint(args.out, model, notes)
+    print(_report(args, data, model, history, accuracy, beside))
+
+
+def _config(args: argparse.Namespace, data: Dataset) -> dict[str, Any]:
+    """The model's configuration; what was not given is left to the model."""
+    given = {"hidden_size": args.hidden, "num_layers": args.layers, "dropout": args.dropout}
+    return {
+        "model": NAMES[args.model],
+        "num_features": data.X.shape[1],
+        "num_classes": len(data.class_names),
+        "standardize": args.standardize,
+        **{name: value for name, value in given.items() if value is not None},
+    }
+
+
+def _read(args: argparse.Namespace) -> tuple[Dataset, Dataset | None]:
+    """What to train on and, if there is something, what to test on. Raises ValueError for labels that don't serve."""
+    common.check_file_options(args, "x", "y", "layout", "test_data")
+    data = common.read(args, "train", y=args.y or "y")
+    _check_classes(data, args.data)
+    if args.test_data is not None:
+        if not common.is_file(args.test_data):
+            raise ValueError(f"--test-data must be a file, got {args.test_data!r}")
+        test = common.read(args, None, y=args.y or "y", name=args.test_data)
+        _check_classes(test, args.test_data)
+        return data, _same_classes(test, data, args.test_data)
+    return data, None if common.is_file(args.data) else common.read(args, "test")
+
+
+def _check_classes(data: Dataset, name: str) -> None:
+    if data.y is None or data.y.dtype != np.int64:
+        raise ValueError(f"{name}: the labels are real numbers, but a classifier needs classes")
+
+
+def _same_classes(test: Dataset, train: Dataset, name: str) -> Dataset:
+    """The test set with the classes numbered as in the training set: each file numbers the names that it holds."""
+    if test.X.shape[1] != train.X.shape[1]:
+        raise ValueError(f"{name} has {test.X.shape[1]} features, the training data {train.X.shape[1]}")
+    unknown = sorted(set(test.class_names) - set(train.class_names))
+    if unknown:
+        raise ValueError(f"{name} has classes that the training data lacks: {', '.join(unknown)}")
+    assert test.y is not None
+    number = np.array([train.class_names.index(label) for label in test.class_names], dtype=np.int64)
+    return replace(test, y=number[test.y], class_names=train.class_names)
+
+
+def _accuracy(model: Classifier, data: Dataset) -> float:
+    """The share of right answers: at every step if every step has a label, else at the last."""
+    assert data.y is not None
+    return evaluate(model, data.X, data.y, data.lengths, per_step=data.y.ndim == 2)["accuracy"]
+
+
+def _report(
+    args: argparse.Namespace,
+    data: Dataset,
+    model: Classifier,
+    history: History,
+    accuracy: dict[str, float],
+    beside: Path,
+) -> str:
+    count, features, steps = data.X.shape
+    weights = sum(p.numel() for p in model.parameters())
+    best = history.best_epoch
+    kept = f"{len(history.train_loss)} epochs in {history.seconds:.1f} s; kept epoch {best + 1}"
+    loss = f"training loss {history.train_loss[best]:.4g}"
+    if history.valid_loss:
+        loss += f", validation loss {history.valid_loss[best]:.4g}, accuracy {history.valid_accuracy[best]:.4f}"
+    return common.table(
+        [
+            (
+                "data",
+                f"{args.data}: {count} series, {features} features, {steps} steps, {len(data.class_names)} classes",
+            ),
+            ("model", f"{args.model}, {weights} weights"),
+            ("training", f"{kept}, {loss}"),
+            *((f"{name} accuracy", f"{value:.4f}") for name, value in accuracy.items()),
+            ("wrote", f"{args.out}, {beside}"),
+        ]
+    )
