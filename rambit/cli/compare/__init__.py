@@ -1,0 +1,103 @@
+"""`rambit compare`: methods side by side on data whose salient cells are known."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields, replace
+from pathlib import Path
+
+from rambit.cli import common
+from rambit.cli.compare import table
+from rambit.cli.compare.methods import NAMES, parse, split
+from rambit.cli.compare.runs import Settings, Study, open_folder
+
+DATA = "spike,spike:delay=2,state:truth=change,state:truth=active"
+METHODS = "rambit-cell,rambit-mask,leave-one-out,winit,fo,afo,random"
+EPILOG = f"""\
+methods: {", ".join(NAMES)}
+Any of them takes options: rambit:anchor=cell,masks=bernoulli,p=0.1,W=5 (W: window_size, S: num_samples, cf:
+counterfactuals; cf=generator: a trained one; masks=none: one mask that keeps all, as leave-one-out has).
+
+examples:
+  rambit compare --data spike,spike:delay=2 --methods winit:W=10,S=3,rambit:cf=generator,L=10,W=10,S=3,fo,afo \\
+      --seeds 0,1,2 --out comparison
+
+Models, generators and results stay in the folder: the same command goes on after an interruption, and with more
+methods, data sets or seeds it does only what is new. The table is made from the stored results alone.
+"""
+
+
+def add(commands: common.Commands) -> None:
+    """The command and its arguments."""
+    parser = commands.add_parser(
+        "compare",
+        help="methods side by side on data sets with known salient cells",
+        usage="rambit compare --out DIR [--data SETS] [--methods METHODS] [options]",
+        description="Trains a GRU on each data set, explains the same test series by each method, and compares.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("--data", metavar="SETS", default=DATA, help="data sets, with commas between (%(default)s)")
+    parser.add_argument("--methods", metavar="LIST", default=METHODS, help="with commas between (%(default)s)")
+    add_settings(parser, Settings())
+    parser.set_defaults(run=run)
+
+
+def add_settings(parser: common.Parser, default: Settings) -> None:
+    """--out, --seeds, how models are trained, --force and progress bars: what `compare` and `study` share."""
+    parser.add_argument("--out", metavar="DIR", required=True, help="where everything goes, and is resumed from")
+    parser.add_argument("--seeds", metavar="0,1,2", default="0", help="of weights, training, masks and draws (0)")
+    group = parser.add_argument_group("settings (default)")
+    helps = {
+        "hidden": "units of the GRU",
+        "epochs": "of its training",
+        "batch_size": "series in a batch",
+        "lr": "learning rate",
+        "weight_decay": "of Adam",
+        "dropout": "before the answer",
+        "generator_epochs": "of the generators' training",
+        "series": "test series that are explained",
+    }
+    for name, text in helps.items():
+        value = getattr(default, name)
+        kind = type(value)
+        group.add_argument(
+            f"--{name.replace('_', '-')}",
+            metavar="N" if kind is int else "X",
+            type=kind,
+            help=f"{text} ({value})",
+        )
+    common.add_force(parser)
+    common.add_progress(parser)
+
+
+def read_settings(args: argparse.Namespace, default: Settings) -> tuple[Settings, list[int]]:
+    """The settings, as far as given, and the seeds. Raises ValueError for what can't be."""
+    given = {field.name: getattr(args, field.name) for field in fields(Settings)}
+    settings = replace(default, **{name: value for name, value in given.items() if value is not None})
+    for name in ("hidden", "epochs", "batch_size", "generator_epochs", "series"):
+        if getattr(settings, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(settings, name)}")
+    seeds = args.seeds.split(",")
+    if not all(seed.isdecimal() for seed in seeds) or len(set(seeds)) < len(seeds):
+        raise ValueError(f"--seeds must be different whole numbers such as 0,1,2, got {args.seeds!r}")
+    return settings, [int(seed) for seed in seeds]
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what is not done yet; then the table, the CSV and the figure."""
+    settings, seeds = read_settings(args, Settings())
+    methods = [parse(text) for text in split(args.methods)]
+    show = common.shows_progress(args)
+    names = split(args.data)
+    if not methods or not names:
+        raise ValueError("--data and --methods must name at least one each")
+    # Data and methods are checked before the folder is made.
+    study = Study.plan(names, methods, seeds, settings, Path(args.out), show_progress=show)
+    open_folder(args.out, settings, force=args.force)
+    notes = study.run(show_progress=show)
+    lines = table.read(study)
+    text = table.to_text(study, lines, notes)
+    files = table.write(
+        Path(args.out), "compare", lines, text, table.figure(lines) if common.has_matplotlib() else None
+    )
+    print(f"{text}\n\nwrote {', '.join(map(str, files))}")

@@ -1,0 +1,185 @@
+"""Methods by the text that a user types, such as `winit` or `rambit:anchor=cell,masks=bernoulli,p=0.1,W=5`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from rambit.attribution import (
+    AFO,
+    FIT,
+    FO,
+    Banzhaf,
+    BiWinIT,
+    ExactShapley,
+    Occlusion,
+    RaMbIT,
+    ShapleySampling,
+    WinIT,
+)
+from rambit.attribution.base import Common
+from rambit.counterfactuals import FeatureGenerator, JointGenerator
+from rambit.masks import Bernoulli
+from rambit.results import Attribution
+
+
+class Random:
+    """Uniform scores that look at nothing: what any method must beat."""
+
+    def __init__(self, model: Any, *, seed: int = 0) -> None:
+        self.seed = seed
+
+    def explain(self, X: Tensor) -> Attribution:
+        """Scores like X."""
+        values = torch.rand(X.shape, generator=torch.Generator().manual_seed(self.seed), dtype=torch.float64)
+        return Attribution(values, None, 0, 0, 0.0, {"method": "Random"}, self.seed)
+
+
+KINDS: dict[str, type[Any]] = {
+    "rambit": RaMbIT,
+    "winit": WinIT,
+    "biwinit": BiWinIT,
+    "fit": FIT,
+    "fo": FO,
+    "afo": AFO,
+    "occlusion": Occlusion,
+    "shapley": ShapleySampling,
+    "exact-shapley": ExactShapley,
+    "banzhaf": Banzhaf,
+    "random": Random,
+}
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "rambit-cell": ("rambit", {"anchor": "cell"}),
+    "rambit-mask": ("rambit", {"anchor": "mask"}),
+    "rambit-end": ("rambit", {"anchor": "end", "window_size": 1}),
+    "leave-one-out": ("rambit", {"masks": "none"}),
+}
+NAMES = (*PRESETS, *KINDS)
+SHORT = {"W": "window_size", "S": "num_samples", "cf": "counterfactuals"}
+FIXED = {"model", "seed", "background", "device", "output", "layout", "model_id", "generator", "players", "stride"}
+#: Methods whose scores may be drawn from a trained generator, and what they draw from if nothing is said.
+DEFAULT_VALUES = {"winit": "generator", "biwinit": "generator", "fo": "uniform"}
+
+
+class Source(Protocol):
+    """Where a method gets its model, its data and its generators from."""
+
+    @property
+    def seed(self) -> int: ...
+    def model(self) -> Any: ...
+    def background(self) -> Tensor: ...
+    def generator(self) -> FeatureGenerator: ...
+    def joint_generator(self) -> JointGenerator: ...
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method and its options; `text` is its name in the table."""
+
+    text: str
+    kind: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def build(self, source: Source) -> Any:
+        """The attributor. Raises ValueError or TypeError for options that do not fit together."""
+        if self.kind == "random":
+            return Random(source.model(), seed=source.seed)
+        options = {**self.options, "seed": source.seed}
+        if self.kind == "fit":
+            return FIT(source.model(), generator=source.joint_generator(), **options)
+        if self.kind == "rambit":
+            _read_masks(options, source.background())
+        values = options.setdefault("counterfactuals", DEFAULT_VALUES.get(self.kind))
+        if values == "generator":
+            options["counterfactuals"] = source.generator()
+        elif values in (None, "marginal", "joint", "mean"):
+            options["background"] = source.background()
+        return KINDS[self.kind](source.model(), **options)
+
+    def check(self, source: Source) -> None:
+        """Raise ValueError, naming the method, if it can't be built."""
+        try:
+            self.build(source)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"--methods {self.text}: {error}") from error
+
+
+def _read_masks(options: dict[str, Any], background: Tensor) -> None:
+    """`masks=none`: one mask that keeps all; `p=`: of Bernoulli masks."""
+    masks, p = options.get("masks"), options.pop("p", None)
+    if masks == "none":
+        if "L" in options:
+            raise ValueError("L does not apply to masks=none, which is one mask that keeps everything")
+        options["masks"] = torch.ones(1, *background.shape[1:], dtype=torch.bool)
+    if p is not None:
+        if masks != "bernoulli":
+            raise ValueError(f"p={p} applies to masks=bernoulli only")
+        options["masks"] = Bernoulli(p)
+
+
+def split(text: str) -> list[str]:
+    """A list whose items may have options: `spike,spike:delay=2,n=500,state` has three items."""
+    items: list[str] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        if "=" in part and ":" not in part and items:
+            items[-1] += ("," if ":" in items[-1] else ":") + part
+        else:
+            items.append(part)
+    if len(set(items)) < len(items):
+        raise ValueError(f"{text!r} names something twice")
+    return items
+
+
+def parse(text: str) -> Method:
+    """The method of one item. Raises ValueError for an unknown name or option."""
+    name, _, given = text.partition(":")
+    if name not in NAMES:
+        raise ValueError(f"--methods: unknown method {name!r}; known: {', '.join(NAMES)}")
+    kind, preset = PRESETS.get(name, (name, {}))
+    allowed = _options(kind)
+    options = dict(preset)
+    for part in filter(None, given.split(",")):
+        key, equals, value = part.partition("=")
+        key = SHORT.get(key, key)
+        if key not in allowed or not equals or key in preset:
+            names = ", ".join(sorted(set(allowed) - set(preset))) or "none"
+            raise ValueError(f"--methods: {name} has no option {part!r}; its options (as name=value): {names}")
+        options[key] = _value(part, value, allowed[key])
+    return Method(text, kind, options)
+
+
+def _options(kind: str) -> dict[str, Callable[[str], Any]]:
+    """What may be given, and how it is read."""
+    parameters = inspect.signature(KINDS[kind]).parameters
+    found = {name: parameter.default for name, parameter in parameters.items()}
+    if kind in ("shapley", "exact-shapley", "banzhaf"):
+        found["segment"] = 10
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        found = {"num_samples": 1, **dict.fromkeys(Common.__annotations__, ""), **found}
+    readers: dict[str, Callable[[str], Any]] = {
+        name: _boolean if isinstance(default, bool) else int if type(default) is int else str
+        for name, default in found.items()
+        if name not in FIXED | {"common", "options", "batch_size", "max_memory", "all_zero_cf"}
+    }
+    if kind in ("shapley", "exact-shapley", "banzhaf"):
+        readers["players"] = str
+    return {**readers, "p": float} if kind == "rambit" else readers
+
+
+def _value(part: str, value: str, read: Callable[[str], Any]) -> Any:
+    try:
+        return read(value)
+    except ValueError:
+        kind = "true or false" if read is _boolean else "a whole number" if read is int else "a number"
+        raise ValueError(f"--methods: {part!r} must be {kind}") from None
+
+
+def _boolean(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError(text)
+    return text == "true"

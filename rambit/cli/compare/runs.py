@@ -1,0 +1,292 @@
+"""A folder of models, generators and results, each made once and named by everything that it depends on."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from rambit.cli.compare.methods import Method
+from rambit.counterfactuals import FeatureGenerator, JointGenerator
+from rambit.datasets import DATASETS, Dataset, load
+from rambit.models import Classifier, GRUClassifier, build_model
+from rambit.store import atomic_write, resume_key
+from rambit.training import evaluate, fit, load_checkpoint, save_checkpoint
+
+SETTINGS = "settings.json"
+G = TypeVar("G", FeatureGenerator, JointGenerator)
+PREDICTED = 10  # steps that a generator looks ahead
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all runs of one folder share: how the GRU and the generators are trained, and how many series explained."""
+
+    hidden: int = 200
+    epochs: int = 30
+    batch_size: int = 100
+    lr: float = 1e-3
+    weight_decay: float = 1e-3
+    dropout: float = 0.5
+    generator_epochs: int = 30
+    series: int = 50
+
+    def training(self) -> dict[str, Any]:
+        """What the classifier depends on."""
+        return {name: value for name, value in asdict(self).items() if name not in ("generator_epochs", "series")}
+
+
+def open_folder(out: str, settings: Settings, *, force: bool) -> Path:
+    """Make the folder, or go on in it. Raises OSError or ValueError for one that holds something else."""
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{out} is not a folder")
+    path = folder / SETTINGS
+    if path.exists() and not force:
+        try:
+            found = dict(json.loads(path.read_text()))
+        except (ValueError, TypeError):
+            raise ValueError(f"{path} holds no settings; name another --out, or --force writes there") from None
+        wanted = asdict(settings)
+        lines = [
+            f"{n} {found.get(n)}, not {wanted.get(n)}" for n in {**wanted, **found} if found.get(n) != wanted.get(n)
+        ]
+        if lines:
+            raise ValueError(f"{out} was made with {'; '.join(lines)}: name another --out, or --force starts anew")
+    elif folder.is_dir() and not force and any(folder.iterdir()):
+        raise FileExistsError(f"{out} holds something else; name another --out, or --force writes there")
+    for part in ("models", "results"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    text = json.dumps(asdict(settings), indent=2) + "\n"
+    if not path.exists() or path.read_text() != text:
+        atomic_write(path, text.encode())
+    return folder
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set's train part, its test part, and the first series of that, which every method explains."""
+
+    name: str
+    train: Dataset
+    test: Dataset
+    explained: Dataset
+
+    @staticmethod
+    def read(name: str, series: int) -> Data:
+        """Raises ValueError for a set that has no classes or no salient cells to compare with."""
+        if name.partition(":")[0] not in DATASETS:
+            raise ValueError(f"--data: unknown data set {name!r}; known: {', '.join(DATASETS)}")
+        train, test = load(name, "train"), load(name, "test")
+        explained = test.take(range(min(series, len(test))))
+        if train.y is None or train.y.dtype != np.int64:
+            raise ValueError(f"--data: {name} has real numbers for labels, but the model is a classifier")
+        if explained.salient is None or not explained.salient[:, :, 1:].any():
+            raise ValueError(f"--data: {name} does not say which cells are salient, so no score can be checked")
+        return Data(name, train, test, explained)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One data set and one seed: a model, its generators, and the results of methods that explain it."""
+
+    data: Data
+    seed: int
+    settings: Settings
+    folder: Path
+    show_progress: bool = False
+
+    # -- names: data sets that differ in their ground truth alone share their models and results --------------------
+
+    @cached_property
+    def key(self) -> str:
+        """Of everything that the classifier depends on."""
+        train = self.data.train
+        return resume_key(X=train.X, y=train.y, training=self.settings.training(), seed=self.seed)
+
+    def model_path(self) -> Path:
+        """Where the classifier is kept."""
+        return self.folder / "models" / f"gru-{self.key[:20]}.safetensors"
+
+    def result_path(self, method: Method) -> Path:
+        """Where the method's result is kept."""
+        key = resume_key(
+            model=self.key,
+            X=self.data.explained.X,
+            generator_epochs=self.settings.generator_epochs,
+            kind=method.kind,
+            options=method.options,
+        )
+        stem = re.sub(r"[^A-Za-z0-9]+", "-", method.text)[:60]
+        return self.folder / "results" / f"{stem}-{key[:20]}.safetensors"
+
+    # -- what methods are built from --------------------------------------------------------------------------------
+
+    @cached_property
+    def _model(self) -> Classifier:
+        path = self.model_path()
+        if path.exists():
+            return load_checkpoint(path)[0]
+        train, test, settings = self.data.train, self.data.test, self.settings
+        assert train.y is not None
+        assert test.y is not None
+        per_step = train.y.ndim == 2
+        config = {
+            "model": "GRUClassifier",
+            "num_features": train.X.shape[1],
+            "hidden_size": settings.hidden,
+            "num_classes": len(train.class_names),
+            "dropout": settings.dropout,
+        }
+        model = build_model(config, seed=self.seed)
+        history = fit(
+            model,
+            train.X,
+            train.y,
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            seed=self.seed,
+            lengths=train.lengths,
+            per_step=per_step,
+            show_progress=self.show_progress,
+        )
+        notes = {
+            "training": settings.training(),
+            "seed": self.seed,
+            "loss": history.train_loss[history.best_epoch],
+            "seconds": history.seconds,
+            "accuracy": evaluate(model, test.X, test.y, test.lengths, per_step=per_step)["accuracy"],
+            "majority": float(np.bincount(test.y.ravel()).max() / test.y.size),
+        }
+        save_checkpoint(path, model, notes)
+        return model
+
+    def model(self) -> Classifier:
+        """The trained classifier."""
+        return self._model
+
+    def background(self) -> Tensor:
+        """The train part, which values are drawn from."""
+        return torch.from_numpy(self.data.train.X)
+
+    def generator(self) -> FeatureGenerator:
+        """Feature by feature, as in WinIT."""
+        return self._generator
+
+    def joint_generator(self) -> JointGenerator:
+        """All features at once, as in FIT."""
+        return self._joint_generator
+
+    @cached_property
+    def _generator(self) -> FeatureGenerator:
+        return self._trained(FeatureGenerator)
+
+    @cached_property
+    def _joint_generator(self) -> JointGenerator:
+        return self._trained(JointGenerator)
+
+    def _trained(self, kind: type[G]) -> G:
+        X, epochs = self.data.train.X, self.settings.generator_epochs
+        key = resume_key(X=X, epochs=epochs, seed=self.seed, kind=kind.__name__)
+        path = self.folder / "models" / f"{kind.__name__}-{key[:20]}.safetensors"
+        if path.exists():
+            return kind.load(path)
+        generator = kind(X.shape[1], prediction_size=PREDICTED, seed=self.seed)
+        generator.fit(X, epochs=epochs, seed=self.seed, show_progress=self.show_progress)
+        generator.save(path)
+        return generator
+
+    # -- work ---------------------------------------------------------------------------------------------------------
+
+    def explain(self, method: Method) -> str:
+        """Make the method's result unless it is there; why it can't be made, or nothing."""
+        path = self.result_path(method)
+        if path.exists():
+            return ""
+        X = torch.from_numpy(self.data.explained.X)
+        attributor = method.build(self)
+        try:
+            result = attributor.explain(X)
+        except ValueError as error:  # raised before any work: the method does not serve these series
+            return " ".join(str(error).split())
+        # Another process may have made the same in the meantime.
+        replace(result, settings={**result.settings, "text": method.text}).save(path, force=True)
+        return ""
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """Untrained parts, on which a method is built only to see whether its options fit together."""
+
+    data: Data
+    seed: int = 0
+
+    def model(self) -> Classifier:
+        """An untrained model of one unit."""
+        train = self.data.train
+        return GRUClassifier(train.X.shape[1], 1, max(2, len(train.class_names)))
+
+    def background(self) -> Tensor:
+        """One series."""
+        return torch.from_numpy(self.data.train.X[:1])
+
+    def generator(self) -> FeatureGenerator:
+        """An untrained one."""
+        return FeatureGenerator(self.data.train.X.shape[1], 1, PREDICTED)
+
+    def joint_generator(self) -> JointGenerator:
+        """An untrained one."""
+        return JointGenerator(self.data.train.X.shape[1], 1, 1, PREDICTED)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Data sets × methods × seeds in one folder."""
+
+    cases: tuple[Case, ...]
+    methods: tuple[Method, ...]
+
+    @staticmethod
+    def plan(
+        names: Sequence[str],
+        methods: Iterable[Method],
+        seeds: Iterable[int],
+        settings: Settings,
+        folder: Path,
+        *,
+        show_progress: bool,
+    ) -> Study:
+        """Read the data and build each method once, so that what is wrong is said before any work."""
+        methods = tuple(methods)
+        sets = [Data.read(name, settings.series) for name in names]
+        for data in sets:
+            for method in methods:
+                method.check(Sketch(data))
+        seeds = tuple(seeds)
+        cases = tuple(Case(data, seed, settings, folder, show_progress) for data in sets for seed in seeds)
+        return Study(cases, methods)
+
+    def run(self, *, show_progress: bool) -> list[str]:
+        """Do what is not done yet. Returns a note for each data set and method that do not fit."""
+        notes: dict[str, None] = {}
+        with tqdm(total=len(self.cases) * len(self.methods), desc="methods", disable=not show_progress) as bar:
+            for case in self.cases:
+                for method in self.methods:
+                    bar.set_postfix_str(f"{case.data.name} {method.text}")
+                    reason = case.explain(method)
+                    if reason:
+                        notes[f"{method.text} on {case.data.name}: {reason}"] = None
+                    bar.update()
+                vars(case).pop("_model", None)  # the memory of one case at a time
+        return list(notes)

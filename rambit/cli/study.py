@@ -1,0 +1,160 @@
+"""`rambit study`: which coalitions help RaMbIT, on which data, at what cost."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from rambit.cli import common
+from rambit.cli.compare import add_settings, read_settings, table
+from rambit.cli.compare.methods import parse
+from rambit.cli.compare.runs import Settings, Study, open_folder
+from rambit.cli.compare.table import Line
+
+DATA = ("spike", "spike:delay=2", "state:truth=change", "state:truth=active", "redundant_spike")
+SMALL = tuple(name + ("," if ":" in name else ":") + "n=60,T=20" for name in DATA)
+#: A GRU that learns these sets in less than a minute.
+DEFAULT = Settings(hidden=50, epochs=20, lr=1e-2, weight_decay=0.0, dropout=0.0)
+SHORT = replace(DEFAULT, hidden=8, epochs=2, series=6, generator_epochs=1)
+
+NONE = "none"
+FAMILIES = {
+    NONE: "leave-one-out:",
+    "block": "rambit:L=5,masks=block,",
+    "columns": "rambit:L=5,masks=columns,",
+    "segments": "rambit:L=5,masks=segments,",
+    "rows": "rambit:L=5,masks=rows,Wd_max=1,",
+    "bernoulli .1": "rambit:L=5,masks=bernoulli,p=0.1,",
+    "bernoulli .5": "rambit:L=5,masks=bernoulli,p=0.5,",
+    "permutation": "rambit:L=5,masks=permutation,",
+}
+#: The other families replace something near the end, after which no step is left for this anchor to look at.
+AFTER_MASK = ("block", "columns", "segments")
+WINIT = ("winit:cf=marginal,W=10,S=3", "winit:cf=generator,W=10,S=3")
+MARKERS: dict[tuple[str, ...], str] = {("cell", "marginal"): "o", ("cell", "generator"): "s", ("mask", "marginal"): "^"}
+REPORTED = ("auprc", "auroc", "mean_rank")
+NOTE = (
+    "Of each family, anchor and kind of values (cf) the best setting by AUPRC, out of reductions and W, chosen on "
+    "these very series; study.csv has all."
+)
+EPILOG = """\
+example:
+  rambit study --out study
+
+Mask families × anchors × values × reductions × window sizes on five data sets, all on the same test series of the
+same models. The same command goes on after an interruption. State is there twice, once for each of its ground truths.
+"""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One point of the grid."""
+
+    family: str
+    anchor: str
+    values: str
+    reduce: str
+    W: int
+
+    def text(self, S: int = 3) -> str:
+        """As `rambit compare --methods` takes it."""
+        rest = f"cf={self.values},reduce={self.reduce},W={self.W},S={S}"
+        return f"{FAMILIES[self.family]}anchor={self.anchor},{rest}"
+
+    @property
+    def group(self) -> tuple[str, str, str]:
+        """What one colour and marker, and one line of the table, stand for."""
+        return self.family, self.anchor, self.values
+
+
+def grid(*, small: bool) -> Iterator[Setting]:
+    """Mask families × anchors × values × reductions × W, without what can only repeat or see nothing."""
+    families = (NONE, "block", "bernoulli .5") if small else tuple(FAMILIES)
+    for (anchor, values), family in product(tuple(MARKERS), families):
+        if anchor == "cell" or family in AFTER_MASK:
+            yield Setting(family, anchor, values, "mean", 1)  # over one horizon the reductions are the same
+            for reduce in ("mean", "max"):
+                yield Setting(family, anchor, values, reduce, 3 if small else 10)
+
+
+def add(commands: common.Commands) -> None:
+    """The command and its arguments."""
+    parser = commands.add_parser(
+        "study",
+        help="which mask families, anchors and windows find the salient cells",
+        usage="rambit study --out DIR [--small] [options]",
+        description="Compares RaMbIT's mask families, anchors, reductions and windows on the synthetic data sets.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("--small", action="store_true", help="a minute's version, whose numbers mean nothing")
+    add_settings(parser, DEFAULT)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what is not done yet; then the tables, the CSV and the plot."""
+    settings, seeds = read_settings(args, SHORT if args.small else DEFAULT)
+    names = SMALL if args.small else DATA
+    points = {point.text(): point for point in grid(small=args.small)}
+    show = common.shows_progress(args)
+    methods = [parse(text) for text in (*points, *WINIT)]
+    study = Study.plan(names, methods, seeds, settings, Path(args.out), show_progress=show)
+    open_folder(args.out, settings, force=args.force)
+    notes = study.run(show_progress=show)
+
+    lines = table.read(study)
+    text = table.to_text(study, _best(lines, points), [*notes, NOTE], REPORTED)
+    drawing = plot(lines, points) if common.has_matplotlib() else None
+    files = table.write(Path(args.out), "study", lines, text, drawing)
+    print(f"{text}\n\nwrote {', '.join(map(str, files))}")
+
+
+def _groups(lines: Sequence[Line], points: dict[str, Setting], name: str) -> dict[tuple[str, ...], list[Line]]:
+    """The lines of one data set by family, anchor and values, and those of WinIT, each on its own."""
+    groups: dict[tuple[str, ...], list[Line]] = {}
+    for line in lines:
+        if line.data == name and line.values:
+            point = points.get(line.method)
+            groups.setdefault(point.group if point else (line.method,), []).append(line)
+    return groups
+
+
+def _best(lines: Sequence[Line], points: dict[str, Setting]) -> list[Line]:
+    """For each data set the best line of each group; the best first."""
+    chosen: list[Line] = []
+    for name in dict.fromkeys(line.data for line in lines):
+        groups = _groups(lines, points, name).values()
+        best = [max(group, key=lambda line: line.mean("auprc")) for group in groups]
+        chosen += sorted(best, key=lambda line: -line.mean("auprc"))
+    return chosen
+
+
+def plot(lines: Sequence[Line], points: dict[str, Setting]) -> Any:
+    """AUPRC against row-steps: a panel for each data set, a colour for each family, a marker for anchor and values."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
+
+    names = list(dict.fromkeys(line.data for line in lines))
+    drawing = Figure(figsize=(3.4 * len(names) + 2, 4.2), dpi=80, layout="constrained", facecolor="white")
+    panels = drawing.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    colours = {family: f"C{i}" for i, family in enumerate(FAMILIES)}
+    for panel, name in zip(panels, names, strict=True):
+        for group, here in _groups(lines, points, name).items():
+            panel.scatter(
+                [line.mean("row_steps") for line in here],
+                [line.mean("auprc") for line in here],
+                s=22,
+                color=colours.get(group[0], "black"),
+                marker=MARKERS.get(group[1:], "*" if "marginal" in group[0] else "P"),
+                label=" ".join(group).partition(",W")[0],
+            )
+        panel.set(title=name, xlabel="row-steps", xscale="log", ylim=(-0.02, 1.02))
+        panel.xaxis.set_minor_formatter(NullFormatter())
+    panels[0].set_ylabel("AUPRC")
+    handles, labels = panels[0].get_legend_handles_labels()
+    drawing.legend(handles, labels, loc="outside right upper", fontsize=7)
+    return drawing
