@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := PASSIVE
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 NATIVE := CMakeLists.txt pyproject.toml constraints.txt $(wildcard csrc/*.* csrc/*/*.*)
 
-.PHONY: setup demo test quick lint pytest native cuda wheel bench clean
+.PHONY: setup demo test quick lint pytest native cuda wheel bench study clean
 
 setup: $(VENV)/installed
 
@@ -59,6 +59,19 @@ wheel: setup
 
 bench: setup
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-columns=min,median,rounds
+
+# Methods side by side, with a GRU trained as in the WinIT paper and with one that learns all the sets; then the mask
+# families. Half an hour on two cores; what was made stays in build/study, so that a stopped run goes on.
+METHODS := winit:W=10,S=3,winit:aggregate=max,W=10,S=3,rambit:cf=generator,L=10,W=10,S=3,rambit:cf=generator,reduce=max,L=10,W=10,S=3,leave-one-out:cf=generator,W=10,S=3,leave-one-out:cf=generator,reduce=max,W=10,S=3,rambit:L=10,W=10,S=3,rambit:anchor=mask,L=10,W=10,S=3,fo,afo,random
+STUDY := bench/results/study
+study: setup
+	mkdir -p build/study $(STUDY)
+	$(BIN)/rambit compare --data spike,spike:delay=2 --methods $(METHODS) --out build/study/paper
+	$(BIN)/rambit compare --data spike,spike:delay=2,state:truth=change,state:truth=active,redundant_spike \
+	  --methods $(METHODS) --hidden 50 --epochs 20 --lr 1e-2 --weight-decay 0 --dropout 0 --out build/study/learned
+	$(BIN)/rambit study --out build/study/learned
+	for kind in csv txt png; do cp build/study/paper/compare.$$kind $(STUDY)/paper.$$kind && \
+	  cp build/study/learned/compare.$$kind $(STUDY)/learned.$$kind && cp build/study/learned/study.$$kind $(STUDY)/; done
 
 clean:
 	rm -rf build dist $(VENV) .wheel-venv
