@@ -16,4 +16,4 @@ cp pyproject.toml "$work/"
 cd "$work"
 ls -l dist | awk 'NR > 1 { printf "wheel: %s, %.2f MB\n", $NF, $5 / 1e6 }'
 env/bin/rambit info
-env/bin/python -m pytest -m wheel tests
+env/bin/python -m pytest -m wheel tests/attribution tests/ops

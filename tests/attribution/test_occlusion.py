@@ -10,6 +10,8 @@ from rambit.attribution import AFO, FO, Occlusion
 from tests.models_for_tests import GRU, plain
 from tests.naive.rambit import distance
 
+pytestmark = pytest.mark.wheel
+
 B, D, T, S = 2, 3, 7, 2
 X = torch.randn(B, D, T, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 DRAWS = torch.randn(S, B, D, T, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

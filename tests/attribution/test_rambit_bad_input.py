@@ -8,6 +8,8 @@ import torch
 from rambit import PredictionError, RaMbIT
 from tests.models_for_tests import plain
 
+pytestmark = pytest.mark.wheel
+
 X = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(0))
 
 

@@ -10,6 +10,8 @@ from rambit.attribution import BiWinIT, WinIT
 from tests.models_for_tests import GRU, Transformer, plain
 from tests.naive import winit as naive
 
+pytestmark = pytest.mark.wheel
+
 B, D, T, S, W = 2, 3, 8, 2, 3
 
 

@@ -12,6 +12,8 @@ from rambit.game.rows import Column
 from tests.naive import ops as naive
 from tests.ops.layouts import POISON, laid_out, layouts, only_wrote, poisoned, rng
 
+pytestmark = pytest.mark.wheel
+
 FLOATS = [torch.float32, torch.float64]
 sizes = st.integers(1, 4)
 
