@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import operator
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-class Classifier(nn.Module):
+class Classifier(nn.Module, ABC):
     """A causal classifier of time series: (B, D, T) in raw units -> logits (B, C), or (B, C, T) with `return_all=True`.
 
     With `standardize=True` the model itself brings each feature to mean 0 and deviation 1, with the statistics that
@@ -27,9 +28,9 @@ class Classifier(nn.Module):
         self.register_buffer("input_mean", torch.zeros(num_features) if standardize else None)
         self.register_buffer("input_scale", torch.ones(num_features) if standardize else None)
 
+    @abstractmethod
     def forward(self, x: Tensor, return_all: bool = False, lengths: Tensor | None = None) -> Tensor:
         """Logits (B, C) at the last step, or at `lengths - 1`; (B, C, T) at every step with `return_all=True`."""
-        raise NotImplementedError
 
     def predict(self, x: Tensor, return_all: bool = False, lengths: Tensor | None = None) -> Tensor:
         """Class probabilities, shaped like the logits of `forward`. Call `eval()` first where there is dropout."""

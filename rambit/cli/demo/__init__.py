@@ -12,7 +12,7 @@ from rambit.cli.demo.parts import FAST, FULL, Job, one_thread
 EPILOG = """\
 examples:
   rambit demo
-  rambit demo --fast --out /tmp/demo
+  rambit demo --fast --out demo
 
 No network is needed. BasicMotions comes with sktime (pip install 'rambit[data]'), figures need matplotlib
 (pip install 'rambit[plots]'); without them the demo does the rest.
