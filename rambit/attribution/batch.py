@@ -82,12 +82,12 @@ class Batch:
         length = None if lengths is None else integers("lengths", lengths, B, 1, T)
         finite = torch.isfinite(x)
         if bool(torch.isinf(x).any()):
-            raise ValueError(f"X holds infinite values, first at {_first(torch.isinf(x), layout)}")
+            raise ValueError(f"X holds infinite values, first at {_first(torch.isinf(x))}")
         needed = torch.ones_like(finite) if seen is None else seen
         if length is not None:
             needed = needed & (torch.arange(T, device=x.device) < length.to(x.device)[:, None, None])
         if bool((~finite & needed).any()):
-            raise ValueError(f"X holds NaN where observed does not say so, first at {_first(~finite & needed, layout)}")
+            raise ValueError(f"X holds NaN where observed does not say so, first at {_first(~finite & needed)}")
         return Batch(
             x,
             torch.arange(B) if ids is None else integers("ids", ids, B, 0, 2**32 - 1),
@@ -117,7 +117,7 @@ class Batch:
         return values.to(self.like.device, self.like.dtype).contiguous()
 
 
-def _first(where: Tensor, layout: str) -> str:
+def _first(where: Tensor) -> str:
     b, d, t = torch.nonzero(where)[0].tolist()
     return f"series {b}, feature {d}, time {t}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,6 +60,12 @@ class Counterfactual(ABC):
     def tensors(self) -> dict[str, Tensor]:
         """The data that the values depend on, for resume keys."""
         return {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
+
+
+def _drawn(x: Tensor, ids: Tensor, count: int, kind: ops.Draw, seed: int, first: int, **source: Any) -> Tensor:
+    """Draws (count, B, D, T) like x from the native generator; ``source`` is the background, or two numbers."""
+    out = torch.empty(count, *x.shape, dtype=x.dtype, device=x.device)
+    return ops.draw(out, ids, kind, seed=seed, first_draw=first, **source)
 
 
 class Zero(Counterfactual):
@@ -126,8 +133,7 @@ class Marginal(_FromBackground):
     def draws(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, *, seed: int, first: int = 0
     ) -> Tensor:
-        out = torch.empty(count, *x.shape, dtype=x.dtype, device=x.device)
-        return ops.draw(out, ids, ops.Draw.MARGINAL, background=self._like(x), seed=seed, first_draw=first)
+        return _drawn(x, ids, count, ops.Draw.MARGINAL, seed, first, background=self._like(x))
 
 
 class Joint(_FromBackground):
@@ -143,8 +149,7 @@ class Joint(_FromBackground):
     def draws(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, *, seed: int, first: int = 0
     ) -> Tensor:
-        out = torch.empty(count, *x.shape, dtype=x.dtype, device=x.device)
-        return ops.draw(out, ids, ops.Draw.JOINT, background=self._like(x), seed=seed, first_draw=first)
+        return _drawn(x, ids, count, ops.Draw.JOINT, seed, first, background=self._like(x))
 
 
 def _check_numbers(**given: object) -> None:
@@ -165,8 +170,7 @@ class Uniform(Counterfactual):
     def draws(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, *, seed: int, first: int = 0
     ) -> Tensor:
-        out = torch.empty(count, *x.shape, dtype=x.dtype, device=x.device)
-        return ops.draw(out, ids, ops.Draw.UNIFORM, low=self.lo, high=self.hi, seed=seed, first_draw=first)
+        return _drawn(x, ids, count, ops.Draw.UNIFORM, seed, first, low=self.lo, high=self.hi)
 
 
 class Gaussian(Counterfactual):
@@ -181,8 +185,7 @@ class Gaussian(Counterfactual):
     def draws(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, *, seed: int, first: int = 0
     ) -> Tensor:
-        out = torch.empty(count, *x.shape, dtype=x.dtype, device=x.device)
-        return ops.draw(out, ids, ops.Draw.GAUSSIAN, low=self.mean, high=self.std, seed=seed, first_draw=first)
+        return _drawn(x, ids, count, ops.Draw.GAUSSIAN, seed, first, low=self.mean, high=self.std)
 
 
 class CarryForward(Counterfactual):
@@ -225,8 +228,7 @@ class Interpolate(Counterfactual):
     ) -> Tensor:
         if self.noise == 0:
             return torch.empty(0, *x.shape, dtype=x.dtype, device=x.device)
-        out = torch.empty(count, *x.shape, dtype=x.dtype, device=x.device)
-        return ops.draw(out, ids, ops.Draw.GAUSSIAN, low=0.0, high=self.noise, seed=seed, first_draw=first)
+        return _drawn(x, ids, count, ops.Draw.GAUSSIAN, seed, first, low=0.0, high=self.noise)
 
     def runs(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, window: int, *, seed: int, first: int = 0
