@@ -11,6 +11,7 @@ namespace rambit {
   void shift_windows(const ShiftWindowsArgs& args, void* stream);  \
   void draw(const DrawArgs& args, void* stream);                   \
   void masked_batch(const MaskedBatchArgs& args, void* stream);    \
+  void boxed_batch(const BoxedBatchArgs& args, void* stream);      \
   void distance(const DistanceArgs& args, void* stream);           \
   void score(const ScoreArgs& args, void* stream);                 \
   void accumulate(const AccumulateArgs& args, void* stream);       \

@@ -11,6 +11,7 @@ struct Cpu {
   static constexpr auto shift_windows = cpu::shift_windows;
   static constexpr auto draw = cpu::draw;
   static constexpr auto masked_batch = cpu::masked_batch;
+  static constexpr auto boxed_batch = cpu::boxed_batch;
   static constexpr auto distance = cpu::distance;
   static constexpr auto score = cpu::score;
   static constexpr auto accumulate = cpu::accumulate;
@@ -26,6 +27,8 @@ STABLE_TORCH_LIBRARY(rambit, m) {
         "int seed) -> ()");
   m.def("masked_batch(Tensor(a!) out, Tensor x, Tensor draws, Tensor masks, Tensor rows, Tensor? observed, "
         "int fill, Tensor? runs=None) -> ()");
+  m.def("boxed_batch(Tensor(a!) out, Tensor inside, Tensor outside, Tensor boxes, Tensor offsets, "
+        "Tensor? stale_boxes=None, Tensor? stale_offsets=None) -> ()");
   m.def("distance(Tensor(a!) out, Tensor outputs, Tensor reference, Tensor series, Tensor target, int metric) -> ()");
   m.def("score(Tensor(a!) contributions, Tensor outputs, Tensor reference, Tensor base, Tensor masks, Tensor rows, "
         "Tensor target, int width, int metric, int reduce) -> ()");

@@ -134,6 +134,24 @@ def masked_batch(
     return out
 
 
+def boxed_batch(
+    out: Tensor,
+    inside: Tensor,
+    outside: Tensor,
+    boxes: Tensor,
+    offsets: Tensor,
+    stale: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """Write ``out`` (N, C, Z, Y, X), any strides: ``inside`` (C, Z, Y, X) in the boxes of row i, ``outside`` elsewhere.
+
+    boxes (K, 6) int32 are half-open [z0, z1, y0, y1, x0, x1); row i owns offsets[i] … offsets[i + 1] - 1, with offsets
+    (N + 1,) int64. ``stale``: the boxes and offsets that the first rows of ``out`` were last written with, from the
+    same ``outside``; less is then written. Values of any element size, bool among them.
+    """
+    torch.ops.rambit.boxed_batch(out, inside, outside, boxes, offsets, *(stale or (None, None)))
+    return out
+
+
 def distance(out: Tensor, outputs: Tensor, reference: Tensor, series: Tensor, target: Tensor, metric: Metric) -> Tensor:
     """Write ``out`` (N, K) float64: metric(reference[series[i], :, k], outputs[i, :, k])."""
     torch.ops.rambit.distance(out, outputs, reference, series, target, int(metric))
@@ -181,5 +199,6 @@ def _nothing_to_infer(*_: object) -> None:
     """A fake kernel: the ops write into their arguments and return nothing, so shapes are the caller's."""
 
 
-for _name in ("sample_masks", "shift_windows", "draw", "masked_batch", "distance", "score", "accumulate"):
+_OPS = ("sample_masks", "shift_windows", "draw", "masked_batch", "boxed_batch", "distance", "score", "accumulate")
+for _name in _OPS:
     torch.library.register_fake(f"rambit::{_name}", _nothing_to_infer)

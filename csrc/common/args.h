@@ -9,6 +9,7 @@
 namespace rambit {
 
 enum class Dtype : int32_t { kFloat = 0, kDouble = 1, kHalf = 2, kBFloat16 = 3 };
+constexpr int bytes_of(Dtype dtype) { return dtype == Dtype::kDouble ? 8 : dtype == Dtype::kFloat ? 4 : 2; }
 
 struct SampleMasksArgs {
   uint8_t* out;           // (L, D, T)
@@ -51,6 +52,24 @@ struct MaskedBatchArgs {
   int64_t out_stride[3], x_stride[3], draws_stride[4], runs_stride[5], masks_stride[3], observed_stride[3];
   Dtype dtype;
   Fill fill;
+};
+
+struct Box {  // half-open: [z0, z1) x [y0, y1) x [x0, x1)
+  int32_t z0, z1, y0, y1, x0, x1;
+};
+constexpr int64_t kBoxColumns = 6;
+
+struct BoxedBatchArgs {
+  void* out;                     // (n, C, Z, Y, X)
+  const void* inside;            // (C, Z, Y, X): the values in a row's boxes
+  const void* outside;           // (C, Z, Y, X): those everywhere else
+  const Box* boxes;
+  const int64_t* offsets;        // (n + 1,): row i owns boxes offsets[i] … offsets[i + 1] - 1
+  const Box* stale_boxes;        // what rows 0 … stale - 1 of out hold now, by the same rule; the rest of them is
+  const int64_t* stale_offsets;  // `outside` already. A backend may use it to write less.
+  int64_t n, stale, C, Z, Y, X, count, stale_count;
+  int64_t out_stride[5], inside_stride[4], outside_stride[4];
+  int bytes;                     // of an element
 };
 
 struct DistanceArgs {

@@ -106,7 +106,7 @@ void masked_batch(const MaskedBatchArgs& a, void*) {
     axes.length *= axes.lines;  // the whole segment is one run of memory in every operand
     axes.lines = 1;
   }
-  const int bytes = a.dtype == Dtype::kDouble ? 8 : a.dtype == Dtype::kFloat ? 4 : 2;
+  const int bytes = bytes_of(a.dtype);
   parallel_for(a.n, grain_for(a.D * a.w), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       if (a.fill != Fill::kFixed) {

@@ -17,6 +17,7 @@ struct Cuda {
   static constexpr auto shift_windows = cuda::shift_windows;
   static constexpr auto draw = cuda::draw;
   static constexpr auto masked_batch = cuda::masked_batch;
+  static constexpr auto boxed_batch = cuda::boxed_batch;
   static constexpr auto distance = cuda::distance;
   static constexpr auto score = cuda::score;
   static constexpr auto accumulate = cuda::accumulate;

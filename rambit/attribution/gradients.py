@@ -12,7 +12,6 @@ from typing_extensions import Unpack
 from rambit.attribution.base import Answer, Attributor, Call, Common, Part, one_of
 from rambit.game import Game
 from rambit.predictors import Predictor
-from rambit.predictors.base import evaluating
 
 METHODS = {"integrated_gradients": "IntegratedGradients", "gradient_shap": "GradientShap", "deep_lift": "DeepLift"}
 
@@ -68,13 +67,8 @@ class Gradients(Attributor):
         if self.method != "gradient_shap":  # which draws from the series; the others take one baseline
             baseline = baseline.mean(dim=0, keepdim=True).expand_as(x).contiguous()
         method = getattr(self.captum, METHODS[self.method])(_Target(predictor, every_step))
-        # captum reads the global generator: forked, so that it stays as it was. cuDNN's recurrent layers have no
-        # gradient in evaluation mode.
-        with (
-            torch.random.fork_rng(),
-            torch.backends.cudnn.flags(enabled=False),
-            evaluating(predictor.module, gradients=True),
-        ):
+        # captum reads the global generator: forked, so that it stays as it was.
+        with torch.random.fork_rng(), predictor.session(gradients=True):
             torch.manual_seed(self.seed)
             found: Tensor = method.attribute(x, baselines=baseline, additional_forward_args=(chosen,))
         return found.detach().double()

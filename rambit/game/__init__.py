@@ -5,13 +5,14 @@ from rambit.game.game import Cost, Game
 from rambit.game.horizons import ANCHORS
 from rambit.game.modes import EVALUATIONS
 from rambit.game.progress import progress
-from rambit.game.questions import Coalitions, Flips, Runs
+from rambit.game.questions import Boxes, Coalitions, Flips, Runs, Soft
 from rambit.game.sample import TensorSample
 from rambit.game.scores import FlipScores
 
 __all__ = [
     "ANCHORS",
     "EVALUATIONS",
+    "Boxes",
     "CoalitionFunction",
     "Coalitions",
     "Cost",
@@ -19,6 +20,7 @@ __all__ = [
     "Flips",
     "Game",
     "Runs",
+    "Soft",
     "TensorSample",
     "progress",
 ]

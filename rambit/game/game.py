@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +13,11 @@ from torch import Tensor
 
 from rambit import ops
 from rambit.counterfactuals import Counterfactual, Replay
-from rambit.game import modes, states
+from rambit.game import boxes, coalitions, modes, states
 from rambit.game.flips import CausalRun, FlipRun, WholeRun
 from rambit.game.horizons import ANCHORS, HorizonRule
 from rambit.game.progress import Progress
-from rambit.game.questions import Coalitions, Flips, Runs
-from rambit.game.rows import Column, base_rows
+from rambit.game.questions import Boxes, Coalitions, Flips, Runs, Soft
 from rambit.game.runner import DEFAULT_MEMORY, Inputs, Runner, auto_batch
 from rambit.game.runs import run_distances
 from rambit.game.sample import TensorSample
@@ -78,6 +78,8 @@ class Game:
         )
         # A fixed-length model that is told lengths gets the padding; every other one gets the series without it.
         keep_padding = self.mode == "full" and predictor.takes_lengths
+        if sample.shape is not None and (anchor != "end" or predictor.features_last):
+            raise ValueError("images need anchor='end' and layout='BDT'")
         self.sample = (sample.padded() if keep_padding else sample.cut()).in_memory_order(predictor.features_last)
         D, T = self.sample.x.shape[1:]
         counterfactuals.check(D, T)
@@ -103,50 +105,28 @@ class Game:
         everything = torch.ones(1, self.sample.terms, dtype=torch.bool, device=self.device)
         return next(self.ask(Coalitions(everything)))[0, 0]
 
-    # -- coalitions -----------------------------------------------------------------------------------------------
+    # -- coalitions, boxes, soft masks ----------------------------------------------------------------------------
 
-    def ask(self, question: Coalitions) -> Iterator[Tensor]:
-        """Answers (n, S, B, C) at the last step for masks (N, terms) or (N, B, terms), in order, chunk by chunk."""
-        B, D, T = self.sample.x.shape
-        masks = question.masks
-        own = masks.ndim == 3  # each series has masks of its own
-        terms = D * T if question.players is None else int(question.players.max()) + 1
-        if tuple(masks.shape[1:]) not in ((terms,), (B, terms)) or masks.dtype != torch.bool:
-            allowed = f"(N, {terms}) or (N, {B}, {terms}) bool"
-            raise ValueError(f"masks must be {allowed}, got {masks.dtype} {tuple(masks.shape)}")
-        inputs = self._inputs(slice(0, B))
-        per_mask = self.draws * B
-        step = max(1, self.runner.batch // per_mask)
-        with self.predictor.session():
-            for begin in range(0, len(masks), step):
-                count = min(step, len(masks) - begin)
-                part = masks[begin : begin + count].to(self.device)
-                if question.players is not None:
-                    part = part[..., question.players.to(self.device)]
-                part = part.reshape(-1, D, T)
-                host = base_rows(np.zeros(count, dtype=np.int32), self.draws, B)
-                named = host.copy()  # an error names the mask by its place in the question
-                named[:, Column.MASK] += begin
-                if own:
-                    host[:, Column.MASK] = host[:, Column.MASK] * B + host[:, Column.SERIES]
-                rows, names = self.runner.to_device(host), self.runner.to_device(named)
-                answers: list[Tensor] = []
+    def ask(self, question: Coalitions | Boxes | Soft) -> Iterator[Tensor]:
+        """Answers (n, S, B, C) at the last step, in order, chunk by chunk; (n, S, 1, C) where each is of one series.
 
-                def work(
-                    b: int,
-                    e: int,
-                    part: Tensor = part,
-                    rows: Tensor = rows,
-                    names: Tensor = names,
-                    answers: list[Tensor] = answers,
-                ) -> None:
-                    x = self.runner.build(inputs, part, rows[b:e], T)
-                    answers.append(self.runner.check(self.runner.whole(x, inputs), names[b:e], inputs)[:, :, 0].clone())
+        Soft answers carry gradients with respect to the masks.
+        """
+        if isinstance(question, Boxes):
+            return boxes.answer(self, question)
+        if isinstance(question, Soft):
+            return coalitions.answer_soft(self, question)
+        return coalitions.answer(self, question)
 
-                self.runner.pieces(len(rows), T, work)
-                self.runner.settle(inputs)
-                if not self.runner.dry:
-                    yield torch.cat(answers).view(count, self.draws, B, -1)
+    @cached_property
+    def inputs(self) -> Inputs:
+        """All series with their counterfactual values."""
+        return self._inputs(slice(0, len(self.sample)))
+
+    @property
+    def steps(self) -> int:
+        """Row-steps of a whole row: its time steps, or one for an image."""
+        return self.sample.x.shape[2] if self.sample.shape is None else 1
 
     def coalition_distances(self, question: Coalitions, metric: ops.Metric, target: Tensor) -> Tensor:
         """Distances (N, B) float64 of the coalitions' answers from the original ones, mean over draws."""
@@ -333,7 +313,7 @@ class Game:
             fill = ops.Fill.FIXED if runs is None else ops.Fill.RUNS
         if self.predictor.features_last:
             draws = draws.transpose(2, 3).contiguous().transpose(2, 3)
-        return Inputs(x, draws, observed, ids, fill, sample.length, runs)
+        return Inputs(x, draws, observed, ids, fill, sample.length, runs, sample.shape)
 
     def _known(self, inputs: Inputs, question: Flips) -> npt.NDArray[np.uint8] | None:
         """(S, B, cells): flips that change nothing, because the value is missing or replaced by itself."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from rambit.counterfactuals import Counterfactual
@@ -40,11 +42,39 @@ class Runs:
 
 @dataclass(frozen=True)
 class Coalitions:
-    """Masks over the cells in the order d * T + t, bool, True = kept; answers at the last step.
+    """Masks over the sample's terms (cells in the order d * T + t), bool, True = kept; answers at the last step.
 
-    (N, terms): each mask is asked of every series. (N, B, terms): row b of a mask is asked of series b. ``players``
-    (cells,) int64 makes the terms groups of cells: the term that each cell belongs to.
+    (N, terms): each mask is asked of every series, answers (N, S, B, C). (N, B, terms): row b of a mask is asked of
+    series b. ``series`` (N,) int64: mask n is asked of series[n] alone, answers (N, S, 1, C). ``players`` (terms,)
+    int64 groups the sample's terms: the one that each belongs to.
     """
 
     masks: Tensor
     players: Tensor | None = None
+    series: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Unions of boxes of the sample's grid that are kept, of one series or image: ReX. Answers as for Coalitions.
+
+    ``boxes`` (K, 6) int32: half-open [z0, z1, y0, y1, x0, x1); row n keeps boxes offsets[n] … offsets[n + 1] - 1,
+    ``offsets`` (N + 1,) int64.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    boxes: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+@dataclass(frozen=True)
+class Soft:
+    """Masks (N, terms) float in [0, 1]: each value stands between its counterfactual (0) and itself (1).
+
+    Answers carry gradients with respect to the masks: plain torch, fixed counterfactuals. ``series`` as in Coalitions.
+    """
+
+    masks: Tensor
+    series: Tensor | None = None

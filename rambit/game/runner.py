@@ -33,6 +33,7 @@ class Inputs:
     fill: ops.Fill
     length: int | None = None
     runs: Tensor | None = None
+    shape: tuple[int, ...] | None = None
 
 
 def auto_batch(D: int, T: int, element_size: int, max_memory: int, device: torch.device) -> int:
@@ -68,6 +69,11 @@ class Runner:
         self._buffer: Tensor | None = None
         self._bad: Tensor | None = None
 
+    def count(self, rows: int, row_steps: int) -> None:
+        """Rows that the model answers, and what they cost."""
+        self.rows += rows
+        self.row_steps += row_steps
+
     # -- pieces ---------------------------------------------------------------------------------------------------
 
     def pieces(
@@ -85,8 +91,7 @@ class Runner:
         ``row_steps``: what they cost together, where they are not all ``width`` steps long.
         """
         row_steps = n * width if row_steps is None else row_steps
-        self.rows += n if new_rows is None else new_rows
-        self.row_steps += row_steps
+        self.count(n if new_rows is None else new_rows, row_steps)
         if self.dry:
             return
         begin = 0
@@ -108,8 +113,7 @@ class Runner:
     def planned(self, plan: Any) -> Iterator[tuple[npt.NDArray[np.int32], Tensor, int]]:
         """The plan's chunks: rows on the host, the same rows on the device, and their width."""
         if self.dry:
-            self.rows += plan.rows
-            self.row_steps += plan.row_steps
+            self.count(plan.rows, plan.row_steps)
             return
         while (chunk := plan.next(self.batch)) is not None:
             rows, width = chunk
@@ -145,7 +149,7 @@ class Runner:
         if self.predictor.takes_lengths:
             length = x.shape[2] if inputs.length is None else min(inputs.length, x.shape[2])
             lengths = torch.full((x.shape[0],), length, dtype=torch.int64, device=x.device)
-        return self.predictor.whole(x, lengths)
+        return self.predictor.whole(x if inputs.shape is None else x.view(len(x), *inputs.shape), lengths)
 
     def check(self, answers: Tensor, rows: Tensor, inputs: Inputs) -> Tensor:
         """Note unusable answers; on the CPU they raise at once, elsewhere at the next ``settle``."""

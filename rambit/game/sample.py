@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,17 +15,35 @@ class TensorSample:
 
     The terms are the cells (d, t). Where ``observed`` is False the value is missing: it is passed through and never
     replaced. ``length`` < T means that the steps from there on are padding, passed on to models that take lengths.
+
+    Images and volumes (see ``spatial``) have ``shape``, what the model reads of each, e.g. (C, H, W); ``x`` is then
+    (B, C, positions), and the terms are the positions: all channels of one are kept or replaced together.
     """
 
     x: Tensor
     ids: Tensor
     observed: Tensor | None = None
     length: int | None = None
+    shape: tuple[int, ...] | None = None
+
+    @staticmethod
+    def spatial(x: Tensor, ids: Tensor | None = None) -> TensorSample:
+        """Images (B, C, H, W) or volumes (B, C, Z, H, W); ids (B,) default to 0 … B-1."""
+        if x.ndim not in (4, 5):
+            raise ValueError(f"x must be images (B, C, H, W) or volumes (B, C, Z, H, W), got {tuple(x.shape)}")
+        ids = torch.arange(len(x), device=x.device) if ids is None else ids
+        return TensorSample(x.flatten(2), ids, shape=tuple(x.shape[1:]))
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """The terms as (Z, Y, X): (1, D, T) of a series, (1, H, W) of an image."""
+        Z, Y, X = ((1, 1, 1) + (tuple(self.x.shape[1:]) if self.shape is None else self.shape[1:]))[-3:]
+        return Z, Y, X
 
     @property
     def terms(self) -> int:
-        """How many cells a series has."""
-        return self.x.shape[1] * self.x.shape[2]
+        """How many cells a series has, or positions an image."""
+        return math.prod(self.grid)
 
     def __len__(self) -> int:
         return self.x.shape[0]
@@ -32,14 +51,14 @@ class TensorSample:
     def take(self, index: slice | Tensor) -> TensorSample:
         """The given series."""
         observed = None if self.observed is None else self.observed[index]
-        return TensorSample(self.x[index], self.ids[index], observed, self.length)
+        return replace(self, x=self.x[index], ids=self.ids[index], observed=observed)
 
     def cut(self) -> TensorSample:
         """Without the padding."""
         if self.length is None or self.length == self.x.shape[2]:
-            return TensorSample(self.x, self.ids, self.observed)
+            return replace(self, length=None)
         observed = None if self.observed is None else self.observed[:, :, : self.length]
-        return TensorSample(self.x[:, :, : self.length], self.ids, observed)
+        return replace(self, x=self.x[:, :, : self.length], observed=observed, length=None)
 
     def padded(self) -> TensorSample:
         """With the padding marked as missing, so that it is never replaced and scores 0."""
@@ -47,9 +66,9 @@ class TensorSample:
             return self
         inside = torch.arange(self.x.shape[2], device=self.x.device) < self.length
         observed = inside.expand(self.x.shape) if self.observed is None else self.observed & inside
-        return TensorSample(self.x, self.ids, observed.contiguous(), self.length)
+        return replace(self, observed=observed.contiguous())
 
     def in_memory_order(self, features_last: bool) -> TensorSample:
         """The same values, stored in the order in which the model reads them."""
         x = self.x.transpose(1, 2).contiguous().transpose(1, 2) if features_last else self.x.contiguous()
-        return TensorSample(x, self.ids, self.observed, self.length)
+        return replace(self, x=x)

@@ -23,8 +23,12 @@ def evaluating(module: nn.Module | None, *, gradients: bool = False) -> Iterator
     if module is not None:
         module.eval()
     try:
-        with torch.enable_grad() if gradients else torch.inference_mode():
-            yield
+        if gradients:  # cuDNN's recurrent layers have no gradient in evaluation mode
+            with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+                yield
+        else:
+            with torch.inference_mode():
+                yield
     finally:
         for m in training:
             m.training = True
@@ -84,9 +88,9 @@ class Predictor(ABC):
     #: The module whose training flags and weights matter, if there is one.
     module: nn.Module | None = None
 
-    def session(self) -> AbstractContextManager[None]:
-        """Whatever must hold while the model is asked: evaluation mode, no gradients."""
-        return evaluating(self.module)
+    def session(self, *, gradients: bool = False) -> AbstractContextManager[None]:
+        """Whatever must hold while the model is asked: evaluation mode, no gradients unless asked for."""
+        return evaluating(self.module, gradients=gradients)
 
     def fingerprint(self) -> dict[str, Any]:
         """What a resumed run must find unchanged."""

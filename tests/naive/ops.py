@@ -212,6 +212,15 @@ def masked_batch(x, draws, masks, rows, width, observed=None, kind="fixed", runs
     return out
 
 
+def boxed_batch(inside, outside, boxes, offsets):
+    """Rows (N, C, Z, Y, X), box by box."""
+    out = outside.repeat(len(offsets) - 1, 1, 1, 1, 1)
+    for i, row in enumerate(out):
+        for z0, z1, y0, y1, x0, x1 in boxes[offsets[i] : offsets[i + 1]].tolist():
+            row[:, z0:z1, y0:y1, x0:x1] = inside[:, z0:z1, y0:y1, x0:x1]
+    return out
+
+
 def distance(outputs, reference, series, target, metric):
     """Distances (N, K) of answers (N, C, K) from those of their series."""
     out = torch.empty(outputs.shape[0], outputs.shape[2], dtype=torch.float64)
