@@ -1,0 +1,27 @@
+"""glibc's allocator, told to keep memory instead of giving it back after every large activation."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import warnings
+
+# mallopt's parameters, from glibc's malloc.h.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+_LARGEST = 2**31 - 1
+
+
+def tune_allocator() -> bool:
+    """Make the C allocator keep freed memory; whether it could be told so.
+
+    glibc maps and unmaps each large block, so that every activation of a batched convolution on the CPU pays for
+    fresh pages. After this call blocks come from the heap, which grows 256 MiB at a time and is never trimmed: the
+    process holds its peak until it ends. It concerns the whole process, hence it is never done on import. Anywhere
+    but on Linux with glibc it does nothing but warn.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        warnings.warn("tune_allocator() does nothing here: it needs Linux with glibc", UserWarning, stacklevel=2)
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _LARGEST), (_TOP_PAD, 256 << 20))
+    return all(mallopt(parameter, value) == 1 for parameter, value in settings)
