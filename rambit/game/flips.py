@@ -167,18 +167,19 @@ class FlipRun(ABC):
         def work(begin: int, end: int) -> None:
             part = rows[begin:end]
             answers = self.answer(self.runner.build(self.inputs, masks, part, width), part, at_start)
-            self.score(answers, part, width, masks, base, contributions)
+            self.score(self.runner.check(answers, part, self.inputs), part, width, masks, base, contributions)
 
         self.runner.pieces(len(rows), width, work)
 
     def score(
         self, answers: Tensor, rows: Tensor, width: int, masks: Tensor, base: Tensor, contributions: Tensor
     ) -> None:
-        """Check the answers (n, C, K) of rows of one width and add their contributions."""
+        """Add the contributions of checked answers (n, C, K) of rows of one width. Allocates nothing, so that a piece
+        that memory ran out in can be asked again."""
         assert self.reference is not None
         ops.score(
             contributions,
-            self.runner.check(answers, rows, self.inputs),
+            answers,
             self.reference,
             base,
             masks,

@@ -132,10 +132,11 @@ class StatefulRun(FlipRun):
                     answers = step.new_zeros(len(part), step.shape[1], int(width[0]))
                 answers[:n, :, k] = step[:, :, 0]
             assert answers is not None
-            for w in np.unique(width):
-                low, high = np.searchsorted(-width, [-w, -w + 1])
-                at = slice(int(low), int(high))
-                self.score(answers[at, :, : int(w)], part[at], int(w), masks, base, contributions)
+            spans = [(int(w), slice(*np.searchsorted(-width, [-w, -w + 1]).tolist())) for w in np.unique(width)]
+            for w, at in spans:
+                self.runner.check(answers[at, :, :w], part[at], self.inputs)
+            for w, at in spans:
+                self.score(answers[at, :, :w], part[at], w, masks, base, contributions)
 
         self.runner.pieces(len(rows), 0, work, row_steps=int(widths.sum()))
 

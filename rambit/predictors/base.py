@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,12 +17,17 @@ LAYOUTS = ("BDT", "BTD")
 State = Any  # a tensor, or a tuple, list or dict of tensors, each with the row as its first dimension
 
 
+_LOCK = threading.Lock()
+_HELD: dict[int, tuple[int, list[nn.Module]]] = {}  # module id -> who holds it in evaluation mode, what was training
+
+
 @contextmanager
 def evaluating(module: nn.Module | None, *, gradients: bool = False) -> Iterator[None]:
-    """Evaluation mode, without gradients unless asked for; each submodule's training flag comes back afterwards."""
-    training = [] if module is None else [m for m in module.modules() if m.training]
-    if module is not None:
-        module.eval()
+    """Evaluation mode, without gradients unless asked for; each submodule's training flag comes back afterwards.
+
+    Several threads may hold one module: the flags come back when the last one leaves.
+    """
+    _hold(module)
     try:
         if gradients:  # cuDNN's recurrent layers have no gradient in evaluation mode
             with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
@@ -30,6 +36,28 @@ def evaluating(module: nn.Module | None, *, gradients: bool = False) -> Iterator
             with torch.inference_mode():
                 yield
     finally:
+        _release(module)
+
+
+def _hold(module: nn.Module | None) -> None:
+    if module is None:
+        return
+    with _LOCK:
+        holders, training = _HELD.get(id(module), (0, []))
+        if holders == 0:
+            training = [m for m in module.modules() if m.training]
+            module.eval()
+        _HELD[id(module)] = holders + 1, training
+
+
+def _release(module: nn.Module | None) -> None:
+    if module is None:
+        return
+    with _LOCK:
+        holders, training = _HELD.pop(id(module))
+        if holders > 1:
+            _HELD[id(module)] = holders - 1, training
+            return
         for m in training:
             m.training = True
 

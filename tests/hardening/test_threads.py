@@ -1,0 +1,66 @@
+"""Several threads ask at the same time, with one attributor and one model or with their own: the same bits."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from rambit import RaMbIT
+from rambit.attribution import ExactShapley, WinIT
+from rambit.counterfactuals import Marginal
+from rambit.game import Boxes, Game, TensorSample
+from rambit.predictors import Predictor
+from tests.models_for_tests import Exact
+
+X = torch.randn(4, 3, 9, generator=torch.Generator().manual_seed(0))
+COMMON = {"output": "regression", "num_samples": 2, "background": X}
+KINDS = {
+    "rambit": lambda model: RaMbIT(model, L=4, **COMMON),
+    "rambit-mask": lambda model: RaMbIT(model, L=4, anchor="mask", **COMMON),
+    "winit": lambda model: WinIT(model, window_size=3, **COMMON),
+    "shapley": lambda model: ExactShapley(model, metric="abs", **COMMON),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shared", [True, False])
+def test_attributors(kind, shared):
+    one = KINDS[kind](Exact())
+    expected = [one.attribute(X[b : b + 1], ids=[b]) for b in range(4)]
+
+    def work(b):
+        method = one if shared else KINDS[kind](Exact())
+        return method.attribute(X[b : b + 1], ids=[b])
+
+    with ThreadPoolExecutor(4) as pool:
+        for round_ in range(3):
+            for found, right in zip(pool.map(work, range(4)), expected, strict=True):
+                assert torch.equal(found, right), round_
+
+
+def test_a_module_that_was_training_answers_as_in_evaluation_and_trains_on():
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(27, 2)).train()
+    method = RaMbIT(model, L=3, anchor="end", **{**COMMON, "output": "logits"})
+    expected = method.attribute(X)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: method.attribute(X), range(16)):
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    assert all(m.training for m in model.modules())
+
+
+def test_boxes():
+    sample = TensorSample(X[:1], torch.arange(1))
+    question = Boxes(np.arange(41, dtype=np.int64), np.random.default_rng(0).integers(0, 4, (40, 6)).astype(np.int32))
+    question.boxes[:, :2] = 0, 1
+
+    def work(seed):
+        game = Game(Predictor.of(Exact(), output="regression"), sample, Marginal(X), seed=seed, batch_size=7)
+        return torch.cat(list(game.ask(question)))
+
+    expected = [work(seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for found, right in zip(pool.map(work, range(4)), expected, strict=True):
+            assert torch.equal(found, right)
