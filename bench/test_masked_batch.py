@@ -1,20 +1,39 @@
-"""masked_batch against a plain copy of as many bytes, in arrays larger than the cache."""
+"""masked_batch and boxed_batch against a plain copy of as many bytes, in arrays larger than the cache."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+from bench.timing import best
 from rambit import ops
 from rambit.game.rows import Column
 
 
-@pytest.mark.parametrize("features_last", [False, True], ids=["BDT", "BTD"])
-@pytest.mark.parametrize("kind", ["masked_batch", "copy_"])
-@pytest.mark.benchmark(group="masked_batch")
-def test_masked_batch(benchmark, report, kind, features_last):
+@pytest.fixture
+def one_thread():
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def against_copy(benchmark, report, what, work, out, source):
+    """Bandwidth of ``work``, which writes ``out``, over that of copying as much."""
+    benchmark.pedantic(work, rounds=15, warmup_rounds=2)
+    copying = best(lambda: out.copy_(source), rounds=15)
+    ours = benchmark.stats.stats.min
+    gigabytes = out.numel() * out.element_size() / 1e9
+    benchmark.extra_info["written_GB_per_s"] = gigabytes / ours
+    report(
+        f"{what}, one thread",
+        f"{copying / ours:.2f} of copy_ ({gigabytes / ours:.1f} and {gigabytes / copying:.1f} GB/s written)",
+        ratio=copying / ours,
+    )
+
+
+@pytest.mark.parametrize("features_last", [False, True], ids=["BDT", "BTD"])
+def test_masked_batch(benchmark, report, one_thread, features_last):
     N, B, D, T, S, M = 20_000, 8, 10, 100, 3, 20
     g = torch.Generator().manual_seed(0)
     x, draws = torch.randn(B, D, T, generator=g), torch.randn(S, B, D, T, generator=g)
@@ -31,9 +50,40 @@ def test_masked_batch(benchmark, report, kind, features_last):
     keep[torch.arange(N), cell] = ~keep[torch.arange(N), cell]
     assert torch.equal(out, torch.where(keep.view(N, D, T), x[series], draws[draw, series]))
     source = torch.randn(N, T, D).transpose(1, 2) if features_last else torch.randn(N, D, T)
-    work = {"masked_batch": lambda: ops.masked_batch(out, x, draws, masks, rows), "copy_": lambda: out.copy_(source)}
-    benchmark.pedantic(work[kind], rounds=15, warmup_rounds=2)
-    torch.set_num_threads(before)
-    gigabytes = out.numel() * out.element_size() / benchmark.stats.stats.min / 1e9
-    benchmark.extra_info["written_GB_per_s"] = gigabytes
-    report(f"{kind}, {'BTD' if features_last else 'BDT'}, one thread", f"{gigabytes:.1f} GB/s written")
+    layout = "BTD" if features_last else "BDT"
+
+    def work():
+        ops.masked_batch(out, x, draws, masks, rows)
+
+    against_copy(benchmark, report, f"masked_batch, {layout}", work, out, source)
+
+
+@pytest.mark.parametrize("stale", [False, True], ids=["whole", "over-old-boxes"])
+def test_boxed_batch(benchmark, report, one_thread, stale):
+    """Eight boxes a row that cover an eighth of a 224 × 224 image."""
+    N, C, Y, X, per_row = 100, 3, 224, 224, 8
+    g = torch.Generator().manual_seed(0)
+    corner = torch.randint(0, Y - 28, (N * per_row, 2), generator=g)
+    boxes = torch.zeros(N * per_row, 6, dtype=torch.int32)
+    boxes[:, 1] = 1
+    boxes[:, 2], boxes[:, 3], boxes[:, 4], boxes[:, 5] = (
+        corner[:, 0],
+        corner[:, 0] + 28,
+        corner[:, 1],
+        corner[:, 1] + 28,
+    )
+    offsets = torch.arange(0, len(boxes) + 1, per_row)
+    inside, outside = torch.randn(C, 1, Y, X, generator=g), torch.zeros(C, 1, Y, X)
+    out = torch.empty(N, C, 1, Y, X)
+    ops.boxed_batch(out, inside, outside, boxes, offsets)
+    for i in range(N):
+        row = outside.clone()
+        for _, _, y0, y1, x0, x1 in boxes[offsets[i] : offsets[i + 1]].tolist():
+            row[:, :, y0:y1, x0:x1] = inside[:, :, y0:y1, x0:x1]
+        assert torch.equal(out[i], row)
+
+    def work():
+        ops.boxed_batch(out, inside, outside, boxes, offsets, (boxes, offsets) if stale else None)
+
+    what = "boxed_batch" + (", over old boxes" if stale else "")
+    against_copy(benchmark, report, what, work, out, torch.randn(N, C, 1, Y, X))
