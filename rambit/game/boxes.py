@@ -64,11 +64,10 @@ def answer(game: Game, question: Boxes) -> Iterator[Tensor]:
     if inputs.fill != ops.Fill.FIXED:
         yield from _painted(game, question, boxes, offsets)
         return
-    buffers = [BoxBuffer(game, outside) for outside in inputs.draws[:, 0]]
     step = max(1, runner.batch // game.draws)
     for begin in range(0, len(question), step):
         own = offsets[begin : begin + step + 1]
-        answers = [_ask(game, buffer, boxes, own, begin, draw) for draw, buffer in enumerate(buffers)]
+        answers = [_ask(game, buffer, boxes, own, begin, draw) for draw, buffer in enumerate(game.box_buffers)]
         runner.settle(inputs)
         if not runner.dry:
             yield torch.stack(answers, dim=1)[:, :, None]

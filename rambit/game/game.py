@@ -123,6 +123,11 @@ class Game:
         """All series with their counterfactual values."""
         return self._inputs(slice(0, len(self.sample)))
 
+    @cached_property
+    def box_buffers(self) -> list[boxes.BoxBuffer]:
+        """One for each draw; what their rows hold is remembered from question to question."""
+        return [boxes.BoxBuffer(self, outside) for outside in self.inputs.draws[:, 0]]
+
     @property
     def steps(self) -> int:
         """Row-steps of a whole row: its time steps, or one for an image."""
