@@ -3,6 +3,7 @@
 from rambit.attribution.fit import FIT
 from rambit.attribution.gradients import Gradients
 from rambit.attribution.occlusion import AFO, FO, Occlusion
+from rambit.attribution.perturbation import Dynamask, ExtremalMask
 from rambit.attribution.rambit import RaMbIT
 from rambit.attribution.shapley import Banzhaf, ExactShapley, ShapleySampling
 from rambit.attribution.winit import BiWinIT, WinIT
@@ -13,7 +14,9 @@ __all__ = [
     "FO",
     "Banzhaf",
     "BiWinIT",
+    "Dynamask",
     "ExactShapley",
+    "ExtremalMask",
     "Gradients",
     "Occlusion",
     "RaMbIT",

@@ -61,11 +61,51 @@ def test_integrated_gradients_are_complete_and_leave_no_trace(anchor):
     torch.testing.assert_close(scores.sum((1, 2)), expected, rtol=0.02, atol=2e-3)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("target", [None, 1])
+@pytest.mark.parametrize("method", ["integrated_gradients", "gradient_shap", "deep_lift"])
+def test_rows_are_those_that_the_model_answered(method, target):
+    pytest.importorskip("captum")
+    asked = []
+
+    class Counted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(18, 3, dtype=torch.float64)
+
+        def forward(self, x):
+            asked.append(len(x))
+            return self.layer(x.flatten(1))
+
+    gradients = Gradients(Counted(), method)
+    cost = gradients.cost(X)
+    assert not asked
+    result = gradients.explain(X, target=target)
+    assert result.rows == sum(asked) == cost.rows - (0 if target is None else len(X))
+    assert result.row_steps == 6 * result.rows
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_target_is_explained_at_every_step():
+    pytest.importorskip("captum")
+    model = GRU().double()
+    scores = Gradients(model, anchor="cell").attribute(X, target=2)
+    with torch.no_grad():
+        full, none = (model(x, return_all=True).softmax(1)[:, 2].sum(1) for x in (X, torch.zeros_like(X)))
+    torch.testing.assert_close(scores.sum((1, 2)), full - none, rtol=0.02, atol=2e-3)
+
+
 def test_bad_input():
     pytest.importorskip("captum")
-    with pytest.raises(TypeError, match="gradients need an"):
+    with pytest.raises(TypeError, match=r"needs an nn\.Module"):
         Gradients(lambda x: x)
     with pytest.raises(ValueError, match="method"):
         Gradients(GRU(), "saliency")
     with pytest.raises(ValueError, match="return_all"):
         Gradients(nn.Flatten(), anchor="cell")
+    with pytest.raises(ValueError, match="target must be below 3"):
+        Gradients(GRU().double()).attribute(X, target=[0, 3])
+    with pytest.raises(ValueError, match="metric does not apply"):
+        Gradients(GRU(), metric="kl")
+    with pytest.raises(ValueError, match="target is needed"):
+        Gradients(GRU().double(), output="regression").attribute(X)

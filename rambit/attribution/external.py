@@ -1,0 +1,111 @@
+"""What the wrappers of other libraries' methods share (extra ``baselines``). The methods are not ours."""
+
+from __future__ import annotations
+
+import importlib
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Unpack
+
+from rambit.attribution.base import Answer, Attributor, Call, Common, Part, one_of
+from rambit.game import Game
+from rambit.predictors import PredictionError
+
+#: Settings of the family that these methods have no use for.
+UNUSED = ("metric", "counterfactuals", "evaluation", "num_samples", "window_size")
+
+
+def library(module: str, package: str) -> Any:
+    """A module of another library. ImportError, in one line that names the extra, where it cannot be imported."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f'{package} cannot be imported ({error}): pip install "rambit[baselines]"') from error
+
+
+class External(Attributor):
+    """A method that another library carries out, asking an ``nn.Module`` for answers with gradients.
+
+    ``anchor="end"`` is about the last step's answer, ``"cell"`` about the answers at all steps (a module with
+    ``return_all``). Everything random comes from ``seed``; the global generators stay as they were. Raises TypeError
+    for other models, ValueError for a setting that does not apply.
+    """
+
+    def __init__(self, model: nn.Module, *, anchor: str = "end", **common: Unpack[Common]) -> None:
+        name = type(self).__name__
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"{name} needs an nn.Module, for its gradients, got {type(model).__name__}")
+        one_of("anchor", anchor, ("cell", "end"))
+        given: dict[str, Any] = dict(common)
+        for setting in UNUSED:
+            value = given.get(setting)
+            if value is not None and not (isinstance(value, str) and value == "auto"):
+                raise ValueError(f"{setting} does not apply to {name}: leave it out")
+        super().__init__(model, anchor=anchor, **common)
+        if anchor == "cell" and "causal" not in self.predictor.modes:
+            raise ValueError("anchor='cell' needs a model with return_all")
+        self.evaluation = "causal" if anchor == "cell" else "full"
+
+    @abstractmethod
+    def _rows(self, target_given: bool) -> int:
+        """How many rows the method asks for one series."""
+
+    @abstractmethod
+    def _scores(self, game: Game, target: Tensor | None) -> Tensor:
+        """Scores (b, D, T) of the game's series; ``target`` (b, 1, 1) where one was given."""
+
+    def _call(self, X: Any, counterfactuals: Tensor | None, *, quiet: bool = False, **series: Any) -> Call:
+        if counterfactuals is not None:
+            raise ValueError(f"counterfactuals does not apply to {type(self).__name__}")
+        call = super()._call(X, None, quiet=quiet, **series)
+        steps = call.batch.x.shape[2]
+        if self.background is not None and self.background.shape[2] < steps:
+            raise ValueError(f"background has {self.background.shape[2]} steps, but X has {steps}")
+        return call
+
+    def _answer(self, call: Call) -> Answer:
+        def answer(game: Game, places: Tensor) -> Part:
+            x, observed, given = game.sample.x, game.sample.observed, call.batch.target
+            if game.runner.dry:
+                rows = len(x) * self._rows(given is not None)
+                game.runner.count(rows, rows * x.shape[2])
+                return Part(torch.zeros(x.shape, dtype=torch.float64), None)
+            target = None if given is None else given[places].to(game.device)[:, None, None]
+            devices = range(torch.cuda.device_count())
+            with torch.random.fork_rng(devices), self.predictor.session(gradients=True):
+                torch.manual_seed(self.seed)
+                scores = self._scores(game, target).detach().to(game.device, torch.float64)
+            return Part(scores if observed is None else scores.where(observed, 0.0), None)
+
+        return answer
+
+    def _ask(self, game: Game, x: Tensor, chosen: Tensor | None) -> Tensor:
+        """Answers (N, C, K) to x (N, D, T) at the last step (K = 1) or at all; counted, and checked.
+
+        ``chosen`` (N, 1, 1 or K): of this output alone, (N, 1, K).
+        """
+        runner, steps = game.runner, len(x) * x.shape[2]
+        answers = self.predictor.steps(x) if self.anchor == "cell" else runner.whole(x, game.inputs)
+        runner.count(len(x), steps)
+        if runner.progress is not None:
+            runner.progress.update(steps)
+        if bad := int(self.predictor.check(answers).sum()):
+            raise PredictionError(
+                "the model returned NaN or infinite values, or no probabilities, "
+                f"for {bad} of the {len(x)} rows of a call by {type(self).__name__}"
+            )
+        if chosen is None:
+            return answers
+        outputs = answers.shape[1]
+        if int(chosen.max()) >= outputs:
+            raise ValueError(f"target must be below {outputs}, the number of outputs, got {int(chosen.max())}")
+        return answers.gather(1, chosen.expand(-1, -1, answers.shape[2]))
+
+    def _background(self, x: Tensor) -> Tensor:
+        """The background's series (N, D, T); without one, a series of zeros."""
+        if self.background is None:
+            return torch.zeros_like(x[:1])
+        return self.background.to(x.device, x.dtype)[:, :, : x.shape[2]]
