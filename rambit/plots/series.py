@@ -1,28 +1,23 @@
-"""Pictures of scores: heat maps over features and time, and drop curves. Needs matplotlib (the extra `plots`)."""
+"""Pictures of scores of time series: heat maps over features and time, and drop curves."""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
-from rambit.store import atomic_write
+from rambit.plots.canvas import DPI, FONT, LINES, check_length, new_figure, numbers, save, score_colours, short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    Array = Tensor | NDArray[Any] | Sequence[Any]
+    from rambit.plots.canvas import Array
 
 MAX_PANELS = 9
-DPI = 100
-_FONT = 9  # points: legible at 100 dpi
-_LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's
 
 
 def heatmap(
@@ -46,20 +41,20 @@ def heatmap(
 
     Errors: ValueError naming the argument; ImportError without matplotlib.
     """
-    scores = _numbers(values, "values", 3)
+    scores = numbers(values, "values", 3)
     count, features, steps = scores.shape
     if not scores.size:
         raise ValueError(f"values must hold at least one cell, given the shape {scores.shape}")
     chosen = choose_series(series, count)
     names = [str(name) for name in (range(features) if feature_names is None else feature_names)]
-    _check_length("feature_names", names, features)
+    check_length("feature_names", names, features)
     headings = [f"series {i}" for i in chosen] if titles is None else [str(title) for title in titles]
-    _check_length("titles", headings, len(chosen))
-    ends = np.full(count, steps) if lengths is None else _numbers(lengths, "lengths", 1)
-    _check_length("lengths", ends, count)
+    check_length("titles", headings, len(chosen))
+    ends = np.full(count, steps) if lengths is None else numbers(lengths, "lengths", 1)
+    check_length("lengths", ends, count)
     if not ((ends >= 0) & (ends <= steps)).all():
         raise ValueError(f"lengths must be 0 to {steps}, given {ends.tolist()}")
-    inputs = None if X is None else _numbers(X, "X", 3)
+    inputs = None if X is None else numbers(X, "X", 3)
     if inputs is not None and inputs.shape != scores.shape:
         raise ValueError(f"X must have the shape of values {scores.shape}, given {inputs.shape}")
 
@@ -74,9 +69,9 @@ def heatmap(
     row, thin = (0.24, 0.08) if inputs is None else (0.42, 0.18)
     height = min(max(features * row, 1.0), max(7.0, features * thin), 20.0)
     room = height / features
-    labels = [_short(name) for name in names]
+    labels = [short(name) for name in names]
     margin = 0.07 * max(map(len, labels))
-    figure = _new_figure(columns * width + margin + 1.2, rows * (height + 0.35) + 0.5)
+    figure = new_figure(columns * width + margin + 1.2, rows * (height + 0.35) + 0.5)
     from matplotlib.ticker import MaxNLocator
 
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
@@ -87,7 +82,7 @@ def heatmap(
     for panel, (axes, i) in enumerate(zip(grid.flat, chosen, strict=False)):
         image = axes.imshow(
             _pool(shown[panel], int(width * DPI)),
-            cmap=_colours(signed) if cmap is None else cmap,
+            cmap=score_colours(signed) if cmap is None else cmap,
             vmin=-largest if signed else 0.0,
             vmax=largest,
             aspect="auto",
@@ -95,21 +90,21 @@ def heatmap(
             extent=(-0.5, steps - 0.5, features - 0.5, -0.5),
         )
         axes.patch.set(facecolor="white", edgecolor="0.88", hatch="////")  # seen only where there is no score
-        axes.set_title(_short(headings[panel], int(width / 0.08)), fontsize=_FONT, loc="left", parse_math=False)
+        axes.set_title(short(headings[panel], int(width / 0.08)), fontsize=FONT, loc="left", parse_math=False)
         axes.set_yticks(range(0, features, every), labels[::every], parse_math=False)
         axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
-        axes.tick_params(labelsize=_FONT, labelbottom=panel + columns >= len(chosen))
+        axes.tick_params(labelsize=FONT, labelbottom=panel + columns >= len(chosen))
         if room >= 0.12:
             axes.hlines(np.arange(features - 1) + 0.5, -0.5, ends[i] - 0.5, color="0.85", linewidth=0.6)
             if inputs is not None and ranges is not None:
                 _draw_curves(axes, inputs[i, :, : int(ends[i])], *ranges)
     bar = figure.colorbar(image, ax=grid, shrink=0.9, aspect=4.5 * figure.get_figheight(), pad=0.02)
-    bar.set_label("score", fontsize=_FONT)
-    bar.ax.tick_params(labelsize=_FONT)
+    bar.set_label("score", fontsize=FONT)
+    bar.ax.tick_params(labelsize=FONT)
     note = f"  (the first {len(chosen)} of {count} series)" if series is None and len(chosen) < count else ""
-    figure.supxlabel(f"time step{note}", fontsize=_FONT)
-    figure.supylabel("feature", fontsize=_FONT)
-    return _save(figure, path)
+    figure.supxlabel(f"time step{note}", fontsize=FONT)
+    figure.supylabel("feature", fontsize=FONT)
+    return save(figure, path)
 
 
 def drop_curve(
@@ -126,38 +121,38 @@ def drop_curve(
 
     Errors: ValueError naming the argument; ImportError without matplotlib.
     """
-    x = _numbers(fractions, "fractions", 1)
+    x = numbers(fractions, "fractions", 1)
     if not curves:
         raise ValueError("curves must hold at least one curve")
-    figure = _new_figure(6.4, 4.0)
+    figure = new_figure(6.4, 4.0)
     axes = figure.subplots()
     drawn = 0
     for name, curve in curves.items():
-        y = _numbers(curve, f"curves[{name!r}]", 1, 2)
+        y = numbers(curve, f"curves[{name!r}]", 1, 2)
         if y.shape[-1] != len(x) or not y.size:
             raise ValueError(f"curves[{name!r}] must have one value for each of {len(x)} fractions, given {y.shape}")
         style: dict[str, Any] = {"color": "0.45", "linestyle": (0, (4, 2))}
         if name != "random":
             # Past the last colour the lines repeat with another dash.
             style = {
-                "color": _LINES[drawn % len(_LINES)],
-                "linestyle": ("-", "--", "-.", ":")[drawn // len(_LINES) % 4],
+                "color": LINES[drawn % len(LINES)],
+                "linestyle": ("-", "--", "-.", ":")[drawn // len(LINES) % 4],
             }
             drawn += 1
         mean = y if y.ndim == 1 else y.mean(0)
-        axes.plot(100 * x, mean, label=_short(name), linewidth=1.8, **style)
+        axes.plot(100 * x, mean, label=short(name), linewidth=1.8, **style)
         if y.ndim == 2 and len(y) > 1:
             error = y.std(0, ddof=1) / math.sqrt(len(y))
             axes.fill_between(100 * x, mean - error, mean + error, color=style["color"], alpha=0.18, linewidth=0)
-    axes.set_xlabel("cells replaced (%)", fontsize=_FONT)
-    axes.set_ylabel(ylabel, fontsize=_FONT)
+    axes.set_xlabel("cells replaced (%)", fontsize=FONT)
+    axes.set_ylabel(ylabel, fontsize=FONT)
     axes.margins(x=0.01)
     axes.grid(color="0.9", linewidth=0.7)
     axes.spines[["top", "right"]].set_visible(False)
-    legend = axes.legend(frameon=False, fontsize=_FONT)
+    legend = axes.legend(frameon=False, fontsize=FONT)
     for text in legend.get_texts():
         text.set_parse_math(False)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def choose_series(series: int | Sequence[int] | None, count: int) -> list[int]:
@@ -168,47 +163,6 @@ def choose_series(series: int | Sequence[int] | None, count: int) -> list[int]:
     if not chosen or not all(0 <= i < count for i in chosen):
         raise ValueError(f"series must be one or more of 0 to {count - 1}, given {series!r}")
     return chosen
-
-
-def _numbers(value: Array, name: str, *ndims: int) -> NDArray[np.float64]:
-    if isinstance(value, Tensor):
-        value = value.detach().cpu().double().numpy()
-    array = np.asarray(value, dtype=np.float64)
-    if array.ndim not in ndims:
-        raise ValueError(f"{name} must have {' or '.join(map(str, ndims))} axes, given the shape {array.shape}")
-    return array
-
-
-def _check_length(name: str, value: Sequence[Any] | NDArray[Any], length: int) -> None:
-    if len(value) != length:
-        raise ValueError(f"{name} must have {length} entries, given {len(value)}")
-
-
-def _short(name: str, most: int = 24) -> str:
-    """Both ends of a long name, since names often differ in their last characters."""
-    return name if len(name) <= most else f"{name[: most // 2]}…{name[-(most - most // 2 - 1) :]}"
-
-
-def _new_figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install rambit[plots]") from error
-    # Not through pyplot, whose figures are global and stay in memory until they are closed.
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _colours(signed: bool) -> Any:
-    from matplotlib import colormaps
-    from matplotlib.colors import ListedColormap
-
-    # The dark ends are left out, where a curve drawn over them would be lost.
-    if signed:
-        return ListedColormap(colormaps["RdBu_r"](np.linspace(0.1, 0.9, 256)), "rambit-signed")
-    return ListedColormap(colormaps["Blues"](np.linspace(0.0, 0.8, 256)), "rambit-scores")
 
 
 def _pool(scores: NDArray[np.float64], most: int) -> NDArray[np.float64]:
@@ -241,15 +195,3 @@ def _draw_curves(axes: Any, inputs: NDArray[np.float64], low: NDArray[np.float64
         else:
             level = np.where(np.isfinite(curve), 0.5, np.nan)
         axes.plot(d + 0.36 - 0.72 * level, color="0.15", linewidth=0.9, path_effects=halo, solid_joinstyle="round")
-
-
-def _save(figure: Figure, path: str | Path | None) -> Figure:
-    if path is not None:
-        kind = Path(path).suffix[1:].lower()
-        kinds = sorted(figure.canvas.get_supported_filetypes())
-        if kind not in kinds:
-            raise ValueError(f"path must end in one of {', '.join(kinds)}, given {str(path)!r}")
-        data = io.BytesIO()
-        figure.savefig(data, format=kind, dpi=DPI)
-        atomic_write(path, data.getvalue())
-    return figure

@@ -1,0 +1,81 @@
+"""What every picture is made with: numbers from tensors, a figure that belongs to no global state, a whole file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from rambit.store import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    Array = Tensor | NDArray[Any] | Sequence[Any]
+
+DPI = 100
+FONT = 9  # points: legible at 100 dpi
+LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's
+
+
+def numbers(value: Array, name: str, *ndims: int) -> NDArray[np.float64]:
+    """An argument as an array with one of these numbers of axes. Errors: ValueError naming it."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().double().numpy()
+    array = np.asarray(value, dtype=np.float64)
+    if array.ndim not in ndims:
+        raise ValueError(f"{name} must have {' or '.join(map(str, ndims))} axes, given the shape {array.shape}")
+    return array
+
+
+def check_length(name: str, value: Sequence[Any] | NDArray[Any], length: int) -> None:
+    """Raise ValueError unless the argument has as many entries."""
+    if len(value) != length:
+        raise ValueError(f"{name} must have {length} entries, given {len(value)}")
+
+
+def short(name: str, most: int = 24) -> str:
+    """Both ends of a long name, since names often differ in their last characters."""
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[-(most - most // 2 - 1) :]}"
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches. Errors: ImportError without matplotlib."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("plots need matplotlib: pip install rambit[plots]") from error
+    # Not through pyplot, whose figures are global and stay in memory until they are closed.
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def score_colours(signed: bool) -> Any:
+    """Blue to white to red for scores of both signs, white to blue for others."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    # The dark ends are left out, where a curve drawn over them would be lost.
+    if signed:
+        return ListedColormap(colormaps["RdBu_r"](np.linspace(0.1, 0.9, 256)), "rambit-signed")
+    return ListedColormap(colormaps["Blues"](np.linspace(0.0, 0.8, 256)), "rambit-scores")
+
+
+def save(figure: Figure, path: str | Path | None) -> Figure:
+    """The figure, written to `path` by its suffix if there is one. Errors: ValueError for another suffix."""
+    if path is not None:
+        kind = Path(path).suffix[1:].lower()
+        kinds = sorted(figure.canvas.get_supported_filetypes())
+        if kind not in kinds:
+            raise ValueError(f"path must end in one of {', '.join(kinds)}, given {str(path)!r}")
+        data = io.BytesIO()
+        figure.savefig(data, format=kind, dpi=DPI)
+        atomic_write(path, data.getvalue())
+    return figure

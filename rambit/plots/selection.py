@@ -1,0 +1,27 @@
+"""Which timestamps a mask keeps, drawn with the series."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from rambit.plots.series import heatmap
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def visualize_selection(x: Tensor, mask: Tensor, sample_idx: int = 0, save_path: str | Path | None = None) -> Figure:
+    """One series of x (B, T, D) as curves, the steps that the mask (B, T) keeps in blue behind them.
+
+    Saved if ``save_path`` is given, by its suffix. Raises ValueError naming the argument; ImportError without
+    matplotlib.
+    """
+    if x.ndim != 3 or mask.shape != x.shape[:2]:
+        raise ValueError(f"mask must be (B, T) for x (B, T, D), given {tuple(mask.shape)} for {tuple(x.shape)}")
+    if not 0 <= sample_idx < len(x):
+        raise ValueError(f"sample_idx must be 0 to {len(x) - 1}, given {sample_idx}")
+    inputs = x.detach().transpose(1, 2)
+    return heatmap(mask.detach()[:, None].expand(inputs.shape), X=inputs, series=sample_idx, path=save_path)

@@ -1,0 +1,120 @@
+"""How good an explanation is: small, sharp, and faithful to the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.integrate import trapezoid
+from torch import Tensor
+
+from rambit.counterfactuals import Uniform
+from rambit.game import Coalitions, Game
+from rambit.game.prefixes import prefix_masks
+from rambit.rex.extraction.asking import width
+from rambit.rex.extraction.ranking import rank
+from rambit.rex.result import Explanation
+from rambit.rex.target import Asked
+
+Curve = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How an explanation does.
+
+    area: the kept share, less is better. entropy: see `responsibility_entropy`. insertion, deletion: areas under
+    `curves`, relative to the target's confidence; more and less are better. robustness: see there, more is better.
+    """
+
+    area: float
+    entropy: float
+    insertion: float
+    deletion: float
+    robustness: float
+
+
+def evaluate(
+    asked: Asked, explanation: Explanation, *, step: int = 100, repeats: int = 50, seed: int = 0
+) -> Evaluation:
+    """Every measure of an explanation of the decision that `asked` is about.
+
+    step: positions between two points of the curves. repeats, seed: of the noise. Errors: ValueError naming it.
+    """
+    sizes, insertion, deletion = curves(asked, explanation.responsibility, step=step)
+    share = sizes / sizes[-1]
+    return Evaluation(
+        area=area_ratio(explanation.mask),
+        entropy=responsibility_entropy(explanation.responsibility),
+        insertion=float(trapezoid(insertion, share)) / asked.confidence,
+        deletion=float(trapezoid(deletion, share)) / asked.confidence,
+        robustness=robustness(asked, explanation.mask, repeats=repeats, seed=seed),
+    )
+
+
+def area_ratio(mask: Tensor) -> float:
+    """The kept share of a mask, 0 to 1."""
+    return float(mask.double().mean())
+
+
+def responsibility_entropy(responsibility: Tensor) -> float:
+    """The relative entropy, in bits, of a uniform map to this one: 0 where all positions are equally responsible.
+
+    As ReX computes it. Infinite where a position has no responsibility at all. Errors: ValueError for a map that has
+    negative values or sums to zero.
+    """
+    share = responsibility.detach().cpu().double().flatten()
+    if bool((share < 0).any()) or float(share.sum()) <= 0:
+        raise ValueError("responsibility must be non-negative and not zero everywhere to have an entropy")
+    share = share / share.sum()
+    return float(-(share * len(share)).log2().mean())
+
+
+def curves(asked: Asked, responsibility: Tensor, *, step: int = 100) -> tuple[Curve, Curve, Curve]:
+    """How many of the most responsible positions are concerned, 0, step, …, all; and the target's probability when only
+    they are kept (insertion) and when only they are replaced (deletion), each float64 of that length.
+
+    Errors: ValueError for a step that is not positive.
+    """
+    if isinstance(step, bool) or step < 1:
+        raise ValueError(f"step must be at least 1, given {step}")
+    ranking = rank(responsibility).to(asked.game.device)
+    sizes = torch.arange(0, len(ranking) + step, step).clamp(max=len(ranking))
+    answers = []
+    for begin in range(0, len(sizes), width(ranking)):
+        masks = prefix_masks(ranking, sizes[begin : begin + width(ranking)])
+        both = asked.probabilities(torch.cat((masks, ~masks)))[:, asked.target]
+        answers.append(both.view(2, -1))
+    insertion, deletion = asked.game.to_host(torch.cat(answers, dim=1).double()).numpy()
+    return sizes.double().numpy(), insertion, deletion
+
+
+def robustness(
+    asked: Asked,
+    mask: Tensor,
+    *,
+    lower: float | None = None,
+    upper: float | None = None,
+    repeats: int = 50,
+    seed: int = 0,
+) -> float:
+    """The share of draws of uniform noise outside the mask in which the model still says the target.
+
+    lower, upper: of the noise; default: the least and the greatest value of the input. Errors: ValueError.
+    """
+    if isinstance(repeats, bool) or repeats < 1:
+        raise ValueError(f"repeats must be at least 1, given {repeats}")
+    game = asked.game
+    low = float(game.sample.x.min()) if lower is None else lower
+    high = float(game.sample.x.max()) if upper is None else upper
+    if not low < high:
+        raise ValueError(f"lower must be below upper, given {low} and {high}")
+    noise = Uniform(low, high)
+    noisy = Game(
+        game.predictor, game.sample, noise, draws=repeats, evaluation="full", max_memory=game.max_memory, seed=seed
+    )
+    [answers] = noisy.ask(Coalitions(mask.reshape(1, -1)))  # (1, repeats, 1, C)
+    says = answers[0, :, 0].argmax(dim=1) == asked.target
+    return float(noisy.to_host(says.double().mean()))

@@ -1,0 +1,222 @@
+"""ReX: which parts of an input are responsible for a decision, and a small part that suffices for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rambit.counterfactuals import Counterfactual
+from rambit.game import Game, TensorSample, progress
+from rambit.predictors import Predictor
+from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Strategy, extract
+from rambit.rex.result import Explanation
+from rambit.rex.search import SearchResult, search
+from rambit.rex.settings import Distribution, Queue, ResponsibilityStyle, SearchSettings, choice
+from rambit.rex.target import Asked
+from rambit.rex.values import MaskValue, mask_values
+
+#: Positions of one input beyond which maps and masks no longer fit a reasonable amount of memory.
+MAX_POSITIONS = 1 << 26
+#: The memory that the engine may take by default: half of its own default, with which images are asked as fast.
+MAX_MEMORY = 1 << 29
+_SHAPES = "(1, C, H, W), (1, C, Z, H, W), (1, 1, T) or (1, D, T)"
+
+
+class ReX:
+    """Causal responsibility and sufficient masks for images, volumes, spectra and series.
+
+    ``model``: anything that `Predictor.of` takes, a classifier; ``output`` says what it returns. The search's options
+    are described in `SearchSettings`, the extraction's in `ExtractionOptions`, whose other fields may be given as well
+    (``spotlights=5``); ``mask_value`` in `mask_values`. ``max_memory`` (bytes, default 512 MiB) bounds what the engine
+    allocates.
+
+    Raises TypeError or ValueError naming the argument, before any work.
+    Source: Chockler, Kelly, Kroening, Sun, "Causal explanations for image classifiers" (2024), and ReX 0.4.1, whose
+    maps of images this returns bit for bit, given the same seed and a model with the same answers.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        iters: int = 20,
+        tree_depth: int = 10,
+        min_box_size: int = 10,
+        search_limit: int | None = None,
+        queue: Queue | str = Queue.Area,
+        queue_len: int | None = 1,
+        distribution: Distribution | str = Distribution.Uniform,
+        dist_args: tuple[float, float] | None = None,
+        confidence_filter: float = 0.0,
+        weighted: bool = False,
+        concentrate: bool = False,
+        responsibility_style: ResponsibilityStyle | str = ResponsibilityStyle.Multiplicative,
+        negative_responsibility: bool = False,
+        strategy: Strategy | str = Strategy.Global,
+        chunk_size: int = 10,
+        minimum_confidence_threshold: float = 0.0,
+        mask_value: MaskValue = 0,
+        search: str = "single",
+        output: str = "auto",
+        max_memory: int | None = None,
+        seed: int = 0,
+        device: torch.device | str | None = None,
+        **extraction: Any,
+    ) -> None:
+        self.search = SearchSettings(
+            iters=iters,
+            tree_depth=tree_depth,
+            min_box_size=min_box_size,
+            search_limit=search_limit,
+            queue=queue,
+            queue_len=queue_len,
+            distribution=distribution,
+            dist_args=dist_args,
+            confidence_filter=confidence_filter,
+            weighted=weighted,
+            concentrate=concentrate,
+            responsibility_style=responsibility_style,
+            negative_responsibility=negative_responsibility,
+            search=search,
+            seed=seed,
+        )
+        self.strategy = choice("strategy", strategy, Strategy)
+        self.extraction = ExtractionOptions(
+            chunk_size=chunk_size, minimum_confidence_threshold=minimum_confidence_threshold, **extraction
+        )
+        if output == "regression":
+            raise ValueError("output must be auto, logits or probs: ReX explains the decisions of classifiers")
+        if max_memory is not None and (isinstance(max_memory, bool) or max_memory < 1 << 20):
+            raise ValueError(f"max_memory must be at least {1 << 20} bytes, got {max_memory!r}")
+        self.mask_value = mask_value
+        self.max_memory = MAX_MEMORY if max_memory is None else max_memory
+        self.predictor = Predictor.of(model, output=output, device=device)
+
+    def explain(self, x: Tensor, *, target: int | None = None, show_progress: bool = False) -> Explanation:
+        """Maps of every class seen and, by the strategy, a part of the input that suffices for its class.
+
+        ``x``: one input, (1, C, H, W), (1, C, Z, H, W), (1, 1, T) or (1, D, T), float32 or float64. ``target``: the
+        class that the model is expected to give to x. Raises ValueError or TypeError naming x or target, and
+        NoExplanationError where nothing passes.
+        """
+        x = _one(x)
+        with progress(show_progress, lambda: 0) as bar:  # how far the search goes is not known before
+            asked = self._asked(x, target, bar)
+            result = self._search(asked)
+            grid = _grid(x)
+            maps = {label: torch.from_numpy(map_).to(x.device).view(grid) for label, map_ in result.maps.items()}
+            logs = result.log_maps.get(asked.target)
+            found = extract(
+                asked,
+                maps[asked.target],
+                self.strategy,
+                self.extraction,
+                logs=None if logs is None else torch.from_numpy(logs),
+                seed=self.search.seed,
+            )
+        return Explanation(
+            responsibility=maps[asked.target],
+            maps=maps,
+            mask=found.mask,
+            target=asked.target,
+            confidence=found.confidence,
+            area=float(found.mask.double().mean()),
+            stats={**result.stats, "rows": asked.rows},
+            settings=self.settings(),
+            seed=self.search.seed,
+            necessary=found.necessary,
+            complete=found.complete,
+            spotlights=found.spotlights,
+        )
+
+    def attribute(self, X: Tensor, *, target: Sequence[int] | Tensor | None = None) -> Tensor:
+        """The responsibility of each input of a batch, float32, each as `explain` finds it.
+
+        ``X`` (B, C, H, W), (B, C, Z, H, W) or (B, D, T); the result is (B, H, W), (B, Z, H, W) or (B, D, T), on the
+        device of X. ``target`` (B,): the classes that the model is expected to give. Raises as `explain` does.
+        """
+        X = _inputs("X", X)
+        if target is not None and len(target) != len(X):
+            raise ValueError(f"target must have one class an input, ({len(X)},), got {len(target)}")
+        maps = []
+        for b in range(len(X)):
+            asked = self._asked(X[b : b + 1], None if target is None else int(target[b]), None)
+            maps.append(torch.from_numpy(self._search(asked).maps[asked.target]))
+        grid = X.shape[1:] if X.ndim == 3 else X.shape[2:]
+        return torch.stack(maps).view(len(X), *grid).to(X.device)
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that an explanation depends on, as JSON values."""
+        value: Any = self.mask_value
+        if isinstance(value, Counterfactual):
+            value = value.describe()
+        elif isinstance(value, Tensor):
+            value = "context"
+        options = {**asdict(self.search), **asdict(self.extraction), "strategy": self.strategy}
+        plain = {name: option.value if isinstance(option, Enum) else option for name, option in options.items()}
+        return {"method": "ReX", **plain, "mask_value": value, "output": self.predictor.output}
+
+    def _asked(self, x: Tensor, target: int | None, bar: Any) -> Asked:
+        """The game about one input, and the decision that is explained."""
+        if target is not None and (isinstance(target, bool) or not isinstance(target, (int, np.integer))):
+            raise TypeError(f"target must be an integer, got {target!r}")
+        inside = x.detach().to(self.predictor.device)
+        ids = torch.zeros(1, dtype=torch.int64, device=inside.device)
+        sample = TensorSample(inside, ids) if x.ndim == 3 else TensorSample.spatial(inside, ids)
+        game = Game(
+            self.predictor,
+            sample,
+            mask_values(self.mask_value, sample),
+            evaluation="full",
+            max_memory=self.max_memory,
+            seed=self.search.seed,
+            progress=bar,
+        )
+        dimensions = 3 if x.ndim == 5 else 1 if x.ndim == 3 and x.shape[1] == 1 else 2
+        return Asked(game, dimensions=dimensions, target=target)
+
+    def _search(self, asked: Asked) -> SearchResult:
+        result = search(asked, self.search)
+        if asked.target not in result.maps:
+            raise NoExplanationError(
+                f"none of {result.stats['mutants']:,} mutants gives class {asked.target} with the confidence that "
+                "passes: try other values of mask_value, confidence_filter, min_box_size, iters or seed"
+            )
+        return result
+
+
+def _inputs(name: str, x: Any) -> Tensor:
+    """Floating inputs with a batch axis, checked. Raises TypeError or ValueError naming the argument."""
+    x = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(x).__name__}")
+    if x.ndim not in (3, 4, 5) or x.numel() == 0:
+        raise ValueError(f"{name} must be {_SHAPES.replace('(1, ', '(B, ')}, got {tuple(x.shape)}")
+    if x.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{name} must be float32 or float64, got {x.dtype}")
+    positions = x[0].numel() if x.ndim == 3 else x[0, 0].numel()
+    if positions > MAX_POSITIONS:
+        raise ValueError(f"{name} must have at most {MAX_POSITIONS:,} positions, got {positions:,}: {tuple(x.shape)}")
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError(f"{name} must be finite, got NaN or infinite values")
+    return x
+
+
+def _one(x: Any) -> Tensor:
+    one = _inputs("x", x)
+    if len(one) != 1:
+        raise ValueError(f"x must be one input, {_SHAPES}, got a batch of {len(one)}: {tuple(one.shape)}")
+    return one
+
+
+def _grid(x: Tensor) -> tuple[int, ...]:
+    """The shape of maps and masks: (H, W), (Z, H, W), (T,) or (D, T)."""
+    if x.ndim == 3 and x.shape[1] > 1:
+        return tuple(x.shape[1:])
+    return tuple(x.shape[2:])

@@ -1,0 +1,14 @@
+"""From a responsibility map to a small part of the input that suffices for the decision.
+
+    found = extract(asked, responsibility, Strategy.Global, options)
+    found.mask                    # bool like the map: sufficient, asked again and confirmed
+
+`asked` (`rambit.rex.target`) answers for masks over the grid; nothing here calls a model.
+"""
+
+from rambit.rex.extraction.asking import NoExplanationError
+from rambit.rex.extraction.extract import extract
+from rambit.rex.extraction.options import ExtractionOptions, Found, Objective, Strategy
+from rambit.rex.extraction.ranking import rank
+
+__all__ = ["ExtractionOptions", "Found", "NoExplanationError", "Objective", "Strategy", "extract", "rank"]

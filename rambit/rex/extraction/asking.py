@@ -1,0 +1,102 @@
+"""What counts as sufficient, and the one way to search for the first prefix of a ranking that does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rambit.game.lockstep import run_together
+from rambit.game.prefixes import first_passing, prefix_masks
+from rambit.rex.target import Asked, Confidences
+
+#: Bytes of masks that are asked at a time, at most.
+_MOST_BYTES = 8 << 20
+#: Decimals to which confidences are compared, as in ReX; a complete explanation is compared to fewer.
+_DECIMALS, _COMPLETE_DECIMALS = 4, 2
+
+
+class NoExplanationError(RuntimeError):
+    """No part of the input that was tried is what was looked for."""
+
+
+class Bar:
+    """What a mask (N, terms) must reach: the target's class, and a share of its confidence, compared to 4 decimals."""
+
+    def __init__(self, asked: Asked, share: float) -> None:
+        self.asked = asked
+        self.threshold = round(asked.confidence * share, _DECIMALS)
+
+    def sufficient(self, masks: Tensor) -> Tensor:
+        """Which masks suffice, (N,) bool."""
+        return torch.from_numpy(self._reached(*self.asked.masks(masks)))
+
+    def necessary(self, masks: Tensor) -> Tensor:
+        """Which suffice with at least the whole input's confidence, while what they leave out has another class."""
+        classes, confidences = self.asked.masks(torch.cat((masks, ~masks)))
+        kept, removed = slice(len(masks)), slice(len(masks), None)
+        as_sure = _rounded(confidences[kept], _DECIMALS) >= round(self.asked.confidence, _DECIMALS)
+        reached = self._reached(classes[kept], confidences[kept])
+        return torch.from_numpy(reached & as_sure & (classes[removed] != self.asked.target))
+
+    def complete(self, masks: Tensor) -> Tensor:
+        """Which suffice with just the whole input's confidence, to 2 decimals."""
+        classes, confidences = self.asked.masks(masks)
+        equal = _rounded(confidences, _COMPLETE_DECIMALS) == round(self.asked.confidence, _COMPLETE_DECIMALS)
+        return torch.from_numpy(self._reached(classes, confidences) & equal)
+
+    def confidence(self, mask: Tensor) -> float | None:
+        """The confidence with one mask (terms,), asked on its own; None if it does not suffice."""
+        classes, confidences = self.asked.masks(mask[None])
+        return float(confidences[0]) if self._reached(classes, confidences)[0] else None
+
+    def _reached(self, classes: npt.NDArray[np.int32], confidences: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+        reached: npt.NDArray[np.bool_] = classes == self.asked.target
+        reached &= _rounded(confidences, _DECIMALS) >= self.threshold
+        return reached
+
+
+def _rounded(confidences: Confidences, decimals: int) -> npt.NDArray[np.float64]:
+    rounded: npt.NDArray[np.float64] = confidences.astype(np.float64).round(decimals)
+    return rounded
+
+
+class Part(NamedTuple):
+    """A sufficient mask (terms,), the confidence with it alone, and how many positions it keeps."""
+
+    mask: Tensor
+    confidence: float
+    size: int
+
+
+def first_part(bar: Bar, ranking: Tensor, sizes: Tensor, test: Callable[[Tensor], Tensor] | None = None) -> Part | None:
+    """The first prefix of the ranking, of these sizes, that passes `test` (default: it suffices), or None.
+
+    It is asked again on its own, and must suffice then; where a model's answers depend on the batch it may not, and the
+    search goes on.
+    """
+    while len(sizes):
+        search = first_passing(ranking, sizes, width=width(ranking))
+        [k] = run_together([search], lambda masks, _: (test or bar.sufficient)(masks))
+        if k is None:
+            return None
+        mask = prefix_masks(ranking, sizes[k : k + 1])[0]
+        confidence = bar.confidence(mask)
+        if confidence is not None:
+            return Part(mask, confidence, int(sizes[k]))
+        sizes = sizes[k + 1 :]
+    return None
+
+
+def chunks(count: int, chunk: int) -> Tensor:
+    """The sizes chunk, 2 · chunk, … and at last `count`."""
+    return torch.arange(chunk, count + chunk, chunk).clamp(max=count)
+
+
+def width(ranking: Tensor) -> int:
+    """How many masks over the ranking's positions are asked at a time, at most."""
+    return max(1, _MOST_BYTES // len(ranking))

@@ -1,0 +1,77 @@
+"""What stands where a part of the input is not kept: ReX's mask values as counterfactuals."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from rambit.counterfactuals import Counterfactual, Interpolate, Replay, Uniform
+from rambit.game import TensorSample
+
+#: The mask values with a name. "linear" and "spectral" fill the gaps of series and spectra.
+NAMES = ("min", "mean", "random", "linear", "spectral")
+#: The standard deviation of "spectral", in the input's units (that of ReX).
+SPECTRAL_NOISE = 0.02
+
+MaskValue = float | str | Tensor | Counterfactual
+
+
+def mask_values(value: MaskValue, sample: TensorSample) -> Counterfactual:
+    """The values that replace what is not kept of the sample, an image, a volume, a spectrum or a series.
+
+    value: a number; "min" or "mean" of the whole input; "random", uniform between the input's least and greatest
+    value, drawn by the game's seed; "linear", a straight line between the kept neighbours of every gap, and
+    "spectral", the same with normal noise of deviation 0.02, for spectra and series (along time, of each feature); a
+    context, a tensor of the input's shape; or any strategy of `rambit.counterfactuals`.
+
+    Errors: TypeError or ValueError naming mask_value.
+    """
+    x = sample.x
+    if isinstance(value, Counterfactual):
+        return _along_time(value, sample)
+    if isinstance(value, Tensor):
+        return Replay(_context(value, sample)[None])
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise TypeError(f"mask_value must be a number, a name, a tensor or a strategy, given {type(value).__name__}")
+    if value == "linear":
+        return _along_time(Interpolate(), sample)
+    if value == "spectral":
+        return _along_time(Interpolate(noise=SPECTRAL_NOISE), sample)
+    if value == "random":
+        low, high = float(x.min()), float(x.max())
+        # An input of one value everywhere has no range to draw from.
+        return Uniform(low, high) if low < high else _constant(low, x)
+    if value == "min":
+        return _constant(float(x.min()), x)
+    if value == "mean":
+        return _constant(float(x.double().mean()), x)
+    if isinstance(value, str):
+        raise ValueError(f"mask_value must be a number or one of {', '.join(NAMES)}, given {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"mask_value must be finite, given {value}")
+    return _constant(float(value), x)
+
+
+def _constant(value: float, x: Tensor) -> Replay:
+    return Replay(torch.full_like(x, value)[None])
+
+
+def _context(context: Tensor, sample: TensorSample) -> Tensor:
+    """The context as the sample holds its own values, (1, C, positions) or (1, D, T)."""
+    shape = tuple(sample.x.shape[1:]) if sample.shape is None else sample.shape
+    if tuple(context.shape) not in (shape, (1, *shape)):
+        raise ValueError(f"mask_value must have the input's shape {(1, *shape)}, given {tuple(context.shape)}")
+    if not (context.is_floating_point() and bool(torch.isfinite(context).all())):
+        raise ValueError("mask_value must be a floating tensor of finite values")
+    return context.to(sample.x.device, sample.x.dtype).reshape(sample.x.shape)
+
+
+def _along_time(strategy: Counterfactual, sample: TensorSample) -> Counterfactual:
+    if not strategy.fixed and sample.shape is not None:
+        raise ValueError(
+            f"mask_value: {type(strategy).__name__} fills gaps along time, so it is for spectra and series, "
+            f"not for an input of the shape {(1, *sample.shape)}"
+        )
+    return strategy

@@ -1,0 +1,175 @@
+"""Pictures of explanations: which panels, which colours, what is marked as kept, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rambit import plots
+from rambit.plots import explanation
+from rambit.plots.regions import MAX_SLICES
+
+pytest.importorskip("matplotlib")
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def headed(figure: Any) -> dict[str, Any]:
+    return {axes.get_title("left").split(",")[0]: axes for axes in figure.axes if axes.get_title("left")}
+
+
+def border(mask: np.ndarray) -> set[tuple[tuple[float, float], ...]]:
+    """The edges between a kept pixel and one that is not, by looking at every pixel's four neighbours."""
+    edges = set()
+    for r, c in np.argwhere(mask):
+        for dr, dc in ((0, 1), (0, -1), (1, 0), (-1, 0)):
+            inside = 0 <= r + dr < mask.shape[0] and 0 <= c + dc < mask.shape[1]
+            if inside and mask[r + dr, c + dc]:
+                continue
+            y, x = r + dr / 2, c + dc / 2
+            half = (abs(dr) / 2, abs(dc) / 2)
+            edges.add(((x - half[0], y - half[1]), (x + half[0], y + half[1])))
+    return edges
+
+
+def drawn_border(axes: Any) -> set[tuple[tuple[float, float], ...]]:
+    return {tuple(sorted(map(tuple, path.vertices.tolist()))) for c in axes.collections for path in c.get_paths()}
+
+
+def test_an_image_and_its_cut_out_part(tmp_path):
+    scores, x, mask = rng().random((6, 8)), rng(1).random((3, 6, 8)), rng(2).random((6, 8)) < 0.4
+    figure = explanation(scores, x=x, masks={"sufficient": mask}, title="class 7", path=tmp_path / "a.png")
+    panels = headed(figure)
+    assert list(panels) == ["responsibility", "sufficient"]
+    picture, overlay = panels["responsibility"].images
+    assert overlay.cmap.name == "cividis"
+    assert np.allclose(overlay.get_array(), scores)
+    assert overlay.get_clim() == (0.0, scores.max())
+    grey = picture.get_array()
+    assert np.allclose(grey[..., 0], grey[..., 2])
+    cut = panels["sufficient"].images[0].get_array()
+    assert np.allclose(cut[mask], np.moveaxis(x, 0, -1)[mask])
+    assert cut[~mask].min() >= 0.8
+    assert drawn_border(panels["sufficient"]) == border(mask)
+    assert panels["sufficient"].get_title("left") == f"sufficient, {mask.mean():.1%} kept"
+    assert figure.get_suptitle() == "class 7"
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 9])
+def test_several_explanations_in_one_figure(count):
+    masks = {f"explanation {i}": rng(i).random((5, 7)) < 0.3 for i in range(count)}
+    panels = headed(explanation(rng().random((5, 7)), x=rng(1).random((1, 5, 7)), masks=masks))
+    assert list(panels) == ["responsibility", *masks]
+    for name, mask in masks.items():
+        assert drawn_border(panels[name]) == border(mask)
+
+
+def test_inputs_of_any_range_and_number_of_channels():
+    scores = rng().random((4, 5))
+    for x in (rng().normal(size=(3, 4, 5)) * 50, rng().random((2, 4, 5)), np.full((1, 4, 5), 7.0)):
+        shown = headed(explanation(scores, x=x, masks={"m": scores > 0.5}))["m"].images[0].get_array()
+        assert shown.shape == (4, 5, 3)
+        assert 0 <= shown.min() <= shown.max() <= 1
+
+
+def test_a_map_alone():
+    scores = rng().random((4, 5)) - 0.5
+    figure = explanation(scores, masks={"m": scores > 0})
+    panels = headed(figure)
+    assert len(panels["responsibility"].images) == 1
+    assert panels["responsibility"].images[0].get_clim() == (scores.min(), scores.max())
+    assert np.array_equal(panels["m"].images[0].get_array(), scores > 0)
+    assert headed(explanation(np.zeros((4, 5))))["responsibility"].images[0].get_clim() == (0.0, 1.0)
+    assert headed(explanation(scores, cmap="magma"))["responsibility"].images[0].cmap.name == "magma"
+
+
+@pytest.mark.parametrize("shape", [(30,), (1, 30)])
+def test_a_spectrum_is_a_curve_shaded_by_responsibility(shape):
+    scores, x, mask = rng().random(30), rng(1).normal(size=shape), np.zeros(30, bool)
+    mask[[3, 10, 11, 12]] = True
+    [axes] = headed(explanation(scores, x=x, masks={"sufficient": mask})).values()
+    assert np.allclose(axes.images[0].get_array(), scores[None])
+    curve, kept = (np.asarray(line.get_ydata()) for line in axes.lines)
+    flat = x.ravel()
+    assert curve.argmin() == flat.argmax(), "up is up"
+    assert np.array_equal(np.isfinite(kept), mask)
+    assert np.allclose(kept[mask], curve[mask])
+    labels = axes.get_yticklabels()
+    ticks = [(tick, float(label.get_text())) for tick, label in zip(axes.get_yticks(), labels, strict=True)]
+    least, most = ticks[0], ticks[-1]
+    assert least[1] == pytest.approx(flat.min(), rel=0.01)
+    assert most[1] == pytest.approx(flat.max(), rel=0.01)
+    assert curve[flat.argmin()] == pytest.approx(least[0])
+    assert curve[flat.argmax()] == pytest.approx(most[0])
+
+
+def test_a_series_has_a_row_for_each_feature_and_a_block_for_each_mask():
+    scores, x = rng().random((4, 20)), rng(1).normal(size=(4, 20))
+    x[2] = 1.0  # constant
+    masks = {"sufficient": scores > 0.8, "necessary": scores > 0.5}
+    panels = headed(explanation(scores, x=x, masks=masks))
+    assert list(panels) == list(masks)
+    for name, mask in masks.items():
+        curves = [line for line in panels[name].lines if line.get_color() == "0.25"]
+        kept = [line for line in panels[name].lines if line.get_color() != "0.25"]
+        assert len(curves) == 4
+        for d, line in enumerate(curves):
+            assert np.all(np.abs(np.asarray(line.get_ydata()) - d) <= 0.4 + 1e-9)
+        shown = [np.isfinite(line.get_ydata()) for line in kept]
+        assert np.array_equal(shown, [row for row in mask if row.any()])
+
+
+def test_without_the_input_a_spectrum_shows_what_is_kept():
+    mask = np.arange(12) % 3 == 0
+    [axes] = headed(explanation(rng().random(12), masks={"m": mask})).values()
+    assert not axes.lines
+    assert drawn_border(axes) == border(mask[None])
+
+
+def test_long_curves_lose_no_peak():
+    scores = np.zeros(5000)
+    scores[1234] = 1.0
+    shown = explanation(scores, x=scores).axes[0].images[0].get_array()
+    assert shown.shape == (1, 8 * plots.DPI)
+    assert shown.max() == 1.0
+    assert shown.argmax() == 1234 * shown.shape[1] // 5000
+
+
+@pytest.mark.parametrize("depth", [1, 3, 40])
+def test_slices_of_a_volume(depth):
+    scores, x = rng().random((depth, 5, 6)), rng(1).random((2, depth, 5, 6))
+    peak = depth - 1 - depth // 3
+    scores[peak, 2, 2] = 3.0
+    mask = scores > 0.6
+    panels = headed(explanation(scores, x=x, masks={"sufficient": mask}))
+    chosen = [int(name.split()[1]) for name in panels]
+    assert len(chosen) == min(depth, MAX_SLICES)
+    assert peak in chosen
+    assert chosen == sorted(chosen)
+    for z, axes in zip(chosen, panels.values(), strict=True):
+        assert np.allclose(axes.images[-1].get_array(), scores[z])
+        assert axes.images[-1].get_clim() == (0.0, 3.0)
+        assert drawn_border(axes) == border(mask[z])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"responsibility": np.zeros((1, 2, 3, 4))}, "responsibility must have 1 or 2 or 3 axes"),
+        ({"responsibility": np.zeros((0, 4))}, "responsibility must hold finite values"),
+        ({"responsibility": np.full((4, 5), np.nan)}, "responsibility must hold finite values"),
+        ({"x": np.zeros((3, 5, 4))}, r"x must be an input over the grid \(4, 5\), given \(3, 5, 4\)"),
+        ({"responsibility": np.zeros(5), "x": np.zeros((2, 5))}, "x must be an input over the grid"),
+        ({"masks": {"m": np.zeros((5, 4))}}, r"masks\['m'\] must have the shape of responsibility \(4, 5\)"),
+        ({"masks": {"m": np.zeros(20)}}, r"masks\['m'\] must have 2 axes"),
+        ({"path": "a.docx"}, "path must end in"),
+    ],
+)
+def test_wrong_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        explanation(**{"responsibility": np.zeros((4, 5)), **arguments})

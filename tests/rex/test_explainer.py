@@ -1,0 +1,235 @@
+"""ReX end to end, through real games: what was planted is found, every mask suffices, bad input is named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from rambit.counterfactuals import Zero
+from rambit.game import Game, TensorSample
+from rambit.predictors import Predictor
+from rambit.rex import Asked, NoExplanationError, ReX, SearchSettings, search
+from rambit.rex.search import Run
+from tests.rex.test_golden import fraction_model
+
+
+def planted(shape, extent, seed, count=1):
+    """An input (1, C, *shape) of noise with ``count`` separate blocks of ones, and the blocks (count, *shape)."""
+    rng = np.random.default_rng(seed)
+    blocks = []
+    while len(blocks) < count:
+        start = [int(rng.integers(0, n - extent + 1)) for n in shape]
+        block = np.zeros(shape, dtype=bool)
+        block[tuple(slice(s, s + extent) for s in start)] = True
+        near = np.zeros(shape, dtype=bool)
+        near[tuple(slice(max(0, s - 1), s + extent + 1) for s in start)] = True
+        if not any((near & other).any() for other in blocks):
+            blocks.append(block)
+    x = 0.3 * rng.random((1, 1, *shape), dtype=np.float32)
+    x[0, 0][np.any(blocks, axis=0)] = 1
+    return torch.from_numpy(x), torch.from_numpy(np.stack(blocks))
+
+
+def block_model(blocks):
+    """As fraction_model, for inputs of any number of axes."""
+    flat = blocks.flatten(1)
+    model = fraction_model(flat[:, None])
+    return lambda x: model(x.flatten(1)[:, None, None])
+
+
+def suffices(model, x, mask):
+    return int(model(x * mask).argmax()) == int(model(x).argmax())
+
+
+@pytest.mark.parametrize(
+    ("shape", "extent"), [((200,), 20), ((24, 30), 6), ((12, 14, 16), 5)], ids=["peak", "patch", "cube"]
+)
+def test_what_was_planted_is_found_for_twenty_seeds(shape, extent):
+    for seed in range(20):
+        x, blocks = planted(shape, extent, seed)
+        model = block_model(blocks)
+        explanation = ReX(model, seed=seed, iters=10).explain(x)
+        assert explanation.responsibility.shape == explanation.mask.shape == shape
+        assert bool(blocks[0].flatten()[explanation.responsibility.argmax()])
+        assert suffices(model, x, explanation.mask)
+        assert explanation.area == pytest.approx(float(explanation.mask.double().mean()))
+
+
+def test_several_features_of_a_series_are_two_dimensional():
+    x, blocks = planted((4, 60), 3, 5)
+    model = block_model(blocks)
+    explanation = ReX(model, seed=1).explain(x[0])
+    assert explanation.responsibility.shape == explanation.mask.shape == (4, 60)
+    assert bool(blocks[0].flatten()[explanation.responsibility.argmax()])
+    assert suffices(model, x, explanation.mask)
+
+
+@pytest.mark.slow
+def test_planted_images_are_explained_by_little_more_than_needed():
+    areas = []
+    for seed in range(20):
+        x, blocks = planted((64, 64), 10, 100 + seed)
+        areas.append(int(ReX(block_model(blocks), seed=seed).explain(x).mask.sum()))
+    assert np.mean(areas) <= 1.30 * 50
+
+
+@pytest.mark.slow
+def test_conjunctive_search_finds_two_separate_regions():
+    areas = []
+    for seed in range(20):
+        x, blocks = planted((64, 64), 10, 200 + seed, count=2)
+        explanation = ReX(block_model(blocks), seed=seed, search="conjunctive").explain(x)
+        assert suffices(block_model(blocks), x, explanation.mask)
+        areas.append(int(explanation.mask.sum()))
+    assert np.mean(areas) <= 1.45 * 100
+
+
+@pytest.mark.parametrize("options", [{}, {"queue": "all", "search_limit": 200}, {"search": "conjunctive"}], ids=str)
+def test_a_generation_synchronises_once(monkeypatch, options):
+    x, blocks = planted((32, 32), 8, 3)
+    game = Game(Predictor.of(block_model(blocks)), TensorSample.spatial(x), Zero())
+    asked = Asked(game, dimensions=2)
+    assert game.runner.syncs == 1
+    generations = []
+    original = Run.generation
+    monkeypatch.setattr(Run, "generation", lambda run: generations.append(original(run)))
+    search(asked, SearchSettings(**options))
+    assert len(generations) > 2
+    assert game.runner.syncs - 1 <= len(generations)
+
+
+def test_a_batch_is_attributed_one_input_at_a_time():
+    pairs = [planted((20, 20), 6, seed) for seed in range(3)]
+    X = torch.cat([x for x, _ in pairs])
+    blocks = pairs[0][1]
+    X[:, 0, blocks[0]] = 1
+    explainer = ReX(block_model(blocks), iters=5)
+    scores = explainer.attribute(X)
+    assert scores.shape == (3, 20, 20)
+    for b in range(3):
+        assert torch.equal(scores[b], explainer.explain(X[b : b + 1]).responsibility)
+    assert torch.equal(explainer.attribute(X, target=[1, 1, 1]), scores)
+    series = explainer.attribute(X.view(3, 20, 20))
+    assert series.shape == (3, 20, 20)
+    assert explainer.attribute(X.view(3, 1, 400)).shape == (3, 1, 400)
+
+
+def test_colour_and_grey_images_of_either_precision_agree():
+    x, blocks = planted((20, 26), 6, 1)
+    regions = blocks
+    grey = ReX(fraction_model(regions), iters=4).explain(x)
+    for other in (x.double(), x.expand(1, 3, 20, 26).contiguous()):
+        explanation = ReX(fraction_model(regions), iters=4).explain(other)
+        assert torch.equal(explanation.responsibility, grey.responsibility)
+        assert torch.equal(explanation.mask, grey.mask)
+
+
+def test_rows_are_what_the_model_answered():
+    x, blocks = planted((20, 20), 6, 2)
+    model, answered = block_model(blocks), []
+
+    def counted(batch):
+        answered.append(len(batch))
+        return model(batch)
+
+    explanation = ReX(counted, iters=4).explain(x)
+    assert explanation.stats["rows"] == sum(answered)
+    assert explanation.stats["passing"] < explanation.stats["mutants"]
+
+
+def test_progress_tells_of_the_work(capsys):
+    x, blocks = planted((20, 20), 6, 2)
+    ReX(block_model(blocks), iters=2).explain(x, show_progress=True)
+    assert "row-step" in capsys.readouterr().err
+
+
+def small():
+    x, blocks = planted((12, 12), 4, 0)
+    return x, block_model(blocks)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x.expand(2, 1, 12, 12), r"x must be one input.*got a batch of 2: \(2, 1, 12, 12\)"),
+        (lambda x: x[0, 0], r"x must be .*got \(12, 12\)"),
+        (lambda x: x[:, :, :0], r"x must be .*got \(1, 1, 0, 12\)"),
+        (lambda x: x / 0, "x must be finite"),
+        (lambda x: x.new_zeros(1, 1, 1, 1).expand(1, 1, 9000, 9000), "x must have at most 67,108,864 positions"),
+    ],
+    ids=["two", "no batch", "empty", "infinite", "too large"],
+)
+def test_bad_inputs_are_named(change, message):
+    x, model = small()
+    with pytest.raises(ValueError, match=message):
+        ReX(model).explain(change(x))
+
+
+def test_inputs_of_other_types_are_named():
+    x, model = small()
+    with pytest.raises(TypeError, match=r"x must be float32 or float64, got torch\.int64"):
+        ReX(model).explain(x.long())
+    with pytest.raises(TypeError, match="x must be a tensor, got list"):
+        ReX(model).explain(x.tolist())
+    with pytest.raises(TypeError, match="target must be an integer, got 'cat'"):
+        ReX(model).explain(x, target="cat")
+
+
+def test_targets_must_exist_and_be_what_the_model_says():
+    x, model = small()
+    for target in (2, -1):
+        with pytest.raises(ValueError, match=rf"target must be one of the 2 classes, 0 … 1, got {target}"):
+            ReX(model).explain(x, target=target)
+    with pytest.raises(ValueError, match=r"target must be the class that the model gives to x, 1 .*got 0"):
+        ReX(model).explain(x, target=0)
+    with pytest.raises(ValueError, match=r"target must have one class an input, \(1,\), got 2"):
+        ReX(model).attribute(x, target=[1, 1])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"tree_depth": 0}, ValueError, "tree_depth must be positive, got 0"),
+        ({"min_box_size": -1}, ValueError, "min_box_size must be positive, got -1"),
+        ({"min_box_size": 2.5}, TypeError, "min_box_size must be an integer, got 2.5"),
+        ({"iters": True}, TypeError, "iters must be an integer, got True"),
+        ({"queue_len": 0}, ValueError, "queue_len must be positive, got 0"),
+        ({"search_limit": 0}, ValueError, "search_limit must be positive, got 0"),
+        ({"queue": "largest"}, ValueError, "queue must be one of area, all, intersection, dc, got 'largest'"),
+        ({"distribution": "normal"}, ValueError, "distribution must be one of uniform, betabinom, adaptive"),
+        ({"distribution": "betabinom"}, ValueError, "dist_args must be two positive numbers"),
+        ({"distribution": "betabinom", "dist_args": (1, 0)}, ValueError, "dist_args must be two positive numbers"),
+        ({"dist_args": (1, 1)}, ValueError, "dist_args belongs to distribution 'betabinom' only"),
+        ({"confidence_filter": -0.1}, ValueError, "confidence_filter must be a number of at least 0"),
+        ({"weighted": 1}, TypeError, "weighted must be True or False, got 1"),
+        ({"responsibility_style": "sum"}, ValueError, "responsibility_style must be one of multiplicative, additive"),
+        ({"search": "double"}, ValueError, "search must be one of single, conjunctive, got 'double'"),
+        ({"search": "conjunctive", "queue": "all"}, ValueError, "search='conjunctive' needs a search_limit"),
+        ({"seed": -1}, ValueError, "seed must be an integer, 0 … "),
+        ({"strategy": "best"}, ValueError, "strategy must be one of global, spatial"),
+        ({"chunk_size": 0}, ValueError, "chunk_size must be at least 1"),
+        ({"output": "regression"}, ValueError, "output must be auto, logits or probs"),
+        ({"max_memory": 10}, ValueError, "max_memory must be at least"),
+        ({"depth": 3}, TypeError, "unexpected keyword argument 'depth'"),
+    ],
+    ids=str,
+)
+def test_bad_options_are_named_before_any_work(options, error, message):
+    def model(x):
+        raise AssertionError("the model was asked")
+
+    with pytest.raises(error, match=message):
+        ReX(model, **options)
+
+
+def test_a_decision_that_needs_everything_has_no_explanation():
+    def model(x):
+        whole = (x != 0).flatten(1).all(dim=1).float()
+        return torch.stack((1 - whole, whole), dim=1)
+
+    x = torch.ones(1, 1, 12, 12)
+    with pytest.raises(NoExplanationError, match=r"none of .* mutants gives class 1"):
+        ReX(model, iters=3).explain(x)
+    with pytest.raises(NoExplanationError, match="none of"):
+        ReX(model, iters=3).attribute(x)

@@ -1,0 +1,137 @@
+"""The result object: what it refuses, what a file brings back, what it draws."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from rambit.rex.result import Explanation
+
+GRIDS = [(7,), (4, 6), (3, 4, 5)]
+
+
+def made(grid=(4, 6), seed=0, **changes):
+    rng = torch.Generator().manual_seed(seed)
+    map_ = torch.rand(grid, generator=rng)
+    mask = map_ > 0.6
+    fields = {
+        "responsibility": map_,
+        "maps": {3: map_, 1: torch.rand(grid, generator=rng)},
+        "mask": mask,
+        "target": 3,
+        "confidence": 0.75,
+        "area": float(mask.float().mean()),
+        "stats": {"mutants": 1234, "passing": 56, "depth": 7, "rows": 1000},
+        "settings": {"iters": 20, "queue": "area", "dist_args": None},
+        "seed": 5,
+    }
+    return Explanation(**{**fields, **changes})
+
+
+def same(a, b):
+    tensors = all(torch.equal(x, y) for x, y in zip(a.tensors().values(), b.tensors().values(), strict=True))
+    return tensors and list(a.tensors()) == list(b.tensors()) and a.record() == b.record()
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_file_brings_everything_back(tmp_path, grid):
+    masks = {"necessary": torch.ones(grid, dtype=torch.bool), "complete": torch.ones(grid, dtype=torch.bool)}
+    for extra in ({}, masks, {"spotlights": torch.ones(2, *grid, dtype=torch.bool)}):
+        one = made(grid, **extra)
+        one.save(tmp_path / "a.safetensors", force=True)
+        back = Explanation.load(tmp_path / "a.safetensors")
+        assert same(one, back)
+        assert back.maps.keys() == {1, 3}
+        assert torch.equal(back.maps[1], one.maps[1])
+        assert (back.necessary is None) == ("necessary" not in extra)
+        assert type(back.target) is int
+
+
+def test_nothing_is_overwritten(tmp_path):
+    path = tmp_path / "a.safetensors"
+    made().save(path)
+    with pytest.raises(FileExistsError, match="force=True"):
+        made(seed=1).save(path)
+    assert same(Explanation.load(path), made())
+    made(seed=1).save(path, force=True)
+    assert same(Explanation.load(path), made(seed=1))
+
+
+def test_files_that_are_not_ours(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file({"a": torch.zeros(2)}, path)
+    with pytest.raises(ValueError, match="not a saved explanation"):
+        Explanation.load(path)
+    save_file({"a": torch.zeros(2)}, path, {"rambit-rex-1": json.dumps({"sha256": "0"})})
+    with pytest.raises(ValueError, match=r"a\.safetensors is corrupt or not a saved explanation"):
+        Explanation.load(path)
+    made().save(path, force=True)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="SHA-256"):
+        Explanation.load(path)
+
+
+def test_repr():
+    text = repr(made())
+    assert text.startswith("Explanation(4 x 6; class 3; ")
+    assert "confidence 0.7500" in text
+    assert "1,234 mutants, 56 passing, 7 depth, 1,000 rows" in text
+    assert "2 separate explanations" in repr(made(spotlights=torch.ones(2, 4, 6, dtype=torch.bool)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"responsibility": torch.zeros(2, 2, dtype=torch.int64)}, "responsibility must be a float map"),
+        ({"responsibility": torch.tensor(1.0)}, "responsibility must be"),
+        ({"mask": torch.zeros(4, 6)}, r"mask must be \(4, 6\) bool, given \(4, 6\) float32"),
+        ({"necessary": torch.zeros(4, 5, dtype=torch.bool)}, "necessary must be"),
+        ({"complete": torch.zeros(4, dtype=torch.bool)}, "complete must be"),
+        ({"spotlights": torch.zeros(4, 6, dtype=torch.bool)}, "spotlights must be"),
+        ({"maps": {7: torch.zeros(6, 4)}}, r"maps\[7\] must have"),
+    ],
+)
+def test_shapes_must_fit(changes, message):
+    with pytest.raises(ValueError, match=message):
+        made(**changes)
+
+
+def test_settings_are_json(tmp_path):
+    with pytest.raises(TypeError, match="settings\\['x'\\]"):
+        made(settings={"x": torch.zeros(1)}).save(tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("grid", "shape"),
+    [((7,), (1, 1, 7)), ((4, 6), (1, 3, 4, 6)), ((4, 6), (1, 4, 6)), ((3, 4, 5), (1, 1, 3, 4, 5))],
+)
+def test_plot(tmp_path, grid, shape):
+    pytest.importorskip("matplotlib")
+    one = made(grid)
+    figure = one.plot(tmp_path / "a.png", x=torch.rand(shape))
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert figure.get_suptitle().startswith("class 3, ")
+    one.plot()
+    with pytest.raises(ValueError, match="x must be one input"):
+        one.plot(x=torch.rand(2, *shape[1:]))
+    with pytest.raises(ValueError, match="x must be one input"):
+        one.plot(x=torch.rand(*shape[:-1], 9))
+
+
+def test_plot_shows_every_mask():
+    pytest.importorskip("matplotlib")
+    masks = {name: torch.ones(4, 6, dtype=torch.bool) for name in ("necessary", "complete")}
+    headings = [axes.get_title("left") for axes in made(**masks).plot(x=torch.rand(1, 3, 4, 6)).axes]
+    assert [heading.split(",")[0] for heading in headings[:4]] == [
+        "responsibility", "sufficient", "necessary", "complete",
+    ]  # fmt: skip
+    lights = made(spotlights=torch.ones(3, 4, 6, dtype=torch.bool)).plot(x=torch.rand(1, 3, 4, 6))
+    assert [axes.get_title("left").split(",")[0] for axes in lights.axes[1:4]] == [
+        "explanation 1", "explanation 2", "explanation 3",
+    ]  # fmt: skip
