@@ -164,7 +164,7 @@ class Run:
         self.conjunctive = settings.search == "conjunctive"
         self.generators = [np.random.RandomState(settings.seed + i) for i in iterations]
         assert isinstance(settings.distribution, Distribution)
-        self.split = Splitter(asked.dimensions, settings.distribution, settings.dist_args)
+        self.cuts = Splitter(asked.dimensions, settings.distribution, settings.dist_args)
         count = len(iterations)
         Z, H, W = asked.grid
         self.boxes = np.tile(np.array([0, Z, 0, H, 0, W], np.int32), (count, 1))
@@ -222,7 +222,7 @@ class Run:
             ended,
         )
         drawn = [
-            self.split(self.generators[i], box, self.running)
+            self.cuts(self.generators[i], box, self.running)
             for i, box in zip(owners.tolist(), self.boxes[parents].tolist(), strict=True)
         ]
         cuts = np.array(drawn, np.int64).reshape(-1, 4)
