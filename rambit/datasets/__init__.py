@@ -9,6 +9,7 @@ from typing import Any
 
 from rambit.datasets.archive import basic_motions, japanese_vowels, ucr_uea
 from rambit.datasets.base import Dataset
+from rambit.datasets.botocore import Documents, KeyField, botocore_operations
 from rambit.datasets.files import load_file, save_file
 from rambit.datasets.rare import RareModel, rare_feature, rare_model, rare_scores, rare_time
 from rambit.datasets.redundant import redundant_spike
@@ -20,8 +21,11 @@ from rambit.datasets.switch import switch_feature
 __all__ = [
     "DATASETS",
     "Dataset",
+    "Documents",
+    "KeyField",
     "RareModel",
     "basic_motions",
+    "botocore_operations",
     "japanese_vowels",
     "load",
     "load_file",

@@ -1,0 +1,101 @@
+"""A classifier of nested samples that answers for many masks at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rambit.structure.encoders import encoder_of
+from rambit.structure.question import Memory, Question
+from rambit.structure.sample import Sample
+from rambit.structure.schema import Schema, from_config, to_config
+
+
+class HierarchicalClassifier(nn.Module):
+    """A network in the shape of ``schema``: (B) nested samples -> logits (B, num_classes).
+
+    A dense layer of ``width`` for each leaf, mean and maximum and a dense layer for each bag, concatenation and a dense
+    layer for each product; a learned vector stands for what is missing. Source: Pevný and Somol, "Using neural network
+    formalism to solve multiple-instance problems", 2017, and Mandlík et al., "JsonGrinder.jl", 2022.
+    """
+
+    def __init__(self, schema: Schema, num_classes: int, *, width: int = 32) -> None:
+        super().__init__()
+        for name, value, low in (("num_classes", num_classes, 2), ("width", width, 1)):
+            if value < low:
+                raise ValueError(f"{name} must be at least {low}, got {value}")
+        self.schema, self.num_classes, self.width = schema, num_classes, width
+        self.encoder = encoder_of(schema, width)
+        self.head = nn.Linear(width, num_classes)
+
+    def forward(self, sample: Sample) -> Tensor:
+        """Logits (B, C) of whole samples."""
+        return self.answer(sample, torch.ones(1, sample.terms, dtype=torch.bool, device=sample.device))[0]
+
+    def answer(self, sample: Sample, masks: Tensor) -> Tensor:
+        """Logits (N, B, C) of B samples under ``masks`` (N, terms) of their terms.
+
+        Boolean masks give what pruned samples would give; floating ones in [0, 1] are differentiable, and agree at 0
+        and 1. For several questions about one batch, ``prepare`` it. Raises ValueError for masks of another shape,
+        type or range and for samples that look otherwise than the model's schema.
+        """
+        return self.prepare(sample).answer(masks)
+
+    def prepare(self, sample: Sample) -> Prepared:
+        """What can be computed of ``sample`` before any mask is known, once for many questions."""
+        return Prepared(self, sample)
+
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments, ready for JSON."""
+        return {
+            "model": type(self).__name__,
+            "schema": to_config(self.schema),
+            "num_classes": self.num_classes,
+            "width": self.width,
+        }
+
+    @staticmethod
+    def from_config(config: dict[str, Any]) -> HierarchicalClassifier:
+        """A new model with the arguments of ``config()``."""
+        return HierarchicalClassifier(from_config(config["schema"]), config["num_classes"], width=config["width"])
+
+
+class Prepared:
+    """A classifier and a batch of samples, asked about masks; valid as long as the model's weights stay as they are.
+
+    Leaves are embedded here, once. Without gradients, a subtree in which no mask differs is evaluated once for a
+    question, and not at all if the last question left it in the same state.
+    """
+
+    def __init__(self, model: HierarchicalClassifier, sample: Sample) -> None:
+        if sample.schema != model.schema:
+            raise ValueError("sample must look like the model's schema; encode it with from_json(..., model.schema)")
+        self.model, self.sample = model, sample
+        leaves = model.encoder.leaves(sample.root)
+        gradients = torch.is_grad_enabled()
+        # Tensors of inference mode could not be used for gradients later on.
+        with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+            self._embedded = {path: leaf.embed(node) for leaf, node, path in leaves}
+        self._memory: Memory = {}
+
+    @property
+    def row_bytes(self) -> int:
+        """About how many bytes one more mask takes, at most."""
+        weight = self.model.head.weight
+        return self.model.encoder.numbers(self.sample.root) * weight.element_size()
+
+    def answer(self, masks: Tensor) -> Tensor:
+        """Logits (N, B, C) under ``masks`` (N, terms); see ``HierarchicalClassifier.answer``."""
+        checked = self.sample.checked(masks)
+        if not len(checked):
+            return self.model.head.weight.new_zeros(0, len(self.sample), self.model.num_classes)
+        if checked.dtype != torch.bool:
+            checked = checked.to(self.model.head.weight.dtype)
+        slots = self.sample.layout.over_slots(checked)
+        memory = None if torch.is_grad_enabled() else self._memory
+        question = Question(slots, self.sample.slots.spans, self._embedded, memory)
+        encoded = self.model.encoder.encode(question, self.sample.root, ())
+        logits: Tensor = self.model.head(encoded.values)
+        return logits[encoded.row].expand(len(masks), -1, -1)

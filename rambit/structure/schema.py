@@ -1,0 +1,148 @@
+"""What nested samples look like: one schema for each type of node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Path = tuple[str, ...]
+"""Where a node stands: the names from the root down, ``MEMBER`` for the members of a bag."""
+
+MEMBER = "[]"
+
+
+@dataclass(frozen=True)
+class DenseSchema:
+    """Numbers: ``features`` of them for each observation."""
+
+    features: int = 1
+
+    def __post_init__(self) -> None:
+        _at_least("features", self.features, 1)
+
+
+@dataclass(frozen=True)
+class SparseSchema:
+    """Objects of numbers under some of the ``keys``; what is not stored is 0."""
+
+    keys: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _distinct("keys", self.keys)
+
+
+@dataclass(frozen=True)
+class CategoricalSchema:
+    """One of the ``categories``, strings or booleans; any other value of the same type counts as unknown."""
+
+    categories: tuple[str, ...] | tuple[bool, ...]
+
+    def __post_init__(self) -> None:
+        _distinct("categories", self.categories)
+        if len({type(c) for c in self.categories}) != 1 or not isinstance(self.categories[0], (str, bool)):
+            raise TypeError(f"categories must all be strings or all be booleans, got {self.categories}")
+
+
+@dataclass(frozen=True)
+class TextSchema:
+    """Strings as hashed ``n``-grams of their UTF-8 bytes, in ``buckets``."""
+
+    n: int = 3
+    buckets: int = 2053
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.n <= 7:
+            raise ValueError(f"n must lie in 2..7, got {self.n}")
+        _at_least("buckets", self.buckets, 1)
+
+
+@dataclass(frozen=True)
+class BagSchema:
+    """Lists of instances that look like ``child``."""
+
+    child: Schema
+
+
+@dataclass(frozen=True)
+class ProductSchema:
+    """Objects; each part may be absent. The parts are kept in the order of their names."""
+
+    parts: tuple[tuple[str, Schema], ...]
+
+    def __post_init__(self) -> None:
+        _distinct("parts", tuple(name for name, _ in self.parts))
+        object.__setattr__(self, "parts", tuple(sorted(self.parts, key=lambda part: part[0])))
+
+
+@dataclass(frozen=True)
+class SkipSchema:
+    """What looks like ``child``, and is never explained."""
+
+    child: Schema
+
+
+Schema = DenseSchema | SparseSchema | CategoricalSchema | TextSchema | BagSchema | ProductSchema | SkipSchema
+SCHEMAS: dict[str, type[Any]] = {
+    "dense": DenseSchema,
+    "sparse": SparseSchema,
+    "categorical": CategoricalSchema,
+    "text": TextSchema,
+    "bag": BagSchema,
+    "product": ProductSchema,
+    "skip": SkipSchema,
+}
+
+
+def skip(schema: Schema, path: Path) -> Schema:
+    """``schema`` with the node at ``path`` never explained.
+
+    Raises ValueError if there is no such node.
+    """
+
+    def replace(node: Schema, rest: Path) -> Schema:
+        if not rest:
+            return SkipSchema(node)
+        if isinstance(node, BagSchema) and rest[0] == MEMBER:
+            return BagSchema(replace(node.child, rest[1:]))
+        if isinstance(node, ProductSchema) and rest[0] in dict(node.parts):
+            parts = ((name, replace(part, rest[1:]) if name == rest[0] else part) for name, part in node.parts)
+            return ProductSchema(tuple(parts))
+        raise ValueError(f"path must name a node of the schema, got {path}")
+
+    return replace(schema, path)
+
+
+def to_config(schema: Schema) -> dict[str, Any]:
+    """The schema as JSON, for a checkpoint."""
+    kind = next(kind for kind, cls in SCHEMAS.items() if isinstance(schema, cls))
+    if isinstance(schema, BagSchema | SkipSchema):
+        return {"type": kind, "child": to_config(schema.child)}
+    if isinstance(schema, ProductSchema):
+        return {"type": kind, "parts": {name: to_config(part) for name, part in schema.parts}}
+    return {"type": kind} | {name: list(v) if isinstance(v, tuple) else v for name, v in vars(schema).items()}
+
+
+def from_config(config: dict[str, Any]) -> Schema:
+    """The schema of ``to_config``. Raises ValueError for anything else."""
+    readers: dict[str, Callable[[Any], Any]] = {
+        "child": from_config,
+        "parts": lambda parts: tuple((name, from_config(part)) for name, part in parts.items()),
+        "keys": tuple,
+        "categories": tuple,
+    }
+    try:
+        values = {name: readers.get(name, int)(value) for name, value in config.items() if name != "type"}
+        return SCHEMAS[config["type"]](**values)  # type: ignore[no-any-return]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"config must be that of a schema, got {config!r}") from error
+
+
+def _at_least(name: str, value: int, low: int) -> None:
+    if value < low:
+        raise ValueError(f"{name} must be at least {low}, got {value}")
+
+
+def _distinct(name: str, values: tuple[Any, ...]) -> None:
+    if not values or len(set(values)) != len(values):
+        raise ValueError(f"{name} must be distinct, and there must be one, got {values}")
