@@ -1,4 +1,4 @@
-"""The command line: ``rambit demo | train | attribute | cost | compare | study | info``."""
+"""The command line: ``rambit demo | train | attribute | cost | compare | study | rex | export | info``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import rambit
-from rambit.cli import attribute, compare, cost, demo, info, study, train
+from rambit.cli import attribute, compare, cost, demo, export, info, rex, study, train
 from rambit.cli.common import Parser
 
-COMMANDS = (demo, train, attribute, cost, compare, study, info)
+COMMANDS = (demo, train, attribute, cost, compare, study, rex, export, info)
 EPILOG = """\
 start here:  rambit demo
 each command has examples:  rambit attribute --help

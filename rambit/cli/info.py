@@ -20,6 +20,9 @@ EXTRAS = {
     "metrics": ("sklearn", "scikit-learn"),
     "tables": ("pyarrow", "pyarrow"),
     "onnx": ("onnxruntime", "onnxruntime"),
+    "images": ("PIL", "pillow"),
+    "baselines": ("captum", "captum"),
+    "ray": ("ray", "ray"),
 }
 
 

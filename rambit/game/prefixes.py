@@ -15,9 +15,18 @@ def ranking_of(scores: Tensor) -> Tensor:
 
 def prefix_masks(ranking: Tensor, sizes: Tensor) -> Tensor:
     """Masks (n, terms) bool: the first sizes[i] terms of the ranking are kept."""
-    place = torch.empty_like(ranking)
-    place[ranking] = torch.arange(len(ranking), device=ranking.device)
-    return place[None] < sizes.to(ranking.device)[:, None]
+    return _first(_places(ranking), sizes)
+
+
+def _places(ranking: Tensor) -> Tensor:
+    """The place of each term in the ranking; in int32, which is compared twice as fast."""
+    place = torch.empty(len(ranking), dtype=torch.int32, device=ranking.device)
+    place[ranking] = torch.arange(len(ranking), dtype=torch.int32, device=ranking.device)
+    return place
+
+
+def _first(place: Tensor, sizes: Tensor) -> Tensor:
+    return place[None] < sizes.to(place)[:, None]
 
 
 def first_passing(ranking: Tensor, sizes: Tensor, *, width: int) -> Generator[Tensor, Tensor, int | None]:
@@ -26,9 +35,9 @@ def first_passing(ranking: Tensor, sizes: Tensor, *, width: int) -> Generator[Te
     Yields masks (n, terms), receives which passed (n,) bool. Asks 8, 16, … up to ``width`` of them at a time: most
     searches end early, and none asks the model one by one.
     """
-    begin, count = 0, min(8, width)
+    place, begin, count = _places(ranking), 0, min(8, width)
     while begin < len(sizes):
-        passed = yield prefix_masks(ranking, sizes[begin : begin + count])
+        passed = yield _first(place, sizes[begin : begin + count])
         if bool(passed.any()):
             return begin + int(passed.int().argmax())
         begin, count = begin + count, min(2 * count, width)
@@ -41,8 +50,8 @@ def shortest_by_bisection(ranking: Tensor, *, width: int) -> Generator[Tensor, T
     Each round cuts the interval at ``width`` places at once. Yields and receives as ``first_passing``. The empty
     prefix is tried first: it is the answer if it passes.
     """
-    n = len(ranking)
-    passed = yield prefix_masks(ranking, torch.tensor([0, n]))
+    place, n = _places(ranking), len(ranking)
+    passed = yield _first(place, torch.tensor([0, n]))
     if bool(passed[0]):
         return 0
     if not bool(passed[1]):
@@ -51,7 +60,7 @@ def shortest_by_bisection(ranking: Tensor, *, width: int) -> Generator[Tensor, T
     while passes - fails > 1:
         count = min(width, passes - fails - 1)
         cuts = fails + (torch.arange(1, count + 1) * (passes - fails)) // (count + 1)
-        passed = (yield prefix_masks(ranking, cuts)).cpu()
+        passed = (yield _first(place, cuts)).cpu()
         first = int(passed.int().argmax()) if bool(passed.any()) else count
         if first < count:
             passes = int(cuts[first])

@@ -1,0 +1,107 @@
+"""`rambit export`: stored results as one Parquet table."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from rambit.cli import common
+from rambit.store import Store, atomic_write, decode
+
+EPILOG = """\
+example:
+  rambit export results --out results.parquet
+
+One row for each result: its name, every recorded number and text, and every tensor as a list of numbers beside its
+shape (the columns responsibility and responsibility_shape, for instance). Records within records become columns with
+a dot in their names (stats.rows); lists become JSON text.
+"""
+#: Tensor types that Parquet has no numbers for are widened.
+_WIDER = ("bfloat16", "float16")
+
+
+def add(commands: common.Commands) -> None:
+    """The command and its arguments."""
+    parser = commands.add_parser(
+        "export",
+        help="write stored results as a Parquet table",
+        usage="rambit export RESULTS --out FILE [options]",
+        description="Writes the results of a store, a folder of result files or one file as a Parquet table.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("results", metavar="RESULTS", help="a folder that rambit wrote, or result files (.safetensors)")
+    parser.add_argument("--out", metavar="FILE", required=True, help="the table (.parquet)")
+    common.add_force(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Read every result and write the table."""
+    common.check_suffix("--out", args.out, ".parquet")
+    common.check_outputs((args.out,), force=args.force, inputs=(args.results,))
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ImportError("tables need pyarrow: pip install 'rambit[tables]'") from error
+    rows = [_row(name, tensors, record) for name, tensors, record in _results(Path(args.results))]
+    if not rows:
+        raise ValueError(f"{args.results} holds no results")
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    try:
+        table = pyarrow.table({name: [row.get(name) for row in rows] for name in columns})
+    except pyarrow.ArrowException as error:
+        raise ValueError(f"the results of {args.results} don't fit one table: {error}") from error
+    data = io.BytesIO()
+    pyarrow.parquet.write_table(table, data)
+    atomic_write(args.out, data.getvalue())
+    print(common.table([("results", len(rows)), ("columns", ", ".join(columns)), ("wrote", args.out)]))
+
+
+def _results(path: Path) -> Iterator[tuple[str, dict[str, Tensor], dict[str, Any]]]:
+    """Name, tensors and record of each result."""
+    if path.is_dir() and (path / "manifest.json").exists():
+        with Store(path, read_only=True) as store:
+            for name in store.names():
+                yield name, *store.get(name)
+        return
+    for file in sorted(path.glob("*.safetensors")) if path.is_dir() else [path]:
+        tensors, metadata = decode(file.read_bytes(), file)
+        yield file.stem, tensors, _record(metadata, file)
+
+
+def _record(metadata: Mapping[str, str], file: Path) -> dict[str, Any]:
+    """The record of a result file: the one JSON entry of its metadata."""
+    try:
+        [text] = metadata.values()
+        record = json.loads(text)
+        if not isinstance(record, dict):
+            raise TypeError(f"it is a {type(record).__name__}")
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{file} is not a result file: {error}") from error
+    return record
+
+
+def _row(name: str, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": name, **_flat(record)}
+    for key, tensor in tensors.items():
+        plain = tensor.float() if str(tensor.dtype).removeprefix("torch.") in _WIDER else tensor
+        row[key] = plain.flatten().numpy()
+        row[f"{key}_shape"] = list(tensor.shape)
+    return row
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = json.dumps(value) if isinstance(value, list) else value
+    return flat

@@ -1,0 +1,94 @@
+"""`rambit rex`: which part of an image, a volume, a spectrum or a series a decision rests on."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from rambit.cli import common
+from rambit.cli.rex.inputs import ARRAYS, Source, find_sources
+from rambit.cli.rex.many import check_folder, explain_many
+from rambit.cli.rex.models import MODEL_HELP, read_model
+from rambit.cli.rex.options import CIRCLES, IMAGES, REX, add_options, read_options
+from rambit.rex import ReX
+
+INPUT_HELP = (
+    f"an image file, a folder of image files, arrays ({' '.join(ARRAYS)}) of series (N, D, T), images (N, C, H, W) or "
+    "volumes (N, C, Z, H, W), or the name of a data set"
+)
+EPILOG = """\
+examples:
+  rambit rex cat.png --model zoo.py_models:mobilenet --size 224 --mean .485,.456,.406 --std .229,.224,.225 \\
+      --out cat.safetensors --figure cat.png
+  rambit rex photos --model net.onnx --size 224 --settings rex.toml --out results --figure pictures
+  rambit rex BasicMotions --model model.safetensors --series 3 --mask-value mean --out third.safetensors
+
+The result holds the responsibility map and a small part of the input that suffices for the model's answer.
+A settings file has the same names, with underscores, one a line:  iters = 30
+Of many inputs the results go into a folder, as they come; the same command goes on after an interruption.
+In Python: rambit.rex.Explanation.load("cat.safetensors").mask
+"""
+
+
+def add(commands: common.Commands) -> None:
+    """The command and its arguments."""
+    parser = commands.add_parser(
+        "rex",
+        help="find the part of an image, a spectrum or a series that suffices for a decision",
+        usage="rambit rex INPUT --model MODEL --out PATH [options]",
+        description="Finds how responsible each part of an input is for a decision, and a small part that suffices.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("input", metavar="INPUT", help=INPUT_HELP)
+    parser.add_argument("--model", required=True, help=MODEL_HELP)
+    parser.add_argument("--model-id", metavar="TEXT", help="what tells a plain function from another, for many inputs")
+    parser.add_argument("--x", metavar="NAME", help="the array in a file of several (X)")
+    parser.add_argument("--series", metavar="0,3-7", help="only these of many arrays, counted from 0")
+    parser.add_argument("--out", metavar="PATH", required=True, help="the result (.safetensors); of many, a folder")
+    parser.add_argument("--figure", metavar="PATH", help="the picture (.png, .pdf, .svg); of many, a folder of .png")
+    common.add_force(parser)
+    common.add_progress(parser)
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Explain the input or inputs, write the files and print what was found."""
+    given = read_options(args)
+    sources, many = find_sources(args, {o.name: given.pop(o.name) for o in IMAGES if o.name in given})
+    if many:
+        check_folder("--out", args.out)
+    else:
+        common.check_suffix("--out", args.out, ".safetensors")
+        if args.figure is not None:
+            common.check_figure(args.figure)
+        common.check_outputs((args.out, args.figure), force=args.force, inputs=(args.input, args.model, args.settings))
+    settings = {option.name: given[option.name] for option in (*REX, *CIRCLES) if option.name in given}
+    predictor = read_model(
+        args.model, output=given.get("output", "auto"), device=given.get("device"), model_id=args.model_id
+    )
+    explainer = ReX(predictor, **settings)
+    if many:
+        explain_many(args, explainer, predictor, sources, target=given.get("target"))
+    else:
+        _explain_one(args, explainer, sources[0], target=given.get("target"))
+
+
+def _explain_one(args: argparse.Namespace, explainer: ReX, source: Source, *, target: int | None) -> None:
+    one = source.read()
+    started = time.perf_counter()
+    found = explainer.explain(one.x, target=target, show_progress=common.shows_progress(args))
+    seconds = time.perf_counter() - started
+    found.save(args.out, force=args.force)
+    if args.figure is not None:
+        found.plot(args.figure, x=one.picture)
+    rows: list[tuple[str, Any]] = [
+        ("input", f"{args.input}: {' x '.join(map(str, one.x.shape[1:]))}"),
+        ("class", found.target),
+        ("kept", f"{found.area:.2%}, with a confidence of {found.confidence:.4f}"),
+        *found.stats.items(),
+        ("seconds", f"{seconds:.2f}"),
+        ("wrote", ", ".join(path for path in (args.out, args.figure) if path is not None)),
+    ]
+    print(common.table(rows))

@@ -1,0 +1,182 @@
+"""What is explained: image files, a folder of them, arrays, or series of a data set."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rambit.cli import common
+from rambit.rex.explainer import MAX_POSITIONS
+from rambit.store import decode
+
+ARRAYS = (".npy", ".npz", ".safetensors")
+IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input as the model reads it, (1, C, H, W), (1, C, Z, H, W) or (1, D, T), and as pictures show it."""
+
+    x: Tensor
+    picture: Tensor
+
+
+@dataclass(frozen=True)
+class Source:
+    """An input that is there, under a name; images are decoded when they are needed."""
+
+    name: str
+    read: Callable[[], Input]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How an image file becomes an input: its size, and (pixel - mean) / std of each channel, pixels from 0 to 1."""
+
+    size: tuple[int, int] | None = None
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    grey: bool = False
+
+    def __post_init__(self) -> None:
+        channels = 1 if self.grey else 3
+        for name in ("mean", "std"):
+            numbers = getattr(self, name)
+            if len(numbers) not in (1, channels) or not np.isfinite(numbers).all():
+                raise ValueError(f"{name} must hold 1 or {channels} finite numbers, got {numbers}")
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive, got {self.std}")
+
+
+def find_sources(args: argparse.Namespace, image_options: Mapping[str, Any]) -> tuple[list[Source], bool]:
+    """The inputs that INPUT and --series name, and whether they are many; image files are checked, not yet decoded.
+
+    Raises ValueError, OSError or ImportError.
+    """
+    path = Path(args.input)
+    if path.is_dir():
+        _refuse(args, "series", "x")
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGES and file.is_file())
+        if not files:
+            raise ValueError(f"{path} holds no image files ({' '.join(IMAGES)})")
+        return [_image(file, image_options) for file in files], True
+    if path.suffix.lower() in IMAGES:
+        _refuse(args, "series", "x")
+        return [_image(path, image_options)], False
+    if image_options:
+        raise ValueError(f"--{next(iter(image_options))} is for image files, but {args.input} is none")
+    if path.suffix in ARRAYS:
+        inputs = list(_read_array(path, args.x))
+    elif common.is_file(args.input):
+        known = " ".join((*ARRAYS, *IMAGES))
+        raise ValueError(f"{path}: the name must end in one of {known}, or be that of a folder of images")
+    else:
+        _refuse(args, "x")
+        inputs = _read_data_set(args)
+    chosen = common.chosen(args.series, None, len(inputs))
+    sources = [Source(str(i), partial(Input, inputs[i][None], inputs[i][None])) for i in chosen]
+    return sources, len(sources) > 1
+
+
+def _refuse(args: argparse.Namespace, *names: str) -> None:
+    for name in names:
+        if getattr(args, name) is not None:
+            raise ValueError(f"--{name} does not apply to {args.input}")
+
+
+# -- arrays ---------------------------------------------------------------------------------------------------------
+
+
+def _read_array(path: Path, name: str | None) -> Tensor:
+    """Inputs (N, …) of a file, without pickle. Raises ValueError naming the file."""
+    try:
+        array = _load(path, name)
+    except OSError:
+        raise
+    except Exception as error:  # a broken file makes its reader raise anything
+        raise ValueError(f"{path}: {error or type(error).__name__}") from error
+    if array.ndim not in (3, 4, 5) or not array.numel():
+        raise ValueError(
+            f"{path} must hold series (N, D, T), images (N, C, H, W) or volumes (N, C, Z, H, W), got the shape "
+            f"{tuple(array.shape)}"
+        )
+    if array.is_complex() or array.dtype == torch.bool:
+        raise ValueError(f"{path} must hold real numbers, got {array.dtype}")
+    array = array if array.dtype in (torch.float32, torch.float64) else array.float()
+    if not bool(torch.isfinite(array).all()):
+        raise ValueError(f"{path} holds NaN or infinite values")
+    return array
+
+
+def _load(path: Path, name: str | None) -> Tensor:
+    if path.suffix == ".npy":
+        if name is not None:
+            raise ValueError("a .npy file holds one array, so --x does not apply")
+        return torch.from_numpy(np.load(path, allow_pickle=False))
+    name = name or "X"
+    arrays = decode(path.read_bytes(), path)[0] if path.suffix == ".safetensors" else np.load(path, allow_pickle=False)
+    if name not in arrays:
+        raise ValueError(f"there is no {name!r}; it holds {', '.join(arrays) or 'nothing'}")
+    return torch.as_tensor(arrays[name])
+
+
+def _read_data_set(args: argparse.Namespace) -> list[Tensor]:
+    """The test series (D, T) of a data set, each without its padding."""
+    from rambit.datasets import load
+
+    data = load(args.input, "test")
+    lengths = [data.X.shape[2]] * len(data) if data.lengths is None else data.lengths.tolist()
+    return [torch.from_numpy(x[:, :length]) for x, length in zip(data.X, lengths, strict=True)]
+
+
+# -- images ---------------------------------------------------------------------------------------------------------
+
+
+def _image(path: Path, options: Mapping[str, Any]) -> Source:
+    """An image file whose header was read. Raises ValueError or OSError naming it."""
+    preparation = Preparation(**options)
+    with _open(path) as image:
+        width, height = image.size
+    if width * height > MAX_POSITIONS:  # of the file, also where it is scaled down: it is decoded whole
+        raise ValueError(f"{path} has {width} x {height} pixels, more than the limit of {MAX_POSITIONS:,}")
+    return Source(path.name, partial(_read_image, path, preparation))
+
+
+def _open(path: Path) -> Any:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError("image files need pillow: pip install 'rambit[images]'") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
+            return Image.open(path)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # what a broken header makes a decoder raise
+        raise ValueError(f"{path} can't be read as an image: {error}") from error
+
+
+def _read_image(path: Path, preparation: Preparation) -> Input:
+    from PIL import ImageOps
+
+    try:
+        with _open(path) as opened:
+            image = ImageOps.exif_transpose(opened).convert("L" if preparation.grey else "RGB")
+    except (OSError, SyntaxError, ValueError) as error:  # truncated or broken beyond the header
+        raise ValueError(f"{path} can't be read as an image: {error}") from error
+    if preparation.size is not None:
+        image = ImageOps.fit(image, preparation.size[::-1])
+    pixels = torch.from_numpy(np.array(image, dtype=np.float32)) / 255
+    picture = pixels.reshape(image.height, image.width, -1).permute(2, 0, 1)[None].contiguous()
+    mean, std = (torch.tensor(numbers).view(1, -1, 1, 1) for numbers in (preparation.mean, preparation.std))
+    return Input((picture - mean) / std, picture)

@@ -1,0 +1,93 @@
+"""Results of many inputs in one store, which a killed run leaves readable and the same command goes on with."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from tqdm import tqdm
+
+from rambit.cli import common
+from rambit.cli.rex.inputs import Input, Source
+from rambit.predictors import Predictor
+from rambit.rex import Explanation, ReX
+from rambit.store import Store, resume_key
+
+
+def explain_many(
+    args: argparse.Namespace, explainer: ReX, predictor: Predictor, sources: list[Source], *, target: int | None
+) -> None:
+    """Explain what the store does not hold yet, draw what is not drawn yet, and print a summary."""
+    settings = {**explainer.settings(), "target": target}
+    model = resume_key(model=predictor.fingerprint())
+    rambit = version("rambit")
+    started, made, areas, rows = time.perf_counter(), 0, [], 0
+    key = resume_key(settings=settings, model=model, version=rambit)
+    with Store(args.out, key=key, meta={**settings, "model": model, "version": rambit}) as store:
+        pictures = _pictures(args, store, sources)
+        for source in tqdm(sources, desc="inputs", disable=not common.shows_progress(args)):
+            one = source.read()
+            found = None if args.force else _stored(store, source.name, one)
+            if found is None:
+                found = _explain(explainer, source.name, one, target)
+                store.put(source.name, found.tensors(), {**found.record(), "input": resume_key(x=one.x)})
+                made, rows = made + 1, rows + found.stats["rows"]
+            picture = pictures.get(source.name)
+            if picture is not None and (args.force or not picture.exists()):
+                found.plot(picture, x=one.picture)
+            areas.append(found.area)
+    print(
+        common.table(
+            [
+                ("inputs", f"{len(sources)} of {args.input}"),
+                ("explained", f"{made} now, {len(sources) - made} before"),
+                ("kept", f"{sum(areas) / len(areas):.2%} on average"),
+                ("rows", rows),
+                ("seconds", f"{time.perf_counter() - started:.2f}"),
+                ("wrote", ", ".join(path for path in (args.out, args.figure) if path is not None)),
+            ]
+        )
+    )
+
+
+def check_folder(option: str, path: str) -> Path:
+    """A folder, or the name of one to be made. Raises OSError or ValueError."""
+    folder = Path(path)
+    if folder.suffix in (".safetensors", ".png", ".pdf", ".svg"):
+        raise ValueError(f"{option} must be a folder, since there are many inputs, got {path}")
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{path} is not a folder")
+    if not folder.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {folder.parent}")
+    return folder
+
+
+def _pictures(args: argparse.Namespace, store: Store, sources: list[Source]) -> dict[str, Path]:
+    """Where each picture goes. Raises OSError where one is already there that belongs to no stored result."""
+    if args.figure is None:
+        return {}
+    folder = check_folder("--figure", args.figure)
+    paths = {source.name: folder / f"{source.name}.png" for source in sources}
+    common.check_figure("any.png")
+    folder.mkdir(exist_ok=True)
+    common.check_outputs((path for name, path in paths.items() if name not in store), force=args.force)
+    return paths
+
+
+def _stored(store: Store, name: str, one: Input) -> Explanation | None:
+    """The result that is there for this very input. Raises ValueError if it is another input's."""
+    if name not in store:
+        return None
+    tensors, record = store.get(name)
+    if record["input"] != resume_key(x=one.x):
+        raise ValueError(f"{name} has changed since its result in {store.folder} was made; --force makes it anew")
+    return Explanation.of(tensors, record)
+
+
+def _explain(explainer: ReX, name: str, one: Input, target: int | None) -> Explanation:
+    try:
+        return explainer.explain(one.x, target=target)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"{name}: {error}") from error

@@ -1,0 +1,183 @@
+"""ReX's options, as flags and in a settings file, under one name and with one meaning."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from rambit.cli import common
+from rambit.rex import ExtractionOptions, ReX
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def _count(text: str) -> int | None:
+    return None if text == "all" else int(text)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
+
+
+def _number_or_name(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _size(text: str) -> tuple[int, int]:
+    parts = [int(part) for part in text.replace("x", ",").split(",")]
+    if len(parts) > 2 or min(parts) < 1:
+        raise ValueError
+    return parts[0], parts[-1]
+
+
+def _answers(text: str) -> str:
+    if text not in ("auto", "logits", "probs"):
+        raise ValueError
+    return text
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: `parse` reads it from text, the flag's or the settings file's value; None means a switch."""
+
+    name: str
+    help: str
+    parse: Callable[[str], Any] | None = str
+    expects: str = "text"
+
+    @property
+    def flag(self) -> str:
+        """The same name on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    def add(self, group: argparse._ArgumentGroup) -> None:
+        """Without a default of its own, so that only what was given is handed on."""
+        default = _DEFAULTS.get(self.name)
+        default = default.value if isinstance(default, Enum) else default
+        help_ = self.help if default is None or self.parse is None else f"{self.help} ({default})"
+        if self.parse is None:
+            group.add_argument(self.flag, dest=self.name, action="store_true", default=argparse.SUPPRESS, help=help_)
+        else:
+            group.add_argument(
+                self.flag, dest=self.name, metavar="VALUE", type=self.read, default=argparse.SUPPRESS, help=help_
+            )
+
+    def read(self, value: Any) -> Any:
+        """The option's value from a flag's text or from a TOML value. Raises ArgumentTypeError."""
+        if self.parse is None or isinstance(value, bool):
+            if self.parse is not None or not isinstance(value, bool):
+                expected = "true or false" if self.parse is None else self.expects
+                raise argparse.ArgumentTypeError(f"must be {expected}, got {value!r}")
+            return value
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        try:
+            return self.parse(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be {self.expects}, got {value!r}") from None
+
+
+_DEFAULTS = {field.name: field.default for field in fields(ExtractionOptions)} | {
+    name: p.default for name, p in inspect.signature(ReX).parameters.items() if p.kind is p.KEYWORD_ONLY
+}
+_INT, _FLOAT = "a whole number", "a number"
+
+#: The arguments of ReX.
+REX = (
+    Option("iters", "independent searches, each over a random box tree of its own", int, _INT),
+    Option("tree_depth", "boxes deeper than this are not split", int, _INT),
+    Option("min_box_size", "boxes of fewer positions are not split", int, _INT),
+    Option("search_limit", "stop a search after this many mutants", int, _INT),
+    Option("queue", "which passing mutants are searched further: area, all, intersection, dc"),
+    Option("queue_len", "how many of them, or all", _count, "a whole number or all"),
+    Option("distribution", "how boxes are split: uniform, betabinom, adaptive"),
+    Option("dist_args", "alpha and beta of betabinom, such as 1.5,1.5", _numbers, "numbers such as 1.5,1.5"),
+    Option("confidence_filter", "share of the target's confidence that a passing mutant needs", float, _FLOAT),
+    Option("weighted", "weigh responsibility by the mutant's confidence", None),
+    Option("concentrate", "weigh responsibility by the box's depth", None),
+    Option("responsibility_style", "how searches are merged: multiplicative, additive"),
+    Option("negative_responsibility", "subtract the other classes' maps", None),
+    Option("strategy", "global, spatial, multi_spotlight, contrastive, complete"),
+    Option("chunk_size", "positions revealed at a time", int, _INT),
+    Option("minimum_confidence_threshold", "share of the target's confidence that suffices", float, _FLOAT),
+    Option(
+        "mask_value",
+        "what replaces: a number, min, mean, random, linear, spectral",
+        _number_or_name,
+        "a number or a name",
+    ),
+    Option("search", "single, or conjunctive for decisions that need several regions"),
+    Option("max_memory", "memory of the engine, beside the model's own, such as 512M", common.memory, "a size"),
+    Option("seed", "of the box trees and of random values", int, _INT),
+)
+#: Those of the strategies spatial and multi_spotlight.
+CIRCLES = (
+    Option("initial_radius", "of circles", int, _INT),
+    Option("radius_growth", "factor by which circles grow", float, _FLOAT),
+    Option("spotlights", "explanations that are looked for", int, _INT),
+    Option("expansions", "radii that each spotlight tries at a place", int, _INT),
+    Option("budget", "further places that it tries", int, _INT),
+    Option("step", "how far it walks", int, _INT),
+    Option("objective", "where to: none (a jump), or where the mean or max responsibility is no less"),
+    Option("permitted_overlap", "largest Dice coefficient of two explanations", float, _FLOAT),
+)
+#: How the model is asked, and for which class.
+MODEL = (
+    Option("output", "what the model returns: auto, logits, probs", _answers, "auto, logits or probs"),
+    Option("device", "cpu, cuda or cuda:N", common.device, "a device"),
+    Option("target", "the class to explain; the input must have it (the predicted one)", int, _INT),
+)
+#: How image files become inputs.
+IMAGES = (
+    Option("size", "height and width, such as 224 or 224x320: scaled, and cut at the middle", _size, "HEIGHTxWIDTH"),
+    Option("mean", "of each channel, on a scale of 0 to 1, such as .485,.456,.406", _numbers, "numbers"),
+    Option("std", "of each channel: a model reads (pixel - mean) / std", _numbers, "numbers"),
+    Option("grey", "one channel instead of three", None),
+)
+GROUPS = {"ReX": REX, "spatial, multi_spotlight": CIRCLES, "model": MODEL, "image files": IMAGES}
+OPTIONS = {option.name: option for group in GROUPS.values() for option in group}
+
+
+def add_options(parser: common.Parser) -> None:
+    """Every option as a flag, and --settings."""
+    parser.add_argument("--settings", metavar="FILE", help="a TOML file with options, such as min_box_size = 20")
+    for title, options in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for option in options:
+            option.add(group)
+
+
+def read_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What was given, in the file and by flags, which come first. Raises ValueError or OSError."""
+    given = {} if args.settings is None else _read_toml(args.settings)
+    return given | {name: getattr(args, name) for name in OPTIONS if hasattr(args, name)}
+
+
+def _read_toml(path: str) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not a TOML file: {error}") from None
+    given = {}
+    for name, value in document.items():
+        if name not in OPTIONS:
+            close = difflib.get_close_matches(name, OPTIONS, 1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(OPTIONS)}"
+            raise ValueError(f"{path}: unknown option {name!r}; {hint}")
+        try:
+            given[name] = OPTIONS[name].read(value)
+        except argparse.ArgumentTypeError as error:
+            raise ValueError(f"{path}: {name} {error}") from None
+    return given

@@ -1,0 +1,99 @@
+"""`rambit export`: every result and every number of it comes back from the table."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+
+from rambit import Attribution
+from rambit.rex import Explanation
+from rambit.store import Store
+
+parquet = pytest.importorskip("pyarrow.parquet")
+
+
+def explanation(seed, grid=(3, 4)):
+    map_ = torch.rand(grid, generator=torch.Generator().manual_seed(seed))
+    stats = {"mutants": 10 + seed, "passing": 3, "depth": 2, "rows": 9}
+    extra = {"necessary": map_ > 0.1} if seed == 1 else {}
+    return Explanation(
+        map_, {seed: map_}, map_ > 0.5, seed, 0.5, 0.25, stats, {"dist_args": [1, 2], "seed": 0}, seed, **extra
+    )
+
+
+def check(row, one):
+    assert (row["target"], row["confidence"], row["seed"]) == (one.target, one.confidence, one.seed)
+    assert row["stats.mutants"] == one.stats["mutants"]
+    assert row["settings.dist_args"] == "[1, 2]"
+    shape = row["responsibility_shape"]
+    assert torch.equal(torch.tensor(row["responsibility"]).view(shape), one.responsibility)
+    assert torch.equal(torch.tensor(row["mask"]).view(shape), one.mask)
+    assert (row["necessary"] is None) == (one.necessary is None)
+
+
+def read(path):
+    return {row["name"]: row for row in parquet.read_table(path).to_pylist()}
+
+
+def test_a_store(rambit, tmp_path):
+    made = {f"{seed}.png": explanation(seed, (3, 4 + seed)) for seed in range(3)}
+    with Store(tmp_path / "store", key="k") as store:
+        for name, one in made.items():
+            store.put(name, one.tensors(), one.record())
+    done = rambit("export", tmp_path / "store", "--out", tmp_path / "a.parquet")
+    assert done.code == 0, done.err
+    rows = read(tmp_path / "a.parquet")
+    assert list(rows) == list(made)
+    for name, one in made.items():
+        check(rows[name], one)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_result_files(rambit, tmp_path, whole):
+    for seed in range(2):
+        explanation(seed).save(tmp_path / f"r{seed}.safetensors")
+    source = tmp_path if whole else tmp_path / "r1.safetensors"
+    assert rambit("export", source, "--out", tmp_path / "a.parquet").code == 0
+    rows = read(tmp_path / "a.parquet")
+    assert list(rows) == (["r0", "r1"] if whole else ["r1"])
+    check(rows["r1"], explanation(1))
+
+
+def test_attributions_too(rambit, tmp_path):
+    values = torch.randn(2, 3, 4).bfloat16()
+    one = Attribution(values=values, stderr=None, rows=5, row_steps=6, seconds=0.5, settings={"L": 3}, seed=1)
+    one.save(tmp_path / "scores.safetensors")
+    assert rambit("export", tmp_path / "scores.safetensors", "--out", tmp_path / "a.parquet").code == 0
+    row = read(tmp_path / "a.parquet")["scores"]
+    assert row["settings.L"] == 3
+    assert torch.equal(torch.tensor(row["values"]).view(row["values_shape"]), values.float())
+
+
+def test_what_is_wrong(fails, tmp_path, monkeypatch):
+    out = tmp_path / "a.parquet"
+    explanation(0).save(tmp_path / "r.safetensors")
+    assert "must end in .parquet" in fails("export", tmp_path / "r.safetensors", "--out", tmp_path / "a.csv")
+    assert "none.safetensors: No such file" in fails("export", tmp_path / "none.safetensors", "--out", out)
+    (tmp_path / "empty").mkdir()
+    assert "holds no results" in fails("export", tmp_path / "empty", "--out", out)
+    (tmp_path / "empty" / "x.safetensors").write_bytes(b"123")
+    assert "x.safetensors is truncated" in fails("export", tmp_path / "empty", "--out", out)
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    assert "is not a result file" in fails("export", tmp_path / "foreign.safetensors", "--out", out)
+    out.write_text("mine")
+    assert "a.parquet exists; --force" in fails("export", tmp_path / "r.safetensors", "--out", out)
+    assert out.read_text() == "mine"
+    out.unlink()
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert "rambit[tables]" in fails("export", tmp_path / "r.safetensors", "--out", out)
+
+
+def test_results_of_different_kinds_do_not_mix(fails, tmp_path):
+    with Store(tmp_path / "store", key="k") as store:
+        store.put("a", {}, {"target": 1})
+        store.put("b", {}, {"target": "one"})
+    assert "don't fit one table" in fails("export", tmp_path / "store", "--out", tmp_path / "a.parquet")
