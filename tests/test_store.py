@@ -1,4 +1,4 @@
-"""The store: round trips, kills at any moment, one writer, hostile folders, and keys that notice every bit."""
+"""The store: round trips, kills at any moment, and one writer."""
 
 from __future__ import annotations
 
@@ -12,20 +12,17 @@ import subprocess
 import sys
 import tempfile
 import time
-import tracemalloc
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rambit.store import Store, StoreError, atomic_write, decode, encode, files, keys, resume_key
+from rambit.store import Store, StoreError, atomic_write, encode, files
 from rambit.store.folder import _is_name
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.int8, torch.uint8, torch.bool]
@@ -163,7 +160,17 @@ def test_a_returned_meta_is_a_copy(tmp_path: Path) -> None:
     with Store(tmp_path, key="k") as store:
         store.put("a", some(), {"list": (1, 2)})
         store.get("a")[1]["list"].append(3)
-        assert store.get("a")[1] == {"list": [1, 2]}
+        store.info("a")["list"].append(3)
+        assert store.get("a")[1] == store.info("a") == {"list": [1, 2]}
+
+
+def test_info_needs_no_shard_file(tmp_path: Path) -> None:
+    with Store(tmp_path, key="k") as store:
+        store.put("a", some(), {"n": 1})
+        next(tmp_path.glob("shard-*")).unlink()
+        assert store.info("a") == {"n": 1}
+        with pytest.raises(KeyError):
+            store.info("b")
 
 
 @pytest.mark.parametrize(
@@ -482,269 +489,3 @@ def test_a_fork_is_not_the_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             store._lock.release()
         assert (tmp_path / "writer.lock").exists()
         store.put("a", some())
-
-
-# --- hostile folders -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def filled(tmp_path: Path) -> Path:
-    """A store beside a file that nothing may touch."""
-    (tmp_path / "secret").write_bytes(encode(some(3)))
-    with Store(tmp_path / "s", key="k", meta={"m": 1}) as store:
-        store.put("a", some(1))
-    return tmp_path / "s"
-
-
-def shard_of(folder: Path) -> Path:
-    return next(folder.glob("shard-*"))
-
-
-BAD_MANIFESTS: dict[str, Callable[[dict[str, Any]], object]] = {
-    "list": lambda m: [],
-    "format": lambda m: {**m, "format": "other"},
-    "version": lambda m: {**m, "version": 2},
-    "no key": lambda m: {n: v for n, v in m.items() if n != "key"},
-    "key": lambda m: {**m, "key": 1},
-    "meta": lambda m: {**m, "meta": []},
-    "shards": lambda m: {**m, "shards": []},
-    "entry": lambda m: {**m, "shards": {"a": 1}},
-    "size": lambda m: {**m, "shards": {"a": {**m["shards"]["a"], "size": -1}}},
-    "float size": lambda m: {**m, "shards": {"a": {**m["shards"]["a"], "size": 99.0}}},
-    "missing sha": lambda m: {**m, "shards": {"a": {"size": 99, "meta": {}}}},
-    "short sha": lambda m: {**m, "shards": {"a": {**m["shards"]["a"], "sha256": "ab"}}},
-    "path as sha": lambda m: {**m, "shards": {"a": {**m["shards"]["a"], "sha256": "/../../secret"}}},
-    "path in sha": lambda m: {**m, "shards": {"a": {**m["shards"]["a"], "sha256": ("../" * 22)[:64]}}},
-    "file entry": lambda m: {**m, "shards": {"a": {**m["shards"]["a"], "file": "../secret"}}},
-    "shard meta": lambda m: {**m, "shards": {"a": {**m["shards"]["a"], "meta": 1}}},
-    "up": lambda m: {**m, "shards": {"../secret": m["shards"]["a"]}},
-    "absolute": lambda m: {**m, "shards": {"/etc/passwd": m["shards"]["a"]}},
-    "drive": lambda m: {**m, "shards": {"c:\\x": m["shards"]["a"]}},
-}
-
-
-@pytest.mark.parametrize("case", BAD_MANIFESTS)
-def test_bad_manifests(filled: Path, case: str) -> None:
-    path = filled / "manifest.json"
-    path.write_text(json.dumps(BAD_MANIFESTS[case](json.loads(path.read_text()))))
-    before = tree(filled.parent)
-    for read_only in (True, False):
-        with pytest.raises(StoreError, match=r"manifest\.json"):
-            Store(filled, key="k", read_only=read_only)
-    assert tree(filled.parent) == before, "a folder that can't be understood is left as it is, without a lock"
-
-
-@pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"key": ' + b"9" * 5000 + b"}", b"null"])
-def test_manifests_that_are_not_json(filled: Path, data: bytes) -> None:
-    (filled / "manifest.json").write_bytes(data)
-    with pytest.raises(StoreError, match=r"manifest\.json is corrupt"):
-        Store(filled, key="k")
-
-
-def test_every_truncation_and_every_flipped_bit_is_noticed(filled: Path) -> None:
-    path = shard_of(filled)
-    data = path.read_bytes()
-    rng = random.Random(0)
-    cuts = [data[:n] for n in (0, 7, 8, 20, len(data) - 1)] + [data + b"\0"]
-    flips = [bytearray(data) for _ in range(30)]
-    for flip in flips:
-        flip[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    for bad in [*cuts, *flips]:
-        path.write_bytes(bad)
-        with Store(filled, read_only=True) as store, pytest.raises(StoreError, match=path.name):
-            store.get("a")
-    path.unlink()
-    for options in ({"read_only": True}, {"key": "k"}):
-        with Store(filled, **options) as store, pytest.raises(StoreError, match="'a', is missing"):  # type: ignore[arg-type]
-            store.get("a")
-
-
-@on_posix
-@pytest.mark.parametrize("kind", ["link", "dangling", "folder", "pipe"])
-@pytest.mark.parametrize("which", ["manifest", "shard", "lock"])
-def test_only_regular_files_are_read(filled: Path, kind: str, which: str) -> None:
-    """A link to a valid file outside, a link to nothing, a folder, and a pipe that would block for ever."""
-    path = {"manifest": filled / "manifest.json", "shard": shard_of(filled), "lock": filled / "writer.lock"}[which]
-    if path.exists():
-        path.rename(filled.parent / "target")
-    else:
-        (filled.parent / "target").write_text(json.dumps({**HERE, "pid": 2**22 + 1}))
-    before = tree(filled.parent)
-    make: dict[str, Callable[[], object]] = {
-        "link": lambda: path.symlink_to(filled.parent / "target"),
-        "dangling": lambda: path.symlink_to(filled.parent / "new"),
-        "folder": path.mkdir,
-        "pipe": lambda: os.mkfifo(path),
-    }
-    make[kind]()
-    with pytest.raises(StoreError, match=r"symbolic link|not a regular file"), Store(filled, key="k") as store:
-        store.get("a")
-    assert tree(filled.parent) == before
-    assert not (filled.parent / "new").exists()
-
-
-def test_files_of_others_stay(filled: Path) -> None:
-    others = ["notes.txt", ".hidden.0123456789abcdef.tmp", "shard-1.safetensors", "shard-" + "g" * 64 + ".safetensors"]
-    for name in others:
-        (filled / name).write_bytes(b"mine")
-    (filled / ("shard-" + "0" * 64 + ".safetensors")).mkdir()
-    leftovers = ["shard-" + "1" * 64 + ".safetensors", ".manifest.json.0123456789abcdef.tmp"]
-    leftovers.append(".shard-" + "1" * 26 + ".0123456789abcdef.tmp")
-    for name in leftovers:
-        (filled / name).write_bytes(b"half")
-    Store(filled, read_only=True).close()
-    assert all((filled / name).exists() for name in leftovers), "a reader changes nothing"
-    Store(filled, key="k").close()
-    assert not any((filled / name).exists() for name in leftovers)
-    assert all((filled / name).read_bytes() == b"mine" for name in others)
-
-
-def with_header(header: object, body: bytes = b"") -> bytes:
-    data = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return len(data).to_bytes(8, "little") + data + body
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"1234567",
-        (2**63).to_bytes(8, "little") + b"{}",
-        (1 << 40).to_bytes(8, "little") + b"{}",
-        with_header([]),
-        with_header(b"\xff" * 8),
-        with_header({"a": 1}),
-        with_header({"__metadata__": {"k": 1}}),
-        with_header({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, b"1234567"),
-        with_header({"a": {"dtype": "F32", "shape": [2**63, 2**63], "data_offsets": [0, 0]}}),
-        with_header({"a": {"dtype": "F32", "shape": [0, 2**62, 4], "data_offsets": [0, 0]}}),
-        with_header({"a": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]}}, b"1" * 12),
-        with_header({"a": {"dtype": "NEW", "shape": [2], "data_offsets": [0, 8]}}, b"1" * 8),
-        b"PK\3\4" + b"\0" * 100,
-    ],
-)
-def test_decode_names_the_file(data: bytes) -> None:
-    with pytest.raises(StoreError, match=r"^some/file"):
-        decode(data, "some/file")
-
-
-def test_a_huge_header_is_not_parsed() -> None:
-    with pytest.raises(StoreError, match="header of 20000000 bytes"):
-        decode(with_header(b" " * 20_000_000), "some/file")
-
-
-# --- resume_key ------------------------------------------------------------------------------------------------------
-
-
-def test_resume_key_is_fixed() -> None:
-    """A checkpoint of an older version stays valid as long as this holds."""
-    parts = {"a": [1, 2.5, None, True, "é"], "x": torch.arange(3, dtype=torch.int16), "d": {"z": 1, "y": ()}}
-    assert resume_key(**parts) == "03daa327988b559ab5e823655cf5dd173bef69748e6adc64b9c42174e1c244a3"
-
-
-@settings(deadline=None, max_examples=60)
-@given(tensors(), st.data())
-def test_resume_key_sees_every_bit_and_no_strides(x: Tensor, data: st.DataObject) -> None:
-    key = resume_key(state={"w": x})
-    spread = torch.zeros([n * 2 for n in x.shape], dtype=x.dtype)
-    view = spread[tuple(slice(None, None, 2) for _ in x.shape)]
-    view.copy_(x)
-    assert resume_key(state={"w": view}) == key
-    assert resume_key(state={"w": torch.nn.Parameter(x, requires_grad=False)}) == key
-    if x.dtype != torch.bfloat16:
-        array = x.numpy()
-        assert resume_key(state={"w": array}) == key
-        assert resume_key(state={"w": array.astype(array.dtype.newbyteorder(">"))}) == key
-    assert resume_key(state={"w": x.unsqueeze(0)}) != key
-    assert resume_key(state={"v": x}) != key
-    if x.numel():
-        flat = x.contiguous().clone().reshape(-1)
-        raw = flat.view(torch.uint8)
-        at = data.draw(st.integers(0, raw.numel() - 1))
-        raw[at] ^= 1 if x.dtype == torch.bool else 1 << data.draw(st.integers(0, 7))
-        assert resume_key(state={"w": flat.reshape(x.shape)}) != key
-
-
-@settings(deadline=None, max_examples=60)
-@given(st.dictionaries(st.text(), values, min_size=1, max_size=5), st.dictionaries(st.text(), values, max_size=5))
-def test_resume_key_ignores_the_order_of_dicts_and_nothing_else(a: dict[str, Any], b: dict[str, Any]) -> None:
-    assert resume_key(s=dict(reversed(a.items()))) == resume_key(s=OrderedDict(a))
-    # As text, because 1 == 1.0 == True in Python.
-    equal = json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
-    assert (resume_key(s=a) == resume_key(s=b)) == equal
-
-
-def test_resume_key_tells_types_and_nesting_apart() -> None:
-    zero = np.float32(0)
-    distinct: list[Any] = [
-        *(None, True, False, 0, 1, -1, 2**70, 1.0, 0.0, -0.0, float("nan"), float("inf"), "", "0", "1", "None"),
-        *([], {}, [[]], [None], [1, 2], [[1], 2], [1, [2]], [[1, 2]], ["12"], ["1", "2"], {"a": {}}, {"a": None}),
-        *({"a": {"b": 1}, "c": 2}, {"a": {"b": 1, "c": 2}}, zero, np.float64([0.0]), np.zeros(0), np.zeros((0, 3))),
-        *(np.zeros((3, 0)), np.array("a"), np.array(b"a"), np.array(["a", "b"]), np.array("2020", "M8[D]")),
-        *(np.array("2020", "M8[s]"), torch.zeros(2), torch.zeros(2, 1), torch.zeros(2, dtype=torch.int32)),
-        *(
-            torch.zeros(2, dtype=torch.bfloat16),
-            torch.zeros(2, dtype=torch.complex64),
-            torch.zeros(8, dtype=torch.uint8),
-        ),
-    ]
-    keys = [resume_key(part=value) for value in distinct]
-    assert len(set(keys)) == len(keys)
-    assert resume_key(part=(1, (2,))) == resume_key(part=[1, [2]])
-    assert resume_key(a=1, b=2) == resume_key(b=2, a=1) != resume_key(a=2, b=1)
-    assert resume_key(part=torch.tensor([1 + 1j]).conj()) == resume_key(part=torch.tensor([1 - 1j]))
-    assert resume_key(part=np.float32(1.5)) == resume_key(part=torch.tensor(1.5))
-
-
-@pytest.mark.parametrize("device", DEVICES)
-def test_resume_key_in_pieces(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
-    x = torch.randn(7, 6, 5, generator=torch.Generator().manual_seed(0))
-    key = resume_key(x=x)
-    for piece in (8, 24, 100, 500, 10**6):
-        monkeypatch.setattr(keys, "_PIECE", piece)
-        assert resume_key(x=x.to(device)) == key
-        assert resume_key(x=x.to(device).transpose(0, 2).contiguous().transpose(0, 2)) == key
-        assert resume_key(x=np.asfortranarray(x.numpy())) == key
-        assert resume_key(x=x[..., :-1]) != key
-
-
-def test_resume_key_needs_little_memory() -> None:
-    array = np.zeros((64, 512, 128)).transpose(2, 0, 1)
-    tracemalloc.start()
-    resume_key(x=array)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < array.nbytes / 2
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        (object(), "settings is a builtins.object"),
-        ({"a": [1, {2}]}, r"settings\['a'\]\[1\] is a builtins.set"),
-        ({"f": {"g": len}}, r"settings\['f'\]\['g'\] is a builtins.builtin_function"),
-        ({"a": {1: 2}}, r"settings\['a'\] has the key 1"),
-        (b"bytes", "is a builtins.bytes"),
-        (Path("x"), "settings is a pathlib"),
-        (torch.float32, "settings is a torch.dtype"),
-        (torch.nn.Linear(1, 1), "settings is a torch.nn"),
-        (torch.zeros(2, 2).to_sparse(), "settings must be a dense tensor"),
-        (torch.zeros(2, device="meta"), "settings must be a dense tensor"),
-        (np.array([object()]), "settings is an array of dtype object"),
-        (np.zeros(2, [("a", "f4")]), "settings is an array of dtype"),
-        (np.longdouble(1), "settings is an array of dtype"),
-        (np.ma.masked_array([1.0], [True]), "settings is a numpy.ma"),
-    ],
-)
-def test_resume_key_names_what_it_can_not_hash(value: Any, message: str) -> None:
-    with pytest.raises(TypeError, match=message):
-        resume_key(fine=1, settings=value)
-
-
-def test_resume_key_of_a_state_dict() -> None:
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
-    key = resume_key(model=model.state_dict())
-    assert resume_key(model=model.state_dict()) == key
-    model[1].num_batches_tracked += 1
-    assert resume_key(model=model.state_dict()) != key

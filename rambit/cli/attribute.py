@@ -6,6 +6,8 @@ import argparse
 
 from rambit.cli import common
 from rambit.cli.asking import Request, add_request
+from rambit.cli.options import make_attributor
+from rambit.distributed import DataFile, attribute_many
 
 EPILOG = """\
 examples:
@@ -13,6 +15,11 @@ examples:
       --num-samples 3 --window-size 1 --out scores.safetensors --figure scores.png
   rambit attribute mine.npz --model model.safetensors --series 0,3-7 --counterfactuals interpolate \\
       --out scores.safetensors
+
+  rambit attribute huge.npz --model model.safetensors --store scores/
+
+--store is for files larger than memory (.npy, .npz, .safetensors, .parquet): the folder holds the scores in shards,
+and a run that was killed goes on with the same command. In Python: rambit.distributed.Attributions("scores/")
 
 --anchor end explains the answer at the last step; --anchor cell (the default) explains the answers from the cell
 on, for models that answer at every step. rambit cost, with the same options, says beforehand what it takes.
@@ -25,7 +32,7 @@ def add(commands: common.Commands) -> None:
     parser = commands.add_parser(
         "attribute",
         help="score every cell of every series with RaMbIT",
-        usage="rambit attribute DATA --model FILE --out FILE [options]",
+        usage="rambit attribute DATA --model FILE (--out FILE | --store DIR) [options]",
         description="Scores every cell (feature, time step) of every series: how far replacing it moves the model.",
         epilog=EPILOG,
     )
@@ -36,7 +43,11 @@ def add(commands: common.Commands) -> None:
     )
     parser.add_argument("--max-rows", metavar="N", type=int, help="or until the model has answered N rows")
     parser.add_argument("--checkpoint", metavar="DIR", help="keep the work there, so that a killed run can go on")
-    parser.add_argument("--out", metavar="FILE", required=True, help="the result (.safetensors)")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--out", metavar="FILE", help="the result (.safetensors)")
+    where.add_argument(
+        "--store", metavar="DIR", help="results in shards, for a file of any size; goes on if it exists"
+    )
     parser.add_argument("--figure", metavar="FILE", help="heat maps of the first 9 series (.png, .pdf, .svg)")
     common.add_force(parser)
     common.add_progress(parser)
@@ -49,6 +60,9 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError("--target applies to --metric diff only")
     if args.max_rows is not None and args.tolerance is None:
         raise ValueError("--max-rows applies with --tolerance only")
+    if args.store is not None:
+        run_store(args)
+        return
     common.check_suffix("--out", args.out, ".safetensors")
     if args.figure is not None:
         common.check_figure(args.figure)
@@ -90,6 +104,34 @@ def run(args: argparse.Namespace) -> None:
         rows.append(("top cells" if i == 0 else "", f"{where}, step {cell.time}: {cell.score:.4g}"))
     rows.append(("wrote", ", ".join(path for path in (args.out, args.figure) if path is not None)))
     print(common.table(rows))
+
+
+def run_store(args: argparse.Namespace) -> None:
+    """Explain a file piece by piece, into a folder."""
+    for option in ("figure", "checkpoint", "tolerance", "target", "series", "limit", "split"):
+        if getattr(args, option) is not None:
+            raise ValueError(f"--{option} does not apply with --store")
+    if args.force:
+        raise ValueError("--force does not apply: --store goes on with a folder, and never overwrites what it holds")
+    if not common.is_file(args.data):
+        raise ValueError(f"--store is for files, but {args.data} is a data set")
+    data = DataFile(args.data, x=args.x or "X", layout=args.layout or "BDT")
+    model, _ = common.read_model(args.model, data.features(), args.data)
+    dtype = next(model.parameters()).dtype
+    batches = ({**batch, "X": batch["X"].to(dtype)} for batch in data)
+    attributor = make_attributor(args, model)
+    results = attribute_many(attributor, batches, args.store, show_progress=common.shows_progress(args))
+    print(
+        common.table(
+            [
+                ("series", f"{len(results)} of {args.data}"),
+                ("rows", results.rows),
+                ("row-steps", results.row_steps),
+                ("seconds", f"{results.seconds:.2f}"),
+                ("wrote", args.store),
+            ]
+        )
+    )
 
 
 def _titles(request: Request) -> list[str]:

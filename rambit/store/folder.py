@@ -129,7 +129,12 @@ class Store:
                 raise StoreError(f"{path}, the shard {name!r}, is missing") from None
         if len(data) != shard.size or hashlib.sha256(data).hexdigest() != shard.sha256:
             raise StoreError(f"{path}, the shard {name!r}, is truncated or altered: its size or SHA-256 differs")
-        return decode(data, path)[0], json.loads(json.dumps(shard.meta))
+        return decode(data, path)[0], self.info(name)
+
+    def info(self, name: str) -> dict[str, Any]:
+        """The meta of the shard `name`, from the manifest alone. Errors: KeyError if there is none."""
+        meta: dict[str, Any] = json.loads(json.dumps(self._shards[name].meta))
+        return meta
 
     def remove(self, name: str) -> None:
         """Remove the shard `name`. Errors: KeyError if there is none, StoreError if not the writer."""

@@ -14,6 +14,7 @@ SAID = {
     "quickstart.py": "the highest score of all 120 cells lies in the bump",
     "recurrent.py": "largest difference between the scores",
     "function.py": "attic |",
+    "many_series.py": "series with a peak, it has the highest score",
     "rex_photo.py": "the network sees: espresso",
     "rex_series.py": "of 600 values suffice",
 }

@@ -1,0 +1,169 @@
+"""From batches of any size to pieces of a fixed one, so that nothing depends on how the input was batched."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rambit.attribution.base import count
+from rambit.attribution.batch import integers
+from rambit.store import decode, encode, resume_key
+
+#: What ``shard_size="auto"`` takes: at most so many series, and at most so many bytes of them.
+AUTO_SERIES, AUTO_BYTES = 256, 16 << 20
+#: The arguments of ``explain`` that have an entry for each series, with the largest value of those that are integers.
+SERIES_ARGUMENTS = {"ids": 2**32 - 1, "target": 2**31 - 1, "lengths": None, "observed": None}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Series start … stop - 1 of the whole input, as the arguments of one call of ``explain``."""
+
+    start: int
+    arguments: dict[str, Tensor]
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.arguments["X"])
+
+    @property
+    def name(self) -> str:
+        """The name of its shard; names sort as the pieces do."""
+        return shard_name(self.start, self.stop)
+
+    def digest(self) -> str:
+        """SHA-256 of everything in it: the same for the same series, however they were batched."""
+        return resume_key(**self.arguments)
+
+    def pack(self) -> bytes:
+        """For another process; ``unpack`` is the way back."""
+        return encode(self.arguments, {"start": json.dumps(self.start)})
+
+    @staticmethod
+    def unpack(data: bytes) -> Piece:
+        arguments, metadata = decode(data, "a piece of the input")
+        return Piece(json.loads(metadata["start"]), arguments)
+
+
+def shard_name(start: int, stop: int) -> str:
+    """Names of shards, in the order of their series when sorted."""
+    return f"{start:012d}-{stop:012d}"
+
+
+def check_size(shard_size: int | str) -> None:
+    """A number of series, or "auto"; ValueError or TypeError otherwise."""
+    if shard_size != "auto":
+        count("shard_size", shard_size)
+
+
+def pieces(data: Iterable[Any], size: int | str, layout: str) -> Iterator[Piece]:
+    """The series of all batches, ``size`` in a piece and the rest in the last one. ``layout``: their axes.
+
+    Never holds more than a piece and a batch. Raises TypeError or ValueError naming the batch and what is wrong.
+    """
+    held: deque[dict[str, Tensor]] = deque()
+    waiting = start = wanted = 0
+    first: dict[str, Tensor] | None = None
+    for number, batch in enumerate(data):
+        given = _read(batch, number, layout)
+        if first is None:
+            first = {name: value[:0] for name, value in given.items()}
+            wanted = size if isinstance(size, int) else _auto(given["X"])
+        _check_like(given, first, number)
+        held.append(given)
+        waiting += len(given["X"])
+        while waiting >= wanted:
+            yield _cut(held, start, wanted)
+            start, waiting = start + wanted, waiting - wanted
+    if waiting:
+        yield _cut(held, start, waiting)
+    if first is None:
+        raise ValueError("data is empty: it gave no batch")
+
+
+def _auto(x: Tensor) -> int:
+    return max(1, min(AUTO_SERIES, AUTO_BYTES // (x[0].numel() * x.element_size())))
+
+
+def _read(batch: Any, number: int, layout: str) -> dict[str, Tensor]:
+    """One batch as arguments of ``explain``, on the CPU."""
+    if isinstance(batch, (tuple, list)) and batch:
+        batch = batch[0]
+    given = dict(batch) if isinstance(batch, Mapping) else {"X": batch}
+    unknown = given.keys() - {"X", *SERIES_ARGUMENTS}
+    if unknown or "X" not in given:
+        raise ValueError(
+            f"batch {number} must have X and may have {', '.join(SERIES_ARGUMENTS)}; "
+            f"it has {', '.join(map(str, given))}"
+        )
+    x = given.pop("X")
+    x = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+    if not isinstance(x, Tensor):
+        raise TypeError(f"batch {number} must be a tensor, a tuple that starts with one, or a dict with X, got {x!r}")
+    axes = "(B, D, T)" if layout == "BDT" else "(B, T, D)"
+    if x.ndim != 3 or not x.numel() or x.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"batch {number}: X must be {axes} of float32 or float64, got {x.dtype} {tuple(x.shape)}")
+    arguments = {"X": x.detach().cpu()}
+    for name, largest in SERIES_ARGUMENTS.items():
+        value = given.get(name)
+        if value is None:
+            continue
+        if name == "observed":
+            arguments[name] = _observed(value, x, number)
+        else:
+            low, high = (1, x.shape[2 if layout == "BDT" else 1]) if largest is None else (0, largest)
+            arguments[name] = integers(f"batch {number}: {name}", value, len(x), low, high)
+    return arguments
+
+
+def _observed(value: Any, x: Tensor, number: int) -> Tensor:
+    observed = torch.as_tensor(value).cpu()
+    if observed.dtype != torch.bool or observed.shape != x.shape:
+        raise ValueError(
+            f"batch {number}: observed must be a bool tensor like X, {tuple(x.shape)}, "
+            f"got {observed.dtype} {tuple(observed.shape)}"
+        )
+    return observed
+
+
+def _check_like(given: dict[str, Tensor], first: dict[str, Tensor], number: int) -> None:
+    """All batches must be of one kind; only ``observed`` may come and go."""
+    for name in ("ids", "target", "lengths"):
+        if (name in given) != (name in first):
+            raise ValueError(
+                f"batch {number} {'has' if name in given else 'lacks'} {name}, unlike batch 0: all or none"
+            )
+    x, like = given["X"], first["X"]
+    if x.shape[1:] != like.shape[1:] or x.dtype != like.dtype:
+        raise ValueError(
+            f"batch {number}: X is {x.dtype} {tuple(x.shape)}, unlike batch 0, {like.dtype} (*, {like.shape[1]}, "
+            f"{like.shape[2]}); pad shorter series and pass lengths"
+        )
+
+
+def _cut(held: deque[dict[str, Tensor]], start: int, size: int) -> Piece:
+    """The next ``size`` series that are held, as a piece."""
+    parts: list[dict[str, Tensor]] = []
+    missing = size
+    while missing:
+        batch = held.popleft()
+        parts.append({name: value[:missing] for name, value in batch.items()})
+        if len(batch["X"]) > missing:
+            held.appendleft({name: value[missing:] for name, value in batch.items()})
+        missing -= len(parts[-1]["X"])
+    if any("observed" in part for part in parts):
+        for part in parts:
+            part.setdefault("observed", torch.ones_like(part["X"], dtype=torch.bool))
+    arguments = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    # One form for one meaning, so that neither the batches nor an idle argument change what a piece is.
+    if "observed" in arguments and bool(arguments["observed"].all()):
+        del arguments["observed"]
+    arguments.setdefault("ids", torch.arange(start, start + size))
+    return Piece(start, arguments)
