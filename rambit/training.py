@@ -182,14 +182,17 @@ def load_checkpoint(path: str | Path) -> tuple[Classifier, dict[str, Any]]:
 
 def _fill(model: nn.Module, weights: dict[str, Tensor]) -> None:
     """Puts the weights into a model without memory; ValueError where they are not the ones that it needs."""
-    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in weights.items()}
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
-            raise ValueError(f"{name} should have shape {wanted.get(name)}, the file has {found.get(name)}")
-    kinds = {value.dtype for value in weights.values()}
+    wanted = model.state_dict()
+    for name in sorted(wanted.keys() | weights.keys()):
+        shape, found = (tuple(part[name].shape) if name in part else None for part in (wanted, weights))
+        if shape != found:
+            raise ValueError(f"{name} should have shape {shape}, the file has {found}")
+    kinds = {value.dtype for name, value in weights.items() if wanted[name].is_floating_point()}
     if len(kinds) != 1 or not kinds.pop().is_floating_point:
         raise ValueError("its weights are not of one floating type")
+    for name, value in wanted.items():
+        if not value.is_floating_point() and weights[name].dtype != value.dtype:
+            raise ValueError(f"{name} should hold {value.dtype}, the file has {weights[name].dtype}")
     model.load_state_dict(weights, assign=True)
 
 

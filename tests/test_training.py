@@ -303,6 +303,8 @@ def broken_checkpoints():
 
     whole = variant()
     config = model.config()
+    normed_model = make(head="batchnorm")
+    normed = variant({k: v.float() for k, v in normed_model.state_dict().items()}, model=normed_model.config())
     return {
         "empty": (b"", "not a whole safetensors file"),
         "short": (b"abc", "not a whole safetensors file"),
@@ -327,6 +329,7 @@ def broken_checkpoints():
         "more": (variant(weights | {"extra": torch.zeros(1)}), "extra should have shape None"),
         "misshapen": (variant(weights | {"head.bias": torch.zeros(3)}), r"head\.bias should have shape \(2,\)"),
         "integers": (variant({k: v.int() for k, v in weights.items()}), "not of one floating type"),
+        "float counts": (normed, r"num_batches_tracked should hold torch\.int64"),
         "mixed": (variant(weights | {"head.bias": torch.zeros(2).double()}), "not of one floating type"),
     }
 

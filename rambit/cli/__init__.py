@@ -1,7 +1,9 @@
-"""The command line: ``rambit demo | train | attribute | cost | compare | study | rex | export | info``."""
+"""The command line: ``rambit demo | train | attribute | cost | compare | study | rex | select | suffice | export | info``."""
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import os
 import sys
 import warnings
@@ -10,10 +12,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import rambit
-from rambit.cli import attribute, compare, cost, demo, export, info, rex, study, train
 from rambit.cli.common import Parser
 
-COMMANDS = (demo, train, attribute, cost, compare, study, rex, export, info)
+#: Modules of this package. Only the one that is called is imported: some take a second.
+COMMANDS = ("demo", "train", "attribute", "cost", "compare", "study", "rex", "select", "suffice", "export", "info")
 EPILOG = """\
 start here:  rambit demo
 each command has examples:  rambit attribute --help
@@ -25,15 +27,16 @@ Python's traceback as well, which helps whoever reads a bug report.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0, 2 after an error (one line on stderr), 130 when interrupted."""
-    checkpoint: str | None = None
+    args = argparse.Namespace()
     try:
-        args = _parser().parse_args(argv)
-        checkpoint = getattr(args, "checkpoint", None)
+        argv = sys.argv[1:] if argv is None else argv
+        args = _parser(argv[:1]).parse_args(argv)
         with _warnings_as_lines():
             args.run(args)
     except SystemExit as stop:  # --help and --version
         return int(stop.code or 0)
     except KeyboardInterrupt:
+        checkpoint = getattr(args, "checkpoint", None)
         hint = f"; the same command goes on from {checkpoint}" if checkpoint else ""
         _say(f"interrupted{hint}")
         return 130
@@ -46,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> Parser:
+def _parser(first: Sequence[str]) -> Parser:
+    """With the command that is named first, or with all of them."""
     parser = Parser(
         prog="rambit",
         description="Explains what a time-series model looked at, by asking it: what if these values were not there?",
@@ -54,8 +58,8 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"rambit {rambit.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add(commands)
+    for name in first if first and first[0] in COMMANDS else COMMANDS:
+        importlib.import_module(f"rambit.cli.{name}").add(commands)
     return parser
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from rambit.cli import common
 from rambit.datasets import Dataset
-from rambit.models import MODELS, Classifier, build_model
+from rambit.models import HEADS, MODELS, Classifier, build_model
 from rambit.training import History, evaluate, fit, save_checkpoint
 
 NAMES = {name.removesuffix("Classifier").lower(): name for name in MODELS}
@@ -46,6 +46,7 @@ def add(commands: common.Commands) -> None:
     model.add_argument("--hidden", metavar="N", type=int, help="units (the model's own default; gru, lstm: 200)")
     model.add_argument("--layers", metavar="N", type=int, help="(the model's own default; gru, lstm: 1)")
     model.add_argument("--dropout", metavar="P", type=float, help="(0)")
+    model.add_argument("--head", metavar="NAME", choices=HEADS, help=f"of gru, lstm: {' or '.join(HEADS)} ({HEADS[0]})")
     model.add_argument("--standardize", action="store_true", help="the model scales each feature itself")
     how = parser.add_argument_group("training (default)")
     how.add_argument("--epochs", metavar="N", type=int, default=30, help="at most (%(default)s)")
@@ -103,7 +104,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _config(args: argparse.Namespace, data: Dataset) -> dict[str, Any]:
     """The model's configuration; what was not given is left to the model."""
-    given = {"hidden_size": args.hidden, "num_layers": args.layers, "dropout": args.dropout}
+    given = {"hidden_size": args.hidden, "num_layers": args.layers, "dropout": args.dropout, "head": args.head}
     return {
         "model": NAMES[args.model],
         "num_features": data.X.shape[1],

@@ -38,7 +38,8 @@ def spike(n: int = 3000, T: int = 80, delay: int = 0, seed: int = 0) -> Dataset:
     Raises ValueError for n < 1, T < 2, a delay outside 0..T-1, or a negative seed. Source: Tonekaboni et al., "What
     went wrong and when? Instance-wise feature importance for time-series black-box models", 2020; the delay is from
     Leung et al., "Temporal dependencies in feature importance for time series prediction", 2023. As in the published
-    generator, the product-sum term of the NARMA process is left out, which with these coefficients would diverge.
+    generator, the product-sum term of the NARMA process is left out, which with these coefficients would diverge; and
+    the process and the low-pass filter start from zero, so that a series climbs to its level in its first steps.
     """
     at_least(1, n=n)
     at_least(2, T=T)

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 
 from rambit.models.base import Classifier
-from rambit.models.recurrent import GRUClassifier, LSTMClassifier, State
+from rambit.models.recurrent import HEADS, GRUClassifier, LSTMClassifier, State
 from rambit.models.tcn import TCNClassifier
 from rambit.models.transformer import TransformerClassifier
 
 __all__ = [
+    "HEADS",
     "MODELS",
     "Classifier",
     "GRUClassifier",

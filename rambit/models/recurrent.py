@@ -9,10 +9,15 @@ from torch import Tensor, nn
 from rambit.models.base import Classifier, at_least, at_lengths, dropout_rate
 
 State = Tensor | tuple[Tensor, ...]
+HEADS = ("linear", "batchnorm")
 
 
 class RecurrentClassifier(Classifier):
     """A recurrent network, dropout on its hidden features, and a linear head.
+
+    head: "batchnorm" puts batch norm and ReLU before the dropout, as the classifiers of FIT (Tonekaboni et al., 2020)
+    and WinIT (Leung et al., 2023) do. In training the norm needs at least two answers in a batch, and padded steps
+    count in its statistics.
 
     `advance` and `forward` take the same way through the network, so they agree to rounding.
     """
@@ -27,13 +32,17 @@ class RecurrentClassifier(Classifier):
         num_layers: int = 1,
         dropout: float = 0.0,
         *,
+        head: str = "linear",
         standardize: bool = False,
     ) -> None:
         super().__init__(num_features, num_classes, standardize=standardize)
+        if head not in HEADS:
+            raise ValueError(f"head must be one of {', '.join(HEADS)}, got {head!r}")
         self.hidden_size = at_least("hidden_size", hidden_size, 1)
         self.num_layers = at_least("num_layers", num_layers, 1)
         rate = dropout_rate(dropout)
         self.rnn = self.rnn_class(self.num_features, self.hidden_size, self.num_layers, batch_first=True)
+        self.norm = nn.BatchNorm1d(self.hidden_size) if head == "batchnorm" else None
         self.dropout = nn.Dropout(rate)
         self.head = nn.Linear(self.hidden_size, self.num_classes)
 
@@ -43,33 +52,42 @@ class RecurrentClassifier(Classifier):
         The batch is the first axis of every tensor of a state, so that rows of it can be picked and repeated.
         """
         hidden, new = self._walk(x, state)
-        return self._answer(hidden).transpose(1, 2), new
+        return self.logits(hidden).transpose(1, 2), new
 
     def forward(self, x: Tensor, return_all: bool = False, lengths: Tensor | None = None) -> Tensor:
         """Logits (B, C) at the last step, or at `lengths - 1`; (B, C, T) at every step with `return_all=True`."""
         hidden, _ = self._walk(x, None)
         if return_all:
-            return self._answer(hidden).transpose(1, 2)
-        return self._answer(hidden[:, -1] if lengths is None else at_lengths(hidden, lengths))
+            return self.logits(hidden).transpose(1, 2)
+        return self.logits(hidden[:, -1] if lengths is None else at_lengths(hidden, lengths))
 
     def _walk(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         """Hidden features (N, w, H) at every step, and the state after the last."""
-        # Transposing back the (N, w, D) memory that the engine fills is free; a contiguous copy would not be.
-        steps = self._standardized(x).transpose(1, 2)
-        hidden, new = self.rnn(steps, None if state is None else _swap(state))
+        hidden, new = self.rnn(self.rnn_input(x), None if state is None else _swap(state))
         return hidden, _swap(new)
 
-    def _answer(self, hidden: Tensor) -> Tensor:
+    # `advance` is `logits` of `rnn` of `rnn_input`: whoever has a faster way through the same network reads these three.
+
+    def rnn_input(self, x: Tensor) -> Tensor:
+        """What `rnn` reads of `x` (N, D, w): (N, w, D), standardized."""
+        # Transposing back the (N, w, D) memory that the engine fills is free; a contiguous copy would not be.
+        return self._standardized(x).transpose(1, 2)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits (…, C) of hidden features (…, H)."""
+        if self.norm is not None:
+            # One statistic for all steps, so that the answer at a step does not depend on where the walk began.
+            hidden = self.norm(hidden.flatten(0, -2)).view(hidden.shape).relu()
         return cast(Tensor, self.head(self.dropout(hidden)))
 
     def config(self) -> dict[str, Any]:
         """The class name and the constructor's arguments, ready for JSON; `rambit.models.build_model` reads it."""
         own = {"hidden_size": self.hidden_size, "num_layers": self.num_layers, "dropout": self.dropout.p}
-        return super().config() | own
+        return super().config() | own | {"head": HEADS[0] if self.norm is None else HEADS[1]}
 
 
 class GRUClassifier(RecurrentClassifier):
-    """A GRU over (B, D, T) and a linear head: logits (B, C). State: (N, num_layers, H).
+    """A GRU over (B, D, T) and a head: logits (B, C). State: (N, num_layers, H).
 
     Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine translation", 2014.
     """
@@ -78,7 +96,7 @@ class GRUClassifier(RecurrentClassifier):
 
 
 class LSTMClassifier(RecurrentClassifier):
-    """An LSTM over (B, D, T) and a linear head: logits (B, C). State: hidden and cell, (N, num_layers, H) each.
+    """An LSTM over (B, D, T) and a head: logits (B, C). State: hidden and cell, (N, num_layers, H) each.
 
     Hochreiter and Schmidhuber, "Long short-term memory", 1997.
     """

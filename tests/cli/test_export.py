@@ -71,6 +71,36 @@ def test_attributions_too(rambit, tmp_path):
     assert torch.equal(torch.tensor(row["values"]).view(row["values_shape"]), values.float())
 
 
+def test_scores_of_several_precisions_and_settings_in_one_table(rambit, tmp_path):
+    made = {}
+    for i, dtype in enumerate((torch.float32, torch.float64)):
+        values = torch.randn(2, 3, 4 + i, dtype=dtype)
+        stderr = values.abs() if i else None
+        made[f"r{i}"] = Attribution(values, stderr, 5 + i, 6, 0.5, {"L": 3, f"only{i}": True}, 1)
+        made[f"r{i}"].save(tmp_path / f"r{i}.safetensors")
+    assert rambit("export", tmp_path, "--out", tmp_path / "a.parquet").code == 0
+    rows = read(tmp_path / "a.parquet")
+    assert list(rows) == ["r0", "r1"]
+    for i, (name, one) in enumerate(made.items()):
+        row = rows[name]
+        assert row["rows"] == one.rows
+        assert (row["settings.only0"], row["settings.only1"]) == ((True, None), (None, True))[i]
+        assert torch.equal(torch.tensor(row["values"], dtype=one.values.dtype).view(row["values_shape"]), one.values)
+        assert (row["stderr"] is None) == (one.stderr is None)
+
+
+def test_the_store_of_an_attribution(rambit, made, tmp_path):
+    run = ("attribute", made.data, "--model", made.model, "--out", tmp_path / "a.safetensors", "--L", 2)
+    assert rambit(*run, "--checkpoint", tmp_path / "store").code == 0
+    assert rambit("export", tmp_path / "store", "--out", tmp_path / "a.parquet").code == 0
+    rows = read(tmp_path / "a.parquet")
+    with Store(tmp_path / "store", read_only=True) as store:
+        assert list(rows) == list(store.names())
+        for name, row in rows.items():
+            for key, tensor in store.get(name)[0].items():
+                assert torch.equal(torch.tensor(row[key], dtype=tensor.dtype).view(row[f"{key}_shape"]), tensor)
+
+
 def test_what_is_wrong(fails, tmp_path, monkeypatch):
     out = tmp_path / "a.parquet"
     explanation(0).save(tmp_path / "r.safetensors")

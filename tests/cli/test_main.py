@@ -14,10 +14,8 @@ import rambit as package
 from rambit import PredictionError
 from rambit.cli import COMMANDS, common, info, main
 
-NAMES = [command.__name__.rpartition(".")[2] for command in COMMANDS]
 
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_help_has_an_example(rambit, name):
     done = rambit(name, "--help")
     assert done.code == 0
@@ -29,8 +27,8 @@ def test_help_has_an_example(rambit, name):
 def test_top_level_help_names_every_command(rambit):
     done = rambit("--help")
     assert done.code == 0
-    assert {"demo", "train", "attribute", "cost", "info"} <= set(NAMES)
-    assert all(f"\n    {name}" in done.out for name in NAMES)
+    assert {"demo", "train", "attribute", "cost", "info"} <= set(COMMANDS)
+    assert all(f"\n    {name}" in done.out for name in COMMANDS)
 
 
 def test_version(rambit):

@@ -62,14 +62,15 @@ def test_a_data_set_with_a_test_part(rambit, tmp_path):
 
 def test_a_file_with_every_option(rambit, made, tmp_path):
     out = tmp_path / "model.safetensors"
-    options = ["--dropout", 0.2, "--standardize", "--lr", 0.01, "--weight-decay", 0, "--valid", 0.25, "--patience", 1]
-    done = rambit("train", made.data, "--model", "gru", "--out", out, *SHORT, *options, "--per-step", "--device", "cpu")
+    network = ["--dropout", 0.2, "--head", "batchnorm", "--standardize"]
+    how = ["--lr", 0.01, "--weight-decay", 0, "--valid", 0.25, "--patience", 1, "--per-step", "--device", "cpu"]
+    done = rambit("train", made.data, "--model", "gru", "--out", out, *SHORT, *network, *how)
     assert done.code == 0, done.err
     assert "validation loss" in done.out
     assert "test accuracy" not in done.out
     model, _ = load_checkpoint(out)
     config = {"model": "GRUClassifier", "num_features": 2, "hidden_size": 4, "dropout": 0.2, "standardize": True}
-    twin = build_model(config, seed=0)
+    twin = build_model(config | {"head": "batchnorm"}, seed=0)
     fit(
         twin,
         made.set.X,
@@ -158,6 +159,8 @@ def test_wrong_data(fails, made, table, tmp_path):
         (["--epochs", "many"], "--epochs"),
         (["--hidden", "0"], "hidden_size"),
         (["--dropout", "1"], "dropout"),
+        (["--head", "deep"], "--head"),
+        (["--model", "tcn", "--head", "linear"], "head"),
         (["--valid", "2"], "valid"),
         (["--lr", "0"], "lr"),
         (["--device", "tpu"], "--device"),

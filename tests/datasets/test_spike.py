@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import signal
 
 from rambit.datasets import spike
-from rambit.datasets.spike import _draw
+from rambit.datasets.spike import _draw, smooth_series
 
 
 def naive(draws, delay):
@@ -61,6 +61,12 @@ def test_draws_follow_the_recipe():
     assert abs(draws.number.var() - 3) < 0.15
     assert np.array_equal(np.sort(draws.times, axis=-1), np.broadcast_to(np.arange(80), draws.times.shape))
     assert abs(draws.times[..., 0].mean() - 39.5) < 1
+
+
+def test_series_climb_from_zero_to_their_level():
+    X = smooth_series(_draw(200, 80, 0))[:, 0]
+    assert abs(X[:, 0]).max() < 0.1
+    assert X[:, 20:].min() > 0.5
 
 
 def test_labels_and_salient_cells_agree():

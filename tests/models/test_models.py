@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from rambit import RaMbIT
 from rambit.models import (
     MODELS,
     GRUClassifier,
@@ -22,6 +23,7 @@ from rambit.models import (
 from rambit.training import evaluate, fit, load_checkpoint, save_checkpoint
 
 CLASSES = [GRUClassifier, LSTMClassifier, TCNClassifier, TransformerClassifier]
+RECURRENT = [GRUClassifier, LSTMClassifier]
 STATEFUL = [cls for cls in CLASSES if hasattr(cls, "advance")]
 
 
@@ -32,6 +34,10 @@ def make(cls, D=3, seed=0, standardize=False, **arguments):
     if standardize:
         generator = torch.Generator().manual_seed(seed)
         model.set_standardization(torch.randn(D, generator=generator), torch.rand(D, generator=generator) + 0.5)
+    if arguments.get("head") == "batchnorm":
+        norm, generator = model.norm, torch.Generator().manual_seed(seed)
+        for part in (norm.running_mean, norm.running_var, norm.weight.data, norm.bias.data):
+            part.uniform_(0.5, 1.5, generator=generator)
     return model
 
 
@@ -47,8 +53,17 @@ def naive(model, x):
         row = x[b].T  # (T, D)
         if model.input_mean is not None:
             row = (row - model.input_mean) / model.input_scale
-        out[b] = torch.stack([model.head(hidden) for hidden in answer(model, row)], dim=1)
+        out[b] = torch.stack([model.head(naive_norm(model, hidden)) for hidden in answer(model, row)], dim=1)
     return out
+
+
+def naive_norm(model, hidden):
+    """Batch norm with learnt statistics, and ReLU, where there are any."""
+    norm = getattr(model, "norm", None)
+    if not isinstance(norm, nn.BatchNorm1d):
+        return hidden
+    scaled = (hidden - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
+    return (scaled * norm.weight + norm.bias).clamp(min=0)
 
 
 def naive_recurrent(model, x):
@@ -197,6 +212,52 @@ def test_config_round_trip(cls, standardize):
     assert MODELS[config["model"]] is cls
 
 
+@pytest.mark.parametrize("cls", RECURRENT)
+@given(data=st.data(), layers=st.integers(1, 2), scaled=st.booleans())
+@settings(max_examples=15, deadline=None)
+@torch.no_grad()
+def test_batchnorm_head_in_whole_in_pieces_and_on_prefixes(cls, data, layers, scaled):
+    model = make(cls, num_layers=layers, standardize=scaled, dropout=0.5, head="batchnorm")
+    pieces = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))
+    x = series(3, 3, sum(pieces))
+    whole = naive(model, x)
+    torch.testing.assert_close(model(x, return_all=True), whole)
+    outputs, state = [], None
+    for piece in x.split(pieces, dim=2):
+        output, state = model.advance(piece, state)
+        outputs.append(output)
+    torch.testing.assert_close(torch.cat(outputs, dim=2), whole)
+    for h in range(x.shape[2]):
+        torch.testing.assert_close(model(x[:, :, : h + 1]), whole[:, :, h])
+        torch.testing.assert_close(model(x, lengths=torch.full((3,), h + 1)), whole[:, :, h])
+
+
+@pytest.mark.parametrize("cls", RECURRENT)
+def test_batchnorm_head_gives_the_same_scores_however_it_is_asked(cls):
+    model, x = make(cls, head="batchnorm"), series(2, 3, 6)
+    scores = [
+        RaMbIT(model, L=3, num_samples=2, window_size=2, background=x, evaluation=mode).attribute(x)
+        for mode in ("prefix", "causal", "stateful")
+    ]
+    assert scores[0].abs().max() > 0
+    torch.testing.assert_close(scores[1], scores[0])
+    torch.testing.assert_close(scores[2], scores[0])
+
+
+@pytest.mark.parametrize("cls", RECURRENT)
+@pytest.mark.parametrize("per_step", [False, True])
+def test_batchnorm_head_learns_its_statistics_and_is_saved_with_them(cls, per_step, tmp_path):
+    model, x = make(cls, head="batchnorm"), series(20, 3, 6)
+    before = model.norm.running_mean.clone()
+    fit(model, x, torch.arange(20) % 2, epochs=2, batch_size=10, per_step=per_step)
+    assert not torch.equal(model.norm.running_mean, before)
+    save_checkpoint(tmp_path / "model.safetensors", model)
+    again, document = load_checkpoint(tmp_path / "model.safetensors")
+    assert document["model"]["head"] == "batchnorm"
+    assert int(again.norm.num_batches_tracked) == int(model.norm.num_batches_tracked) > 0
+    assert torch.equal(again(x), model(x))
+
+
 @pytest.mark.parametrize("cls", [TCNClassifier, TransformerClassifier])
 def test_learns_and_its_checkpoint_is_whole(cls, tmp_path, threads):
     """The class at a step is whether feature 0 was above 1.5 at one of the last three steps."""
@@ -269,6 +330,7 @@ def test_seed_leaves_the_global_generator_alone():
         ({"num_layers": 1.5}, "float"),
         ({"hidden_size": True}, "hidden_size must be an integer"),
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\)"),
+        ({"head": "deep"}, "head must be one of linear, batchnorm, got 'deep'"),
     ],
 )
 def test_wrong_config(change, message):

@@ -10,6 +10,7 @@ from rambit.cli import common
 from rambit.cli.compare import table
 from rambit.cli.compare.methods import NAMES, parse, split
 from rambit.cli.compare.runs import Settings, Study, open_folder
+from rambit.models import HEADS
 
 DATA = "spike,spike:delay=2,state:truth=change,state:truth=active"
 METHODS = "rambit-cell,rambit-mask,leave-one-out,winit,fo,afo,random"
@@ -49,6 +50,7 @@ def add_settings(parser: common.Parser, default: Settings) -> None:
     group = parser.add_argument_group("settings (default)")
     helps = {
         "hidden": "units of the GRU",
+        "head": f"what answers from them: {' or '.join(HEADS)}",
         "epochs": "of its training",
         "batch_size": "series in a batch",
         "lr": "learning rate",
@@ -62,8 +64,9 @@ def add_settings(parser: common.Parser, default: Settings) -> None:
         kind = type(value)
         group.add_argument(
             f"--{name.replace('_', '-')}",
-            metavar="N" if kind is int else "X",
+            metavar={int: "N", float: "X", str: "NAME"}[kind],
             type=kind,
+            choices=HEADS if name == "head" else None,
             help=f"{text} ({value})",
         )
     common.add_force(parser)

@@ -16,13 +16,19 @@ from rambit.attribution import (
     FO,
     Banzhaf,
     BiWinIT,
+    Dynamask,
     ExactShapley,
+    ExtremalMask,
+    Gradients,
     Occlusion,
     RaMbIT,
     ShapleySampling,
     WinIT,
 )
 from rambit.attribution.base import Common
+from rambit.cli.compare.responsibility import Responsibility
+from rambit.cli.compare.selection import Selection
+from rambit.cli.compare.sufficient import Sufficient
 from rambit.counterfactuals import FeatureGenerator, JointGenerator
 from rambit.masks import Bernoulli
 from rambit.results import Attribution
@@ -51,6 +57,12 @@ KINDS: dict[str, type[Any]] = {
     "shapley": ShapleySampling,
     "exact-shapley": ExactShapley,
     "banzhaf": Banzhaf,
+    "gradients": Gradients,
+    "dynamask": Dynamask,
+    "extremal-mask": ExtremalMask,
+    "sufficient": Sufficient,
+    "rex": Responsibility,
+    "selection": Selection,
     "random": Random,
 }
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -87,11 +99,15 @@ class Method:
 
     def build(self, source: Source) -> Any:
         """The attributor. Raises ValueError or TypeError for options that do not fit together."""
-        if self.kind == "random":
-            return Random(source.model(), seed=source.seed)
         options = {**self.options, "seed": source.seed}
+        if self.kind in ("random", "rex"):
+            return KINDS[self.kind](source.model(), **options)
         if self.kind == "fit":
             return FIT(source.model(), generator=source.joint_generator(), **options)
+        if self.kind == "sufficient":
+            return Sufficient(source.model(), **options)
+        if self.kind == "selection":
+            return Selection(source.model(), background=source.background(), **options)
         if self.kind == "rambit":
             _read_masks(options, source.background())
         values = options.setdefault("counterfactuals", DEFAULT_VALUES.get(self.kind))
@@ -162,7 +178,7 @@ def _options(kind: str) -> dict[str, Callable[[str], Any]]:
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         found = {"num_samples": 1, **dict.fromkeys(Common.__annotations__, ""), **found}
     readers: dict[str, Callable[[str], Any]] = {
-        name: _boolean if isinstance(default, bool) else int if type(default) is int else str
+        name: _boolean if isinstance(default, bool) else type(default) if type(default) in (int, float) else str
         for name, default in found.items()
         if name not in FIXED | {"common", "options", "batch_size", "max_memory", "all_zero_cf"}
     }

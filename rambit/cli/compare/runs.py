@@ -32,6 +32,7 @@ class Settings:
     """What all runs of one folder share: how the GRU and the generators are trained, and how many series explained."""
 
     hidden: int = 200
+    head: str = "batchnorm"
     epochs: int = 30
     batch_size: int = 100
     lr: float = 1e-3
@@ -144,6 +145,7 @@ class Case:
             "model": "GRUClassifier",
             "num_features": train.X.shape[1],
             "hidden_size": settings.hidden,
+            "head": settings.head,
             "num_classes": len(train.class_names),
             "dropout": settings.dropout,
         }

@@ -19,6 +19,7 @@ from rambit.results import Attribution
 from rambit.store import atomic_write
 from rambit.training import load_checkpoint
 
+ALL = slice(None)
 COST = ("rows", "row_steps", "seconds")
 SCORES = (
     "auprc",
@@ -76,25 +77,25 @@ class Line:
         return mean if error == "nan" or name in COST else f"{mean} ± {error}"
 
 
-def measure(case: Case, method: Method) -> dict[str, float]:
-    """The numbers of one stored result; none if there is no result."""
+def measure(case: Case, method: Method, part: slice = ALL) -> dict[str, float]:
+    """The numbers of one stored result on `part` of its series, costs on all; none if there is no result."""
     path = case.result_path(method)
     if not path.exists():
         return {}
     result = Attribution.load(path)
     truth = case.data.explained.salient
     assert truth is not None
-    scores = metrics.summary(result.values, truth, skip_first=True)
+    scores = metrics.summary(result.values[part], truth[part], skip_first=True)
     return {**scores, **{name: float(getattr(result, name)) for name in COST}}
 
 
-def read(study: Study) -> list[Line]:
-    """A line for each data set and method, in the order in which they were named."""
+def read(study: Study, part: slice = ALL) -> list[Line]:
+    """A line for each data set and method, in the order in which they were named; `part`: of the series."""
     lines = []
     for name in dict.fromkeys(case.data.name for case in study.cases):
         cases = [case for case in study.cases if case.data.name == name]
         for method in study.methods:
-            found = [numbers for numbers in (measure(case, method) for case in cases) if numbers]
+            found = [numbers for numbers in (measure(case, method, part) for case in cases) if numbers]
             values = {key: [numbers[key] for numbers in found] for key in (*SCORES, *COST)} if found else {}
             lines.append(Line(name, method.text, values))
     return lines

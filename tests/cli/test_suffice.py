@@ -1,0 +1,105 @@
+"""`rambit suffice`."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from rambit.cli import main
+from rambit.cli.suffice.documents import read_model, save_model, shown
+from rambit.models import GRUClassifier
+from rambit.structure import HierarchicalClassifier, from_json, to_json
+from rambit.sufficiency import Explanation, explain
+from rambit.training import save_checkpoint
+
+DOCUMENTS = [{"a": 1.0, "tags": [{"name": "x", "size": 2.0}, {"name": "y", "size": 0.5}]}, {"a": -2.0, "tags": []}]
+
+
+@pytest.fixture
+def series(tmp_path):
+    """A model and a file of series."""
+    torch.manual_seed(0)
+    model = GRUClassifier(2, hidden_size=4, num_classes=2)
+    save_checkpoint(tmp_path / "model.safetensors", model, {})
+    X = np.random.default_rng(0).standard_normal((3, 2, 6)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", X=X)
+    return tmp_path, model.eval(), torch.from_numpy(X)
+
+
+@pytest.fixture
+def nested(tmp_path):
+    """A model and a file of documents."""
+    sample = from_json(DOCUMENTS)
+    torch.manual_seed(0)
+    model = HierarchicalClassifier(sample.schema, 2, width=4)
+    save_model(tmp_path / "nested.safetensors", model)
+    (tmp_path / "documents.json").write_text(json.dumps(DOCUMENTS))
+    return tmp_path, model.eval(), sample
+
+
+def test_series(series, capsys):
+    folder, model, X = series
+    command = ["suffice", f"{folder}/data.npz", "--model", f"{folder}/model.safetensors", "--series", "0,2"]
+    assert main([*command, "--terms", "timestamps", "--seed", "4", "--out", f"{folder}/out"]) == 0
+    printed = capsys.readouterr().out
+    expected = explain(model, X[[0, 2]], terms="timestamps", seed=4)
+    for place, one in zip((0, 2), expected, strict=True):
+        assert torch.equal(Explanation.load(folder / "out" / f"{place}.safetensors").mask, one.mask)
+        assert f"series {place}: Explanation({one.size} of 2 x 6; class {one.target}" in printed
+    assert main([*command, "--out", f"{folder}/out"]) == 2
+    assert "--force" in capsys.readouterr().err
+
+
+def test_documents(nested, capsys):
+    folder, model, sample = nested
+    command = ["suffice", f"{folder}/documents.json", "--json", "--model", f"{folder}/nested.safetensors"]
+    assert main([*command, "--limit", "1"]) == 0
+    assert json.loads(capsys.readouterr().out) == explain(model, sample.take(torch.tensor([0]))).to_json()
+
+
+def test_what_suffices_is_highlighted(nested):
+    _, model, sample = nested
+    found = explain(model, sample)
+    for number, one in enumerate(found):
+        lines = shown(sample, number, one, colours=True).splitlines()
+        plain = [line.replace("\x1b[1;32m", "").replace("\x1b[2m", "").replace("\x1b[0m", "") for line in lines]
+        quoted = json.dumps(to_json(sample)[number], indent=2).replace(",\n", "\n").splitlines()
+        assert plain == quoted
+        text = "\n".join(line for line, shade in zip(plain, lines, strict=True) if shade.startswith("\x1b[1;32m"))
+        values = [v for v in (one.to_json().get("a"), *(t.get("name") for t in one.to_json().get("tags", []))) if v]
+        assert all(json.dumps(value) in text for value in values)
+
+
+def test_models_of_documents_come_back(nested):
+    folder, model, sample = nested
+    torch.testing.assert_close(read_model(folder / "nested.safetensors")(sample), model(sample))
+    (folder / "nested.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="nested"):
+        read_model(folder / "nested.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--json", "--terms", "cells"], "--terms is for series"),
+        (["--json", "--series", "5"], "there are series 0 to 1"),
+        (["--json", "--rel-tol", "2"], "rel_tol must lie between 0 and 1"),
+        (["--json", "--search", "add"], "--search"),
+    ],
+)
+def test_bad_options(nested, capsys, options, message):
+    folder, _, _ = nested
+    command = ["suffice", f"{folder}/documents.json", "--model", f"{folder}/nested.safetensors", *options]
+    assert main(command) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_bad_documents(nested, capsys):
+    folder, _, _ = nested
+    for text, message in (("{", "not a JSON file"), ("{}", "a list of documents"), ('[{"b": 1}]', "does not fit")):
+        (folder / "documents.json").write_text(text)
+        assert main(["suffice", f"{folder}/documents.json", "--json", "--model", f"{folder}/nested.safetensors"]) == 2
+        assert message in capsys.readouterr().err
