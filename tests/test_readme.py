@@ -15,6 +15,7 @@ def test_code_blocks_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.S)
     assert blocks
+    names = {"__name__": "readme"}  # as somebody pastes them, one after another
     for block in blocks:
-        exec(compile(block, str(README), "exec"), {"__name__": "readme"})
+        exec(compile(block, str(README), "exec"), names)
     assert (tmp_path / "explained.safetensors").exists()

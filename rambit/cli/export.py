@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from rambit.cli import common
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"{args.results} holds no results")
     columns = list(dict.fromkeys(name for row in rows for name in row))
     try:
-        table = pyarrow.table({name: [row.get(name) for row in rows] for name in columns})
+        table = pyarrow.table({name: _column([row.get(name) for row in rows]) for name in columns})
     except pyarrow.ArrowException as error:
         raise ValueError(f"the results of {args.results} don't fit one table: {error}") from error
     data = io.BytesIO()
@@ -95,6 +96,15 @@ def _row(name: str, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) ->
         row[key] = plain.flatten().numpy()
         row[f"{key}_shape"] = list(tensor.shape)
     return row
+
+
+def _column(values: list[Any]) -> list[Any]:
+    """The values of a column; arrays of different precision in the widest, which holds them all."""
+    types = {value.dtype for value in values if isinstance(value, np.ndarray)}
+    if len(types) < 2 or len({kind.kind for kind in types}) > 1:
+        return values
+    widest = np.result_type(*types)
+    return [value.astype(widest) if isinstance(value, np.ndarray) else value for value in values]
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

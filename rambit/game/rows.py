@@ -45,10 +45,9 @@ NO_CELL = -1
 def base_rows(draw_base: npt.NDArray[np.int32], S: int, B: int) -> npt.NDArray[np.int32]:
     """The unflipped row of every (mask, draw, series), in that order: (M * S * B, columns)."""
     M = len(draw_base)
-    mask, draw, series = np.meshgrid(np.arange(M), np.arange(S), np.arange(B), indexing="ij")
-    rows = np.zeros((M * S * B, len(Column)), dtype=np.int32)
-    rows[:, Column.SERIES] = series.ravel()
-    rows[:, Column.DRAW] = (draw_base[:, None, None] + draw).ravel()
-    rows[:, Column.MASK] = mask.ravel()
-    rows[:, Column.CELL] = NO_CELL
-    return rows
+    rows = np.zeros((M, S, B, len(Column)), dtype=np.int32)
+    rows[..., Column.SERIES] = np.arange(B)
+    rows[..., Column.DRAW] = draw_base[:, None, None] + np.arange(S)[:, None]
+    rows[..., Column.MASK] = np.arange(M)[:, None, None]
+    rows[..., Column.CELL] = NO_CELL
+    return rows.reshape(M * S * B, len(Column))

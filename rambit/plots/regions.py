@@ -88,13 +88,14 @@ def _image(scores: Numbers, inputs: Numbers | None, masks: Mapping[str, Bools], 
 
 def _slices(scores: Numbers, inputs: Numbers | None, masks: Mapping[str, Bools], cmap: Any) -> Figure:
     """Slices across the first axis, the most responsible one among them, with the first mask outlined."""
-    chosen = _chosen_slices(scores)
+    outlined = next(iter(masks.values()), None)
+    chosen = _chosen_slices(scores, outlined)
     figure, grid = _panels(len(chosen), scores.shape[1:])
     for axes, z in zip(grid, chosen, strict=False):
         picture = None if inputs is None else _picture(inputs)[z]
         shown = _overlay(axes, scores[z], picture, float(scores.max()), cmap)
-        for mask in list(masks.values())[:1]:
-            _outline(axes, mask[z])
+        if outlined is not None:
+            _outline(axes, outlined[z])
         _heading(axes, f"slice {z}")
     _bar(figure, shown, grid)
     if masks:
@@ -102,9 +103,13 @@ def _slices(scores: Numbers, inputs: Numbers | None, masks: Mapping[str, Bools],
     return figure
 
 
-def _chosen_slices(scores: Numbers) -> list[int]:
-    depth = len(scores)
-    even = np.linspace(0, depth - 1, min(MAX_SLICES, depth)).round().astype(int)
+def _chosen_slices(scores: Numbers, mask: Bools | None) -> list[int]:
+    """Evenly from one before the mask to one behind it, or from all."""
+    low, high = 0, len(scores) - 1
+    if mask is not None and mask.any():
+        kept = np.flatnonzero(mask.any(axis=(1, 2)))
+        low, high = max(low, int(kept[0]) - 1), min(high, int(kept[-1]) + 1)
+    even = np.linspace(low, high, min(MAX_SLICES, high - low + 1)).round().astype(int)
     peak = int(scores.max(axis=(1, 2)).argmax())
     even[np.abs(even - peak).argmin()] = peak
     return sorted(set(even.tolist()))
@@ -120,7 +125,8 @@ def _overlay(axes: Any, scores: Numbers, picture: Numbers | None, most: float, c
         cmap=_MAP if cmap is None else cmap,
         vmin=least,
         vmax=most if most > least else least + 1.0,
-        alpha=None if picture is None else 0.65,
+        # The picture shows best where little is at stake.
+        alpha=None if picture is None else 0.45 + 0.4 * np.clip(scores / most if most > 0 else 0 * scores, 0, 1),
         interpolation="nearest",
     )
 

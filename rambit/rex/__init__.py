@@ -1,6 +1,7 @@
 """ReX: causal responsibility and sufficient masks (Chockler, Kelly, Kroening, Sun, 2024)."""
 
 from rambit.rex.boxes import Box, initialise_tree, subbox
+from rambit.rex.evaluation import Evaluation
 from rambit.rex.explainer import ReX
 from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Strategy
 from rambit.rex.maps import ResponsibilityMaps
@@ -14,6 +15,7 @@ __all__ = [
     "Asked",
     "Box",
     "Distribution",
+    "Evaluation",
     "Explanation",
     "ExtractionOptions",
     "Mutant",

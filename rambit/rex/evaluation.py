@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +26,9 @@ Curve = npt.NDArray[np.float64]
 class Evaluation:
     """How an explanation does.
 
-    area: the kept share, less is better. entropy: see `responsibility_entropy`. insertion, deletion: areas under
-    `curves`, relative to the target's confidence; more and less are better. robustness: see there, more is better.
+    area: the kept share, less is better. entropy: see `responsibility_entropy`; NaN for a map with negative values.
+    insertion, deletion: areas under `curves`, relative to the target's confidence; more and less are better.
+    robustness: see there, more is better.
     """
 
     area: float
@@ -39,7 +41,7 @@ class Evaluation:
 def evaluate(
     asked: Asked, explanation: Explanation, *, step: int = 100, repeats: int = 50, seed: int = 0
 ) -> Evaluation:
-    """Every measure of an explanation of the decision that `asked` is about.
+    """Every measure of an explanation of the decision that `asked` is about (see `ReX.evaluate`).
 
     step: positions between two points of the curves. repeats, seed: of the noise. Errors: ValueError naming it.
     """
@@ -47,11 +49,16 @@ def evaluate(
     share = sizes / sizes[-1]
     return Evaluation(
         area=area_ratio(explanation.mask),
-        entropy=responsibility_entropy(explanation.responsibility),
+        entropy=_entropy(explanation.responsibility),
         insertion=float(trapezoid(insertion, share)) / asked.confidence,
         deletion=float(trapezoid(deletion, share)) / asked.confidence,
         robustness=robustness(asked, explanation.mask, repeats=repeats, seed=seed),
     )
+
+
+def _entropy(responsibility: Tensor) -> float:
+    """NaN where other classes' maps were subtracted and left negative values."""
+    return math.nan if bool((responsibility < 0).any()) else responsibility_entropy(responsibility)
 
 
 def area_ratio(mask: Tensor) -> float:
@@ -82,9 +89,9 @@ def curves(asked: Asked, responsibility: Tensor, *, step: int = 100) -> tuple[Cu
         raise ValueError(f"step must be at least 1, given {step}")
     ranking = rank(responsibility).to(asked.game.device)
     sizes = torch.arange(0, len(ranking) + step, step).clamp(max=len(ranking))
-    answers = []
-    for begin in range(0, len(sizes), width(ranking)):
-        masks = prefix_masks(ranking, sizes[begin : begin + width(ranking)])
+    answers, most = [], width(asked)
+    for begin in range(0, len(sizes), most):
+        masks = prefix_masks(ranking, sizes[begin : begin + most])
         both = asked.probabilities(torch.cat((masks, ~masks)))[:, asked.target]
         answers.append(both.view(2, -1))
     insertion, deletion = asked.game.to_host(torch.cat(answers, dim=1).double()).numpy()

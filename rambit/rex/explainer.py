@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+import difflib
+import inspect
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
 from enum import Enum
 from typing import Any
 
@@ -14,12 +16,13 @@ from torch import Tensor
 from rambit.counterfactuals import Counterfactual
 from rambit.game import Game, TensorSample, progress
 from rambit.predictors import Predictor
+from rambit.rex.evaluation import Evaluation, evaluate
 from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Strategy, extract
 from rambit.rex.result import Explanation
 from rambit.rex.search import SearchResult, search
 from rambit.rex.settings import Distribution, Queue, ResponsibilityStyle, SearchSettings, choice
 from rambit.rex.target import Asked
-from rambit.rex.values import MaskValue, mask_values
+from rambit.rex.values import MaskValue, check_mask_value, mask_values
 
 #: Positions of one input beyond which maps and masks no longer fit a reasonable amount of memory.
 MAX_POSITIONS = 1 << 26
@@ -87,13 +90,17 @@ class ReX:
             seed=seed,
         )
         self.strategy = choice("strategy", strategy, Strategy)
+        _check_names(extraction)
         self.extraction = ExtractionOptions(
             chunk_size=chunk_size, minimum_confidence_threshold=minimum_confidence_threshold, **extraction
         )
         if output == "regression":
             raise ValueError("output must be auto, logits or probs: ReX explains the decisions of classifiers")
-        if max_memory is not None and (isinstance(max_memory, bool) or max_memory < 1 << 20):
-            raise ValueError(f"max_memory must be at least {1 << 20} bytes, got {max_memory!r}")
+        if max_memory is not None and (isinstance(max_memory, bool) or not isinstance(max_memory, int)):
+            raise TypeError(f"max_memory must be a whole number of bytes, got {max_memory!r}")
+        if max_memory is not None and max_memory < 1 << 20:
+            raise ValueError(f"max_memory must be at least {1 << 20} bytes, got {max_memory}")
+        check_mask_value(mask_value)
         self.mask_value = mask_value
         self.max_memory = MAX_MEMORY if max_memory is None else max_memory
         self.predictor = Predictor.of(model, output=output, device=device)
@@ -151,6 +158,29 @@ class ReX:
         grid = X.shape[1:] if X.ndim == 3 else X.shape[2:]
         return torch.stack(maps).view(len(X), *grid).to(X.device)
 
+    def asked(self, x: Tensor, *, target: int | None = None) -> Asked:
+        """The decision about one input, open to questions about masked versions of it: what `search` takes.
+
+        ``x``, ``target`` and what is raised: as in `explain`.
+        """
+        return self._asked(_one(x), target, None)
+
+    def evaluate(
+        self, x: Tensor, explanation: Explanation, *, step: int = 100, repeats: int = 50, seed: int = 0
+    ) -> Evaluation:
+        """How good an explanation of ``x`` is: small, sharp, and faithful to the model.
+
+        ``step``: positions between two points of the insertion and deletion curves. ``repeats``, ``seed``: of the noise
+        that robustness draws. Raises ValueError naming the argument; also where the model does not give the
+        explanation's class to x.
+        """
+        x = _one(x)
+        if explanation.responsibility.shape != _grid(x):
+            raise ValueError(
+                f"explanation must be of x, over the grid {_grid(x)}, got {tuple(explanation.responsibility.shape)}"
+            )
+        return evaluate(self._asked(x, explanation.target, None), explanation, step=step, repeats=repeats, seed=seed)
+
     def settings(self) -> dict[str, Any]:
         """Everything that an explanation depends on, as JSON values."""
         value: Any = self.mask_value
@@ -183,12 +213,28 @@ class ReX:
 
     def _search(self, asked: Asked) -> SearchResult:
         result = search(asked, self.search)
+        if not result.stats["mutants"]:
+            raise NoExplanationError(
+                f"min_box_size={self.search.min_box_size} leaves nothing to split in an input of "
+                f"{asked.terms} positions"
+            )
         if asked.target not in result.maps:
             raise NoExplanationError(
                 f"none of {result.stats['mutants']:,} mutants gives class {asked.target} with the confidence that "
                 "passes: try other values of mask_value, confidence_filter, min_box_size, iters or seed"
             )
         return result
+
+
+def _check_names(given: Iterable[str]) -> None:
+    """Raise TypeError for an option that there is not."""
+    known = {field.name for field in fields(ExtractionOptions)}
+    for name in given:
+        if name not in known:
+            known |= set(inspect.signature(ReX).parameters) - {"model", "extraction"}
+            close = difflib.get_close_matches(name, sorted(known), 1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(known))}"
+            raise TypeError(f"ReX has no option {name!r}; {hint}")
 
 
 def _inputs(name: str, x: Any) -> Tensor:

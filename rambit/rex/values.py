@@ -28,13 +28,12 @@ def mask_values(value: MaskValue, sample: TensorSample) -> Counterfactual:
 
     Errors: TypeError or ValueError naming mask_value.
     """
+    check_mask_value(value)
     x = sample.x
     if isinstance(value, Counterfactual):
         return _along_time(value, sample)
     if isinstance(value, Tensor):
         return Replay(_context(value, sample)[None])
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise TypeError(f"mask_value must be a number, a name, a tensor or a strategy, given {type(value).__name__}")
     if value == "linear":
         return _along_time(Interpolate(), sample)
     if value == "spectral":
@@ -47,11 +46,19 @@ def mask_values(value: MaskValue, sample: TensorSample) -> Counterfactual:
         return _constant(float(x.min()), x)
     if value == "mean":
         return _constant(float(x.double().mean()), x)
-    if isinstance(value, str):
-        raise ValueError(f"mask_value must be a number or one of {', '.join(NAMES)}, given {value!r}")
-    if not math.isfinite(value):
-        raise ValueError(f"mask_value must be finite, given {value}")
     return _constant(float(value), x)
+
+
+def check_mask_value(value: MaskValue) -> None:
+    """Raise TypeError or ValueError, naming mask_value, for what can't be one, whatever the input."""
+    if isinstance(value, (Counterfactual, Tensor)):
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise TypeError(f"mask_value must be a number, a name, a tensor or a strategy, given {type(value).__name__}")
+    if isinstance(value, str) and value not in NAMES:
+        raise ValueError(f"mask_value must be a number or one of {', '.join(NAMES)}, given {value!r}")
+    if not isinstance(value, str) and not math.isfinite(value):
+        raise ValueError(f"mask_value must be finite, given {value}")
 
 
 def _constant(value: float, x: Tensor) -> Replay:

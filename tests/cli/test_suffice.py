@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from rambit.cli import main
+from rambit.cli.compare.methods import parse
+from rambit.cli.compare.sufficient import Sufficient
 from rambit.cli.suffice.documents import read_model, save_model, shown
 from rambit.models import GRUClassifier
 from rambit.structure import HierarchicalClassifier, from_json, to_json
@@ -103,3 +105,12 @@ def test_bad_documents(nested, capsys):
         (folder / "documents.json").write_text(text)
         assert main(["suffice", f"{folder}/documents.json", "--json", "--model", f"{folder}/nested.safetensors"]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_sufficient_masks_stand_beside_attributions(series):
+    _, model, X = series
+    found = Sufficient(model, search="flat_garr", seed=2).explain(X)
+    expected = explain(model, X, search="flat_garr", seed=2)
+    assert torch.equal(found.values, torch.stack([one.mask for one in expected]).double())
+    assert found.rows == sum(one.rows for one in expected)
+    assert parse("sufficient:search=flat_garr,S=50").options == {"search": "flat_garr", "num_samples": 50}

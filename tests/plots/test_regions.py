@@ -140,6 +140,23 @@ def test_long_curves_lose_no_peak():
     assert shown.argmax() == 1234 * shown.shape[1] // 5000
 
 
+def test_the_picture_shows_most_where_responsibility_is_least():
+    scores, x = rng().random((6, 8)), rng(1).random((3, 6, 8))
+    alpha = headed(explanation(scores, x=x))["responsibility"].images[1].get_alpha()
+    assert np.array_equal(alpha.ravel().argsort(), scores.ravel().argsort())
+    assert 0.3 < alpha.min() < alpha.max() < 1
+    flat = headed(explanation(np.zeros((6, 8)), x=x))["responsibility"].images[1].get_alpha()
+    assert np.unique(flat).size == 1
+
+
+def test_slices_lie_about_the_mask():
+    scores, mask = rng().random((40, 5, 6)), np.zeros((40, 5, 6), bool)
+    mask[20:23, 2] = True
+    scores[21, 2, 2] = 2.0
+    panels = headed(explanation(scores, masks={"sufficient": mask}))
+    assert list(panels) == [f"slice {z}" for z in range(19, 24)]
+
+
 @pytest.mark.parametrize("depth", [1, 3, 40])
 def test_slices_of_a_volume(depth):
     scores, x = rng().random((depth, 5, 6)), rng(1).random((2, depth, 5, 6))

@@ -95,6 +95,14 @@ def test_entropy():
             responsibility_entropy(bad)
 
 
+def test_a_map_with_negative_values_has_no_entropy():
+    x, weights, bias, map_ = case(1)
+    map_ = map_ - 0.5
+    result = evaluate(asked_about(x, weights, bias), Explanation(map_, {1: map_}, map_ > 0, 1, 0.9, 0.5, {}, {}, 0))
+    assert math.isnan(result.entropy)
+    assert result.insertion > 0
+
+
 def test_area():
     assert area_ratio(torch.tensor([[True, False], [False, False]])) == 0.25
 

@@ -8,8 +8,9 @@ import torch
 
 from rambit.counterfactuals import Zero
 from rambit.game import Game, TensorSample
-from rambit.predictors import Predictor
+from rambit.predictors import PredictionError, Predictor
 from rambit.rex import Asked, NoExplanationError, ReX, SearchSettings, search
+from rambit.rex.evaluation import evaluate
 from rambit.rex.search import Run
 from tests.rex.test_golden import fraction_model
 
@@ -125,6 +126,95 @@ def test_colour_and_grey_images_of_either_precision_agree():
         assert torch.equal(explanation.mask, grey.mask)
 
 
+@pytest.mark.parametrize("shape", [(2, 2), (1, 40), (40, 1), (2, 300), (3, 2000)], ids=str)
+@pytest.mark.parametrize("columns", [1, 2])
+def test_thin_images_and_models_with_one_column(shape, columns):
+    x = 0.2 + torch.rand(1, 1, *shape, generator=torch.Generator().manual_seed(1))
+
+    def model(batch):
+        logit = 8 * (batch.flatten(1).mean(dim=1, keepdim=True) - 0.3)
+        return logit if columns == 1 else torch.cat((torch.zeros_like(logit), logit), dim=1)
+
+    explanation = ReX(model, iters=3, min_box_size=1, chunk_size=1).explain(x)
+    assert explanation.mask.shape == shape
+    assert explanation.target == columns - 1  # one column is the logit of class 0
+    assert explanation.area < 1
+    assert float(model(x * explanation.mask)[0, -1]) > 0
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 1, 2), (1, 1, 3, 3)], ids=str)
+def test_an_input_that_is_too_small_to_split_says_so(shape):
+    x = torch.ones(shape)
+    with pytest.raises(NoExplanationError, match="min_box_size=10 leaves nothing to split in an input of"):
+        ReX(lambda batch: batch.flatten(1)[:, :1].expand(-1, 2)).explain(x)
+
+
+def test_a_constant_model_is_explained_by_the_first_chunk():
+    explanation = ReX(lambda batch: batch.new_tensor([[0.0, 1.0]]).expand(len(batch), 2), iters=3).explain(
+        torch.ones(1, 1, 12, 12)
+    )
+    assert int(explanation.mask.sum()) == 10
+    assert explanation.stats["passing"] == explanation.stats["mutants"]
+
+
+def test_an_answer_that_is_no_number_is_named():
+    def model(batch):
+        level = batch.flatten(1).mean(dim=1)
+        return torch.stack((torch.zeros_like(level), torch.where(level < 0.2, torch.nan, level)), dim=1)
+
+    with pytest.raises(PredictionError, match=r"NaN or infinite values for the row of series id 0, draw 0, mask \d+"):
+        ReX(model, iters=3).explain(torch.ones(1, 1, 12, 12))
+
+
+def test_memory_changes_nothing():
+    x, blocks = planted((60, 60), 12, 4)
+    x = x.expand(1, 3, 60, 60).contiguous()
+    sizes = {}
+    for memory in (1 << 20, 1 << 29):
+        model, largest = fraction_model(blocks), []
+
+        def watched(batch, model=model, largest=largest):
+            largest.append(len(batch))
+            return model(batch)
+
+        explanation = ReX(watched, iters=4, max_memory=memory).explain(x)
+        sizes[memory] = (max(largest), explanation)
+    assert sizes[1 << 20][0] < sizes[1 << 29][0]
+    few, many = (explanation for _, explanation in sizes.values())
+    assert torch.equal(few.responsibility, many.responsibility)
+    assert torch.equal(few.mask, many.mask)
+
+
+def test_evaluation_asks_about_the_input_that_was_explained():
+    x, blocks = planted((20, 24), 6, 3)
+    explainer = ReX(block_model(blocks), iters=6, chunk_size=2)
+    explanation = explainer.explain(x)
+    found = explainer.evaluate(x, explanation, step=20, repeats=5, seed=1)
+    asked = explainer.asked(x)
+    assert asked.target == explanation.target
+    assert found == evaluate(asked, explanation, step=20, repeats=5, seed=1)
+    assert found.area == explanation.area
+    assert found.deletion < found.insertion
+    with pytest.raises(ValueError, match=r"explanation must be of x, over the grid \(20, 20\), got \(20, 24\)"):
+        explainer.evaluate(x[..., :20], explanation)
+    with pytest.raises(ValueError, match="target must be the class that the model gives to x, 0"):
+        explainer.evaluate(torch.zeros_like(x), explanation)
+    with pytest.raises(ValueError, match="step must be at least 1"):
+        explainer.evaluate(x, explanation, step=0)
+
+
+def test_a_decision_is_open_to_questions():
+    x, blocks = planted((20, 24), 6, 3)
+    explainer = ReX(block_model(blocks), iters=6)
+    asked = explainer.asked(x, target=1)
+    found = search(asked, explainer.search)
+    assert np.array_equal(found.maps[1][0], explainer.explain(x).responsibility.numpy())
+    with pytest.raises(ValueError, match="target must be the class"):
+        explainer.asked(x, target=0)
+    with pytest.raises(ValueError, match="x must be one input"):
+        explainer.asked(x.expand(2, 1, 20, 24))
+
+
 def test_rows_are_what_the_model_answered():
     x, blocks = planted((20, 20), 6, 2)
     model, answered = block_model(blocks), []
@@ -211,7 +301,11 @@ def test_targets_must_exist_and_be_what_the_model_says():
         ({"chunk_size": 0}, ValueError, "chunk_size must be at least 1"),
         ({"output": "regression"}, ValueError, "output must be auto, logits or probs"),
         ({"max_memory": 10}, ValueError, "max_memory must be at least"),
-        ({"depth": 3}, TypeError, "unexpected keyword argument 'depth'"),
+        ({"max_memory": "512M"}, TypeError, "max_memory must be a whole number of bytes, got '512M'"),
+        ({"mask_value": "median"}, ValueError, "mask_value must be a number or one of min, mean"),
+        ({"itres": 3}, TypeError, "ReX has no option 'itres'; did you mean iters"),
+        ({"queue_style": "all"}, TypeError, "ReX has no option 'queue_style'; did you mean queue"),
+        ({"qqq": 1}, TypeError, "ReX has no option 'qqq'; there are budget, chunk_size, .*, weighted"),
     ],
     ids=str,
 )

@@ -19,14 +19,15 @@ INPUT_HELP = (
 )
 EPILOG = """\
 examples:
-  rambit rex cat.png --model zoo.py_models:mobilenet --size 224 --mean .485,.456,.406 --std .229,.224,.225 \\
+  rambit rex cat.png --model zoo:mobilenet --size 224 --mean .485,.456,.406 --std .229,.224,.225 \\
       --out cat.safetensors --figure cat.png
   rambit rex photos --model net.onnx --size 224 --settings rex.toml --out results --figure pictures
   rambit rex BasicMotions --model model.safetensors --series 3 --mask-value mean --out third.safetensors
 
 The result holds the responsibility map and a small part of the input that suffices for the model's answer.
 A settings file has the same names, with underscores, one a line:  iters = 30
-Of many inputs the results go into a folder, as they come; the same command goes on after an interruption.
+Of many inputs the results go into a folder, as they come; the same command goes on after an interruption. An input
+for which no part suffices is named and left out.
 In Python: rambit.rex.Explanation.load("cat.safetensors").mask
 """
 
@@ -59,6 +60,7 @@ def run(args: argparse.Namespace) -> None:
     sources, many = find_sources(args, {o.name: given.pop(o.name) for o in IMAGES if o.name in given})
     if many:
         check_folder("--out", args.out)
+        args.checkpoint = args.out  # where the same command goes on after an interruption
     else:
         common.check_suffix("--out", args.out, ".safetensors")
         if args.figure is not None:
@@ -87,6 +89,7 @@ def _explain_one(args: argparse.Namespace, explainer: ReX, source: Source, *, ta
         ("input", f"{args.input}: {' x '.join(map(str, one.x.shape[1:]))}"),
         ("class", found.target),
         ("kept", f"{found.area:.2%}, with a confidence of {found.confidence:.4f}"),
+        *([] if found.spotlights is None else [("explanations", len(found.spotlights))]),
         *found.stats.items(),
         ("seconds", f"{seconds:.2f}"),
         ("wrote", ", ".join(path for path in (args.out, args.figure) if path is not None)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,16 +13,19 @@ from tqdm import tqdm
 from rambit.cli import common
 from rambit.cli.rex.inputs import Input, Source
 from rambit.predictors import Predictor
-from rambit.rex import Explanation, ReX
+from rambit.rex import Explanation, NoExplanationError, ReX
 from rambit.store import Store, resume_key
 
 
 def explain_many(
     args: argparse.Namespace, explainer: ReX, predictor: Predictor, sources: list[Source], *, target: int | None
 ) -> None:
-    """Explain what the store does not hold yet, draw what is not drawn yet, and print a summary."""
+    """Explain what the store does not hold yet, draw what is not drawn yet, and print a summary.
+
+    An input without an explanation is named and left out; where there is no other, NoExplanationError is raised.
+    """
     settings = {**explainer.settings(), "target": target}
-    model = resume_key(model=predictor.fingerprint())
+    model = _fingerprint(predictor)
     rambit = version("rambit")
     started, made, areas, rows = time.perf_counter(), 0, [], 0
     key = resume_key(settings=settings, model=model, version=rambit)
@@ -31,18 +35,26 @@ def explain_many(
             one = source.read()
             found = None if args.force else _stored(store, source.name, one)
             if found is None:
-                found = _explain(explainer, source.name, one, target)
+                try:
+                    found = _explain(explainer, source.name, one, target)
+                except NoExplanationError as error:
+                    warnings.warn(f"{source.name}: {error}", stacklevel=2)
+                    continue
                 store.put(source.name, found.tensors(), {**found.record(), "input": resume_key(x=one.x)})
                 made, rows = made + 1, rows + found.stats["rows"]
             picture = pictures.get(source.name)
             if picture is not None and (args.force or not picture.exists()):
                 found.plot(picture, x=one.picture)
             areas.append(found.area)
+    missing = len(sources) - len(areas)
+    if not areas:
+        raise NoExplanationError(f"no input of {args.input} has an explanation")
     print(
         common.table(
             [
                 ("inputs", f"{len(sources)} of {args.input}"),
-                ("explained", f"{made} now, {len(sources) - made} before"),
+                ("explained", f"{made} now, {len(areas) - made} before"),
+                *([("left out", missing)] if missing else []),
                 ("kept", f"{sum(areas) / len(areas):.2%} on average"),
                 ("rows", rows),
                 ("seconds", f"{time.perf_counter() - started:.2f}"),
@@ -86,8 +98,18 @@ def _stored(store: Store, name: str, one: Input) -> Explanation | None:
     return Explanation.of(tensors, record)
 
 
+def _fingerprint(predictor: Predictor) -> str:
+    """What tells the model from others. Raises ValueError for a plain function without a name."""
+    try:
+        return resume_key(model=predictor.fingerprint())
+    except ValueError:
+        raise ValueError("--model is a plain function, whose results need a --model-id, any name of yours") from None
+
+
 def _explain(explainer: ReX, name: str, one: Input, target: int | None) -> Explanation:
     try:
         return explainer.explain(one.x, target=target)
+    except NoExplanationError:
+        raise
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"{name}: {error}") from error

@@ -80,7 +80,7 @@ def first_part(bar: Bar, ranking: Tensor, sizes: Tensor, test: Callable[[Tensor]
     search goes on.
     """
     while len(sizes):
-        search = first_passing(ranking, sizes, width=width(ranking))
+        search = first_passing(ranking, sizes, width=width(bar.asked))
         [k] = run_together([search], lambda masks, _: (test or bar.sufficient)(masks))
         if k is None:
             return None
@@ -97,6 +97,6 @@ def chunks(count: int, chunk: int) -> Tensor:
     return torch.arange(chunk, count + chunk, chunk).clamp(max=count)
 
 
-def width(ranking: Tensor) -> int:
-    """How many masks over the ranking's positions are asked at a time, at most."""
-    return max(1, _MOST_BYTES // len(ranking))
+def width(asked: Asked) -> int:
+    """How many masks are asked at a time, at most: no more than the model gets at once, since most are not needed."""
+    return max(1, min(_MOST_BYTES // asked.terms, asked.game.runner.batch))

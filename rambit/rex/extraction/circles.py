@@ -79,7 +79,8 @@ def spatial(bar: Bar, landscape: Landscape, options: ExtractionOptions) -> Part 
 
 def spotlights(bar: Bar, landscape: Landscape, options: ExtractionOptions, seed: int) -> list[Part]:
     """GLOBAL inside each spotlight's circle, for those that found one, in the order of the spotlights."""
-    searches = [_Spotlight(landscape, options, seed, number).search() for number in range(1, options.spotlights)]
+    most = width(bar.asked)
+    searches = [_Spotlight(landscape, options, seed, number).search(most) for number in range(1, options.spotlights)]
     masks = run_together(searches, lambda masks, _: bar.sufficient(masks)) if searches else []
     parts = []
     for mask in masks:
@@ -97,19 +98,22 @@ class _Spotlight:
         self.random = np.random.Generator(np.random.Philox(key=[seed, number]))
         self.tried: set[Place] = set()
 
-    def search(self) -> Generator[Tensor, Tensor, Tensor | None]:
-        """The mask of the first sufficient prefix inside the first sufficient circle, or None."""
+    def search(self, most: int) -> Generator[Tensor, Tensor, Tensor | None]:
+        """The mask of the first sufficient prefix inside the first sufficient circle, or None.
+
+        It asks about `most` masks at a time.
+        """
         chunk = self.options.chunk_size
         centre: Place | None = self._jump()
         for _ in range(1 + self.options.budget):
             if centre is None:
                 break
             circles = Circles(self.landscape, centre, self.options, self.options.expansions)
-            k = yield from first_passing(circles.ranking, circles.sizes, width=width(circles.ranking))
+            k = yield from first_passing(circles.ranking, circles.sizes, width=most)
             if k is not None:
                 ranking = within(self.landscape.ranking, circles.mask(k))
                 sizes = chunks(int(circles.sizes[k]), chunk)
-                prefix = yield from first_passing(ranking, sizes, width=width(ranking))
+                prefix = yield from first_passing(ranking, sizes, width=most)
                 return None if prefix is None else prefix_masks(ranking, sizes[prefix : prefix + 1])[0]
             centre = self._jump() if self.options.objective is Objective.Nothing else self._walk(centre)
         return None
