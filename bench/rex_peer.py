@@ -21,7 +21,7 @@ from rex_xai.utils._utils import get_map_locations
 torch.set_num_threads(1)
 case = np.load(sys.argv[1])
 x, roi = torch.from_numpy(case["x"]), torch.from_numpy(case["roi"])
-weight = roi.flatten().float() / roi.sum()
+weight, size = roi.flatten().float(), int(roi.sum())
 inside = 0.0
 
 
@@ -29,7 +29,7 @@ def predict(batch, target=None, raw=False):
     """As bench/test_rex.py's model, with the class and confidence that rex-xai wants."""
     global inside
     begin = time.perf_counter()
-    kept = batch[:, 0].flatten(1) @ weight
+    kept = batch[:, 0].flatten(1) @ weight / size
     logits = torch.stack([torch.zeros_like(kept), 20 * (kept - 0.5)], dim=1)
     confidence, label = logits.softmax(1).max(1)
     answers = list(zip(label.tolist(), confidence.tolist(), strict=True))

@@ -30,12 +30,12 @@ class Planted(nn.Module):
 
     def __init__(self, roi):
         super().__init__()
-        self.weight = roi.flatten().float() / roi.sum()
+        self.weight, self.size = roi.flatten().float(), int(roi.sum())
         self.seconds, self.rows = 0.0, 0
 
     def forward(self, x):
         begin = time.perf_counter()
-        kept = x[:, 0].flatten(1) @ self.weight
+        kept = x[:, 0].flatten(1) @ self.weight / self.size  # exact: sums of ones
         logits = torch.stack([torch.zeros_like(kept), 20 * (kept - 0.5)], dim=1)
         self.seconds += time.perf_counter() - begin
         self.rows += len(x)

@@ -7,11 +7,13 @@ import time
 import pytest
 import torch
 
+from rambit import ops
 from rambit.models import GRUClassifier
 from rambit.sufficiency import explain
+from rambit.sufficiency.explain import REMOVAL_DRAW
 from tests.naive import sufficiency as naive
 
-D, T, SERIES, SAMPLES = 6, 100, 4, 200
+D, T, SERIES, SAMPLES = 6, 100, 8, 200
 
 
 def case():
@@ -27,21 +29,27 @@ def case():
     return model, X[sure.argsort(descending=True)[:SERIES]]
 
 
-def twin(search, model, x):
+def draws(number, first, count):
+    """The uniform numbers of series ``number`` that explain draws: both sides see the same masks and order."""
+    out = torch.empty(count, 1, 1, D * T, dtype=torch.float64)
+    return ops.draw(out, torch.tensor([number]), ops.Draw.UNIFORM, first_draw=first)[:, 0, 0]
+
+
+def twin(search, model, x, number):
     """The mask of the search done one row at a time, and the decision that was asked."""
     decision = naive.Decision(model, x)
     if search == "flat_gadd":
         return naive.add_greedily(decision, D * T), decision
-    generator = torch.Generator().manual_seed(0)
-    scores = naive.banzhaf(decision, D * T, SAMPLES, generator)
-    return naive.remove_randomly(decision, naive.add_by_rank(decision, scores), generator), decision
+    masks, order = draws(number, 0, SAMPLES) < 0.5, draws(number, REMOVAL_DRAW, 1)[0].argsort()
+    scores = naive.banzhaf(decision, masks)
+    return naive.remove_in_order(decision, naive.add_by_rank(decision, scores), order), decision
 
 
 @pytest.mark.parametrize("search", ["flat_gadd", "flat_harr"])
 def test_against_one_row_at_a_time(benchmark, report, threads, search):
     model, X = case()
     begin = time.perf_counter()
-    slow = [twin(search, model, x) for x in X]
+    slow = [twin(search, model, x, number) for number, x in enumerate(X)]
     seconds = time.perf_counter() - begin
     found = explain(model, X, search=search)
     for (_, decision), explanation in zip(slow, found, strict=True):
