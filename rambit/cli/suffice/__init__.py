@@ -1,0 +1,69 @@
+"""`rambit suffice`: the least of a series or of a JSON document that a model needs to decide the same."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from rambit.cli import common
+from rambit.cli.suffice import documents, series
+from rambit.sufficiency import HEURISTICS, SEARCHES
+from rambit.sufficiency.reading import TERMS
+
+EPILOG = """\
+examples:
+  rambit suffice BasicMotions --model model.safetensors --series 0-3 --terms timestamps --out kept
+  rambit suffice --json botocore --model operations.safetensors --series 0-2
+  rambit suffice --json documents.json --model mine.safetensors --search lbyl_harrft
+
+With --json, DATA is a file with a list of documents that the model can read, or botocore: operations of its service
+models, where the question is which are paginated; a model that does not exist yet is then trained and kept. On a
+terminal the documents are shown with what suffices highlighted, elsewhere that part alone is written.
+In Python: rambit.sufficiency.explain(model, X)
+"""
+
+
+def add(commands: common.Commands) -> None:
+    """The command and its arguments."""
+    parser = commands.add_parser(
+        "suffice",
+        help="find the least of a series or document that a decision needs",
+        usage="rambit suffice DATA --model FILE [--json] [options]",
+        description="Finds a small part of each series, or JSON document, with which the model still decides the same.",
+        epilog=EPILOG,
+    )
+    common.add_data(parser)
+    parser.add_argument("--json", action="store_true", help="DATA is a .json file of documents, or botocore")
+    parser.add_argument("--model", metavar="FILE", required=True, help="a model from rambit train, or of documents")
+    parser.add_argument("--split", choices=("train", "test"), help="of a data set (test)")
+    parser.add_argument("--series", metavar="0,3-7", help="only these series or documents, counted from 0")
+    parser.add_argument("--limit", metavar="N", type=int, help="only the first N")
+    group = parser.add_argument_group("what is searched, and how")
+    group.add_argument("--heuristic", choices=tuple(HEURISTICS), default="banzhaf", help="what terms are ranked by")
+    group.add_argument("--search", choices=SEARCHES, default="flat_harr", metavar="NAME", help=", ".join(SEARCHES))
+    group.add_argument("--rel-tol", metavar="X", type=float, default=0.9, help="share of the gap that stays (0.9)")
+    group.add_argument("--abs-tol", metavar="X", type=float, help="or how much of the gap may be lost")
+    group.add_argument("--num-samples", metavar="N", type=int, default=200, help="of the heuristic (200)")
+    group.add_argument("--target", metavar="CLASS", type=int, help="the class explained (the predicted one)")
+    group.add_argument("--seed", metavar="N", type=int, default=0, help="of all draws (0)")
+    group.add_argument("--max-memory", metavar="SIZE", type=common.memory, help="what may be allocated (1G)")
+    group.add_argument("--terms", choices=TERMS, help="of series: what is kept or not (cells)")
+    group.add_argument(
+        "--counterfactuals",
+        choices=("zero", "mean", "uniform", "gaussian", "carry_forward", "interpolate"),
+        help="of series: what stands where nothing is kept (zero)",
+    )
+    parser.add_argument("--out", metavar="DIR", help="a folder for the results (.safetensors)")
+    common.add_force(parser)
+    common.add_progress(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Explain, write the files and print what was found."""
+    options: dict[str, Any] = {
+        name: getattr(args, name)
+        for name in ("heuristic", "search", "rel_tol", "abs_tol", "num_samples", "target", "seed", "max_memory")
+    }
+    options["show_progress"] = common.shows_progress(args)
+    (documents if args.json else series).run(args, options)

@@ -1,0 +1,40 @@
+"""`rambit suffice` for series."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import torch
+
+from rambit.cli import common
+from rambit.cli.suffice import outputs
+from rambit.sufficiency import Explanation, explain
+
+
+def run(args: argparse.Namespace, options: dict[str, Any]) -> None:
+    """Explain series of a data set or file, and print a line for each."""
+    common.check_file_options(args, "x", "layout")
+    if args.split is not None and common.is_file(args.data):
+        raise ValueError(f"--split is for data sets, but {args.data} is a file")
+    data = common.read(args, args.split or "test", y=None)
+    model, _ = common.read_model(args.model, data.X.shape[1], args.data)
+    places = common.chosen(args.series, args.limit, len(data))
+    files = outputs.paths(args, places)
+    data = data.take(places)
+    X = torch.from_numpy(data.X).to(next(model.parameters()).dtype)
+    options |= {"terms": args.terms, "counterfactuals": args.counterfactuals or "zero"}
+    found: list[Explanation] = []
+    if data.lengths is None:
+        answer = explain(model, X, **options)
+        found = answer if isinstance(answer, list) else [answer]
+    else:  # without the padding
+        for x, length in zip(X, data.lengths.tolist(), strict=True):
+            one = explain(model, x[None, :, :length], **options)
+            assert isinstance(one, Explanation)
+            found.append(one)
+    outputs.write(files, found, force=args.force)
+    for place, explanation in zip(places, found, strict=True):
+        print(f"series {place}: {explanation}")
+    if files:
+        print(f"wrote {len(files)} results into {args.out}")

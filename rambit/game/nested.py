@@ -1,0 +1,83 @@
+"""The game of nested samples: masks over the terms of a batch in, the answers to all samples of the batch out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from rambit.game.game import Cost
+from rambit.game.progress import Progress
+from rambit.game.questions import Coalitions, Soft
+from rambit.game.runner import BATCH_CAP, DEFAULT_MEMORY, Runner
+from rambit.predictors import PredictionError, Predictor
+from rambit.structure import HierarchicalClassifier, Sample
+
+
+class NestedPredictor(Predictor):
+    """A classifier of nested samples; what it is asked about are masks of samples, not tensors."""
+
+    def __init__(self, model: HierarchicalClassifier) -> None:
+        super().__init__(device=next(model.parameters()).device)
+        self.module: HierarchicalClassifier = model
+
+    def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        raise TypeError("a classifier of nested samples has no answer to a tensor")
+
+
+class NestedGame:
+    """Binds a classifier and a batch of B nested samples; a removed value is missing, a removed instance absent.
+
+    ``max_memory`` (bytes, default 1 GiB) bounds what is asked at once. Raises ValueError where the sample does not look
+    like the model's schema.
+    """
+
+    def __init__(
+        self,
+        model: HierarchicalClassifier,
+        sample: Sample,
+        *,
+        max_memory: int | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.predictor = NestedPredictor(model)
+        self.sample = sample.to(self.predictor.device) if sample.device != self.predictor.device else sample
+        self.max_memory = DEFAULT_MEMORY if max_memory is None else max_memory
+        with self.predictor.session():
+            self.prepared = model.prepare(self.sample)
+        device = self.predictor.device
+        batch = max(1, min(BATCH_CAP.get(device.type, 2048), self.max_memory // 4 // max(1, self.prepared.row_bytes)))
+        self.runner = Runner(self.predictor, device, batch, progress=progress)
+
+    def ask(self, question: Coalitions | Soft) -> Iterator[Tensor]:
+        """Probabilities (n, 1, B, C), in order, chunk by chunk; those of soft masks carry gradients."""
+        B, soft = len(self.sample), isinstance(question, Soft)
+        for begin in range(0, len(question.masks), self.runner.batch):
+            masks = question.masks[begin : begin + self.runner.batch]
+            found: list[Tensor] = []
+
+            def work(first: int, last: int, masks: Tensor = masks, found: list[Tensor] = found) -> None:
+                logits = self.prepared.answer(masks[first:last])
+                answers = self.predictor.finish(logits.flatten(0, 1)[:, :, None])
+                if bool(self.predictor.check(answers.detach()).any()):
+                    raise PredictionError("the model returned NaN or infinite values for a nested sample")
+                found.append(answers[:, :, 0].view(last - first, B, -1))
+
+            with self.predictor.session(gradients=soft):
+                self.runner.pieces(len(masks), B, work)
+            yield torch.cat(found)[:, None]
+
+    @property
+    def steps(self) -> int:
+        """Row-steps of a row."""
+        return 1
+
+    def to_host(self, tensor: Tensor) -> Tensor:
+        """A device tensor on the host; counted in ``runner.syncs``."""
+        return self.runner.to_host(tensor)
+
+    def cost(self) -> Cost:
+        """What has been asked so far: a row is a mask of one sample, and one row-step."""
+        B = len(self.sample)
+        return Cost(self.runner.rows * B, self.runner.row_steps, self.max_memory, "nested")

@@ -1,0 +1,34 @@
+"""Minimal sufficient explanations: the least of a sample that a model needs to decide the same."""
+
+from rambit.structure.masks import (
+    ClusteredMask,
+    FlatView,
+    FollowingMasks,
+    HeuristicMask,
+    ParticipationTracker,
+    ScoreMask,
+    SigmoidMask,
+    SimpleMask,
+    SomeMask,
+)
+from rambit.sufficiency.explain import cost, explain
+from rambit.sufficiency.heuristics import HEURISTICS
+from rambit.sufficiency.result import Explanation
+from rambit.sufficiency.search.methods import SEARCHES
+
+__all__ = [
+    "HEURISTICS",
+    "SEARCHES",
+    "ClusteredMask",
+    "Explanation",
+    "FlatView",
+    "FollowingMasks",
+    "HeuristicMask",
+    "ParticipationTracker",
+    "ScoreMask",
+    "SigmoidMask",
+    "SimpleMask",
+    "SomeMask",
+    "cost",
+    "explain",
+]

@@ -1,0 +1,233 @@
+"""``explain``: the least that a model needs to decide the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rambit.counterfactuals import CounterfactualLike
+from rambit.game import Cost, progress
+from rambit.predictors import PredictionError
+from rambit.structure import Sample
+from rambit.sufficiency import reading
+from rambit.sufficiency.asking import Asked, Problem, gaps, joined
+from rambit.sufficiency.heuristics import HEURISTICS, SOFT, rows_of, uniform
+from rambit.sufficiency.result import Explanation
+from rambit.sufficiency.search import exact, methods
+from rambit.sufficiency.search.task import Task
+from rambit.sufficiency.subjects import Subject
+
+#: Two answers to the same row, in batches of different size, differ by at most this many units of rounding.
+ROUNDING = 8
+#: Masks of one question of one search, at most: more would only be asked for nothing.
+WIDTH = 2048
+#: The draw that orders random removal; those of the heuristics come first.
+REMOVAL_DRAW = 1 << 30
+
+
+def explain(
+    model: Any,
+    sample: Any,
+    *,
+    target: Any = None,
+    counterfactuals: CounterfactualLike = "zero",
+    terms: str | Tensor | None = None,
+    heuristic: Any = "banzhaf",
+    search: str = "flat_harr",
+    rel_tol: float = 0.9,
+    abs_tol: float | None = None,
+    num_samples: int = 200,
+    clusters: Tensor | None = None,
+    output: str = "auto",
+    seed: int = 0,
+    max_memory: int | None = None,
+    show_progress: bool = False,
+) -> Explanation | list[Explanation]:
+    """A small part of each sample with which the model still decides for the target; a list where there are several.
+
+    The gap is the target's probability minus that of the best other class. The part keeps a gap of at least rel_tol ×
+    the gap of the whole sample (or that gap - ``abs_tol``, at least 0, if it is given), less rounding.
+
+    * ``sample``: tables (B, F), series (B, D, T), images (B, C, H, W), volumes, or a ``rambit.structure.Sample``.
+    * ``target``: a class, or one for each sample; default: the model's own choice.
+    * ``counterfactuals``: what stands where a term is not kept (see ``rambit.counterfactuals``), a strategy, its name,
+      or values (S, *shape of the sample); answers are means over S. In nested samples, what is not kept is missing.
+    * ``terms``: what is kept or not: ``cells`` (default; an image's channels belong together), ``timestamps``,
+      ``features``, or an integer tensor like a mask: the group of each cell.
+    * ``heuristic``: ``const``, ``random``, ``grad``, ``gnn``, ``daf``, ``banzhaf`` (``num_samples`` random masks),
+      ``shapley`` (``num_samples`` random orders), scores like the sample or its masks, an attribution, a ReX result, or
+      anything with ``attribute(sample)``.
+      It is not asked where the search does not use it.
+    * ``search``: flat_ or lbyl_ (nested samples: level by level from the root) and hadd, harr, harrft (a prefix of the
+      heuristic's ranking; with random removal; with fine-tuning), gadd, garr, garrft (the same, starting greedily),
+      gradient; or exact, for up to 24 terms.
+    * ``clusters``: an id for each term of the batch; terms of one id move together. Samples that share one are searched
+      together, and all their thresholds must hold.
+
+    Raises ValueError or TypeError naming the argument for what does not fit, and where the gap of a whole sample is
+    negative; PredictionError where the model's answers are unusable. Source: Pevný, Mandlík et al., ExplainMill.
+    """
+    begin = time.perf_counter()
+    scope, method = _check(sample, search, rel_tol, abs_tol, num_samples, seed, max_memory)
+    with progress(show_progress, lambda: 0) as bar:
+        subject = reading.subject_of(
+            model,
+            sample,
+            counterfactuals=counterfactuals,
+            terms=terms,
+            output=output,
+            seed=seed,
+            max_memory=max_memory,
+            progress=bar,
+        )
+        problems = joined(reading.players_of(clusters, subject))
+        _check_exact(search, problems)
+        values = reading.heuristic_of(heuristic, sample, subject) if method.ranks else "const"
+        soft = "heuristic" if values in SOFT else "search" if any(stage.soft for stage in method.stages) else None
+        if soft is not None and not subject.differentiable:
+            raise ValueError(f"{soft} needs fixed counterfactuals, whose values do not depend on what is kept")
+        asked = _decide(subject, problems, target, rel_tol, abs_tol)
+        scores = (
+            HEURISTICS[values](asked, num_samples, seed)
+            if isinstance(values, str)
+            else [problem.on_players([values[b] for b in problem.samples]) for problem in problems]
+        )
+        masks = methods.search(asked, _tasks(asked, scores, seed), scope, method)
+        settings = {
+            "heuristic": heuristic if isinstance(heuristic, str) else type(heuristic).__name__,
+            "search": search,
+            "rel_tol": rel_tol,
+            "abs_tol": abs_tol,
+            "num_samples": num_samples,
+        }
+        found = _explanations(asked, masks, settings, seed, begin)
+    return found[0] if len(found) == 1 else found
+
+
+def cost(
+    model: Any,
+    sample: Any,
+    *,
+    counterfactuals: CounterfactualLike = "zero",
+    terms: str | Tensor | None = None,
+    heuristic: Any = "banzhaf",
+    search: str = "flat_harr",
+    num_samples: int = 200,
+    clusters: Tensor | None = None,
+    output: str = "auto",
+    max_memory: int | None = None,
+) -> Cost:
+    """The most rows that ``explain`` with these arguments asks of the model, which is not asked.
+
+    For ``exact``: all masks that are smaller than the sample. Raises ValueError for fine-tuning, whose walk has no
+    useful bound, and as ``explain``.
+    """
+    scope, method = _check(sample, search, 0.9, None, num_samples, 0, max_memory)
+    subject = reading.subject_of(
+        model, sample, counterfactuals=counterfactuals, terms=terms, output=output, seed=0, max_memory=max_memory
+    )
+    problems = joined(reading.players_of(clusters, subject))
+    _check_exact(search, problems)
+    stages = (*method.stages, *([method.last] if scope == "lbyl" and method.last else []))
+    if any(stage.worst is None for stage in stages):
+        raise ValueError(f"search={search!r} walks on from one mask to the next: its rows have no useful bound")
+    rows = 0
+    for problem in problems:
+        P = problem.players
+        ranking = rows_of(heuristic, num_samples, P) if method.ranks and isinstance(heuristic, str) else 0
+        rows += len(problem.samples) * (2 + ranking + sum(stage.worst(P) for stage in stages if stage.worst))
+    return replace(subject.game.cost(), rows=rows, row_steps=rows * subject.game.steps)
+
+
+def _check(
+    sample: Any,
+    search: str,
+    rel_tol: float,
+    abs_tol: float | None,
+    num_samples: int,
+    seed: int,
+    max_memory: int | None,
+) -> tuple[str, methods.Method]:
+    """Scope and method of the search. Raises TypeError or ValueError for arguments that are wrong on their own."""
+    scope, method = methods.parse(search)
+    reading.tolerance("rel_tol", rel_tol, 1.0)
+    if abs_tol is not None:
+        reading.tolerance("abs_tol", abs_tol, 2.0)
+    reading.whole("num_samples", num_samples, 1)
+    reading.whole("seed", seed, 0, 2**63)
+    if max_memory is not None:
+        reading.whole("max_memory", max_memory, 1 << 20)
+    if scope == "lbyl" and not isinstance(sample, Sample):
+        raise ValueError(f"search={search!r} goes level by level, which is for nested samples")
+    return scope, method
+
+
+def _check_exact(search: str, problems: Sequence[Problem]) -> None:
+    largest = max(problem.players for problem in problems)
+    if search == "exact" and largest > exact.MAX_EXACT:
+        raise ValueError(f"search='exact' is for up to {exact.MAX_EXACT} terms, got {largest}")
+
+
+def _decide(subject: Subject, problems: Sequence[Problem], target: Any, rel_tol: float, abs_tol: float | None) -> Asked:
+    """What the model decides about the whole samples, and the threshold that a part of each must reach."""
+    whole = subject.answers([(b, torch.ones(1, count, dtype=torch.bool)) for b, count in enumerate(subject.terms)])
+    targets = reading.targets_of(target, whole)
+    gap = gaps(whole.double(), targets)
+    if bool((gap < 0).any()):
+        b = int((gap < 0).int().argmax())
+        raise ValueError(
+            f"target: the model does not decide for class {int(targets[b])} on sample {b} (the gap is "
+            f"{float(gap[b]):.4g}), so there is no decision to explain"
+        )
+    threshold = gap * rel_tol if abs_tol is None else (gap - abs_tol).clamp(min=0)
+    rounding = ROUNDING * torch.finfo(whole.dtype).eps
+    return Asked(subject, problems, targets, torch.minimum(threshold, gap - 2 * rounding), rounding)
+
+
+def _tasks(asked: Asked, scores: Sequence[Tensor], seed: int) -> list[Task]:
+    """What each search knows. The masks of one round of all searches fit into a quarter of the memory."""
+    most = max(problem.players for problem in asked.problems)
+    width = max(1, min(WIDTH, asked.max_memory // 4 // (most * len(scores))))
+    ranks = (uniform(asked, number, 1, seed, first=REMOVAL_DRAW)[0] for number in range(len(scores)))
+    return [Task(of, rank, width) for of, rank in zip(scores, ranks, strict=True)]
+
+
+def _explanations(
+    asked: Asked, masks: Sequence[Tensor], settings: dict[str, Any], seed: int, begin: float
+) -> list[Explanation]:
+    """The answers, asked again."""
+    subject = asked.subject
+    kept: dict[int, Tensor] = {}
+    size: dict[int, int] = {}
+    for problem, mask in zip(asked.problems, masks, strict=True):
+        for b, index in zip(problem.samples, problem.index, strict=True):
+            kept[b] = mask[index]
+            size[b] = len(index[kept[b]].unique())  # type: ignore[no-untyped-call]
+    order = range(len(kept))
+    found = gaps(subject.answers([(b, kept[b][None]) for b in order]).double(), asked.target)
+    if bool((found < asked.threshold).any()):
+        b = int((found < asked.threshold).int().argmax())
+        raise PredictionError(f"the model answers the same row differently when it is asked again (sample {b})")
+    documents = subject.documents(kept)
+    calls, seconds = subject.game.runner.calls, time.perf_counter() - begin
+    return [
+        Explanation(
+            mask=subject.mask(b, kept[b]),
+            size=size[b],
+            gap=float(found[b]),
+            threshold=float(asked.threshold[b]),
+            target=int(asked.target[b]),
+            rows=int(asked.rows[b]) + 2,  # the whole sample, and the answer
+            calls=calls,
+            seconds=seconds,
+            settings=settings,
+            seed=seed,
+            document=documents[b],
+        )
+        for b in order
+    ]

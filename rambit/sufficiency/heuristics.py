@@ -1,0 +1,152 @@
+"""How much each player seems to matter: what the searches rank by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from rambit import ops
+from rambit.game import values
+from rambit.structure.masks import ScoreMask
+from rambit.sufficiency.asking import Asked
+
+Scores = list[Tensor]  # (players,) float64 of each problem
+
+# gnn: learned masks (Ying et al., GNNExplainer, NeurIPS 2019)
+LEARNING_STEPS = 200
+LEARNING_RATE = 0.01
+BETAS = (0.5, 0.999)
+SIZE_WEIGHT = 0.005
+START_SPREAD = 0.1
+
+
+def const(asked: Asked, num_samples: int, seed: int) -> Scores:
+    """All equal: the order of the players."""
+    return [torch.zeros(problem.players, dtype=torch.float64) for problem in asked.problems]
+
+
+def random(asked: Asked, num_samples: int, seed: int) -> Scores:
+    """Uniform."""
+    return [uniform(asked, number, 1, seed)[0] for number in range(len(asked.problems))]
+
+
+def grad(asked: Asked, num_samples: int, seed: int) -> Scores:
+    """|∂ probability of the target / ∂ mask| where everything is kept."""
+    masks = [torch.ones(1, problem.players, dtype=torch.float64, requires_grad=True) for problem in asked.problems]
+    with torch.enable_grad():
+        total = sum(p.sum() for p in _probabilities(asked, masks))
+        assert isinstance(total, Tensor)
+        return [gradient[0].abs() for gradient in torch.autograd.grad(total, masks)]
+
+
+def gnn(asked: Asked, num_samples: int, seed: int) -> Scores:
+    """The mask σ(m) that keeps the decision, is small and is sure of itself: cross-entropy, size, entropy; by Adam."""
+    learned = []
+    for number in range(len(asked.problems)):
+        start = uniform(asked, number, 1, seed)
+        learned.append(torch.special.ndtri(start.clamp(1e-12, 1 - 1e-12)).mul(START_SPREAD).requires_grad_())
+    optimiser = torch.optim.Adam(learned, lr=LEARNING_RATE, betas=BETAS)
+    with torch.enable_grad():
+        for _ in range(LEARNING_STEPS):
+            masks = [m.sigmoid() for m in learned]
+            loss = sum((-p.clamp(min=1e-12).log()).sum() for p in _probabilities(asked, masks))
+            loss = loss + sum(SIZE_WEIGHT * mask.sum() + _entropy(mask) for mask in masks)
+            assert isinstance(loss, Tensor)
+            for m, gradient in zip(learned, torch.autograd.grad(loss, learned), strict=True):
+                m.grad = gradient
+            optimiser.step()
+    return [m.detach().sigmoid()[0] for m in learned]
+
+
+def _entropy(mask: Tensor) -> Tensor:
+    """Mean entropy of values in (0, 1)."""
+    return -(torch.xlogy(mask, mask) + torch.xlogy(1 - mask, 1 - mask)).mean()
+
+
+def _probabilities(asked: Asked, masks: Sequence[Tensor]) -> list[Tensor]:
+    """The targets' probabilities (1, samples) under one soft mask (1, players) of each problem."""
+    found = asked.answers(list(enumerate(masks)))
+    chosen = [asked.targets(number, answers)[..., None] for number, answers in enumerate(found)]
+    return [answers.gather(-1, target)[..., 0] for answers, target in zip(found, chosen, strict=True)]
+
+
+def daf(asked: Asked, num_samples: int, seed: int) -> Scores:
+    """Mean gap with a player minus without it over random masks, of those in which it participates."""
+    return _sampled(asked, num_samples, seed, participating=True)
+
+
+def banzhaf(asked: Asked, num_samples: int, seed: int) -> Scores:
+    """The same over all random masks; a player that does not participate counts as not kept (Banzhaf, 1965)."""
+    return _sampled(asked, num_samples, seed, participating=False)
+
+
+def _sampled(asked: Asked, num_samples: int, seed: int, *, participating: bool) -> Scores:
+    """Masks that keep each player with p = ½; what a sample answers counts for its own players alone."""
+    scores = [[ScoreMask.full(problem.players) for _ in problem.samples] for problem in asked.problems]
+    piece = _piece(asked, num_samples)
+    for first in range(0, num_samples, piece):
+        count = min(piece, num_samples - first)
+        masks = [uniform(asked, n, count, seed, first) < 0.5 for n in range(len(asked.problems))]
+        for number, (mask, found) in enumerate(zip(masks, asked.gaps(list(enumerate(masks))), strict=True)):
+            inside = asked.participating(number, mask)
+            for place, score in enumerate(scores[number]):
+                counted = inside if participating else None
+                score.update(mask & inside, found[:, place, None], counted)
+    return [
+        _own(asked, number, torch.stack([score.heuristic() for score in of], dim=1)) for number, of in enumerate(scores)
+    ]
+
+
+def shapley(asked: Asked, num_samples: int, seed: int) -> Scores:
+    """What a player adds to the gap when it joins, mean over ``num_samples`` random orders (Castro et al., 2009)."""
+    total = [torch.zeros(p.players, len(p.samples), dtype=torch.float64) for p in asked.problems]
+    piece = _piece(asked, num_samples, each=1 + max(p.players for p in asked.problems))
+    for first in range(0, num_samples, piece):
+        orders = [
+            values.orders(min(piece, num_samples - first), p.players, seed=seed, first=first) for p in asked.problems
+        ]
+        coalitions = [values.prefixes(order).flatten(0, 1) for order in orders]
+        found = asked.gaps(list(enumerate(coalitions)))
+        for number, (order, gaps) in enumerate(zip(orders, found, strict=True)):
+            total[number] += values.gains(order, gaps.view(len(order), -1, gaps.shape[1])).sum(dim=0)
+    return [_own(asked, number, of / num_samples) for number, of in enumerate(total)]
+
+
+def _own(asked: Asked, number: int, found: Tensor) -> Tensor:
+    """(players,): the sum of scores (players, samples) over the samples in which each player has terms."""
+    return (found * asked.problems[number].membership).sum(dim=1)
+
+
+def uniform(asked: Asked, number: int, count: int, seed: int, first: int = 0) -> Tensor:
+    """(count, players) float64 in [0, 1): keyed by seed, first sample of the problem, draw and player."""
+    problem = asked.problems[number]
+    out = torch.empty(count, 1, 1, problem.players, dtype=torch.float64)
+    ops.draw(out, torch.tensor(problem.samples[:1]), ops.Draw.UNIFORM, seed=seed, first_draw=first)
+    return out[:, 0, 0]
+
+
+def _piece(asked: Asked, most: int, each: int = 1) -> int:
+    """How many draws of ``each`` masks fit into a quarter of the memory, with masks and numbers of all problems."""
+    row = 32 * sum(problem.players * len(problem.samples) for problem in asked.problems) * each
+    return max(1, min(most, asked.max_memory // 4 // row))
+
+
+HEURISTICS: dict[str, Callable[[Asked, int, int], Scores]] = {
+    "const": const,
+    "random": random,
+    "grad": grad,
+    "gnn": gnn,
+    "daf": daf,
+    "banzhaf": banzhaf,
+    "shapley": shapley,
+}
+#: Those that need answers with gradients.
+SOFT = ("grad", "gnn")
+
+
+def rows_of(name: str, num_samples: int, players: int) -> int:
+    """How many rows of each sample a heuristic asks."""
+    rows = {"grad": 1, "gnn": LEARNING_STEPS, "daf": num_samples, "banzhaf": num_samples}
+    return {**rows, "shapley": num_samples * (players + 1)}.get(name, 0)

@@ -1,0 +1,220 @@
+"""What a user hands to ``explain``, checked before any work."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rambit.counterfactuals import Counterfactual, CounterfactualLike, Replay, resolve
+from rambit.game import Game, TensorSample
+from rambit.game.nested import NestedGame
+from rambit.game.progress import Progress
+from rambit.predictors import Predictor
+from rambit.results import Attribution
+from rambit.structure import HierarchicalClassifier, Sample
+from rambit.sufficiency.heuristics import HEURISTICS
+from rambit.sufficiency.subjects import NestedSubject, Subject, TensorSubject
+
+TERMS = ("cells", "timestamps", "features")
+
+
+def whole(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """An integer in low … high. Raises TypeError or ValueError naming the argument."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < low or (high is not None and value >= high):
+        raise ValueError(f"{name} must be at least {low}{'' if high is None else f' and below {high}'}, got {value}")
+    return value
+
+
+def tolerance(name: str, value: Any, high: float) -> float:
+    """A number in 0 … high. Raises TypeError or ValueError naming the argument."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not 0 <= value <= high:
+        raise ValueError(f"{name} must lie between 0 and {high:g}, got {value}")
+    return float(value)
+
+
+# -- samples -----------------------------------------------------------------------------------------------------------
+
+
+def subject_of(
+    model: Any,
+    sample: Any,
+    *,
+    counterfactuals: CounterfactualLike,
+    terms: str | Tensor | None,
+    output: str,
+    seed: int,
+    max_memory: int | None,
+    progress: Progress | None = None,
+) -> Subject:
+    """The batch as something that can be asked. Raises TypeError or ValueError naming the argument."""
+    if isinstance(sample, Sample):
+        return _nested(model, sample, counterfactuals, terms, max_memory, progress)
+    if isinstance(sample, np.ndarray):
+        sample = torch.from_numpy(sample)
+    if not isinstance(sample, Tensor):
+        raise TypeError(f"sample must be a tensor or a rambit.structure.Sample, got {type(sample).__name__}")
+    if not 2 <= sample.ndim <= 5:
+        raise ValueError(
+            "sample must be tables (B, F), series (B, D, T), images (B, C, H, W) or volumes (B, C, Z, H, W), "
+            f"got {tuple(sample.shape)}"
+        )
+    if sample.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"sample must be float32 or float64, got {sample.dtype}")
+    if sample.numel() == 0:
+        raise ValueError(f"sample is empty: {tuple(sample.shape)}")
+    if not bool(torch.isfinite(sample).all()):
+        raise ValueError("sample holds NaN or infinite values")
+    predictor = Predictor.of(_of_tables(model) if sample.ndim == 2 else model, output=output)
+    if predictor.output == "regression":
+        raise TypeError("output must not be regression: a decision for a class is explained")
+    x = sample.detach().to(predictor.device)
+    held = (
+        TensorSample.spatial(x)
+        if x.ndim > 3
+        else TensorSample(x.view(*x.shape, *[1] * (3 - x.ndim)), torch.arange(len(x)))
+    )
+    strategy = _values(counterfactuals, tuple(sample.shape), held)
+    game = Game(
+        predictor,
+        held,
+        strategy,
+        draws=len(strategy.values) if isinstance(strategy, Replay) else 1,
+        evaluation="full",
+        max_memory=max_memory,
+        seed=seed,
+        progress=progress,
+    )
+    grid = tuple(sample.shape[2:] if sample.ndim > 3 else sample.shape[1:])
+    return TensorSubject(game, _groups(terms, len(sample), grid, sample.ndim), tuple(sample.shape), grid)
+
+
+def _of_tables(model: Any) -> Any:
+    """A model that reads tables (N, F), as one that is given (N, F, 1)."""
+    if isinstance(model, nn.Module):
+        return nn.Sequential(nn.Flatten(), model)
+    if callable(model) and not isinstance(model, Predictor) and not hasattr(model, "predict_proba"):
+        return lambda x: model(x.flatten(1))
+    return model
+
+
+def _values(given: CounterfactualLike, shape: tuple[int, ...], held: TensorSample) -> Counterfactual:
+    """The strategy; exact values, (S, *shape) or one set of them, in the shape in which the game holds the batch."""
+    if not isinstance(given, Tensor):
+        strategy = resolve(given)
+        if not strategy.fixed and held.shape is not None:
+            raise ValueError(f"counterfactuals: {type(strategy).__name__} fills gaps along time, so it is for series")
+        return strategy
+    sets = given[None] if tuple(given.shape) == shape else given
+    if tuple(sets.shape[1:]) != shape:
+        raise ValueError(
+            f"counterfactuals must be (S, *{shape}), sets of values like the sample, got {tuple(given.shape)}"
+        )
+    return Replay(sets.reshape(len(sets), *held.x.shape))
+
+
+def _groups(terms: str | Tensor | None, B: int, grid: tuple[int, ...], ndim: int) -> Tensor:
+    """(B, cells) int64: the term of each cell, counted from 0 in each sample."""
+    if isinstance(terms, Tensor):
+        if terms.is_floating_point() or terms.dtype == torch.bool or tuple(terms.shape) not in (grid, (B, *grid)):
+            raise ValueError(
+                f"terms must be an integer tensor {grid} or {(B, *grid)}, got {terms.dtype} {tuple(terms.shape)}"
+            )
+        each = terms.cpu().expand(B, *grid).reshape(B, -1)
+        return torch.stack([of.unique(return_inverse=True)[1] for of in each])
+    cells = torch.arange(math.prod(grid)).view(grid)
+    if terms not in (None, *TERMS):
+        raise ValueError(f"terms must be one of {', '.join(TERMS)}, a tensor or None, got {terms!r}")
+    if terms in ("timestamps", "features"):
+        if ndim != 3:
+            raise ValueError(f"terms={terms!r} is for series (B, D, T)")
+        cells = cells % grid[1] if terms == "timestamps" else cells // grid[1]
+    return cells.flatten().expand(B, -1)
+
+
+def _nested(
+    model: Any,
+    sample: Sample,
+    counterfactuals: CounterfactualLike,
+    terms: str | Tensor | None,
+    max_memory: int | None,
+    progress: Progress | None,
+) -> NestedSubject:
+    if not isinstance(model, HierarchicalClassifier):
+        raise TypeError(f"model must be a HierarchicalClassifier for nested samples, got {type(model).__name__}")
+    if not isinstance(counterfactuals, str) or counterfactuals != "zero":
+        raise ValueError("counterfactuals do not apply to nested samples: what is removed is missing")
+    if terms is not None:
+        raise ValueError("terms are those of the nested sample: use clusters=, or sample.seen_by a FlatView")
+    if len(sample) == 0 or not bool(sample.layout.belongs.any(dim=0).all()):
+        raise ValueError("sample is empty: each nested sample must have a term")
+    return NestedSubject(NestedGame(model, sample, max_memory=max_memory, progress=progress))
+
+
+# -- clusters, targets, heuristics -------------------------------------------------------------------------------------
+
+
+def players_of(clusters: Tensor | None, subject: Subject) -> list[Tensor]:
+    """The unit (terms,) int64 that each term of each sample moves with; equal numbers across samples are one unit."""
+    total = sum(subject.terms)
+    if clusters is None and isinstance(subject, NestedSubject):
+        return subject.places
+    if clusters is None:
+        return list(torch.split_with_sizes(torch.arange(total), subject.terms))
+    if isinstance(subject, NestedSubject):
+        total = subject.game.sample.terms
+    if not isinstance(clusters, Tensor) or clusters.is_floating_point() or clusters.dtype == torch.bool:
+        raise TypeError("clusters must be an integer tensor, an id for each term")
+    if clusters.numel() != total:
+        raise ValueError(f"clusters must have an id for each of {total} terms, got {tuple(clusters.shape)}")
+    flat = clusters.detach().cpu().long().flatten()
+    if isinstance(subject, NestedSubject):
+        return [flat[places] for places in subject.places]
+    return list(torch.split_with_sizes(flat, subject.terms))
+
+
+def targets_of(target: Any, answers: Tensor) -> Tensor:
+    """(B,) int64: the classes that are explained, by default those of the answers (B, C) to the whole samples."""
+    B, C = answers.shape
+    if target is None:
+        return answers.argmax(dim=1)
+    given = torch.as_tensor(target).cpu()
+    if given.is_floating_point() or given.dtype == torch.bool:
+        raise TypeError(f"target must be a class or one for each sample, got {given.dtype}")
+    if tuple(given.shape) not in ((), (B,)):
+        raise ValueError(f"target must be a class or one for each of {B} samples, got {tuple(given.shape)}")
+    if bool(((given < 0) | (given >= C)).any()):
+        raise ValueError(f"target must lie in 0 … {C - 1}, got {given.tolist()}")
+    return given.long().expand(B)
+
+
+def heuristic_of(given: Any, sample: Any, subject: Subject) -> str | list[Tensor]:
+    """The name of a heuristic, or the scores (terms,) of each sample: from a tensor, a result or an attributor."""
+    if isinstance(given, str):
+        if given not in HEURISTICS:
+            raise ValueError(
+                f"heuristic must be one of {', '.join(HEURISTICS)}, a tensor or an attributor, got {given!r}"
+            )
+        return given
+    if isinstance(given, Attribution):
+        given = given.values
+    elif hasattr(given, "responsibility"):
+        given = given.responsibility[None]
+    elif callable(getattr(given, "attribute", None)):
+        given = given.attribute(sample)
+    if not isinstance(given, Tensor):
+        raise TypeError(
+            "heuristic must be a name, a tensor, a result with scores or responsibility, or something with attribute, "
+            f"got {type(given).__name__}"
+        )
+    scores = given.detach().double()
+    if not bool(torch.isfinite(scores).all()):
+        raise ValueError("heuristic holds NaN or infinite scores")
+    return subject.scores(scores)
