@@ -1,4 +1,4 @@
-"""The command line: ``rambit demo | train | attribute | cost | compare | study | rex | select | suffice | export | info``."""
+"""The command line: ``rambit COMMAND``, a module of this package for each command."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """How good scores are: against known salient cells (``truth``), or by asking the model again (``faithfulness``)."""
 
 from rambit.metrics.faithfulness import (
+    accuracy_at,
     auc_drop,
     average_prediction_difference,
     comprehensiveness,
@@ -25,6 +26,7 @@ from rambit.metrics.truth import (
 )
 
 __all__ = [
+    "accuracy_at",
     "auc_drop",
     "aup",
     "auprc",

@@ -75,6 +75,31 @@ def sufficiency(
     return _number(game, (before - after).mean())
 
 
+def accuracy_at(game: Game, scores: Array, labels: Array, k: int) -> float:
+    """The share of series that get their class of ``labels`` (B,) from their k best timestamps alone, in [0, 1].
+
+    A timestamp scores the sum of its cells, the earlier first among equals; k is 1 up to T. The class is the one of
+    the highest mean probability over draws. High is better: what scores high is enough.
+    """
+    values = _numbers(game, scores)
+    _check_classes(game)
+    if game.runner.dry:
+        raise ValueError("game must not be dry: it counts rows and asks the model nothing")
+    B, D, T = values.shape
+    if not _is_int(k):
+        raise TypeError(f"k must be a count (int), got {type(k).__name__}")
+    if not 1 <= k <= T:
+        raise ValueError(f"k must be between 1 and the number of timestamps, {T}, got {k}")
+    y = _classes(labels, "labels", B)
+    order = np.argsort(-values.sum(axis=1), axis=1, kind="stable")[:, :k]
+    masks = np.zeros((1, B, T), dtype=bool)
+    np.put_along_axis(masks[0], order, True, axis=1)
+    answers = next(game.ask(Coalitions(torch.from_numpy(masks), torch.arange(T).repeat(D))))[0].double()
+    _check_range(y, "labels", answers.shape[2])
+    found = game.to_host(answers.mean(dim=0).argmax(dim=1)).numpy()
+    return float((found == y).mean())
+
+
 def log_odds(
     game: Game,
     scores: Array,

@@ -1,0 +1,79 @@
+"""What the parts of the selector ask of their arguments; everything raises ValueError or TypeError naming one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
+    """The value, if it is one of the allowed names."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+    return value
+
+
+def count(name: str, value: Any, low: int = 1) -> int:
+    """An integer of at least ``low``."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < low:
+        raise ValueError(f"{name} must be at least {low}, got {value}")
+    return value
+
+
+def positive(name: str, value: float) -> float:
+    """A finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be finite and above 0, got {value}")
+    return float(value)
+
+
+def finite(name: str, value: Tensor) -> Tensor:
+    """The tensor, if it is floating and holds no NaN and nothing infinite."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
+    if not value.is_floating_point():
+        raise TypeError(f"{name} must be floating, got {value.dtype}")
+    # A compiled graph has no values to look at.
+    if not torch.compiler.is_compiling() and not bool(value.isfinite().all()):
+        first = tuple((~value.isfinite()).nonzero()[0].tolist())
+        raise ValueError(f"{name} holds NaN or infinite values, the first at {first}")
+    return value
+
+
+def series(name: str, x: Tensor, input_dim: int | None = None) -> Tensor:
+    """Finite series (B, T, D) without an empty axis, of ``input_dim`` features if that is given."""
+    finite(name, x)
+    wanted = "D" if input_dim is None else input_dim
+    if x.ndim != 3 or 0 in x.shape or input_dim not in (None, x.shape[2]):
+        raise ValueError(f"{name} must have shape (B, T, {wanted}), none of them 0, got {tuple(x.shape)}")
+    return x
+
+
+def mask_of(mask: Tensor, x: Tensor) -> Tensor:
+    """A mask (B, T) of series x (B, T, D), finite, in the type of x; bool masks become 0 and 1."""
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"mask must be a tensor, got {type(mask).__name__}")
+    if mask.shape != x.shape[:2]:
+        raise ValueError(f"mask must have shape (B, T) = {tuple(x.shape[:2])}, got {tuple(mask.shape)}")
+    if mask.dtype != torch.bool and not mask.is_floating_point():
+        raise TypeError(f"mask must be bool or floating, got {mask.dtype}")
+    return finite("mask", mask.to(x.dtype))
+
+
+def padding_of(padding: Tensor | None, x: Tensor) -> Tensor | None:
+    """``key_padding_mask`` (B, T) bool of series x (B, T, D): as in torch, True = padded. One step a series stays."""
+    if padding is None:
+        return None
+    if not isinstance(padding, Tensor) or padding.dtype != torch.bool or padding.shape != x.shape[:2]:
+        got = f"{padding.dtype} {tuple(padding.shape)}" if isinstance(padding, Tensor) else type(padding).__name__
+        raise ValueError(f"key_padding_mask must be bool (B, T) = {tuple(x.shape[:2])}, got {got}")
+    if not torch.compiler.is_compiling() and bool(padding.all(dim=1).any()):
+        raise ValueError("key_padding_mask pads every step of a series")
+    return padding

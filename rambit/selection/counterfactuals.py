@@ -1,0 +1,186 @@
+"""Counterfactual series: what a model says when selected timestamps are changed or removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rambit.counterfactuals import Zero
+from rambit.game import Coalitions, Game, TensorSample
+from rambit.predictors.module import ModulePredictor
+from rambit.selection.checks import count, finite, mask_of, one_of, positive, series
+
+GENERATION_METHODS = ("perturbation", "replacement", "removal")
+INTERVENTIONS = ("modify_selected", "modify_unselected", "remove_selected", "remove_unselected")
+DISTANCES = ("l2", "l1", "cosine")
+_LEAST = 1e-8
+#: Entries of the masks that are asked at a time.
+_PIECE = 1 << 24
+
+
+class CounterfactualGenerator(nn.Module):
+    """Series (B, T, D) with some timestamps changed, by a small network on each step.
+
+    ``generation_method``: ``perturbation`` adds tanh outputs times ``perturbation_scale``, ``replacement`` puts the
+    network's outputs in their place, and ``removal``, which learns nothing, sets them to 0.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        hidden_dim: int = 128,
+        generation_method: str = "perturbation",
+        perturbation_scale: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.generation_method = one_of("generation_method", generation_method, GENERATION_METHODS)
+        self.input_dim = count("input_dim", input_dim)
+        self.hidden_dim = count("hidden_dim", hidden_dim)
+        self.perturbation_scale = positive("perturbation_scale", perturbation_scale)
+        layers = [
+            nn.Linear(input_dim, hidden_dim),
+            nn.ReLU(),
+            nn.Linear(hidden_dim, hidden_dim),
+            nn.ReLU(),
+            nn.Linear(hidden_dim, input_dim),
+        ]
+        if generation_method == "perturbation":
+            self.perturbation_net = nn.Sequential(*layers, nn.Tanh())
+        elif generation_method == "replacement":
+            self.replacement_net = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor, mask: Tensor, intervention_type: str = "modify_selected") -> Tensor:
+        """A counterfactual (B, T, D) of x (B, T, D), differentiable in x and the mask (B, T).
+
+        ``modify_selected`` and ``modify_unselected`` change those steps as ``generation_method`` says;
+        ``remove_selected`` and ``remove_unselected`` set them to 0. With a soft mask each step changes by its share.
+        """
+        one_of("intervention_type", intervention_type, INTERVENTIONS)
+        kept = mask_of(mask, series("x", x, self.input_dim))[..., None]
+        what, which = intervention_type.split("_")
+        where = kept if which == "selected" else 1 - kept
+        if what == "remove" or self.generation_method == "removal":
+            return x * (1 - where)
+        if self.generation_method == "perturbation":
+            added: Tensor = self.perturbation_scale * self.perturbation_net(x)
+            return x + where * added
+        replaced: Tensor = self.replacement_net(x)
+        return x * (1 - where) + where * replaced
+
+    def generate_multiple_counterfactuals(
+        self, x: Tensor, mask: Tensor, num_samples: int = 5, noise_scale: float = 0.1
+    ) -> Tensor:
+        """Counterfactuals (num_samples, B, T, D): the selected steps modified, plus normal noise on them alone.
+
+        The noise, of deviation ``noise_scale``, comes from torch's generator.
+        """
+        count("num_samples", num_samples)
+        if not noise_scale >= 0:
+            raise ValueError(f"noise_scale must be at least 0, got {noise_scale}")
+        changed: Tensor = self(x, mask)
+        noise = torch.randn(num_samples, *x.shape, dtype=x.dtype, device=x.device)
+        return changed + noise_scale * noise * mask_of(mask, x)[..., None]
+
+    def compute_counterfactual_distance(
+        self, x: Tensor, counterfactual: Tensor, mask: Tensor, metric: str = "l2"
+    ) -> Tensor:
+        """How far a counterfactual is from x on the selected steps, (B,).
+
+        ``l2`` and ``l1``: squared and absolute differences, summed over features, mean over steps with the mask as
+        weights. ``cosine``: 1 - the cosine of the two series times the mask.
+        """
+        one_of("metric", metric, DISTANCES)
+        kept = mask_of(mask, series("x", x))
+        if counterfactual.shape != x.shape:
+            got = tuple(counterfactual.shape)
+            raise ValueError(f"counterfactual must have the shape of x {tuple(x.shape)}, got {got}")
+        finite("counterfactual", counterfactual)
+        if metric == "cosine":
+            ours, theirs = ((part * kept[..., None]).flatten(1) for part in (x, counterfactual))
+            return 1 - functional.cosine_similarity(ours, theirs, dim=1)
+        difference = x - counterfactual
+        each = difference.square() if metric == "l2" else difference.abs()
+        return (each.sum(dim=2) * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=_LEAST)
+
+
+class CounterfactualExplainer:
+    """How the predictions of ``model``, any callable on (B, T, D), change with counterfactuals of ``generator``.
+
+    The model is asked in evaluation mode and without gradients.
+    """
+
+    def __init__(self, generator: CounterfactualGenerator, model: Callable[[Tensor], Tensor]) -> None:
+        self.generator, self.model = generator, model
+        self._predictor = _Outputs(model)
+
+    def explain_prediction(
+        self, x: Tensor, mask: Tensor, intervention_types: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        """What the model says of x (B, T, D), and of its counterfactuals under a mask (B, T).
+
+        Returns {"original_prediction", "interventions": {name: {"counterfactual_prediction", "prediction_change"}}}:
+        predictions as the model gives them, on the CPU, and the mean absolute change, a float. intervention_types:
+        those of `CounterfactualGenerator.forward`; None: modify_selected and remove_selected.
+        """
+        names = ("modify_selected", "remove_selected") if intervention_types is None else tuple(intervention_types)
+        for name in names:
+            one_of("intervention_types", name, INTERVENTIONS)
+        original = self._predict(x)
+        found = {name: self._predict(self.generator(x, mask, intervention_type=name).detach()) for name in names}
+        interventions = {
+            name: {"counterfactual_prediction": changed, "prediction_change": float((changed - original).abs().mean())}
+            for name, changed in found.items()
+        }
+        return {"original_prediction": original, "interventions": interventions}
+
+    def compute_attribution_scores(self, x: Tensor, mask: Tensor) -> Tensor:
+        """How far removing each step moves the model, (B, T): mean over outputs of |f(x) - f(x · mask without it)|.
+
+        x (B, T, D) in float32 or float64; the mask (B, T) may be soft. One game asks for all steps in batches. A step
+        that the mask has removed already changes nothing more: it costs no row.
+        """
+        kept = mask_of(mask, series("x", x)).detach()
+        masked = x.detach() * kept[..., None]
+        original, game = self._game(x.detach()).predict(), self._game(masked)
+        unchanged = (game.predict() - original).abs().mean(dim=1)
+        scores = unchanged.to(x.dtype)[:, None].repeat(1, x.shape[1])
+        for places, question in _removals(masked):
+            answers = torch.cat([part[:, 0, 0] for part in game.ask(question)])
+            scores[places] = (answers - original[places[0]]).abs().mean(dim=1).to(x.dtype)
+        return scores
+
+    def _game(self, x: Tensor) -> Game:
+        sample = TensorSample(x.transpose(1, 2), torch.arange(len(x), device=x.device))
+        return Game(self._predictor, sample, Zero(), evaluation="full")
+
+    def _predict(self, x: Tensor) -> Tensor:
+        with self._predictor.session():
+            answers: Tensor = self._predictor.model(x)
+        return answers.cpu().clone()  # outside the session, so that it may take part in gradients
+
+
+class _Outputs(ModulePredictor):
+    """A model of (B, T, D), whatever the shape of its outputs: (N, C) values."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model, output="regression", layout="BTD")
+        self.modes, self.takes_lengths = frozenset(), False
+
+    def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        answer: Tensor = self.model(x)
+        return answer.reshape(len(x), -1)
+
+
+def _removals(x: Tensor) -> Iterator[tuple[tuple[Tensor, Tensor], Coalitions]]:
+    """Series b without step t, for all (b, t) where x (B, T, D) is not 0 already: their places, and the question."""
+    _, T, D = x.shape
+    rows, steps = (x != 0).any(dim=2).nonzero().T
+    size = max(1, _PIECE // (T * D))
+    for begin in range(0, len(rows), size):
+        b, t = rows[begin : begin + size], steps[begin : begin + size]
+        masks = torch.ones(len(t), T, dtype=torch.bool, device=x.device).scatter_(1, t[:, None], False)
+        yield (b, t), Coalitions(masks.repeat(1, D), series=b)
