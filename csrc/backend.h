@@ -15,6 +15,7 @@ namespace rambit {
   void distance(const DistanceArgs& args, void* stream);           \
   void score(const ScoreArgs& args, void* stream);                 \
   void accumulate(const AccumulateArgs& args, void* stream);       \
+  void gru_step(const GruStepArgs& args, void* stream);            \
   }
 
 RAMBIT_BACKEND_OPS(cpu)

@@ -15,6 +15,7 @@ struct Cpu {
   static constexpr auto distance = cpu::distance;
   static constexpr auto score = cpu::score;
   static constexpr auto accumulate = cpu::accumulate;
+  static constexpr auto gru_step = cpu::gru_step;
 };
 
 }  // namespace
@@ -34,6 +35,8 @@ STABLE_TORCH_LIBRARY(rambit, m) {
         "Tensor target, int width, int metric, int reduce) -> ()");
   m.def("accumulate(Tensor(a!) sum, Tensor(b!) squares, Tensor contributions, Tensor unit, Tensor weight, "
         "Tensor unit_weight, Tensor count, Tensor? own_cell) -> ()");
+  m.def("gru_step(Tensor(a!) out, Tensor input_gates, Tensor hidden_gates, Tensor input_bias, Tensor hidden_bias, "
+        "Tensor state) -> ()");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(rambit, CPU, m) { Glue<Cpu>::register_all(m); }

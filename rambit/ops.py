@@ -195,10 +195,32 @@ def accumulate(
     torch.ops.rambit.accumulate(total, squares, contributions, unit, weight, unit_weight, count, own_cell)
 
 
+def gru_step(
+    out: Tensor, input_gates: Tensor, hidden_gates: Tensor, input_bias: Tensor, hidden_bias: Tensor, state: Tensor
+) -> Tensor:
+    """Write ``out`` (N, H): the hidden values of a GRU after one step from ``state`` (N, H). No memory may be shared.
+
+    Gates (N, 3 H), in torch's order reset, update, new, are the products with the weights; the biases (3 H,) are added
+    here. Any strides; float32 is correct to 3 units in the last place of each gate.
+    """
+    torch.ops.rambit.gru_step(out, input_gates, hidden_gates, input_bias, hidden_bias, state)
+    return out
+
+
 def _nothing_to_infer(*_: object) -> None:
     """A fake kernel: the ops write into their arguments and return nothing, so shapes are the caller's."""
 
 
-_OPS = ("sample_masks", "shift_windows", "draw", "masked_batch", "boxed_batch", "distance", "score", "accumulate")
+_OPS = (
+    "sample_masks",
+    "shift_windows",
+    "draw",
+    "masked_batch",
+    "boxed_batch",
+    "distance",
+    "score",
+    "accumulate",
+    "gru_step",
+)
 for _name in _OPS:
     torch.library.register_fake(f"rambit::{_name}", _nothing_to_infer)

@@ -3,6 +3,7 @@
 
 #include "families.h"
 #include "fill.h"
+#include "gates.h"
 #include "metric.h"
 #include "rows.h"
 
@@ -111,6 +112,19 @@ struct AccumulateArgs {
   int64_t M, S, B, slots, cells;
 };
 
+// Gates are the products with the weights; the biases, one for each column of gates, are added in the step.
+struct GruStepArgs {
+  void* out;                 // (n, H)
+  const void* input_gates;   // (n, 3 H): reset, update, new
+  const void* hidden_gates;  // (n, 3 H)
+  const void* input_bias;    // (3 H,) contiguous
+  const void* hidden_bias;   // (3 H,) contiguous
+  const void* state;         // (n, H)
+  int64_t n, H;
+  int64_t out_stride[2], input_stride[2], hidden_stride[2], state_stride[2];
+  Dtype dtype;
+};
+
 // ---- per-element work that both kinds of kernel share -------------------------------------------------------------
 
 // One step of one feature of a row whose counterfactuals depend on what it keeps.
@@ -193,6 +207,19 @@ RAMBIT_HD int64_t draw_source(const DrawArgs& a, int64_t s, int64_t b, int64_t d
   const Words w = philox(a.seed, Stream::kDraw, static_cast<uint32_t>(t), static_cast<uint32_t>(d), id, draw);
   const int64_t pick = below(word64(w, 0), a.N * a.Tb);
   return ((pick / a.Tb) * a.D + d) * a.Tb + pick % a.Tb;
+}
+
+// One hidden unit j of row i, strides as they come.
+template <typename T>
+RAMBIT_HD void gru_unit(const GruStepArgs& a, int64_t i, int64_t j) {
+  const T* x = static_cast<const T*>(a.input_gates) + i * a.input_stride[0] + j * a.input_stride[1];
+  const T* h = static_cast<const T*>(a.hidden_gates) + i * a.hidden_stride[0] + j * a.hidden_stride[1];
+  const T *input_bias = static_cast<const T*>(a.input_bias) + j, *hidden_bias = static_cast<const T*>(a.hidden_bias) + j;
+  const int64_t dx = a.H * a.input_stride[1], dh = a.H * a.hidden_stride[1];
+  static_cast<T*>(a.out)[i * a.out_stride[0] + j * a.out_stride[1]] =
+      gru_value(x[0] + input_bias[0], x[dx] + input_bias[a.H], x[2 * dx] + input_bias[2 * a.H], h[0] + hidden_bias[0],
+                h[dh] + hidden_bias[a.H], h[2 * dh] + hidden_bias[2 * a.H],
+                static_cast<const T*>(a.state)[i * a.state_stride[0] + j * a.state_stride[1]]);
 }
 
 }  // namespace rambit

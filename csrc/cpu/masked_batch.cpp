@@ -3,13 +3,7 @@
 
 #include "../backend.h"
 #include "parallel.h"
-
-// One binary serves every x86-64 machine and still uses the wide registers of the one it runs on.
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
-#define RAMBIT_WIDE __attribute__((target_clones("avx2", "default")))
-#else
-#define RAMBIT_WIDE
-#endif
+#include "wide.h"
 
 namespace rambit::cpu {
 namespace {

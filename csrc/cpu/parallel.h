@@ -17,6 +17,7 @@ void parallel_for(int64_t n, int64_t grain, F f) {
 
 // Elements per task below which a second thread costs more than it brings.
 constexpr int64_t kGrain = 16384;
+constexpr int64_t kGateWork = 8;  // what the exponentials of one hidden unit cost, in elements
 inline int64_t grain_for(int64_t work_per_item) { return kGrain / (work_per_item > 0 ? work_per_item : 1) + 1; }
 
 }  // namespace rambit::cpu

@@ -21,6 +21,7 @@ struct Cuda {
   static constexpr auto distance = cuda::distance;
   static constexpr auto score = cuda::score;
   static constexpr auto accumulate = cuda::accumulate;
+  static constexpr auto gru_step = cuda::gru_step;
 };
 
 }  // namespace

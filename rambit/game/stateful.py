@@ -17,6 +17,7 @@ from rambit.game import states
 from rambit.game.flips import FlipRun, Int32
 from rambit.game.rows import Column, StartRule, StateRule
 from rambit.game.units import Group, Units
+from rambit.predictors import Walk
 
 
 class StatefulRun(FlipRun):
@@ -40,18 +41,19 @@ class StatefulRun(FlipRun):
 
     def ask_original(self, needed: npt.NDArray[np.bool_]) -> None:
         stop = int(np.flatnonzero(needed)[-1]) + 1 if needed.any() else 1
-        for t in range(stop):
 
-            def work(begin: int, end: int, t: int = t) -> None:
-                state = None if t == 0 else states.part(self.original_states, (t * self.B) + begin, (t * self.B) + end)
-                answers, after = self.runner.predictor.advance(self.inputs.x[begin:end, :, t : t + 1], state)
-                self.set_reference(self.runner.check(answers, self._original_rows[begin:end], self.inputs), begin, t)
+        def work(begin: int, end: int) -> None:
+            walk = self.runner.predictor.walk(self.inputs.x)
+            for t, (hidden, state) in enumerate(walk.trace(self.inputs.x[begin:end, :, :stop])):
                 if self.original_states is None:
-                    self.original_states = states.table(after, self.T * self.B)
+                    self.original_states = states.table(state, self.T * self.B)
                 if t + 1 < self.T:
-                    states.put(self.original_states, slice((t + 1) * self.B + begin, (t + 1) * self.B + end), after)
+                    states.put(self.original_states, slice((t + 1) * self.B + begin, (t + 1) * self.B + end), state)
+                if needed[t]:
+                    answers = self.runner.check(walk.answers(hidden), self._original_rows[begin:end], self.inputs)
+                    self.set_reference(answers, begin, t)
 
-            self.runner.pieces(self.B, 1, work, new_rows=self.B if t == 0 else 0)
+        self.runner.pieces(self.B, stop, work)
 
     def use_original_states(self) -> None:
         self.states = self.original_states
@@ -59,7 +61,9 @@ class StatefulRun(FlipRun):
     def ask_base(self, group: Group, rows: Int32) -> Tensor:
         R, TB = len(rows), self.T * self.B
         base = torch.zeros(R, self.T, dtype=torch.float64, device=self.runner.device)
+        walk: Walk | None = None
         if not self.runner.dry:
+            walk = self.runner.predictor.walk(self.inputs.x)
             self.states = states.table(self.original_states, TB + self.T * R)
             states.put(self.states, slice(0, TB), self.original_states)
         mask_of, stop = rows[:, Column.MASK], np.where(group.h0 < group.h1, group.h1, 0)
@@ -74,17 +78,25 @@ class StatefulRun(FlipRun):
                 group.first[mask_of[asked]] == t, t * self.B + here[:, Column.SERIES], TB + t * R + asked
             )
             device_rows, index = self.runner.to_device(here), self.runner.to_device(asked)
+            compared = bool((group.h0[mask_of[asked]] <= t).any())
 
             def work(
-                begin: int, end: int, t: int = t, device_rows: Tensor = device_rows, index: Tensor = index
+                begin: int,
+                end: int,
+                t: int = t,
+                device_rows: Tensor = device_rows,
+                index: Tensor = index,
+                compared: bool = compared,
             ) -> None:
                 part, place = device_rows[begin:end], index[begin:end]
                 x = self.runner.build(self.inputs, group.masks, part, 1)
                 state = None if t == 0 else states.take(self.states, part[:, Column.STATE])
-                answers, after = self.runner.predictor.advance(x, state)
-                out = base.new_empty(len(part), 1)
-                self.distances(out, self.runner.check(answers, part, self.inputs), part, slice(t, t + 1))
-                base[place, t] = out[:, 0]
+                assert walk is not None
+                hidden, after = walk.step(x, state)
+                if compared:
+                    out, answers = base.new_empty(len(part), 1), walk.answers(hidden)
+                    self.distances(out, self.runner.check(answers, part, self.inputs), part, slice(t, t + 1))
+                    base[place, t] = out[:, 0]
                 if t + 1 < self.T:
                     states.put(self.states, TB + (t + 1) * R + place, after)
 
@@ -99,46 +111,72 @@ class StatefulRun(FlipRun):
 
     def ask(self, plan: FlipPlan, masks: Tensor, base: Tensor, contributions: Tensor) -> None:
         """As any other run, but small chunks of different widths walk together: as many steps as the longest has."""
-        waiting: list[tuple[Tensor, int]] = []
+        waiting: list[tuple[Int32, Tensor, int]] = []
+        together = 0
         for host_rows, rows, width in self.runner.planned(plan):
             if host_rows[0, Column.START] == 0 or 2 * len(rows) > self.runner.batch:
                 self.ask_chunk(host_rows, rows, width, masks, base, contributions)
                 continue
-            if sum(len(r) for r, _ in waiting) + len(rows) > self.runner.batch:
+            if together + len(rows) > self.runner.batch:
                 self._ask_together(waiting, masks, base, contributions)
-                waiting = []
-            waiting.append((rows, width))
+                waiting, together = [], 0
+            waiting.append((host_rows, rows, width))
+            together += len(rows)
         if waiting:
             self._ask_together(waiting, masks, base, contributions)
 
     def _ask_together(
-        self, chunks: list[tuple[Tensor, int]], masks: Tensor, base: Tensor, contributions: Tensor
+        self, chunks: list[tuple[Int32, Tensor, int]], masks: Tensor, base: Tensor, contributions: Tensor
     ) -> None:
         """Step by step, the longest rows first, so that those under way are always a prefix."""
-        chunks = sorted(chunks, key=lambda chunk: -chunk[1])
-        rows = torch.cat([r for r, _ in chunks])
-        widths = np.repeat([w for _, w in chunks], [len(r) for r, _ in chunks])
+        chunks = sorted(chunks, key=lambda chunk: -chunk[2])
+        rows = torch.cat([r for _, r, _ in chunks])
+        widths = np.repeat([w for _, _, w in chunks], [len(r) for r, _, _ in chunks])
+        waits = np.concatenate([r[:, Column.HORIZON] - r[:, Column.START] for r, _, _ in chunks])
 
         def work(begin: int, end: int) -> None:
             part, width = rows[begin:end], widths[begin:end]
-            state = states.take(self.states, part[:, Column.STATE])
-            here, answers = part.clone(), None
-            for k in range(int(width[0])):
-                n = int(np.searchsorted(-width, -k))  # rows longer than k steps
-                here[:, Column.START] = part[:, Column.START] + k
-                x = self.runner.build(self.inputs, masks, here[:n], 1)
-                step, state = self.runner.predictor.advance(x, states.part(state, 0, n))
-                if answers is None:
-                    answers = step.new_zeros(len(part), step.shape[1], int(width[0]))
-                answers[:n, :, k] = step[:, :, 0]
-            assert answers is not None
-            spans = [(int(w), slice(*np.searchsorted(-width, [-w, -w + 1]).tolist())) for w in np.unique(width)]
-            for w, at in spans:
-                self.runner.check(answers[at, :, :w], part[at], self.inputs)
-            for w, at in spans:
-                self.score(answers[at, :, :w], part[at], w, masks, base, contributions)
+            answers = self._walk_together(part, width, waits[begin:end], masks)
+            last = 0
+            for w in np.unique(width)[::-1].tolist():
+                first, last = last, int(np.searchsorted(-width, -w, side="right"))
+                self.score(answers[first:last, :, :w], part[first:last], w, masks, base, contributions)
 
         self.runner.pieces(len(rows), 0, work, row_steps=int(widths.sum()))
+
+    def _walk_together(self, rows: Tensor, width: Int32, waits: Int32, masks: Tensor) -> Tensor:
+        """Checked answers (n, C, longest) of rows in the order of their widths, from each row's first compared step on.
+
+        Answers are asked for where rows compare them, those of several steps together.
+        """
+        walk, state = self.runner.predictor.walk(self.inputs.x), states.take(self.states, rows[:, Column.STATE])
+        here, answers = rows.clone(), None
+        start = here[:, Column.START]
+        asked: list[tuple[int, int, int, Tensor]] = []
+        size, longest = 0, int(width[0])
+        under_way = np.searchsorted(-width, -np.arange(longest)).tolist()  # rows longer than k steps
+        for k, n in enumerate(under_way):
+            x = self.runner.build(self.inputs, masks, here[:n], 1)
+            start.add_(1)
+            hidden, state = walk.step(x, states.part(state, 0, n))
+            compared = np.flatnonzero(waits[:n] <= k)
+            if len(compared) > 0:
+                first = int(compared[0])
+                asked.append((first, n, k, hidden[first:].clone() if first > 0 else hidden))
+                size += n - first
+            if not asked or (k + 1 < longest and size < len(rows)):
+                continue
+            found = walk.answers(torch.cat([h for *_, h in asked]))
+            self.runner.check(found, torch.cat([rows[first:end] for first, end, *_ in asked]), self.inputs)
+            if answers is None:
+                answers = found.new_zeros(len(rows), found.shape[1], longest)
+            begin = 0
+            for first, end, at, _ in asked:
+                answers[first:end, :, at] = found[begin : begin + end - first, :, 0]
+                begin += end - first
+            asked, size = [], 0
+        assert answers is not None
+        return answers
 
 
 class SweepRun(StatefulRun):
@@ -187,7 +225,7 @@ class SweepRun(StatefulRun):
                 rows[:, Column.START] = t
                 x = self.runner.build(self.inputs, self.no_mask, rows, 1)
                 state = None if t == 0 else states.part(self.slots, begin, end)
-                states.put(self.slots, slice(begin, end), self.runner.predictor.advance(x, state)[1])
+                states.put(self.slots, slice(begin, end), self.runner.predictor.walk(x).step(x, state)[1])
 
             if not self.runner.dry and t > 0:
                 original = t * self.B + torch.arange(self.B, device=self.runner.device).repeat(self.D * self.S)

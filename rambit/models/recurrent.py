@@ -66,7 +66,7 @@ class RecurrentClassifier(Classifier):
         hidden, new = self.rnn(self.rnn_input(x), None if state is None else _swap(state))
         return hidden, _swap(new)
 
-    # `advance` is `logits` of `rnn` of `rnn_input`: whoever has a faster way through the same network reads these three.
+    # `advance` is `logits` of `rnn` of `rnn_input`: a faster way through the same network needs these three.
 
     def rnn_input(self, x: Tensor) -> Tensor:
         """What `rnn` reads of `x` (N, D, w): (N, w, D), standardized."""

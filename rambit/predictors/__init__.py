@@ -1,6 +1,6 @@
 """Predictors: one face on everything that can answer. A new kind of model is one class here."""
 
-from rambit.predictors.base import PredictionError, Predictor
+from rambit.predictors.base import PredictionError, Predictor, Walk
 from rambit.predictors.estimator import EstimatorPredictor
 from rambit.predictors.module import ModulePredictor, ProtocolPredictor
 from rambit.predictors.onnx import OnnxPredictor
@@ -14,4 +14,5 @@ __all__ = [
     "Predictor",
     "ProtocolPredictor",
     "Recurrent",
+    "Walk",
 ]

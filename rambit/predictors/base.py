@@ -156,6 +156,10 @@ class Predictor(ABC):
         raw, after = answer
         return self.finish(self._check_steps(raw, x)), after
 
+    def walk(self, like: Tensor) -> Walk:
+        """For many steps on end of rows like these (…, D, …), while nobody changes the model."""
+        return Walk(self)
+
     def _as_model_reads(self, x: Tensor) -> Tensor:
         return x.transpose(1, 2) if self.layout == "BTD" else x
 
@@ -223,3 +227,25 @@ class Predictor(ABC):
         if callable(model):
             return ModulePredictor(model, **common)
         raise TypeError(f"model must be callable or have predict_proba, got {type(model).__name__}")
+
+
+class Walk:
+    """Many steps of the same model. One whose answers cost extra has a walk of its own, that keeps them for later."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+
+    def step(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """What ``answers`` reads, rows first, along x (N, D, w) from ``state``, and the state after it."""
+        return self.predictor.advance(x, state)
+
+    def answers(self, hidden: Tensor) -> Tensor:
+        """Answers (N, C, w) from what a step gave, or some of its rows, or those of several steps together."""
+        return hidden
+
+    def trace(self, x: Tensor) -> Iterator[tuple[Tensor, State]]:
+        """What ``step`` gives at each step of x (N, D, w) from its start."""
+        state = None
+        for t in range(x.shape[2]):
+            hidden, state = self.step(x[:, :, t : t + 1], state)
+            yield hidden, state

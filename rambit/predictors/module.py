@@ -8,7 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rambit.predictors.base import Predictor, State
+from rambit.models import GRUClassifier
+from rambit.models.base import at_lengths
+from rambit.predictors.base import Predictor, State, Walk
+from rambit.predictors.fused import GruSteps, GruWalk, is_wrapped, pays
 
 
 def takes(function: Any, argument: str) -> bool:
@@ -52,6 +55,13 @@ class ModulePredictor(Predictor):
         return self.module.forward if self.module is not None else self.model
 
     def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        if self._is_ours() and not is_wrapped(self.model):
+            series = self.model.rnn_input(x)
+            steps = GruSteps.of(self.model.rnn, series) if pays(series) else None
+            if steps is not None:
+                hidden, _ = steps.along(series, None)
+                last: Tensor = self.model.logits(hidden[:, -1] if lengths is None else at_lengths(hidden, lengths))
+                return last
         answer: Tensor = self.model(x) if lengths is None else self.model(x, lengths=lengths)
         return answer
 
@@ -60,8 +70,26 @@ class ModulePredictor(Predictor):
         return answer
 
     def call_advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        if self._is_ours():
+            series = self.model.rnn_input(x)
+            steps = GruSteps.of(self.model.rnn, series) if pays(series) else None
+            if steps is not None:
+                hidden, after = steps.along(series, state)
+                return self.model.logits(hidden).transpose(1, 2), after
         answer: tuple[Tensor, State] = self.model.advance(x, state)
         return answer
+
+    def walk(self, like: Tensor) -> Walk:
+        steps = GruSteps.of(self.model.rnn, self._series(like)) if self._is_ours() else None
+        return super().walk(like) if steps is None else GruWalk(self, steps, self._series, self.model.logits)
+
+    def _is_ours(self) -> bool:
+        """Whether the model is our own GRU as it is: what overrides a part of it has to be called itself."""
+        return type(self.model) is GRUClassifier and not {"advance", "rnn_input", "logits"} & vars(self.model).keys()
+
+    def _series(self, x: Tensor) -> Tensor:
+        series: Tensor = self.model.rnn_input(self._as_model_reads(x))
+        return series
 
 
 class ProtocolPredictor(ModulePredictor):

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rambit.predictors.base import Predictor, State
+from rambit.predictors.base import Predictor, State, Walk
+from rambit.predictors.fused import GruSteps, GruWalk, pays
 
 
 class Recurrent(Predictor):
@@ -46,23 +47,44 @@ class Recurrent(Predictor):
         self.module = nn.ModuleList([m for m in (rnn, head) if isinstance(m, nn.Module)])
 
     def call_advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        series = x if self.layout == "BTD" else x.transpose(1, 2)  # (N, w, D)
+        series = self._series(x)
+        steps = GruSteps.of(self.rnn, series) if pays(series) else None
+        if steps is None:
+            return self._call(x, state)
+        hidden, after = steps.along(series, state)
+        return self.head(hidden).transpose(1, 2), after
+
+    def walk(self, like: Tensor) -> Walk:
+        steps = GruSteps.of(self.rnn, like.transpose(1, 2))
+        return super().walk(like) if steps is None else GruWalk(self, steps, _time_second, self.head)
+
+    def call_steps(self, x: Tensor) -> Tensor:
+        return self._call(x, None)[0]
+
+    def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        return self.call_steps(x)[:, :, -1]
+
+    def _series(self, x: Tensor) -> Tensor:
+        """(N, w, D) from what the layout gives."""
+        return x if self.layout == "BTD" else x.transpose(1, 2)
+
+    def _call(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """The module's own way."""
+        series = self._series(x)
         if not self.rnn.batch_first:
             series = series.transpose(0, 1)
         hidden, after = self.rnn(series, _rows_second(state))
         answers = self.head(hidden if self.rnn.batch_first else hidden.transpose(0, 1))
         return answers.transpose(1, 2), _rows_first(after)
 
-    def call_steps(self, x: Tensor) -> Tensor:
-        return self.call_advance(x, None)[0]
-
-    def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        return self.call_steps(x)[:, :, -1]
-
     def fingerprint(self) -> dict[str, Any]:
         if self.model_id is None and not isinstance(self.head, nn.Module):
             raise ValueError("checkpoint= needs model_id=, since a head that is no module cannot be told from another")
         return super().fingerprint()
+
+
+def _time_second(x: Tensor) -> Tensor:
+    return x.transpose(1, 2)
 
 
 def _rows_second(state: State | None) -> State | None:

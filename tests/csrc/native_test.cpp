@@ -739,6 +739,49 @@ void test_accumulate() {
   }
 }
 
+// ---- recurrent steps: elements side by side, strided, and further apart than 2^31 -------------------------------------------
+
+template <typename T>
+void check_gru_step(Dtype dtype, double tolerance, int64_t n, int64_t H, int64_t row, int64_t unit) {
+  const auto room = [&](int64_t columns) { return ((n - 1) * row + (columns - 1) * unit + 1) * static_cast<int64_t>(sizeof(T)); };
+  Sparse out(room(H)), input(room(3 * H)), hidden(room(3 * H)), state(room(H));
+  std::vector<T> input_bias(3 * H), hidden_bias(3 * H);
+  for (auto* bias : {&input_bias, &hidden_bias})
+    for (auto& v : *bias) v = static_cast<T>(2 * real() - 1);
+  const auto at = [&](Sparse& s, int64_t i, int64_t j) -> T& { return s.as<T>()[i * row + j * unit]; };
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < 3 * H; ++j) {
+      at(input, i, j) = static_cast<T>(8 * real() - 4);
+      at(hidden, i, j) = static_cast<T>(8 * real() - 4);
+      if (j < H) at(state, i, j) = static_cast<T>(2 * real() - 1);
+    }
+  cpu::gru_step({out.as<T>(), input.as<T>(), hidden.as<T>(), input_bias.data(), hidden_bias.data(), state.as<T>(), n, H,
+                 {row, unit}, {row, unit}, {row, unit}, {row, unit}, dtype}, nullptr);
+  const auto sigma = [](double x) { return 1 / (1 + std::exp(-x)); };
+  bool right = true;
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < H; ++j) {
+      double x[3], h[3];
+      for (int64_t k = 0; k < 3; ++k) {
+        x[k] = static_cast<double>(at(input, i, k * H + j)) + input_bias[k * H + j];
+        h[k] = static_cast<double>(at(hidden, i, k * H + j)) + hidden_bias[k * H + j];
+      }
+      const double update = sigma(x[1] + h[1]), proposed = std::tanh(x[2] + sigma(x[0] + h[0]) * h[2]);
+      right = right && near(at(out, i, j), (1 - update) * proposed + update * at(state, i, j), tolerance);
+    }
+  CHECK(right);
+}
+
+void test_gru_step() {
+  for (const int64_t H : {1, 7, 8, 33, 64}) {
+    check_gru_step<float>(Dtype::kFloat, 2e-6, 3, H, 3 * H, 1);
+    check_gru_step<float>(Dtype::kFloat, 2e-6, 3, H, 1, 3);
+    check_gru_step<double>(Dtype::kDouble, 1e-13, 3, H, 3 * H, 1);
+  }
+  check_gru_step<float>(Dtype::kFloat, 2e-6, 2, 9, 3 * kGiga, 1);
+  check_gru_step<double>(Dtype::kDouble, 1e-13, 2, 2, 1, kGiga);
+}
+
 // ---- offsets beyond int32 in the contiguous kernels: their last item alone --------------------------------------------------
 
 void test_offsets_beyond_int32() {
@@ -943,6 +986,7 @@ int main() {
       {"distance and score", test_distance_and_score},
       {"score checks rows", test_score_checks_rows},
       {"accumulate", test_accumulate},
+      {"gru_step", test_gru_step},
       {"masked_batch beyond int32", test_masked_batch_beyond_int32},
       {"offsets beyond int32", test_offsets_beyond_int32},
       {"flip plan", test_flip_plan},

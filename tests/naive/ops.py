@@ -308,3 +308,24 @@ def plan_rows(s):
                             row = (b, s["draw_base"][m] + draw, m, d * T + t, begin, horizon, norm, slot, state)
                             rows.append((stop - begin, tuple(int(v) for v in row)))
     return sorted(rows, key=lambda r: (r[0], r[1][4] > 0))  # by width, without a start first; stable
+
+
+# -- recurrent steps ----------------------------------------------------------------------------------------------
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
+
+
+def gru_step(input_gates, hidden_gates, input_bias, hidden_bias, state):
+    """(N, H): each hidden unit by the formulas of nn.GRU, in Python's floats."""
+    out = torch.empty_like(state)
+    N, H = state.shape
+    for i in range(N):
+        for j in range(H):
+            x = [float(input_gates[i, k * H + j]) + float(input_bias[k * H + j]) for k in range(3)]
+            h = [float(hidden_gates[i, k * H + j]) + float(hidden_bias[k * H + j]) for k in range(3)]
+            reset, update = sigmoid(x[0] + h[0]), sigmoid(x[1] + h[1])
+            new = math.tanh(x[2] + reset * h[2])
+            out[i, j] = (1 - update) * new + update * float(state[i, j])
+    return out
