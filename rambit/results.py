@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rambit.store import atomic_write, decode, encode, json_dict, resume_key
+from rambit.store import json_dict, load_result, save_result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -89,33 +88,24 @@ class Attribution:
 
         Errors: FileExistsError without `force`, TypeError naming a setting that is no JSON value.
         """
-        path = Path(path)
-        if path.exists() and not force:
-            raise FileExistsError(f"{path} exists; force=True overwrites it")
-        record = {name: kind(getattr(self, name)) for name, kind in _NUMBERS.items()}
+        record: dict[str, Any] = {name: kind(getattr(self, name)) for name, kind in _NUMBERS.items()}
         record["settings"] = json_dict(self.settings, "settings")
         given = {name: getattr(self, name) for name in _TENSORS if getattr(self, name) is not None}
         tensors = {name: torch.as_tensor(value) for name, value in given.items()}
-        record["sha256"] = resume_key(tensors=tensors, record=record)
-        atomic_write(path, encode(tensors, {_FORMAT: json.dumps(record)}))
+        save_result(path, _FORMAT, tensors, record, force=force)
 
     @classmethod
     def load(cls, path: str | Path) -> Attribution:
         """Read what `save` wrote, onto the CPU. Errors: ValueError naming the file if it is corrupt or foreign."""
-        tensors, metadata = decode(Path(path).read_bytes(), path)
-        if _FORMAT not in metadata:
-            raise ValueError(f"{path} is a safetensors file, but not a saved attribution")
-        try:
-            record = json.loads(metadata[_FORMAT])
-            if record.pop("sha256") != resume_key(tensors=tensors, record=record):
-                raise ValueError("its SHA-256 differs")
-            for name, kind in {**_NUMBERS, "settings": dict}.items():
-                if type(record[name]) is not kind:
-                    raise TypeError(f"{name} is {record[name]!r}")
-            fields: dict[str, Any] = {"stderr": None, **tensors, **record}
-            return cls(**fields)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise ValueError(f"{path} is corrupt or not a saved attribution: {error}") from error
+        return load_result(path, _FORMAT, "attribution", cls._of)
+
+    @classmethod
+    def _of(cls, tensors: dict[str, Tensor], record: dict[str, Any]) -> Attribution:
+        for name, kind in {**_NUMBERS, "settings": dict}.items():
+            if type(record[name]) is not kind:
+                raise TypeError(f"{name} is {record[name]!r}")
+        fields: dict[str, Any] = {"stderr": None, **tensors, **record}
+        return cls(**fields)
 
     def top(self, k: int, series: int | None = None) -> list[Cell]:
         """The k cells of highest score, of all series or of one, highest first; ties by (series, feature, time).

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rambit.store import atomic_write, decode, encode, json_dict, resume_key
+from rambit.store import json_dict, load_result, save_result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -146,26 +145,12 @@ class Explanation:
 
         Errors: FileExistsError without `force`, TypeError naming a setting that is no JSON value.
         """
-        path = Path(path)
-        if path.exists() and not force:
-            raise FileExistsError(f"{path} exists; force=True overwrites it")
-        tensors, record = self.tensors(), self.record()
-        record["sha256"] = resume_key(tensors=tensors, record=record)
-        atomic_write(path, encode(tensors, {_FORMAT: json.dumps(record)}))
+        save_result(path, _FORMAT, self.tensors(), self.record(), force=force)
 
     @classmethod
     def load(cls, path: str | Path) -> Explanation:
         """Read what `save` wrote, onto the CPU. Errors: ValueError naming the file if it is corrupt or foreign."""
-        tensors, metadata = decode(Path(path).read_bytes(), path)
-        if _FORMAT not in metadata:
-            raise ValueError(f"{path} is a safetensors file, but not a saved explanation")
-        try:
-            record = json.loads(metadata[_FORMAT])
-            if record.pop("sha256") != resume_key(tensors=tensors, record=record):
-                raise ValueError("its SHA-256 differs")
-            return cls.of(tensors, record)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise ValueError(f"{path} is corrupt or not a saved explanation: {error}") from error
+        return load_result(path, _FORMAT, "explanation", cls.of)
 
 
 def _kind(tensor: Tensor) -> str:

@@ -3,5 +3,16 @@
 from rambit.store.files import StoreError, atomic_write, decode, encode
 from rambit.store.folder import Store, json_dict
 from rambit.store.keys import resume_key
+from rambit.store.saved import load_result, save_result
 
-__all__ = ["Store", "StoreError", "atomic_write", "decode", "encode", "json_dict", "resume_key"]
+__all__ = [
+    "Store",
+    "StoreError",
+    "atomic_write",
+    "decode",
+    "encode",
+    "json_dict",
+    "load_result",
+    "resume_key",
+    "save_result",
+]
