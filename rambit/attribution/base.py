@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rambit import ops
 from rambit.attribution.batch import Batch
+from rambit.checks import count, one_of
 from rambit.counterfactuals import Counterfactual, CounterfactualLike, Replay, read_background, resolve
 from rambit.game import ANCHORS, EVALUATIONS, Cost, Game, TensorSample, progress
 from rambit.game.progress import Progress
@@ -31,22 +32,6 @@ METRICS = {
 }
 CLASS_METRICS = ("pd", "kl", "js", "diff", "l2")
 REGRESSION_METRICS = ("abs", "diff", "l2")
-
-
-def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
-    """The value, if it is one of the allowed names; ValueError otherwise."""
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-    return value
-
-
-def count(name: str, value: Any, low: int = 1) -> int:
-    """An integer of at least ``low``; TypeError or ValueError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < low:
-        raise ValueError(f"{name} must be at least {low}, got {value}")
-    return value
 
 
 @dataclass(frozen=True)

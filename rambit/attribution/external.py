@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from rambit.attribution.base import Answer, Attributor, Call, Common, Part, one_of
+from rambit.attribution.base import Answer, Attributor, Call, Common, Part
+from rambit.checks import one_of
 from rambit.game import Game
 from rambit.predictors import PredictionError
 

@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from rambit.attribution.base import Common, one_of
+from rambit.attribution.base import Common
 from rambit.attribution.external import External, library
+from rambit.checks import one_of
 from rambit.game import Game
 
 #: captum's class, and how many rows it asks for one series.

@@ -9,7 +9,8 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from rambit import ops
-from rambit.attribution.base import METRICS, Answer, Attributor, Call, Common, Part, count, one_of
+from rambit.attribution.base import METRICS, Answer, Attributor, Call, Common, Part
+from rambit.checks import count, one_of
 from rambit.game import Coalitions, Flips, FlipScores, Game
 from rambit.masks import MaskSet
 

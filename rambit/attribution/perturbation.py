@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from rambit.attribution.base import Common, count, one_of
+from rambit.attribution.base import Common
 from rambit.attribution.external import External, library
+from rambit.checks import count, one_of
 from rambit.game import Game
 
 PERTURBATIONS = ("fade_moving_average", "fade_moving_average_window", "gaussian_blur")

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from rambit import ops
-from rambit.attribution.base import METRICS, Answer, Attributor, Call, Part, count, one_of
+from rambit.attribution.base import METRICS, Answer, Attributor, Call, Part
 from rambit.attribution.checkpoint import Checkpoint, Saved
+from rambit.checks import count, one_of
 from rambit.counterfactuals import CounterfactualLike, Replay, Zero
 from rambit.game import Cost, Flips, FlipScores, Game
 from rambit.masks import Explicit, Family, resolve

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from rambit.attribution.base import METRICS, Answer, Attributor, Call, Common, Part, count
+from rambit.attribution.base import METRICS, Answer, Attributor, Call, Common, Part
+from rambit.checks import count
 from rambit.game import Coalitions, Game, values
 from rambit.masks import Bernoulli
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from rambit.attribution.base import METRICS, Answer, Attributor, Call, Common, Part, count, one_of
+from rambit.attribution.base import METRICS, Answer, Attributor, Call, Common, Part
+from rambit.checks import count, one_of
 from rambit.game import Game, Runs
 
 CLIP = 1e6

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rambit.attribution.base import Attributor, count
+from rambit.attribution.base import Attributor
+from rambit.checks import count
 from rambit.distributed.inputs import Piece, check_size, pieces
 from rambit.distributed.ledger import Finished, Ledger, Pending, explain
 from rambit.distributed.processes import Failure, pack_attributor, unpack_attributor

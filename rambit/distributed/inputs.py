@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rambit.attribution.base import count
 from rambit.attribution.batch import integers
+from rambit.checks import count
 from rambit.store import decode, encode, resume_key
 
 #: What ``shard_size="auto"`` takes: at most so many series, and at most so many bytes of them.

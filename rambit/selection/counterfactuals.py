@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rambit.checks import count, one_of
 from rambit.counterfactuals import Zero
 from rambit.game import Coalitions, Game, TensorSample
 from rambit.predictors.module import ModulePredictor
-from rambit.selection.checks import count, finite, mask_of, one_of, positive, series
+from rambit.selection.checks import finite, mask_of, positive, series
 
 GENERATION_METHODS = ("perturbation", "replacement", "removal")
 INTERVENTIONS = ("modify_selected", "modify_unselected", "remove_selected", "remove_unselected")

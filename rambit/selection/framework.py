@@ -9,8 +9,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from rambit.checks import count, one_of
 from rambit.game import progress
-from rambit.selection.checks import count, mask_of, one_of, positive, series
+from rambit.selection.checks import mask_of, positive, series
 from rambit.selection.counterfactuals import CounterfactualGenerator
 from rambit.selection.losses import CombinedLoss, TaskLoss
 from rambit.selection.selector import TimestampSelector

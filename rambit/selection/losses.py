@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rambit.selection.checks import count, finite, mask_of, positive, series
+from rambit.checks import count
+from rambit.selection.checks import finite, mask_of, positive, series
 from rambit.selection.logdet import log_det, log_det_of_support, rbf_kernel
 
 TaskLoss = Callable[[Tensor, Tensor], Tensor]

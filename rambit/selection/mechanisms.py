@@ -11,7 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from rambit.selection.checks import count, positive
+from rambit.checks import count
+from rambit.selection.checks import positive
 
 #: Keeps the deviation of equal scores above 0.
 _LEAST = 1e-8

@@ -8,8 +8,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from rambit.checks import count
 from rambit.models.base import dropout_rate
-from rambit.selection.checks import count, padding_of, series
+from rambit.selection.checks import padding_of, series
 
 
 class AttentionScorer(nn.Module):

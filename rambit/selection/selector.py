@@ -6,7 +6,8 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from rambit.selection.checks import count, mask_of, one_of
+from rambit.checks import count, one_of
+from rambit.selection.checks import mask_of
 from rambit.selection.mechanisms import GumbelSoftmaxSelector, ThresholdSelector, TopKSelector
 from rambit.selection.scorer import AttentionScorer
 
