@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := PASSIVE
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 NATIVE := CMakeLists.txt pyproject.toml constraints.txt $(wildcard csrc/*.* csrc/*/*.*)
 
-.PHONY: setup demo test quick lint pytest native cuda wheel bench bench-check rex-env study clean
+.PHONY: setup demo test quick lint pytest native cuda wheel bench bench-check rex-env study compare clean
 
 setup: $(VENV)/installed
 
@@ -88,6 +88,15 @@ study: setup
 	$(BIN)/rambit study --out build/study/learned
 	for kind in csv txt png; do cp build/study/paper/compare.$$kind $(STUDY)/paper.$$kind && \
 	  cp build/study/learned/compare.$$kind $(STUDY)/learned.$$kind && cp build/study/learned/study.$$kind $(STUDY)/; done
+
+# The four systems in one table: with no known truth on BasicMotions, with one on Spike. Minutes on one core.
+SYSTEMS := selection:k=10,epochs=200,rambit:L=5,S=3,winit:W=10,S=3,rex:iters=5,sufficient:num_samples=100,random
+SIZES := --hidden 32 --head linear --epochs 20 --batch-size 10 --lr 5e-3 --weight-decay 0 --dropout 0 --generator-epochs 5
+COMPARE := bench/results/compare
+compare: setup
+	mkdir -p build $(COMPARE)
+	$(BIN)/rambit compare --data BasicMotions,spike:n=1000 --methods $(SYSTEMS) $(SIZES) --out build/compare
+	for kind in csv txt png; do cp build/compare/compare.$$kind $(COMPARE)/; done
 
 clean:
 	rm -rf build dist $(VENV) .wheel-venv

@@ -185,7 +185,7 @@ def test_a_folder_of_something_else_is_refused(rambit, fails, tmp_path):
         ("random", "nothing", "unknown data set 'nothing'"),
         ("random", "spike:size=3", "spike: the options and their defaults"),
         ("random", "rare_time", "real numbers for labels"),
-        ("random", "spike:n=5", "does not say which cells are salient"),
+        ("random", "spike:n=5", "no salient cell in the 1 test series"),
     ],
 )
 def test_errors_before_any_work(fails, tmp_path, methods, data, message):

@@ -1,4 +1,4 @@
-"""`rambit compare`: methods side by side on data whose salient cells are known."""
+"""`rambit compare`: methods side by side, judged by the salient cells where they are known, and by the model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rambit.cli import common
 from rambit.cli.compare import table
+from rambit.cli.compare.faithful import Size
 from rambit.cli.compare.methods import NAMES, parse, split
 from rambit.cli.compare.runs import Settings, Study, open_folder
 from rambit.models import HEADS
@@ -23,6 +24,9 @@ examples:
   rambit compare --data spike,spike:delay=2 --methods winit:W=10,S=3,rambit:cf=generator,L=10,W=10,S=3,fo,afo \\
       --seeds 0,1,2 --out comparison
 
+Every set's model is trained to answer at every step. Where a series has one label (BasicMotions), that is the label of
+all its steps, and methods with an anchor explain the last answer (anchor=end) unless another anchor is named.
+
 Models, generators and results stay in the folder: the same command goes on after an interruption, and with more
 methods, data sets or seeds it does only what is new. The table is made from the stored results alone.
 """
@@ -32,13 +36,17 @@ def add(commands: common.Commands) -> None:
     """The command and its arguments."""
     parser = commands.add_parser(
         "compare",
-        help="methods side by side on data sets with known salient cells",
+        help="methods side by side on data sets, with known salient cells or without",
         usage="rambit compare --out DIR [--data SETS] [--methods METHODS] [options]",
         description="Trains a GRU on each data set, explains the same test series by each method, and compares.",
         epilog=EPILOG,
     )
     parser.add_argument("--data", metavar="SETS", default=DATA, help="data sets, with commas between (%(default)s)")
     parser.add_argument("--methods", metavar="LIST", default=METHODS, help="with commas between (%(default)s)")
+    parser.add_argument("--keep", metavar="K", type=int, help="best timestamps that acc. kept keeps (a tenth of them)")
+    parser.add_argument(
+        "--cells", metavar="SHARE", type=float, default=Size.cells, help="of suffic. and compreh. (%(default)s)"
+    )
     add_settings(parser, Settings())
     parser.set_defaults(run=run)
 
@@ -96,10 +104,12 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError("--data and --methods must name at least one each")
     # Data and methods are checked before the folder is made.
     study = Study.plan(names, methods, seeds, settings, Path(args.out), show_progress=show)
+    size = Size(args.keep, args.cells)
+    size.check(case.data for case in study.cases)
     open_folder(args.out, settings, force=args.force)
     notes = study.run(show_progress=show)
-    lines = table.read(study)
-    text = table.to_text(study, lines, notes)
+    lines = table.read(study, size=size)
+    text = table.to_text(study, lines, [*notes, size.note()])
     files = table.write(
         Path(args.out), "compare", lines, text, table.figure(lines) if common.has_matplotlib() else None
     )

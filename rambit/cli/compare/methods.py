@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -32,6 +32,9 @@ from rambit.cli.compare.sufficient import Sufficient
 from rambit.counterfactuals import FeatureGenerator, JointGenerator
 from rambit.masks import Bernoulli
 from rambit.results import Attribution
+
+if TYPE_CHECKING:
+    from rambit.cli.compare.runs import Data
 
 
 class Random:
@@ -83,6 +86,8 @@ class Source(Protocol):
 
     @property
     def seed(self) -> int: ...
+    @property
+    def data(self) -> Data: ...
     def model(self) -> Any: ...
     def background(self) -> Tensor: ...
     def generator(self) -> FeatureGenerator: ...
@@ -97,9 +102,13 @@ class Method:
     kind: str
     options: dict[str, Any] = field(default_factory=dict)
 
+    def options_for(self, whole: bool) -> dict[str, Any]:
+        """Where a series has one label, the answer explained is the one at its end, unless an anchor was named."""
+        return {"anchor": "end", **self.options} if whole and "anchor" in _options(self.kind) else self.options
+
     def build(self, source: Source) -> Any:
         """The attributor. Raises ValueError or TypeError for options that do not fit together."""
-        options = {**self.options, "seed": source.seed}
+        options = {**self.options_for(source.data.whole), "seed": source.seed}
         if self.kind in ("random", "rex"):
             return KINDS[self.kind](source.model(), **options)
         if self.kind == "fit":

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -75,25 +76,41 @@ def open_folder(out: str, settings: Settings, *, force: bool) -> Path:
 
 @dataclass(frozen=True)
 class Data:
-    """A data set's train part, its test part, and the first series of that, which every method explains."""
+    """A data set's train part, its test part, and the series of that which every method explains."""
 
     name: str
     train: Dataset
     test: Dataset
     explained: Dataset
 
+    @property
+    def whole(self) -> bool:
+        """Whether a series has one label, not one for each step."""
+        return _labels(self.train).ndim == 1
+
     @staticmethod
     def read(name: str, series: int) -> Data:
-        """Raises ValueError for a set that has no classes or no salient cells to compare with."""
+        """Raises ValueError for a set without classes, with padding, or whose salient cells are in other series."""
         if name.partition(":")[0] not in DATASETS:
             raise ValueError(f"--data: unknown data set {name!r}; known: {', '.join(DATASETS)}")
         train, test = load(name, "train"), load(name, "test")
-        explained = test.take(range(min(series, len(test))))
         if train.y is None or train.y.dtype != np.int64:
             raise ValueError(f"--data: {name} has real numbers for labels, but the model is a classifier")
-        if explained.salient is None or not explained.salient[:, :, 1:].any():
-            raise ValueError(f"--data: {name} does not say which cells are salient, so no score can be checked")
-        return Data(name, train, test, explained)
+        if train.lengths is not None:
+            raise ValueError(f"--data: {name} has series of several lengths, and the table takes those of one length")
+        count = min(series, len(test))
+        # The archive's sets are sorted by class: the first series would all be of one.
+        stride = len(test) // count if train.y.ndim == 1 else 1
+        data = Data(name, train, test, test.take(range(0, count * stride, stride)))
+        truth = data.explained.salient
+        if truth is not None and not truth[:, :, 1:].any():
+            raise ValueError(f"--data: no salient cell in the {count} test series of {name} that would be explained")
+        return data
+
+
+def _labels(data: Dataset) -> NDArray[np.int64]:
+    assert data.y is not None  # or it would not have been read
+    return data.y
 
 
 @dataclass(frozen=True)
@@ -111,8 +128,8 @@ class Case:
     @cached_property
     def key(self) -> str:
         """Of everything that the classifier depends on."""
-        train = self.data.train
-        return resume_key(X=train.X, y=train.y, training=self.settings.training(), seed=self.seed)
+        X = self.data.train.X
+        return resume_key(X=X, y=self._targets, training=self.settings.training(), seed=self.seed)
 
     def model_path(self) -> Path:
         """Where the classifier is kept."""
@@ -125,12 +142,18 @@ class Case:
             X=self.data.explained.X,
             generator_epochs=self.settings.generator_epochs,
             kind=method.kind,
-            options=method.options,
+            options=method.options_for(self.data.whole),
         )
         stem = re.sub(r"[^A-Za-z0-9]+", "-", method.text)[:60]
         return self.folder / "results" / f"{stem}-{key[:20]}.safetensors"
 
     # -- what methods are built from --------------------------------------------------------------------------------
+
+    @property
+    def _targets(self) -> NDArray[np.int64]:
+        """(N, T): what each step learns. A series' one label is that of all its steps, for who asks at every step."""
+        y = _labels(self.data.train)
+        return np.repeat(y[:, None], self.data.train.X.shape[2], axis=1) if self.data.whole else y
 
     @cached_property
     def _model(self) -> Classifier:
@@ -138,9 +161,7 @@ class Case:
         if path.exists():
             return load_checkpoint(path)[0]
         train, test, settings = self.data.train, self.data.test, self.settings
-        assert train.y is not None
-        assert test.y is not None
-        per_step = train.y.ndim == 2
+        answers = _labels(test)
         config = {
             "model": "GRUClassifier",
             "num_features": train.X.shape[1],
@@ -153,14 +174,13 @@ class Case:
         history = fit(
             model,
             train.X,
-            train.y,
+            self._targets,
             epochs=settings.epochs,
             batch_size=settings.batch_size,
             lr=settings.lr,
             weight_decay=settings.weight_decay,
             seed=self.seed,
-            lengths=train.lengths,
-            per_step=per_step,
+            per_step=True,
             show_progress=self.show_progress,
         )
         notes = {
@@ -168,8 +188,8 @@ class Case:
             "seed": self.seed,
             "loss": history.train_loss[history.best_epoch],
             "seconds": history.seconds,
-            "accuracy": evaluate(model, test.X, test.y, test.lengths, per_step=per_step)["accuracy"],
-            "majority": float(np.bincount(test.y.ravel()).max() / test.y.size),
+            "accuracy": evaluate(model, test.X, answers, per_step=not self.data.whole)["accuracy"],
+            "majority": float(np.bincount(answers.ravel()).max() / answers.size),
         }
         save_checkpoint(path, model, notes)
         return model
@@ -225,6 +245,10 @@ class Case:
         # Another process may have made the same in the meantime.
         replace(result, settings={**result.settings, "text": method.text}).save(path, force=True)
         return ""
+
+    def forget(self) -> None:
+        """Free the model's memory; it is read again when it is needed."""
+        vars(self).pop("_model", None)
 
 
 @dataclass(frozen=True)
@@ -290,5 +314,5 @@ class Study:
                     if reason:
                         notes[f"{method.text} on {case.data.name}: {reason}"] = None
                     bar.update()
-                vars(case).pop("_model", None)  # the memory of one case at a time
+                case.forget()
         return list(notes)

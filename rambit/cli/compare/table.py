@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from rambit import metrics
+from rambit.cli.compare.faithful import MEASURES, Judge, Size
 from rambit.cli.compare.methods import Method
 from rambit.cli.compare.runs import Case, Study
 from rambit.results import Attribution
@@ -41,13 +42,20 @@ HEADS = {
     "aup": "AUP",
     "aur": "AUR",
     "information": "inform.",
+    "accuracy": "acc.",
+    "accuracy_kept": "acc. kept",
+    "sufficiency": "suffic.",
+    "comprehensiveness": "compreh.",
     "row_steps": "row-steps",
 }
+#: What the figure shows, where it is known.
+DRAWN = ("auprc", "accuracy_kept")
 COUNTS = (*COST[:2], "information", "entropy")
 FOOT = (
-    "t = 0 is left out everywhere, because WinIT and FIT do not score it. ±: standard error over the seeds, which are "
-    "those of weights, training, generators, masks and draws; the data are the same. AUP, AUR, information (inform.) "
-    "and entropy change when scores are rescaled."
+    "Beside known cells t = 0 is left out, because WinIT and FIT do not score it. ±: standard error over the seeds, "
+    "which are those of weights, training, generators, masks and draws; the data are the same. AUP, AUR, information "
+    "(inform.) and entropy change when scores are rescaled. Costs leave out the training of models, generators and "
+    "selectors."
 )
 
 
@@ -60,8 +68,8 @@ class Line:
     values: dict[str, list[float]]
 
     def mean(self, name: str) -> float:
-        """NaN if there is no result."""
-        return float(np.mean(self.values[name])) if self.values else math.nan
+        """NaN if there is no result, or no such number for this data set."""
+        return float(np.mean(self.values[name])) if name in self.values else math.nan
 
     def error(self, name: str) -> float:
         """Standard error of the mean over seeds; NaN for fewer than two."""
@@ -70,58 +78,72 @@ class Line:
 
     def text(self, name: str) -> str:
         """The mean and its standard error."""
-        if not self.values:
+        if name not in self.values:
             return "–"
         digits = 0 if name in COUNTS else 1 if name in ("seconds", "mean_rank", "mean_rank_min") else 3
         mean, error = (f"{value:,.{digits}f}" for value in (self.mean(name), self.error(name)))
         return mean if error == "nan" or name in COST else f"{mean} ± {error}"
 
 
-def measure(case: Case, method: Method, part: slice = ALL) -> dict[str, float]:
-    """The numbers of one stored result on `part` of its series, costs on all; none if there is no result."""
+def measure(case: Case, method: Method, part: slice = ALL, judge: Judge | None = None) -> dict[str, float]:
+    """The numbers of one stored result; none if there is no result.
+
+    Of `part` of the series: how well the known cells are found. Of all: what the `judge` says, and costs.
+    """
     path = case.result_path(method)
     if not path.exists():
         return {}
     result = Attribution.load(path)
     truth = case.data.explained.salient
-    assert truth is not None
-    scores = metrics.summary(result.values[part], truth[part], skip_first=True)
-    return {**scores, **{name: float(getattr(result, name)) for name in COST}}
+    scores = {} if truth is None else metrics.summary(result.values[part], truth[part], skip_first=True)
+    judged = {} if judge is None else judge.measure(result.values)
+    return {**scores, **judged, **{name: float(getattr(result, name)) for name in COST}}
 
 
-def read(study: Study, part: slice = ALL) -> list[Line]:
-    """A line for each data set and method, in the order in which they were named; `part`: of the series."""
-    lines = []
-    for name in dict.fromkeys(case.data.name for case in study.cases):
-        cases = [case for case in study.cases if case.data.name == name]
+def read(study: Study, part: slice = ALL, size: Size | None = None) -> list[Line]:
+    """A line for each data set and method, in the order in which they were named.
+
+    `part` of the series are compared with the known cells; with a `size` the model judges all of them, too.
+    """
+    lines: dict[tuple[str, str], Line] = {}
+    for case in study.cases:
+        judge = None if size is None else Judge(case, size)
         for method in study.methods:
-            found = [numbers for numbers in (measure(case, method, part) for case in cases) if numbers]
-            values = {key: [numbers[key] for numbers in found] for key in (*SCORES, *COST)} if found else {}
-            lines.append(Line(name, method.text, values))
-    return lines
+            line = lines.setdefault((case.data.name, method.text), Line(case.data.name, method.text, {}))
+            for key, number in measure(case, method, part, judge).items():
+                line.values.setdefault(key, []).append(number)
+        case.forget()
+    return list(lines.values())
+
+
+def _known(lines: Sequence[Line], names: Sequence[str]) -> list[str]:
+    """Those of the names that some line has a number for."""
+    return [name for name in names if any(name in line.values for line in lines)]
 
 
 def to_csv(lines: Sequence[Line]) -> bytes:
     """All numbers in full; a standard error is empty where there is one seed."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = (*SCORES, *COST)
+    names = _known(lines, (*SCORES, *MEASURES, *COST))
     writer.writerow(["data", "method", "seeds", *(part for name in names for part in (name, f"{name}_stderr"))])
     for line in lines:
-        count = len(line.values["auprc"]) if line.values else 0
+        count = len(line.values["rows"]) if line.values else 0
         numbers = [number for name in names for number in (line.mean(name), line.error(name))]
         writer.writerow([line.data, line.method, count, *("" if math.isnan(n) else repr(n) for n in numbers)])
     return text.getvalue().encode()
 
 
-def to_text(study: Study, lines: Sequence[Line], notes: Sequence[str], columns: Sequence[str] = SCORES) -> str:
-    """One table for each data set."""
+def to_text(
+    study: Study, lines: Sequence[Line], notes: Sequence[str], columns: Sequence[str] = (*SCORES, *MEASURES)
+) -> str:
+    """One table for each data set, with those of the columns that it has."""
     parts = []
     for name in dict.fromkeys(line.data for line in lines):
-        rows = [["method", *(HEADS.get(column, column) for column in (*columns, *COST))]]
-        rows += [
-            [line.method, *(line.text(column) for column in (*columns, *COST))] for line in lines if line.data == name
-        ]
+        here = [line for line in lines if line.data == name]
+        shown = _known(here, (*columns, *COST))
+        rows = [["method", *(HEADS.get(column, column) for column in shown)]]
+        rows += [[line.method, *map(line.text, shown)] for line in here]
         parts.append(f"{_heading(study, name)}\n{_aligned(rows)}")
     return "\n\n".join([*parts, "\n".join([*(f"– {note}" for note in notes), FOOT])])
 
@@ -149,20 +171,25 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def figure(lines: Sequence[Line]) -> Any:
-    """AUPRC of each method, a panel for each data set."""
+    """AUPRC and accuracy of each method, a panel for each data set and what is known of it; None without a result."""
     from matplotlib.figure import Figure
 
-    names = list(dict.fromkeys(line.data for line in lines))
+    by_name: dict[str, dict[str, Line]] = {}
+    for line in lines:
+        by_name.setdefault(line.data, {})[line.method] = line
+    panes = [(name, column) for name, here in by_name.items() for column in _known(list(here.values()), DRAWN)]
+    if not panes:
+        return None
     methods = list(dict.fromkeys(line.method for line in lines))
-    size = (3.2 * len(names) + 2.5, 0.3 * len(methods) + 1.2)
+    size = (3.2 * len(panes) + 2.5, 0.3 * len(methods) + 1.2)
     drawing = Figure(figsize=size, dpi=80, layout="constrained", facecolor="white")
-    panels = drawing.subplots(1, len(names), sharey=True, squeeze=False)[0]
-    for panel, name in zip(panels, names, strict=True):
-        here = {line.method: line for line in lines if line.data == name}
-        means = [here[method].mean("auprc") for method in methods]
-        errors = [np.nan_to_num(here[method].error("auprc")) for method in methods]
+    panels = drawing.subplots(1, len(panes), sharey=True, squeeze=False)[0]
+    for panel, (name, column) in zip(panels, panes, strict=True):
+        here = by_name[name]
+        means = [here[method].mean(column) for method in methods]
+        errors = [np.nan_to_num(here[method].error(column)) for method in methods]
         panel.barh(range(len(methods)), np.nan_to_num(means), xerr=errors, color="#0072B2")
-        panel.set(title=name, xlabel="AUPRC", xlim=(0, 1), yticks=range(len(methods)))
+        panel.set(title=name, xlabel=HEADS[column], xlim=(0, 1), yticks=range(len(methods)))
         panel.set_yticklabels(methods)
     panels[0].invert_yaxis()
     return drawing
