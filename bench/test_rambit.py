@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
 from bench import twin
+from bench.timing import best
 from rambit import RaMbIT
 from rambit.game.runner import Runner
 from rambit.masks import Block
@@ -59,17 +61,12 @@ def test_anchor_cell_is_linear_in_time(benchmark, report):
     for T in (50, 100, 200, 400):
         model, X, masks, draws = case(50, 4, 4, T, 10, 2)
         method = RaMbIT(model, window_size=5)
-        best = float("inf")
-        for _ in range(3):
-            begin = time.perf_counter()
-            result = method.explain(X, masks=masks, counterfactuals=draws)
-            best = min(best, time.perf_counter() - begin)
-        times[T] = (best, result.row_steps)
+        times[T] = best(partial(method.explain, X, masks=masks, counterfactuals=draws), rounds=3)
     benchmark.pedantic(lambda: None, rounds=1)
-    exponent = torch.tensor(times[400][0] / times[50][0]).log2() / 3
+    exponent = torch.tensor(times[400] / times[50]).log2() / 3
     report(
         "time ~ T^k from T = 50 to 400, anchor cell",
-        f"k = {float(exponent):.2f} (seconds " + ", ".join(f"{T}: {s:.2f}" for T, (s, _) in times.items()) + ")",
+        f"k = {float(exponent):.2f} (seconds " + ", ".join(f"{T}: {s:.2f}" for T, s in times.items()) + ")",
         ratio=2 ** float(exponent),
     )
 

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 from torch import nn
 
+from bench.timing import best
 from rambit.selection import CounterfactualExplainer, CounterfactualGenerator, DiversityLoss
 from tests.naive import selection as naive
-
-
-def timed(call, rounds=3):
-    """Seconds of the fastest of some rounds."""
-    best = float("inf")
-    for _ in range(rounds):
-        begin = time.perf_counter()
-        call()
-        best = min(best, time.perf_counter() - begin)
-    return best
 
 
 def gradients(loss, features, mask):
@@ -43,7 +32,7 @@ def test_diversity(benchmark, report, threads, kind):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)
     torch.testing.assert_close(ours(features, mask), plain(features, mask), rtol=1e-4, atol=1e-2)
     benchmark.pedantic(gradients, args=(ours, features, mask), rounds=3, warmup_rounds=1)
-    baseline = timed(lambda: gradients(plain, features, mask), rounds=1)
+    baseline = best(lambda: gradients(plain, features, mask), rounds=1)
     ratio = baseline / benchmark.stats.stats.min
     benchmark.extra_info.update(ratio=ratio)
     report(
@@ -87,7 +76,7 @@ def test_attribution(benchmark, report, threads, kind, kept):
     found, wanted = explainer.compute_attribution_scores(x, mask), naive.attribution(model, x, mask)
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
     benchmark.pedantic(explainer.compute_attribution_scores, args=(x, mask), rounds=5, warmup_rounds=1)
-    baseline = timed(lambda: naive.attribution(model, x, mask))
+    baseline = best(lambda: naive.attribution(model, x, mask), rounds=3)
     ratio = baseline / benchmark.stats.stats.min
     benchmark.extra_info.update(ratio=ratio)
     report(

@@ -26,14 +26,14 @@ def answer(game: Game, question: Coalitions, first: int = 0) -> Iterator[Tensor]
     masks = question.masks
     _check(game, question)
     B, S = (1 if question.series is not None else len(game.sample)), game.draws
+    own = None if question.series is None else game.to_host(question.series).numpy()
     step = max(1, game.runner.batch // (S * B))
     for begin in range(0, len(masks), step):
         count = min(step, len(masks) - begin)
         part = _cells(game, masks[begin : begin + count], question.players)
         host = base_rows(np.zeros(count, dtype=np.int32), S, B)
-        if question.series is not None:
-            own = game.to_host(question.series[begin : begin + count]).numpy()
-            host[:, Column.SERIES] = np.repeat(own, S)
+        if own is not None:
+            host[:, Column.SERIES] = np.repeat(own[begin : begin + count], S)
         named = host.copy()
         named[:, Column.MASK] += first + begin
         if masks.ndim == 3:  # each series has masks of its own
