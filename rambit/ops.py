@@ -12,6 +12,8 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
+from rambit import memory
+
 
 def _load(name: str) -> bool:
     spec = importlib.util.find_spec(f"rambit.{name}")
@@ -86,14 +88,14 @@ def sample_masks(
     owners: Tensor | None = None,
 ) -> Tensor:
     """Sample masks (L, D, T), True = kept; mask number ``index[l]`` depends on nothing but the seed and its owner."""
-    out = torch.empty(len(index), D, T, dtype=torch.bool, device=index.device)
+    out = memory.empty((len(index), D, T), index, torch.bool)
     torch.ops.rambit.sample_masks(out, index, owners, int(family), *wt, *wd, p, seed)
     return out
 
 
 def shift_windows(masks: Tensor, room: Tensor, window: int) -> Tensor:
     """Move masks (L, D, T) by 0 … window-1 steps, at most ``room[l]``: (L, window, D, T). The rest is kept."""
-    out = torch.empty(masks.shape[0], window, *masks.shape[1:], dtype=torch.bool, device=masks.device)
+    out = memory.empty((masks.shape[0], window, *masks.shape[1:]), masks, torch.bool)
     torch.ops.rambit.shift_windows(out, masks, room)
     return out
 

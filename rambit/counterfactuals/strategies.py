@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rambit import ops
+from rambit import memory, ops
 from rambit.counterfactuals.generator import GeneratorModel
 
 
@@ -64,7 +64,7 @@ class Counterfactual(ABC):
 
 def _drawn(x: Tensor, ids: Tensor, count: int, kind: ops.Draw, seed: int, first: int, **source: Any) -> Tensor:
     """Draws (count, B, D, T) like x from the native generator; ``source`` is the background, or two numbers."""
-    out = torch.empty(count, *x.shape, dtype=x.dtype, device=x.device)
+    out = memory.empty((count, *x.shape), x)
     return ops.draw(out, ids, kind, seed=seed, first_draw=first, **source)
 
 
@@ -76,7 +76,7 @@ class Zero(Counterfactual):
     def draws(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, *, seed: int, first: int = 0
     ) -> Tensor:
-        return torch.zeros(count, *x.shape, dtype=x.dtype, device=x.device)
+        return memory.zeros((count, *x.shape), x)
 
 
 class _FromBackground(Counterfactual):

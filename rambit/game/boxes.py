@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rambit import ops
+from rambit import memory, ops
 from rambit.game import coalitions
 from rambit.game.questions import Boxes, Coalitions
 from rambit.game.rows import Column, base_rows
@@ -51,8 +51,8 @@ class BoxBuffer:
         x = self.game.inputs.x
         with torch.inference_mode(False):  # an inference tensor would not say whether it was written to
             if self.game.predictor.features_last:
-                return torch.empty(n, T, D, dtype=x.dtype, device=x.device).transpose(1, 2)
-            return torch.empty(n, D, T, dtype=x.dtype, device=x.device)
+                return memory.empty((n, T, D), x).transpose(1, 2)
+            return memory.empty((n, D, T), x)
 
 
 def answer(game: Game, question: Boxes) -> Iterator[Tensor]:
@@ -94,9 +94,9 @@ def _ask(game: Game, buffer: BoxBuffer, boxes: Tensor, offsets: Tensor, first: i
 def _painted(game: Game, question: Boxes, boxes: Tensor, offsets: Tensor) -> Iterator[Tensor]:
     """Values that depend on what is kept need masks: a chunk of them at a time."""
     step = max(1, game.runner.batch // game.draws)
-    yes = torch.ones(1, *game.sample.grid, dtype=torch.bool, device=game.device)
+    yes = memory.full((1, *game.sample.grid), game.sample.x, True, torch.bool)
     for begin in range(0, len(question), step):
         part = offsets[begin : begin + step + 1]
-        masks = torch.empty(len(part) - 1, *yes.shape, dtype=torch.bool, device=game.device)
+        masks = memory.empty((len(part) - 1, *yes.shape), yes)
         ops.boxed_batch(masks, yes, ~yes, boxes, part)
         yield from coalitions.answer(game, Coalitions(masks.flatten(1)), first=begin)

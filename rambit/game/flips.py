@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rambit import ops
+from rambit import memory, ops
 from rambit._plan import FlipPlan
 from rambit.game.horizons import HorizonRule
 from rambit.game.rows import Column, StartRule, StateRule, base_rows
@@ -99,7 +99,7 @@ class FlipRun(ABC):
         ``own`` (M,) names the one cell that each mask scores; None: slots are all cells.
         """
         slots = self.cells if own is None else 1
-        contributions = torch.zeros(len(group), self.S, self.B, slots, dtype=torch.float64, device=self.runner.device)
+        contributions = memory.zeros((len(group), self.S, self.B, slots), self.inputs.x, torch.float64)
         base = self.ask_base(group, base_rows(draw_base, self.S, self.B))
         plan = self.plan(group, draw_base, own, low=np.maximum(low, self.local_low(group)), high=high)
         self.ask(plan, group.masks, base, contributions)
@@ -193,7 +193,8 @@ class FlipRun(ABC):
     def set_reference(self, answers: Tensor, begin: int, time: int | slice) -> None:
         """Write original answers (n, C, K) of series begin … at the given times."""
         if self.reference is None:
-            self.reference = answers.new_zeros(self.B, answers.shape[1], self.T)
+            self.runner.check_target(self.target, self.metric, answers)
+            self.reference = memory.zeros((self.B, answers.shape[1], self.T), answers)
         at = slice(time, time + 1) if isinstance(time, int) else time
         self.reference[begin : begin + len(answers), :, at] = answers
 
@@ -223,7 +224,7 @@ class WholeRun(FlipRun):
             self.runner.pieces(self.B, h + 1, work)
 
     def ask_base(self, group: Group, rows: Int32) -> Tensor:
-        base = torch.zeros(len(rows), self.T, dtype=torch.float64, device=self.runner.device)
+        base = memory.zeros((len(rows), self.T), self.inputs.x, torch.float64)
         mask_of = rows[:, Column.MASK]
         for h in range(self.T):
             asked = np.flatnonzero(((group.h0 <= h) & (h < group.h1) & (group.first <= h))[mask_of])
@@ -237,7 +238,7 @@ class WholeRun(FlipRun):
             ) -> None:
                 part = device_rows[begin:end]
                 answers = self.runner.whole(self.runner.build(self.inputs, group.masks, part, h + 1), self.inputs)
-                out = base.new_empty(len(part), 1)
+                out = memory.empty((len(part), 1), base)
                 self.distances(out, self.runner.check(answers, part, self.inputs), part, slice(h, h + 1))
                 base[index[begin:end], h] = out[:, 0]
 
@@ -263,7 +264,7 @@ class CausalRun(FlipRun):
         self.runner.pieces(self.B, stop, work)
 
     def ask_base(self, group: Group, rows: Int32) -> Tensor:
-        base = torch.zeros(len(rows), self.T, dtype=torch.float64, device=self.runner.device)
+        base = memory.zeros((len(rows), self.T), self.inputs.x, torch.float64)
         stops = np.where(group.h0 < group.h1, group.h1, 0)
         mask_of = rows[:, Column.MASK]
         for stop in map(int, np.unique(stops[stops > 0])):
@@ -276,7 +277,7 @@ class CausalRun(FlipRun):
             ) -> None:
                 part = device_rows[begin:end]
                 answers = self.runner.predictor.steps(self.runner.build(self.inputs, group.masks, part, stop))
-                out = base.new_empty(len(part), stop)
+                out = memory.empty((len(part), stop), base)
                 self.distances(out, self.runner.check(answers, part, self.inputs), part, slice(0, stop))
                 base[index[begin:end], :stop] = out
 

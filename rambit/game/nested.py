@@ -10,7 +10,8 @@ from torch import Tensor
 from rambit.game.game import Cost
 from rambit.game.progress import Progress
 from rambit.game.questions import Coalitions, Soft
-from rambit.game.runner import BATCH_CAP, DEFAULT_MEMORY, Runner
+from rambit.game.runner import BATCH_CAP, Runner
+from rambit.memory import DEFAULT_MEMORY
 from rambit.predictors import PredictionError, Predictor
 from rambit.structure import HierarchicalClassifier, Sample
 
@@ -53,8 +54,9 @@ class NestedGame:
     def ask(self, question: Coalitions | Soft) -> Iterator[Tensor]:
         """Probabilities (n, 1, B, C), in order, chunk by chunk; those of soft masks carry gradients."""
         B, soft = len(self.sample), isinstance(question, Soft)
-        for begin in range(0, len(question.masks), self.runner.batch):
-            masks = question.masks[begin : begin + self.runner.batch]
+        step = self.runner.batch  # the batch may halve on the way
+        for begin in range(0, len(question.masks), step):
+            masks = question.masks[begin : begin + step]
             found: list[Tensor] = []
 
             def work(first: int, last: int, masks: Tensor = masks, found: list[Tensor] = found) -> None:

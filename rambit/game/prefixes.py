@@ -7,6 +7,8 @@ from collections.abc import Generator
 import torch
 from torch import Tensor
 
+from rambit import memory
+
 
 def ranking_of(scores: Tensor) -> Tensor:
     """Term numbers in descending order of their scores, ties in the order of the terms."""
@@ -20,7 +22,7 @@ def prefix_masks(ranking: Tensor, sizes: Tensor) -> Tensor:
 
 def _places(ranking: Tensor) -> Tensor:
     """The place of each term in the ranking; in int32, which is compared twice as fast."""
-    place = torch.empty(len(ranking), dtype=torch.int32, device=ranking.device)
+    place = memory.empty(ranking.shape, ranking, torch.int32)
     place[ranking] = torch.arange(len(ranking), dtype=torch.int32, device=ranking.device)
     return place
 

@@ -11,13 +11,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rambit import ops
+from rambit import memory, ops
 from rambit.game.progress import Progress
 from rambit.game.rows import Column
+from rambit.memory import is_out_of_memory
 from rambit.predictors import PredictionError, Predictor
 
-#: What the engine may allocate when ``max_memory`` is not given.
-DEFAULT_MEMORY = 1 << 30
 #: Rows a call beyond which a larger batch no longer pays, by device type.
 BATCH_CAP = {"cpu": 2048, "cuda": 1 << 16}
 
@@ -40,15 +39,6 @@ def auto_batch(D: int, T: int, element_size: int, max_memory: int, device: torch
     """Rows a call: as many as fit a quarter of the memory, from shapes and the setting alone."""
     row_bytes = D * T * element_size * 4  # the input, and as much again for what a model makes of it
     return int(max(1, min(BATCH_CAP.get(device.type, 2048), max_memory // 4 // row_bytes)))
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on whichever device."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(
-        words in str(error) for words in ("not enough memory", "can't allocate memory", "out of memory")
-    )
 
 
 class Runner:
@@ -138,7 +128,7 @@ class Runner:
         n, D = len(rows), inputs.x.shape[1]
         size = n * D * width
         if self._buffer is None or self._buffer.numel() < size or self._buffer.dtype != inputs.x.dtype:
-            self._buffer = torch.empty(size, dtype=inputs.x.dtype, device=self.device)
+            self._buffer = memory.empty((size,), inputs.x)
         flat = self._buffer[:size]
         out = flat.view(n, width, D).transpose(1, 2) if self.predictor.features_last else flat.view(n, D, width)
         return ops.masked_batch(out, inputs.x, inputs.draws, masks, rows, inputs.observed, inputs.fill, inputs.runs)
@@ -148,7 +138,7 @@ class Runner:
         lengths = None
         if self.predictor.takes_lengths:
             length = x.shape[2] if inputs.length is None else min(inputs.length, x.shape[2])
-            lengths = torch.full((x.shape[0],), length, dtype=torch.int64, device=x.device)
+            lengths = memory.full((x.shape[0],), x, length, torch.int64)
         return self.predictor.whole(x if inputs.shape is None else x.view(len(x), *inputs.shape), lengths)
 
     def check(self, answers: Tensor, rows: Tensor, inputs: Inputs) -> Tensor:
@@ -163,6 +153,11 @@ class Runner:
             self._bad = torch.full((len(Column),), -2, dtype=torch.int32, device=self.device)
         self._bad = torch.where((self._bad[0] == -2) & bad.any(), worst, self._bad)
         return answers
+
+    def check_target(self, target: Tensor, metric: ops.Metric, answers: Tensor) -> None:
+        """ValueError where ``diff`` is to follow an output that the answers (n, C, K) do not have."""
+        if metric == ops.Metric.DIFF and (last := int(self.to_host(target.max()))) >= answers.shape[1]:
+            raise ValueError(f"target must be below {answers.shape[1]}, the number of outputs, got {last}")
 
     def settle(self, inputs: Inputs) -> None:
         """Raise what ``check`` noted since the last time."""

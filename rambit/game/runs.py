@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rambit import ops
+from rambit import memory, ops
 from rambit.game.flips import FlipRun
 from rambit.game.questions import Runs
 from rambit.game.rows import NO_CELL, Column, StartRule
@@ -57,7 +57,7 @@ def run_distances(run: FlipRun, question: Runs, block: int) -> Tensor:
     """
     runner, device = run.runner, run.runner.device
     M, B, S, window = len(question.features), run.B, run.S, min(question.window, run.T)
-    total = torch.zeros(M, B, run.T, question.window, dtype=torch.float64, device=device)
+    total = memory.zeros((M, B, run.T, question.window), run.inputs.x, torch.float64)
     run.ask_original(np.ones(run.T, dtype=bool))
     run.use_original_states()
     replaced = question.features.to(device)
@@ -79,7 +79,7 @@ def run_distances(run: FlipRun, question: Runs, block: int) -> Tensor:
             torch.empty(0) if run.reference is None else run.reference[:, :, times].permute(2, 0, 1, 3).flatten(0, 1)
         )
         which = runner.to_device(((p - job.starts[0]) * B + b).astype(np.int32))
-        distances = torch.zeros(len(rows), job.count, dtype=torch.float64, device=device)
+        distances = memory.zeros((len(rows), job.count), run.inputs.x, torch.float64)
 
         def work(
             begin: int,

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rambit import ops
+from rambit import memory, ops
 from rambit.game.horizons import HorizonRule
 from rambit.game.units import Group, Units
 
@@ -27,9 +27,10 @@ class FlipScores:
         device: torch.device,
     ) -> None:
         B, D, T = shape
-        self.shape, self.metric, self.reduce, self.normalize, self.target = shape, metric, reduce, normalize, target
-        self.sum = torch.zeros(B, D * T, dtype=torch.float64, device=device)
-        self.squares = torch.zeros_like(self.sum)
+        self.shape, self.metric, self.reduce, self.normalize = shape, metric, reduce, normalize
+        self.target = target.to(device)
+        self.sum = memory.zeros((B, D * T), self.target, torch.float64)
+        self.squares = memory.zeros(self.sum.shape, self.sum)
         self.weight = np.zeros(D * T)  # total weight of the masks that count for a cell
         self.count = np.zeros(D * T)  # how many masks that is
         self.exact = False
@@ -75,7 +76,7 @@ class FlipScores:
     def stderr(self) -> Tensor | None:
         """Standard error over masks (B, D, T) float64; zero for an exact family, None with fewer than two masks."""
         if self.exact:
-            return torch.zeros(self.shape, dtype=torch.float64, device=self.sum.device)
+            return memory.zeros(self.shape, self.sum)
         if self.count.max(initial=0) < 2:
             return None
         n = torch.from_numpy(np.maximum(self.count, 2.0)).to(self.sum.device)

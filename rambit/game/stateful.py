@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rambit import memory
 from rambit._plan import FlipPlan
 from rambit.game import states
 from rambit.game.flips import FlipRun, Int32
@@ -60,7 +61,7 @@ class StatefulRun(FlipRun):
 
     def ask_base(self, group: Group, rows: Int32) -> Tensor:
         R, TB = len(rows), self.T * self.B
-        base = torch.zeros(R, self.T, dtype=torch.float64, device=self.runner.device)
+        base = memory.zeros((R, self.T), self.inputs.x, torch.float64)
         walk: Walk | None = None
         if not self.runner.dry:
             walk = self.runner.predictor.walk(self.inputs.x)
@@ -94,7 +95,7 @@ class StatefulRun(FlipRun):
                 assert walk is not None
                 hidden, after = walk.step(x, state)
                 if compared:
-                    out, answers = base.new_empty(len(part), 1), walk.answers(hidden)
+                    out, answers = memory.empty((len(part), 1), base), walk.answers(hidden)
                     self.distances(out, self.runner.check(answers, part, self.inputs), part, slice(t, t + 1))
                     base[place, t] = out[:, 0]
                 if t + 1 < self.T:
@@ -169,7 +170,7 @@ class StatefulRun(FlipRun):
             found = walk.answers(torch.cat([h for *_, h in asked]))
             self.runner.check(found, torch.cat([rows[first:end] for first, end, *_ in asked]), self.inputs)
             if answers is None:
-                answers = found.new_zeros(len(rows), found.shape[1], longest)
+                answers = memory.zeros((len(rows), found.shape[1], longest), found)
             begin = 0
             for first, end, at, _ in asked:
                 answers[first:end, :, at] = found[begin : begin + end - first, :, 0]
@@ -190,7 +191,7 @@ class SweepRun(StatefulRun):
         super().__init__(*args, **kwargs)
         self.time = 0
         self.slots: states.State | None = None
-        self.no_mask = torch.ones(1, self.D, self.T, dtype=torch.bool, device=self.runner.device)
+        self.no_mask = memory.full((1, self.D, self.T), self.inputs.x, True, torch.bool)
         self._slot_rows: Tensor | None = None
 
     def local_low(self, group: Group) -> Int32:
@@ -224,7 +225,8 @@ class SweepRun(StatefulRun):
                 rows = self._slot_rows[begin:end]
                 rows[:, Column.START] = t
                 x = self.runner.build(self.inputs, self.no_mask, rows, 1)
-                state = None if t == 0 else states.part(self.slots, begin, end)
+                # A copy: a model may write over the state that it is given, and then run out of memory.
+                state = None if t == 0 else states.copy(self.slots, begin, end)
                 states.put(self.slots, slice(begin, end), self.runner.predictor.walk(x).step(x, state)[1])
 
             if not self.runner.dry and t > 0:

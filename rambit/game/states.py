@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from rambit import memory
+
 State = Any
 
 
@@ -23,7 +25,7 @@ def apply(function: Callable[[Tensor], Tensor], state: State) -> State:
 
 def table(state: State, rows: int) -> State:
     """Uninitialised room for ``rows`` states like this one."""
-    return apply(lambda s: s.new_empty((rows, *s.shape[1:])), state)
+    return apply(lambda s: memory.empty((rows, *s.shape[1:]), s), state)
 
 
 def take(state: State, index: Tensor) -> State:
@@ -34,6 +36,11 @@ def take(state: State, index: Tensor) -> State:
 def part(state: State, begin: int, end: int) -> State:
     """The states of rows begin … end-1 (a view)."""
     return apply(lambda s: s[begin:end], state)
+
+
+def copy(state: State, begin: int, end: int) -> State:
+    """The states of rows begin … end-1 (a copy)."""
+    return apply(lambda s: s[begin:end].clone(), state)
 
 
 def put(target: State, index: Tensor | slice, source: State) -> None:

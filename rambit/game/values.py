@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rambit import ops
+from rambit import memory, ops
 
 
 def all_coalitions(n: int) -> Tensor:
@@ -34,7 +34,7 @@ def _exact(payoffs: Tensor, weight_of: Callable[[int, int], float]) -> Tensor:
     coalition = torch.arange(1 << n, device=payoffs.device)
     size = all_coalitions(n).sum(dim=1)
     weight = torch.tensor([weight_of(n, s) for s in range(n)], dtype=torch.float64, device=payoffs.device)
-    values = torch.empty(n, payoffs.shape[1], dtype=torch.float64, device=payoffs.device)
+    values = memory.empty((n, payoffs.shape[1]), payoffs, torch.float64)
     for i in range(n):
         without = coalition[(coalition >> i) & 1 == 0]
         gain = payoffs[without | (1 << i)] - payoffs[without]
@@ -44,8 +44,9 @@ def _exact(payoffs: Tensor, weight_of: Callable[[int, int], float]) -> Tensor:
 
 def orders(count: int, n: int, *, seed: int, first: int = 0) -> Tensor:
     """Random orders (count, n) of n players, numbers ``first`` … of the stream: the same on every device."""
-    keys = torch.empty(count, 1, 1, n, dtype=torch.float64)
-    ops.draw(keys, torch.zeros(1, dtype=torch.int64), ops.Draw.UNIFORM, seed=seed, first_draw=first)
+    series = torch.zeros(1, dtype=torch.int64)
+    keys = memory.empty((count, 1, 1, n), series, torch.float64)
+    ops.draw(keys, series, ops.Draw.UNIFORM, seed=seed, first_draw=first)
     return keys.view(count, n).argsort(dim=1, stable=True)
 
 
@@ -70,8 +71,8 @@ class Banzhaf:
 
     def __init__(self, n: int, B: int, device: torch.device) -> None:
         self.count = torch.zeros(2, n, dtype=torch.float64, device=device)
-        self.sum = torch.zeros(2, n, B, dtype=torch.float64, device=device)
-        self.squares = torch.zeros(2, n, B, dtype=torch.float64, device=device)
+        self.sum = memory.zeros((2, n, B), self.count)
+        self.squares = memory.zeros((2, n, B), self.count)
 
     def add(self, coalitions: Tensor, payoffs: Tensor) -> None:
         """Add coalitions (N, n) with their payoffs (N, B)."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
-from rambit import ops
+from rambit import memory, ops
 from rambit.predictors.base import Predictor, State, Walk
 
 #: Rows that step together: their gates stay in the cache between the products and the step.
@@ -59,11 +59,11 @@ class GruSteps:
     def step(self, x: Tensor, state: Tensor | None) -> Tensor:
         """The state (N, layers, H) after x (N, D)."""
         N, shape = len(x), (len(x), len(self.layers), self.hidden_size)
-        after = x.new_empty(shape)
+        after = memory.empty(shape, x)
         if state is None:
-            state = x.new_zeros(shape)
+            state = memory.zeros(shape, x)
         if self.gates.shape[1] < min(N, BLOCK):
-            self.gates = x.new_empty(2, min(N, BLOCK), 3 * self.hidden_size)
+            self.gates = memory.empty((2, min(N, BLOCK), 3 * self.hidden_size), x)
         if N <= BLOCK:
             self._step_rows(x, state, after)
         else:
@@ -122,6 +122,7 @@ def is_wrapped(module: nn.Module) -> bool:
         or module._forward_hooks
         or module._backward_pre_hooks
         or module._backward_hooks
+        or _has_any_global_hook()  # type: ignore[no-untyped-call]
     )
 
 
@@ -131,7 +132,6 @@ def _is_plain(rnn: nn.GRU) -> bool:
         rnn.bidirectional
         or (rnn.training and rnn.dropout)
         or is_wrapped(rnn)
-        or _has_any_global_hook()  # type: ignore[no-untyped-call]
         or torch.is_grad_enabled()
         or torch.is_autocast_enabled("cpu")
         or torch.compiler.is_compiling()

@@ -13,6 +13,8 @@ from rambit.attribution import ExactShapley, WinIT
 from rambit.counterfactuals import Marginal
 from rambit.game import Boxes, Game, TensorSample
 from rambit.predictors import Predictor
+from rambit.rex import ReX
+from rambit.sufficiency import explain
 from tests.models_for_tests import Exact
 
 X = torch.randn(4, 3, 9, generator=torch.Generator().manual_seed(0))
@@ -64,3 +66,42 @@ def test_boxes():
     with ThreadPoolExecutor(4) as pool:
         for found, right in zip(pool.map(work, range(4)), expected, strict=True):
             assert torch.equal(found, right)
+
+
+def bright(x):
+    """Is the upper left corner bright? One sum an image, so that the answer does not depend on the batch."""
+    logits = torch.stack([8 * (image[:, :8, :8].mean() - 0.3) for image in x])
+    return torch.stack((torch.zeros_like(logits), logits), dim=1)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_responsibility_maps(shared):
+    images = torch.rand(4, 1, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.3
+    images[..., :8, :8] += 0.6
+    method = ReX(bright, iters=2, min_box_size=4)
+    expected = [method.explain(image) for image in images]
+
+    def work(image):
+        return (method if shared else ReX(bright, iters=2, min_box_size=4)).explain(image)
+
+    with ThreadPoolExecutor(4) as pool:
+        for found, right in zip(pool.map(work, images), expected, strict=True):
+            assert found.stats == right.stats
+            assert torch.equal(found.responsibility, right.responsibility)
+            assert torch.equal(found.mask, right.mask)
+
+
+@pytest.mark.parametrize("heuristic", ["banzhaf", "shapley", "random"])
+def test_sufficient_masks(heuristic):
+    def model(x):
+        logits = torch.stack([row.sum() for row in x[:, 0]])
+        return torch.stack((torch.zeros_like(logits), logits), dim=1)
+
+    def work(seed):
+        return explain(model, X[seed : seed + 1], heuristic=heuristic, num_samples=20, seed=seed, output="logits")
+
+    expected = [work(seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for found, right in zip(pool.map(work, range(4)), expected, strict=True):
+            assert (found.target, found.rows, found.gap) == (right.target, right.rows, right.gap)
+            assert torch.equal(found.mask, right.mask)
