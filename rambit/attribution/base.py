@@ -216,18 +216,15 @@ class Attributor(ABC):
         """The class (b,) whose change ``diff`` measures; the model's own choice where none was given."""
         if call.batch.target is not None and self.metric != "diff":
             raise ValueError(f"target applies to metric='diff' only, got metric={self.metric!r}")
+        if call.batch.target is not None:
+            return call.batch.target[places].to(game.device)
         target = torch.zeros(len(places), dtype=torch.int64, device=game.device)
         if self.metric != "diff" or game.runner.dry:
             return target
         answers = game.predict()
-        outputs = answers.shape[1]
-        if call.batch.target is not None:
-            target = call.batch.target[places].to(game.device)
-            if int(target.max()) >= outputs:
-                raise ValueError(f"target must be below {outputs}, the number of outputs, got {int(target.max())}")
-        elif self.predictor.output != "regression":
+        if self.predictor.output != "regression":
             target = answers.argmax(dim=1)
-        elif outputs > 1:
+        elif (outputs := answers.shape[1]) > 1:
             raise ValueError(f"target is needed: metric='diff' and the model has {outputs} regression outputs")
         return target
 

@@ -82,30 +82,42 @@ class Occlusion(Attributor):
             B, D, T = game.sample.x.shape
             target = self._target(call, places, game)
             steps = T if game.sample.length is None else game.sample.length
-            corners = [
-                (d, t)
-                for d in _starts(D, self.height, self.stride[0])
-                for t in _starts(steps, self.width, self.stride[1])
-            ]
-            total = torch.zeros(B, D, T, dtype=torch.float64, device=game.device)
-            covered = torch.zeros(D, T, dtype=torch.float64, device=game.device)
+            height, width = min(self.height, D), min(self.width, steps)
+            rows, columns = _starts(D, height, self.stride[0]), _starts(steps, width, self.stride[1])
+            corners = torch.cartesian_prod(rows, columns)
             piece = max(1, (1 << 24) // (D * T))
-            for begin in range(0, len(corners), piece):
-                part = corners[begin : begin + piece]
-                masks = torch.ones(len(part), D, T, dtype=torch.bool)
-                for mask, (d, t) in zip(masks, part, strict=True):
-                    mask[d : d + self.height, t : t + self.width] = False
-                distances = game.coalition_distances(Coalitions(masks.flatten(1)), METRICS[self.metric], target)
-                for distance, (d, t) in zip(distances, part, strict=True):
-                    total[:, d : d + self.height, t : t + self.width] += distance[:, None, None]
-                    covered[d : d + self.height, t : t + self.width] += 1
+            questions = (
+                Coalitions(~_windows(corners[begin : begin + piece], (height, width), (D, T)).flatten(1))
+                for begin in range(0, len(corners), piece)
+            )
+            scores = torch.cat([game.coalition_distances(q, METRICS[self.metric], target) for q in questions])
+            by_corner = scores.T.reshape(B, len(rows), len(columns))
+            # First down the features, then along time: windows that start apart never share a place of one pass.
+            down, total = by_corner.new_zeros(B, D, len(columns)), by_corner.new_zeros(B, D, T)
+            for k in range(height):
+                down[:, rows + k] += by_corner
+            for k in range(width):
+                total[:, :, columns + k] += down
+            covered = _inside(rows, height, D).sum(0)[:, None] * _inside(columns, width, T).sum(0)
             if game.sample.observed is not None:
                 total = total * game.sample.observed
-            return Part(total / covered.clamp(min=1), None)
+            return Part(total / covered.to(total.device).clamp(min=1), None)
 
         return answer
 
 
-def _starts(size: int, window: int, stride: int) -> list[int]:
-    last = max(0, size - window)
-    return sorted({*range(0, last + 1, stride), last})
+def _starts(size: int, window: int, stride: int) -> Tensor:
+    """Where windows start, the last one at the end of the series."""
+    return torch.tensor(sorted({*range(0, size - window + 1, stride), size - window}))
+
+
+def _windows(corners: Tensor, window: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """(n, D, T) bool: what the windows at these corners (n, 2) cover."""
+    rows, columns = (_inside(corners[:, axis], window[axis], size[axis]) for axis in (0, 1))
+    return rows[:, :, None] & columns[:, None]
+
+
+def _inside(starts: Tensor, window: int, size: int) -> Tensor:
+    """(n, size) bool: the places that each window covers."""
+    after = torch.arange(size) - starts[:, None]
+    return (after >= 0) & (after < window)

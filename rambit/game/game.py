@@ -11,19 +11,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rambit import ops
+from rambit import memory, ops
 from rambit.counterfactuals import Counterfactual, Replay
 from rambit.game import boxes, coalitions, modes, states
 from rambit.game.flips import CausalRun, FlipRun, WholeRun
 from rambit.game.horizons import ANCHORS, HorizonRule
 from rambit.game.progress import Progress
 from rambit.game.questions import Boxes, Coalitions, Flips, Runs, Soft
-from rambit.game.runner import DEFAULT_MEMORY, Inputs, Runner, auto_batch
+from rambit.game.rows import base_rows
+from rambit.game.runner import Inputs, Runner, auto_batch
 from rambit.game.runs import run_distances
 from rambit.game.sample import TensorSample
 from rambit.game.scores import FlipScores
 from rambit.game.stateful import StatefulRun, SweepRun
 from rambit.game.units import Group, Units
+from rambit.memory import DEFAULT_MEMORY
 from rambit.predictors import Predictor
 
 Int32 = npt.NDArray[np.int32]
@@ -101,9 +103,24 @@ class Game:
         return Cost(self.runner.rows, self.runner.row_steps, self.max_memory, self.mode)
 
     def predict(self) -> Tensor:
-        """Answers (B, C) to the original series at their last step."""
-        everything = torch.ones(1, self.sample.terms, dtype=torch.bool, device=self.device)
-        return next(self.ask(Coalitions(everything)))[0, 0]
+        """Answers (B, C) to the original series at their last step; asked once."""
+        return torch.cat(self._original)
+
+    @cached_property
+    def _original(self) -> list[Tensor]:
+        """The original answers in pieces, none from a dry game."""
+        B = len(self.sample)
+        inputs, answers = self._inputs(slice(0, B), count=0), []
+        rows = self.runner.to_device(base_rows(np.zeros(1, dtype=np.int32), 1, B))
+
+        def work(begin: int, end: int) -> None:
+            found = self.runner.whole(inputs.x[begin:end], inputs)
+            answers.append(self.runner.check(found, rows[begin:end], inputs)[:, :, 0].clone())
+
+        with self.predictor.session():
+            self.runner.pieces(B, self.steps, work)
+            self.runner.settle(inputs)
+        return answers
 
     # -- coalitions, boxes, soft masks ----------------------------------------------------------------------------
 
@@ -136,19 +153,18 @@ class Game:
     def coalition_distances(self, question: Coalitions, metric: ops.Metric, target: Tensor) -> Tensor:
         """Distances (N, B) float64 of the coalitions' answers from the original ones, mean over draws."""
         B = len(self.sample)
-        original = next(self.ask(Coalitions(torch.ones(1, self.sample.terms, dtype=torch.bool))), None)
+        original = [piece[:, :, None] for piece in self._original]
+        for piece in original[:1]:
+            self.runner.check_target(target, metric, piece)
         parts = []
         for answers in self.ask(question):  # (n, S, B, C)
-            assert original is not None
             n, S, _, C = answers.shape
             series = torch.arange(B, dtype=torch.int32, device=self.device).repeat(n * S)
-            out = torch.empty(n * S * B, 1, dtype=torch.float64, device=self.device)
+            out = memory.empty((n * S * B, 1), answers, torch.float64)
             flat = answers.reshape(-1, C, 1)
-            ops.distance(out, flat, original[0, 0][:, :, None].contiguous(), series, target, metric)
+            ops.distance(out, flat, torch.cat(original), series, target, metric)
             parts.append(out.view(n, S, B).mean(dim=1))
-        return (
-            torch.cat(parts) if parts else torch.zeros(len(question.masks), B, dtype=torch.float64, device=self.device)
-        )
+        return torch.cat(parts) if parts else memory.zeros((len(question.masks), B), self.sample.x, torch.float64)
 
     # -- flips ----------------------------------------------------------------------------------------------------
 
@@ -168,7 +184,7 @@ class Game:
         masks = question.masks
         T = self.rule.T
         if masks.masks.shape[2] < T:  # padding is never replaced
-            padded = torch.ones(*masks.masks.shape[:2], T, dtype=torch.bool, device=masks.masks.device)
+            padded = memory.full((*masks.masks.shape[:2], T), masks.masks, True)
             padded[:, :, : masks.masks.shape[2]] = masks.masks
             owners = masks.owners
             if owners is not None:
@@ -257,7 +273,7 @@ class Game:
         high = int(self._null_reach(units.first).max(initial=0))
         if high == 0:
             return None, 0
-        nothing = torch.ones(1, *inputs.x.shape[1:], dtype=torch.bool, device=self.device)
+        nothing = memory.full((1, *inputs.x.shape[1:]), inputs.x, True, torch.bool)
         zero, T = np.zeros(1, dtype=np.int32), np.full(1, self.rule.T, dtype=np.int32)
         h0, h1 = self.rule.of_masks(T)
         group = Group(nothing, zero, T, T, h0, h1, np.ones(1), None)

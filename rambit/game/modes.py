@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from rambit.game import states
-from rambit.game.runner import is_out_of_memory
 from rambit.game.sample import TensorSample
+from rambit.memory import is_out_of_memory
 from rambit.predictors import PredictionError, Predictor
 
 EVALUATIONS = ("auto", "prefix", "causal", "stateful", "full")
@@ -43,6 +43,9 @@ def choose(predictor: Predictor, sample: TensorSample, anchor: str, evaluation: 
     A failed check of ``auto`` falls back with a warning; a mode that was asked for by name raises ValueError.
     """
     mode = claimed(predictor, anchor, evaluation)
+    if predictor.proven:
+        return mode
+    predictor = predictor.as_given()  # half precision's rounding is so coarse that a false claim could hide in it
     with predictor.session():
         x = sample.cut().x[: min(4, len(sample))]
         T = x.shape[2]

@@ -75,10 +75,14 @@ class Predictor(ABC):
 
     #: Which of "causal" and "stateful" the model claims.
     modes: frozenset[str] = frozenset()
+    #: The claims hold by construction: they are not confirmed at each run.
+    proven = False
     #: Rows are built with features last in memory, so that the model reads them without a copy.
     features_last = False
     #: The model is told where each series ends.
     takes_lengths = False
+    #: By how much probabilities may miss a sum of one.
+    sum_tolerance = 1e-3
 
     def __init__(
         self,
@@ -119,6 +123,10 @@ class Predictor(ABC):
     def session(self, *, gradients: bool = False) -> AbstractContextManager[None]:
         """Whatever must hold while the model is asked: evaluation mode, no gradients unless asked for."""
         return evaluating(self.module, gradients=gradients)
+
+    def as_given(self) -> Predictor:
+        """The same model, called as its author wrote it: without options that only make it faster."""
+        return self
 
     def fingerprint(self) -> dict[str, Any]:
         """What a resumed run must find unchanged."""
@@ -190,7 +198,7 @@ class Predictor(ABC):
         """For each row of (N, C, K) answers, whether it is unusable: NaN, infinite, or no probabilities. (N,) bool."""
         bad = ~torch.isfinite(answers).all(dim=2).all(dim=1)
         if self.output == "probs":
-            off = (answers.sum(dim=1) - 1).abs().amax(dim=1) > 1e-3
+            off = (answers.sum(dim=1) - 1).abs().amax(dim=1) > self.sum_tolerance
             bad = bad | off | (answers < -1e-6).any(dim=2).any(dim=1)
         return bad
 
@@ -202,6 +210,8 @@ class Predictor(ABC):
         layout: str = "BDT",
         device: torch.device | str | None = None,
         model_id: str | None = None,
+        autocast: torch.dtype | None = None,
+        compile: bool | str = False,
     ) -> Predictor:
         """Put the right face on a model.
 
@@ -209,24 +219,35 @@ class Predictor(ABC):
         an estimator with ``predict_proba``, or an ONNX Runtime session. ``output`` says what it returns: ``auto`` means
         probabilities for the two predict protocols and logits otherwise. A single column is read as the probability p
         (or its logit) of the first of two classes and completed to (p, 1 - p); (B,) is regression only. ``layout`` is
-        the layout in which the model reads series. Raises TypeError for anything that cannot be asked.
+        the layout in which the model reads series. ``autocast`` and ``compile``: see ModulePredictor. Raises TypeError
+        for anything that cannot be asked, ValueError for an option that is unknown or does not apply to the model.
         """
-        from rambit.predictors.estimator import EstimatorPredictor
-        from rambit.predictors.module import ModulePredictor, ProtocolPredictor, takes
-        from rambit.predictors.onnx import OnnxPredictor
-
-        if isinstance(model, Predictor):
-            return model
         common: dict[str, Any] = {"output": output, "layout": layout, "device": device, "model_id": model_id}
-        if hasattr(model, "get_inputs") and hasattr(model, "run"):
-            return OnnxPredictor(model, **common)
-        if takes(getattr(model, "predict", None), "return_all") and not hasattr(model, "advance"):
-            return ProtocolPredictor(model, **common)
-        if hasattr(model, "predict_proba"):
-            return EstimatorPredictor(model, **common)
-        if callable(model):
-            return ModulePredictor(model, **common)
-        raise TypeError(f"model must be callable or have predict_proba, got {type(model).__name__}")
+        face, callables = _face(model)
+        if callables:
+            common.update(autocast=autocast, compile=compile)
+        elif autocast is not None or compile is not False:
+            raise ValueError(f"autocast and compile are for modules and callables, got {type(model).__name__}")
+        return model if isinstance(model, Predictor) else face(model, **common)
+
+
+def _face(model: Any) -> tuple[Any, bool]:
+    """The class of predictor for a model, and whether it takes the options of a ModulePredictor."""
+    from rambit.predictors.estimator import EstimatorPredictor
+    from rambit.predictors.module import ModulePredictor, ProtocolPredictor, takes
+    from rambit.predictors.onnx import OnnxPredictor
+
+    if isinstance(model, Predictor):
+        return None, False
+    if hasattr(model, "get_inputs") and hasattr(model, "run"):
+        return OnnxPredictor, False
+    if takes(getattr(model, "predict", None), "return_all") and not hasattr(model, "advance"):
+        return ProtocolPredictor, True
+    if hasattr(model, "predict_proba"):
+        return EstimatorPredictor, False
+    if callable(model):
+        return ModulePredictor, True
+    raise TypeError(f"model must be callable or have predict_proba, got {type(model).__name__}")
 
 
 class Walk:

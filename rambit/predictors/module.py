@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from rambit.models import GRUClassifier
 from rambit.models.base import at_lengths
 from rambit.predictors.base import Predictor, State, Walk
+from rambit.predictors.compiled import MODES, Compiled
 from rambit.predictors.fused import GruSteps, GruWalk, is_wrapped, pays
 
 
@@ -23,7 +27,20 @@ def takes(function: Any, argument: str) -> bool:
 
 
 class ModulePredictor(Predictor):
-    """A module or callable on (N, D, w). ``return_all`` makes it causal, ``advance(x, state)`` stateful."""
+    """A module or callable on (N, D, w). ``return_all`` makes it causal, ``advance(x, state)`` stateful.
+
+    * ``autocast`` (torch.bfloat16 or torch.float16): it is called under ``torch.autocast`` for its device; its answers
+      come back in float32 before they become probabilities. Another precision is another run for ``checkpoint=``.
+    * ``compile``: calls on whole inputs, with and without ``return_all``, go through ``torch.compile``; True or a mode
+      of it: default, reduce-overhead, max-autotune, max-autotune-no-cudagraphs. Steps from a state and calls for
+      gradients do not. What the model is made of, hooks included, is read at the first call; weights at each. CUDA
+      graphs are recorded for each shape of input, and belong to the thread that did: for series of one length
+      (``anchor="end"``), in one thread.
+
+    Training flags, weights, and what the model claims are those of the model as it was given, and its claims are
+    confirmed without either option. Raises ValueError for an option that is unknown, that the device does not offer,
+    or that the model's float64 parameters would ignore.
+    """
 
     def __init__(
         self,
@@ -33,40 +50,65 @@ class ModulePredictor(Predictor):
         layout: str = "BDT",
         device: torch.device | str | None = None,
         model_id: str | None = None,
+        autocast: torch.dtype | None = None,
+        compile: bool | str = False,
     ) -> None:
         module = model if isinstance(model, nn.Module) else None
         if device is None and module is not None:
             device = next((p.device for p in module.parameters()), torch.device("cpu"))
         super().__init__(output=output, layout=layout, device=device, model_id=model_id)
+        _check_autocast(autocast, self.device, module)
+        if not isinstance(compile, bool) and compile not in MODES:
+            raise ValueError(f"compile must be True, False or one of {', '.join(MODES)}, got {compile!r}")
         self.model, self.module = model, module
+        self.autocast, self.compile = autocast, "default" if compile is True else compile
+        if autocast is not None:
+            self.sum_tolerance = max(self.sum_tolerance, torch.finfo(autocast).eps)
         if module is not None:
             module.to(self.device)
-        self.forward = self._forward()
+        called = self._called()
+        self._call = Compiled(called, self.compile) if self.compile else called
+        forward = called.forward if isinstance(called, nn.Module) else called
         claimed = set()
-        if takes(self.forward, "return_all"):
+        if takes(forward, "return_all"):
             claimed.add("causal")
         if callable(getattr(model, "advance", None)):
             claimed.add("stateful")
         self.modes = frozenset(claimed)
-        self.takes_lengths = takes(self.forward, "lengths")
+        self.takes_lengths = takes(forward, "lengths")
         self.features_last = self.features_last or bool(getattr(model, "features_last", False))
 
-    def _forward(self) -> Any:
-        return self.module.forward if self.module is not None else self.model
+    def _called(self) -> Any:
+        """What answers for whole inputs."""
+        return self.model
+
+    def as_given(self) -> Predictor:
+        if self.autocast is None and not self.compile:
+            return self
+        given = copy.copy(self)
+        given.autocast, given.compile, given._call = None, False, self._called()
+        return given
+
+    def fingerprint(self) -> dict[str, Any]:
+        options = {"autocast": self.autocast and str(self.autocast), "compile": self.compile}
+        return {**super().fingerprint(), **{name: value for name, value in options.items() if value}}
 
     def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        if self._is_ours() and not is_wrapped(self.model):
+        if not self.compile and self._is_ours() and not is_wrapped(self.model):
             series = self.model.rnn_input(x)
             steps = GruSteps.of(self.model.rnn, series) if pays(series) else None
             if steps is not None:
                 hidden, _ = steps.along(series, None)
                 last: Tensor = self.model.logits(hidden[:, -1] if lengths is None else at_lengths(hidden, lengths))
                 return last
-        answer: Tensor = self.model(x) if lengths is None else self.model(x, lengths=lengths)
-        return answer
+        return self._ask(x) if lengths is None else self._ask(x, lengths=lengths)
 
     def call_steps(self, x: Tensor) -> Tensor:
-        answer: Tensor = self.model(x, return_all=True)
+        return self._ask(x, return_all=True)
+
+    def _ask(self, x: Tensor, **more: Any) -> Tensor:
+        with self._precision():
+            answer: Tensor = self._call(x, **more)
         return answer
 
     def call_advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
@@ -76,8 +118,13 @@ class ModulePredictor(Predictor):
             if steps is not None:
                 hidden, after = steps.along(series, state)
                 return self.model.logits(hidden).transpose(1, 2), after
-        answer: tuple[Tensor, State] = self.model.advance(x, state)
-        return answer
+        with self._precision():
+            answer: tuple[Tensor, State] = self.model.advance(x, state)
+        # Under autocast a state's type may change from step to step; those that are kept together need one type.
+        return answer if self.autocast is None else pytree.tree_map_only(Tensor, _single, answer)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self.autocast is None else torch.autocast(self.device.type, self.autocast)
 
     def walk(self, like: Tensor) -> Walk:
         steps = GruSteps.of(self.model.rnn, self._series(like)) if self._is_ours() else None
@@ -85,7 +132,19 @@ class ModulePredictor(Predictor):
 
     def _is_ours(self) -> bool:
         """Whether the model is our own GRU as it is: what overrides a part of it has to be called itself."""
-        return type(self.model) is GRUClassifier and not {"advance", "rnn_input", "logits"} & vars(self.model).keys()
+        return (
+            self.autocast is None
+            and type(self.model) is GRUClassifier
+            and not {"advance", "rnn_input", "logits"} & vars(self.model).keys()
+        )
+
+    @property
+    def proven(self) -> bool:  # type: ignore[override]
+        """Whether the model is our own GRU of plain parts, that nothing hooks into."""
+        if not self._is_ours() or self.model.rnn.bidirectional:
+            return False
+        parts = [type(part) for part in self.model.children()]
+        return parts == [nn.GRU, nn.Dropout, nn.Linear] and not any(map(is_wrapped, self.model.modules()))
 
     def _series(self, x: Tensor) -> Tensor:
         series: Tensor = self.model.rnn_input(self._as_model_reads(x))
@@ -98,13 +157,26 @@ class ProtocolPredictor(ModulePredictor):
     def __init__(self, model: Any, *, output: str = "auto", **common: Any) -> None:
         super().__init__(model, output="probs" if output == "auto" else output, **common)
 
-    def _forward(self) -> Any:
+    def _called(self) -> Any:
         return self.model.predict
 
-    def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        answer: Tensor = self.model.predict(x) if lengths is None else self.model.predict(x, lengths=lengths)
-        return answer
+    def _is_ours(self) -> bool:
+        return False  # what it predicts is more than its parts
 
-    def call_steps(self, x: Tensor) -> Tensor:
-        answer: Tensor = self.model.predict(x, return_all=True)
-        return answer
+
+def _check_autocast(autocast: Any, device: torch.device, module: nn.Module | None) -> None:
+    """Raises ValueError where a model would not be, or only in part, computed in this type."""
+    if autocast is None:
+        return
+    if autocast not in (torch.bfloat16, torch.float16):
+        raise ValueError(f"autocast must be torch.bfloat16, torch.float16 or None, got {autocast!r}")
+    if not torch.amp.is_autocast_available(device.type):
+        raise ValueError(f"autocast is not available on {device.type}")
+    if device.type == "cuda" and autocast is torch.bfloat16 and not torch.cuda.is_bf16_supported():
+        raise ValueError(f"autocast=torch.bfloat16 is not available on {device}; torch.float16 is")
+    if module is not None and any(p.dtype == torch.float64 for p in module.parameters()):
+        raise ValueError(f"autocast={autocast} leaves float64 as it is: convert the model to float32, or pass None")
+
+
+def _single(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor

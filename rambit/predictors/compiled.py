@@ -1,0 +1,52 @@
+"""A model through ``torch.compile``, for an engine that asks in batches of every size and keeps what it is answered."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+#: torch's modes; "reduce-overhead" and "max-autotune" record CUDA graphs on a GPU.
+MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+
+_LOCK = threading.Lock()  # the compiler is imported by one thread, since its modules import each other
+
+
+class Compiled:
+    """``model`` as a function of x (N, …) and more; what gradients are asked of goes to the model itself.
+
+    It is compiled at its first call, and again in every process that it is sent to. ``mode`` is one of MODES.
+    """
+
+    def __init__(self, model: Callable[..., Any], mode: str) -> None:
+        self.model, self.mode = model, mode
+        self._compiled: Callable[..., Any] | None = None
+
+    def __call__(self, x: Tensor, **more: Any) -> Any:
+        if torch.is_grad_enabled():
+            return self.model(x, **more)
+        with _LOCK:
+            if self._compiled is None:
+                self._compiled = torch.compile(self.model, mode=self.mode)
+        # Each way in which inputs differ is compiled for, and after a few of them torch compiles no more. So the rows
+        # are said to vary before they do, and what need not vary is made alike. Lengths vary once they are seen to.
+        x = _alike(x)
+        for given in (x, *more.values()):
+            if isinstance(given, Tensor):
+                torch._dynamo.maybe_mark_dynamic(given, 0)
+        # A CUDA graph answers into the same memory every time: it may do so now, because earlier answers are copies.
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        answer = self._compiled(x, **more)
+        return answer.clone() if isinstance(answer, Tensor) else answer
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_compiled": None}
+
+
+def _alike(x: Tensor) -> Tensor:
+    """Like the engine's own rows: dense, in the same memory order, and made where they are."""
+    dense = x.is_contiguous() or (x.ndim == 3 and x.transpose(1, 2).is_contiguous())
+    return x if dense and x.is_inference() == torch.is_inference_mode_enabled() else x.clone()
