@@ -9,9 +9,15 @@ namespace rambit {
 // `Backend` gives `stream(tensor)` and one static function an op (see ops.cpp and cuda/ops_cuda.cpp).
 template <typename Backend>
 struct Glue {
+  // Before anything else: all tensors on the first one's device, which becomes the current one.
+  static auto enter(const char* op, std::initializer_list<Argument> arguments) {
+    check_one_device(op, arguments);
+    return Backend::guard(*arguments.begin()->tensor);
+  }
+
   static void sample_masks(Tensor out, Tensor index, std::optional<Tensor> owners, int64_t family, int64_t wt_min,
                            int64_t wt_max, int64_t wd_min, int64_t wd_max, double p, int64_t seed) {
-    [[maybe_unused]] const auto guard = Backend::guard(out);
+    [[maybe_unused]] const auto guard = enter("sample_masks", {{"out", out}, {"index", index}, {"owners", owners}});
     RAMBIT_CHECK(out.dim() == 3, "sample_masks: out is (L, D, T)");
     const int64_t L = out.size(0), D = out.size(1), T = out.size(2);
     RAMBIT_CHECK(has_shape(index, {L}), "sample_masks: index is (L,)");
@@ -31,7 +37,7 @@ struct Glue {
   }
 
   static void shift_windows(Tensor out, Tensor masks, Tensor room) {
-    [[maybe_unused]] const auto guard = Backend::guard(out);
+    [[maybe_unused]] const auto guard = enter("shift_windows", {{"out", out}, {"masks", masks}, {"room", room}});
     RAMBIT_CHECK(out.dim() == 4 && masks.dim() == 3, "shift_windows: out is (L, W, D, T), masks (L, D, T)");
     ShiftWindowsArgs a{};
     a.L = out.size(0);
@@ -47,7 +53,7 @@ struct Glue {
 
   static void draw(Tensor out, std::optional<Tensor> background, Tensor ids, int64_t kind, double low, double high,
                    int64_t first_draw, int64_t seed) {
-    [[maybe_unused]] const auto guard = Backend::guard(out);
+    [[maybe_unused]] const auto guard = enter("draw", {{"out", out}, {"background", background}, {"ids", ids}});
     RAMBIT_CHECK(out.dim() == 4 && out.is_contiguous(), "draw: out is (S, B, D, T), contiguous");
     RAMBIT_CHECK(kind >= 0 && kind <= 3, "draw: unknown kind");
     DrawArgs a{};
@@ -62,7 +68,8 @@ struct Glue {
     a.dtype = dtype_of(out);
     RAMBIT_CHECK(a.dtype == Dtype::kFloat || a.dtype == Dtype::kDouble, "draw: float32 or float64");
     if (a.kind == Draw::kMarginal || a.kind == Draw::kJoint) {
-      RAMBIT_CHECK(background.has_value() && background->dim() == 3 && background->numel() > 0, "draw: background is (N, D, T)");
+      RAMBIT_CHECK(background.has_value() && background->dim() == 3 && background->size(0) > 0 && background->size(2) > 0,
+                   "draw: background is (N, D, T)");
       RAMBIT_CHECK(background->size(1) == a.D && background->scalar_type() == out.scalar_type() && background->is_contiguous(),
                    "draw: background must match out");
       RAMBIT_CHECK(a.kind == Draw::kMarginal || background->size(2) >= a.T, "draw: a joint background is as long as the series");
@@ -79,7 +86,8 @@ struct Glue {
 
   static void masked_batch(Tensor out, Tensor x, Tensor draws, Tensor masks, Tensor rows, std::optional<Tensor> observed,
                            int64_t fill, std::optional<Tensor> runs) {
-    [[maybe_unused]] const auto guard = Backend::guard(out);
+    [[maybe_unused]] const auto guard = enter("masked_batch", {{"out", out}, {"x", x}, {"draws", draws}, {"masks", masks},
+                                                               {"rows", rows}, {"observed", observed}, {"runs", runs}});
     MaskedBatchArgs a{};
     read_strides(out, a.out_stride);
     read_strides(x, a.x_stride);
@@ -128,7 +136,10 @@ struct Glue {
 
   static void boxed_batch(Tensor out, Tensor inside, Tensor outside, Tensor boxes, Tensor offsets,
                           std::optional<Tensor> stale_boxes, std::optional<Tensor> stale_offsets) {
-    [[maybe_unused]] const auto guard = Backend::guard(out);
+    [[maybe_unused]] const auto guard = enter("boxed_batch", {{"out", out}, {"inside", inside}, {"outside", outside},
+                                                              {"boxes", boxes}, {"offsets", offsets},
+                                                              {"stale_boxes", stale_boxes},
+                                                              {"stale_offsets", stale_offsets}});
     BoxedBatchArgs a{};
     read_strides(out, a.out_stride);
     read_strides(inside, a.inside_stride);
@@ -165,7 +176,8 @@ struct Glue {
   }
 
   static void distance(Tensor out, Tensor outputs, Tensor reference, Tensor series, Tensor target, int64_t metric) {
-    [[maybe_unused]] const auto guard = Backend::guard(out);
+    [[maybe_unused]] const auto guard = enter("distance", {{"out", out}, {"outputs", outputs}, {"reference", reference},
+                                                           {"series", series}, {"target", target}});
     DistanceArgs a{};
     read_strides(outputs, a.outputs_stride);
     read_strides(reference, a.reference_stride);
@@ -191,7 +203,9 @@ struct Glue {
 
   static void score(Tensor contributions, Tensor outputs, Tensor reference, Tensor base, Tensor masks, Tensor rows,
                     Tensor target, int64_t width, int64_t metric, int64_t reduce) {
-    [[maybe_unused]] const auto guard = Backend::guard(contributions);
+    [[maybe_unused]] const auto guard = enter("score", {{"contributions", contributions}, {"outputs", outputs},
+                                                        {"reference", reference}, {"base", base}, {"masks", masks},
+                                                        {"rows", rows}, {"target", target}});
     ScoreArgs a{};
     read_strides(outputs, a.outputs_stride);
     read_strides(reference, a.reference_stride);
@@ -229,7 +243,10 @@ struct Glue {
 
   static void accumulate(Tensor sum, Tensor squares, Tensor contributions, Tensor unit, Tensor weight,
                          Tensor unit_weight, Tensor count, std::optional<Tensor> own_cell) {
-    [[maybe_unused]] const auto guard = Backend::guard(sum);
+    [[maybe_unused]] const auto guard = enter("accumulate", {{"sum", sum}, {"squares", squares},
+                                                             {"contributions", contributions}, {"unit", unit},
+                                                             {"weight", weight}, {"unit_weight", unit_weight},
+                                                             {"count", count}, {"own_cell", own_cell}});
     AccumulateArgs a{};
     RAMBIT_CHECK(contributions.dim() == 4 && sum.dim() == 2, "accumulate: contributions is (M, S, B, slots), sum (B, cells)");
     a.M = contributions.size(0);
@@ -255,7 +272,9 @@ struct Glue {
 
   static void gru_step(Tensor out, Tensor input_gates, Tensor hidden_gates, Tensor input_bias, Tensor hidden_bias,
                        Tensor state) {
-    [[maybe_unused]] const auto guard = Backend::guard(out);
+    [[maybe_unused]] const auto guard = enter("gru_step", {{"out", out}, {"input_gates", input_gates},
+                                                           {"hidden_gates", hidden_gates}, {"input_bias", input_bias},
+                                                           {"hidden_bias", hidden_bias}, {"state", state}});
     GruStepArgs a{};
     read_strides(out, a.out_stride);
     read_strides(input_gates, a.input_stride);

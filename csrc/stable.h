@@ -10,6 +10,9 @@
 #include <torch/headeronly/util/Exception.h>
 
 #include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
 
 #include "common/args.h"
 
@@ -20,6 +23,39 @@ using torch::stable::Tensor;
 
 // Python has checked arguments already, with better words; this guards direct calls of torch.ops.rambit.
 #define RAMBIT_CHECK(condition, message) STD_TORCH_CHECK(condition, "rambit: ", message)
+
+struct Argument {
+  const char* name;
+  const Tensor* tensor;  // null where an optional one is not given
+
+  Argument(const char* name_, const Tensor& given) : name(name_), tensor(&given) {}
+  Argument(const char* name_, const std::optional<Tensor>& given) : name(name_), tensor(given.has_value() ? &*given : nullptr) {}
+};
+
+using Place = std::pair<int32_t, int32_t>;  // type and index of a device
+
+inline Place place_of(const Tensor& t) {
+  Place place;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(t.get(), &place.first));
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(t.get(), &place.second));
+  return place;
+}
+
+inline std::string name_of(const Place& place) {
+  if (place.first == aoti_torch_device_type_cpu()) return "the CPU";
+  return place.first == aoti_torch_device_type_cuda() ? "cuda:" + std::to_string(place.second) : "another device";
+}
+
+// A kernel would follow the address of a tensor that lies elsewhere. (Python sees this one as a ValueError.)
+inline void check_one_device(const char* op, std::initializer_list<Argument> arguments) {
+  const Argument& first = *arguments.begin();
+  const Place here = place_of(*first.tensor);
+  for (const Argument& other : arguments) {
+    if (other.tensor == nullptr || place_of(*other.tensor) == here) continue;
+    throw std::invalid_argument(std::string("rambit: ") + op + ": " + other.name + " is on " + name_of(place_of(*other.tensor)) +
+                                ", " + first.name + " on " + name_of(here) + "; all tensors of a call must be on one device");
+  }
+}
 
 inline Dtype dtype_of(const Tensor& t) {
   switch (t.scalar_type()) {

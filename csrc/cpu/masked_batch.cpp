@@ -2,6 +2,7 @@
 #include <string>
 
 #include "../backend.h"
+#include "../common/axes.h"
 #include "parallel.h"
 #include "wide.h"
 
@@ -18,12 +19,6 @@ RAMBIT_BLEND(blend, uint16_t)
 RAMBIT_BLEND(blend, uint32_t)
 RAMBIT_BLEND(blend, uint64_t)
 #undef RAMBIT_BLEND
-
-// The two inner dimensions, the contiguous one last; `lines` and `length` are chosen once a call.
-struct Axes {
-  int outer, inner;
-  int64_t lines, length;
-};
 
 // Before any thread starts: an exception inside a parallel region would lose its words.
 void check_rows(const MaskedBatchArgs& a) {
@@ -89,17 +84,9 @@ void write_conditional(const MaskedBatchArgs& a, int64_t i) {
 
 void masked_batch(const MaskedBatchArgs& a, void*) {
   check_rows(a);
-  Axes axes = a.out_stride[1] == 1 && a.D > 1 ? Axes{2, 1, a.w, a.D} : Axes{1, 2, a.D, a.w};
-  const auto unit = [&](int s) {
-    return a.out_stride[s] == 1 && a.x_stride[s] == 1 && a.draws_stride[s + 1] == 1 && a.masks_stride[s] == 1;
-  };
-  const bool unit_strides = unit(axes.inner);
-  const auto joined = [&](int64_t outer) { return outer == axes.length || axes.lines == 1; };
-  if (unit_strides && joined(a.out_stride[axes.outer]) && joined(a.x_stride[axes.outer]) &&
-      joined(a.draws_stride[axes.outer + 1]) && joined(a.masks_stride[axes.outer])) {
-    axes.length *= axes.lines;  // the whole segment is one run of memory in every operand
-    axes.lines = 1;
-  }
+  const Axes axes = axes_of(a);
+  const bool unit_strides = a.out_stride[axes.inner] == 1 && a.x_stride[axes.inner] == 1 && a.draws_stride[axes.inner + 1] == 1 &&
+                            a.masks_stride[axes.inner] == 1;
   const int bytes = bytes_of(a.dtype);
   parallel_for(a.n, grain_for(a.D * a.w), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {

@@ -1,59 +1,91 @@
+#include "../common/axes.h"
 #include "launch.h"
 
 namespace rambit::cuda {
 namespace {
 
-// One thread an element, in the order of out's memory so that writes coalesce.
-struct Element {
-  int64_t i, d, t;
-  __device__ Element(const MaskedBatchArgs& a, int64_t flat, bool features_last) {
-    const int64_t per_row = a.D * a.w, rest = flat % per_row;
-    i = flat / per_row;
-    d = features_last ? rest % a.D : rest / a.w;
-    t = features_last ? rest / a.D : rest % a.w;
+struct Steps {  // from one line of a row to the next, and from one element of a line to the next
+  int64_t line, element;
+};
+
+// How the threads share the work. Those of one line stand side by side and take its elements in turn, so that reads
+// and writes coalesce wherever the line begins, and what belongs to the row is computed once for several elements.
+struct Layout {
+  int64_t lines, length;
+  int log_threads;  // of one line
+  bool features_last;
+  Steps out, x, draws, mask, observed;
+
+  explicit Layout(const MaskedBatchArgs& a) {
+    constexpr int64_t kElements = 8;  // of one thread, in a line that is long enough
+    const Axes axes = axes_of(a);
+    const auto steps = [&](const int64_t* stride) { return Steps{stride[axes.outer], stride[axes.inner]}; };
+    lines = axes.lines;
+    length = axes.length;
+    features_last = axes.outer == 2;
+    for (log_threads = 0; (kElements << log_threads) < length && (1 << log_threads) < kThreads;) ++log_threads;
+    out = steps(a.out_stride);
+    x = steps(a.x_stride);
+    draws = steps(a.draws_stride + 1);
+    mask = steps(a.masks_stride);
+    observed = steps(a.observed_stride);
   }
 };
 
+// Where in a line the flipped cell stands; outside of 0 … length-1 if it is not there.
+__device__ int64_t flipped_in_line(const MaskedBatchArgs& a, const Layout& layout, const Row& r, int64_t line) {
+  const int64_t d = r.cell / a.T, t = r.cell % a.T - r.start;
+  if (r.cell < 0 || t < 0 || t >= a.w) return -1;
+  return (layout.features_last ? t * a.D + d : d * a.w + t) - line * layout.length;
+}
+
 template <typename Bits>
-void write_fixed(const MaskedBatchArgs& a, bool features_last, void* stream) {
-  each(a.n * a.D * a.w, stream, [a, features_last] __device__(int64_t flat) {
-    const Element e(a, flat, features_last);
-    const Row& r = a.rows[e.i];
-    const int64_t t = r.start + e.t;
-    bool keep = (a.masks[r.mask * a.masks_stride[0] + e.d * a.masks_stride[1] + t * a.masks_stride[2]] != 0) !=
-                (r.cell == e.d * a.T + t);
-    if (a.observed != nullptr)
-      keep = keep || a.observed[r.series * a.observed_stride[0] + e.d * a.observed_stride[1] + t * a.observed_stride[2]] == 0;
-    static_cast<Bits*>(a.out)[e.i * a.out_stride[0] + e.d * a.out_stride[1] + e.t * a.out_stride[2]] =
-        keep ? static_cast<const Bits*>(a.x)[r.series * a.x_stride[0] + e.d * a.x_stride[1] + t * a.x_stride[2]]
-             : static_cast<const Bits*>(a.draws)[r.draw * a.draws_stride[0] + r.series * a.draws_stride[1] +
-                                                 e.d * a.draws_stride[2] + t * a.draws_stride[3]];
+void write_fixed(const MaskedBatchArgs& a, void* stream) {
+  const Layout layout(a);
+  each((a.n * layout.lines) << layout.log_threads, stream, [a, layout] __device__(int64_t thread) {
+    const int64_t place = thread >> layout.log_threads, i = place / layout.lines, line = place % layout.lines;
+    const Row& r = a.rows[i];
+    Bits* out = static_cast<Bits*>(a.out) + i * a.out_stride[0] + line * layout.out.line;
+    const Bits* x = static_cast<const Bits*>(a.x) + r.series * a.x_stride[0] + r.start * a.x_stride[2] + line * layout.x.line;
+    const Bits* draws = static_cast<const Bits*>(a.draws) + r.draw * a.draws_stride[0] + r.series * a.draws_stride[1] +
+                        r.start * a.draws_stride[3] + line * layout.draws.line;
+    const uint8_t* mask = a.masks + r.mask * a.masks_stride[0] + r.start * a.masks_stride[2] + line * layout.mask.line;
+    const uint8_t* observed = a.observed == nullptr ? nullptr
+                                                    : a.observed + r.series * a.observed_stride[0] +
+                                                          r.start * a.observed_stride[2] + line * layout.observed.line;
+    const int64_t flipped = flipped_in_line(a, layout, r, line), threads = int64_t{1} << layout.log_threads;
+    for (int64_t j = thread & (threads - 1); j < layout.length; j += threads) {
+      const bool keep = (mask[j * layout.mask.element] != 0) != (j == flipped) ||
+                        (observed != nullptr && observed[j * layout.observed.element] == 0);
+      out[j * layout.out.element] = keep ? x[j * layout.x.element] : draws[j * layout.draws.element];
+    }
   });
 }
 
+// One thread an element, in the order of out's memory.
 template <typename T>
-void write_conditional(const MaskedBatchArgs& a, bool features_last, void* stream) {
+void write_conditional(const MaskedBatchArgs& a, void* stream) {
+  const bool features_last = Layout(a).features_last;
   each(a.n * a.D * a.w, stream, [a, features_last] __device__(int64_t flat) {
-    const Element e(a, flat, features_last);
-    const Row& r = a.rows[e.i];
-    static_cast<T*>(a.out)[e.i * a.out_stride[0] + e.d * a.out_stride[1] + e.t * a.out_stride[2]] =
-        conditional_element<T>(a, r, e.d, r.start + e.t);
+    const int64_t per_row = a.D * a.w, i = flat / per_row, rest = flat % per_row;
+    const int64_t d = features_last ? rest % a.D : rest / a.w, t = features_last ? rest / a.D : rest % a.w;
+    const Row& r = a.rows[i];
+    static_cast<T*>(a.out)[i * a.out_stride[0] + d * a.out_stride[1] + t * a.out_stride[2]] =
+        conditional_element<T>(a, r, d, r.start + t);
   });
 }
 
 }  // namespace
 
 void masked_batch(const MaskedBatchArgs& a, void* stream) {
-  const bool features_last = a.out_stride[1] == 1 && a.D > 1;
   if (a.fill != Fill::kFixed) {
-    a.dtype == Dtype::kDouble ? write_conditional<double>(a, features_last, stream)
-                              : write_conditional<float>(a, features_last, stream);
+    a.dtype == Dtype::kDouble ? write_conditional<double>(a, stream) : write_conditional<float>(a, stream);
   } else if (a.dtype == Dtype::kDouble) {
-    write_fixed<uint64_t>(a, features_last, stream);
+    write_fixed<uint64_t>(a, stream);
   } else if (a.dtype == Dtype::kFloat) {
-    write_fixed<uint32_t>(a, features_last, stream);
+    write_fixed<uint32_t>(a, stream);
   } else {
-    write_fixed<uint16_t>(a, features_last, stream);
+    write_fixed<uint16_t>(a, stream);
   }
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 import torch
 from hypothesis import strategies as st
 
@@ -53,3 +54,23 @@ def all_written(out):
 
 def rng(seed):
     return torch.Generator().manual_seed(seed)
+
+
+def written(op, arguments):
+    """The arguments that an op writes."""
+    schema = op.default._schema.arguments
+    return [t for t, a in zip(arguments, schema, strict=False) if a.alias_info is not None and a.alias_info.is_write]
+
+
+def raw(t):
+    """The bytes of a tensor: NaN is equal to itself."""
+    return t.contiguous().view(torch.uint8)
+
+
+def assert_refused(op, arguments, error=RuntimeError, match="rambit"):
+    """The call raises, and nothing of what it was to write has changed."""
+    arguments = list(arguments)
+    before = [raw(t).clone() for t in written(op, arguments)]
+    with pytest.raises(error, match=match):
+        op(*arguments)
+    assert all(torch.equal(raw(t), b) for t, b in zip(written(op, arguments), before, strict=True))

@@ -6,10 +6,15 @@ import importlib.util
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
+import torch
 
 LIBRARIES = ["_ops", "_ops_cuda"]
+TARGET = (2, 10)  # as in CMakeLists.txt
+#: Where torch declares the C functions of its stable ABI, each under a guard that names the version it came with.
+HEADERS = [f"torch/csrc/{name}" for name in ("stable/c/shim.h", "inductor/aoti_torch/c/shim.h")]
 
 
 def undefined(path, *flags):
@@ -17,6 +22,23 @@ def undefined(path, *flags):
         ["nm", "-D", "--undefined-only", *flags, path], capture_output=True, text=True, check=True
     ).stdout
     return [line.split(maxsplit=1)[1] for line in listed.splitlines()]
+
+
+def versions(header):
+    """Each function that a header declares, and the torch version that its guards ask for."""
+    found, guards = {}, []
+    for line in header.splitlines():
+        if re.match(r"\s*#\s*if", line):
+            asked = re.search(r"TORCH_FEATURE_VERSION >= TORCH_VERSION_(\d+)_(\d+)_0", line)
+            guards.append((int(asked[1]), int(asked[2])) if asked else (0, 0))
+        elif re.match(r"\s*#\s*el", line):
+            guards[-1] = (0, 0)
+        elif re.match(r"\s*#\s*endif", line):
+            guards.pop()
+        else:
+            for name in re.findall(r"\b((?:aoti_)?torch_\w+)\(", line):
+                found[name] = max(guards, default=(0, 0))
+    return found
 
 
 @pytest.fixture(params=LIBRARIES)
@@ -33,6 +55,34 @@ def test_only_the_stable_symbols_of_torch(library):
     torch_symbols = [s for s in undefined(library) if "torch" in s]
     assert len(torch_symbols) > 10
     assert [s for s in torch_symbols if not re.match(r"(aoti_)?torch_", s)] == []
+
+
+def test_all_of_them_are_as_old_as_the_target(library):
+    include = Path(torch.__file__).parent / "include"
+    if not (include / HEADERS[0]).exists():
+        pytest.skip("torch came without its headers")
+    known = {name: v for header in HEADERS for name, v in versions((include / header).read_text()).items()}
+    assert known["torch_parallel_for"] == (2, 10)  # the guards are read
+    asked = [s for s in undefined(library) if "torch_" in s]
+    assert [s for s in asked if s not in known] == []
+    assert [s for s in asked if known[s] > TARGET] == []
+
+
+def test_a_newer_function_would_be_seen():
+    header = """
+    #if TORCH_FEATURE_VERSION >= TORCH_VERSION_2_9_0
+    AOTI_TORCH_EXPORT AOTITorchError aoti_torch_old(int a);
+    #ifdef USE_CUDA
+    #if TORCH_FEATURE_VERSION >= TORCH_VERSION_2_11_0
+    AOTI_TORCH_EXPORT AOTITorchError
+    torch_new(int a);
+    #endif
+    #endif
+    #else
+    int torch_plain();
+    #endif
+    """
+    assert versions(header) == {"aoti_torch_old": (2, 9), "torch_new": (2, 11), "torch_plain": (0, 0)}
 
 
 def test_nothing_of_the_unstable_namespaces(library):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rambit import ops
 from tests.naive import ops as naive
-from tests.ops.layouts import all_written, bytes_poisoned, laid_out, layouts, only_wrote, poisoned, rng
+from tests.ops.layouts import all_written, assert_refused, bytes_poisoned, laid_out, layouts, only_wrote, poisoned, rng
 
 pytestmark = pytest.mark.wheel
 
@@ -92,8 +92,8 @@ def test_what_would_read_out_of_bounds_is_refused(change, message):
     boxes = torch.tensor([[0, 1, 0, 2, 0, 3], [0, 1, 1, 2, 1, 3]], dtype=torch.int32)
     offsets = torch.tensor([0, 1, 2])
     inside, outside = torch.ones(1, 1, 2, 3), torch.zeros(1, 1, 2, 3)
-    with pytest.raises((RuntimeError, IndexError), match=message):
-        ops.boxed_batch(torch.empty(2, 1, 1, 2, 3), inside, outside, *change(boxes, offsets))
+    arguments = (torch.empty(2, 1, 1, 2, 3), inside, outside, *change(boxes, offsets))
+    assert_refused(torch.ops.rambit.boxed_batch, arguments, (RuntimeError, IndexError), match=message)
 
 
 def test_opcheck():
