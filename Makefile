@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := PASSIVE
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 NATIVE := CMakeLists.txt pyproject.toml constraints.txt $(wildcard csrc/*.* csrc/*/*.*)
 
-.PHONY: setup demo test quick lint pytest native cuda wheel bench bench-check rex-env study compare clean
+.PHONY: setup demo test quick lint pytest native cuda wheel pythons bench bench-check profile peers rex-env study compare documents clean
 
 setup: $(VENV)/installed
 
@@ -57,19 +57,38 @@ cuda: setup
 wheel: setup
 	sh tests/wheel.sh $(abspath $(BIN))/python
 
+# The wheels of the other Pythons that are on PATH, and what of them can be tested without a torch of theirs.
+PYTHONS ?= python3.10 python3.12 python3.13
+pythons: setup
+	sh tests/pythons.sh $(abspath $(BIN))/python $(PYTHONS)
+
 # Every figure in one table, kept under the machine's name.
-bench: setup
-	$(BIN)/python -m pytest bench --benchmark-only --benchmark-columns=min,median,rounds \
+bench: setup peers
+	$(BIN)/python -m pytest bench --benchmark-only --benchmark-quiet \
 	  --record bench/results/$$($(BIN)/python -m bench.machine).json
 
+# Fails when a ratio has fallen by more than 15 % twice in a row, or could not be measured.
+bench-check: setup peers rex-env
+	$(BIN)/python -m bench.check
+
+# Where each capability's time goes.
+profile: setup
+	$(BIN)/python -m bench.profiles
+
+# What the benchmarks compare with, beyond what the tests need.
+peers: $(VENV)/peers
+
+$(VENV)/peers: $(VENV)/installed
+	$(PIP) "time_interpret>=0.3"
+	touch $@
+
 # rex-xai pins its own numpy; the benchmark calls it as a program.
-rex-env:
+rex-env: build/rex-env/installed
+
+build/rex-env/installed:
 	$(PYTHON) -m venv build/rex-env
 	build/rex-env/bin/pip --disable-pip-version-check install --quiet torch==2.13.0 numpy==1.26.4 rex-xai==0.4.1
-
-# Fails when a ratio has fallen by more than 15 % twice in a row.
-bench-check: setup
-	$(BIN)/python -m bench.check
+	touch $@
 
 # Methods side by side, with a GRU trained as in the WinIT paper and, where that would take long, with a smaller one;
 # then the mask families. Half an hour on one idle core; what was made stays in build/study, so that a stopped run goes on.
@@ -97,6 +116,14 @@ compare: setup
 	mkdir -p build $(COMPARE)
 	$(BIN)/rambit compare --data BasicMotions,spike:n=1000 --methods $(SYSTEMS) $(SIZES) --out build/compare
 	for kind in csv txt png; do cp build/compare/compare.$$kind $(COMPARE)/; done
+
+# A model of nested documents, and how often what suffices of one holds the field that decides. A minute on one core.
+DOCUMENTS := bench/results/documents
+documents: setup
+	$(PIP) botocore==1.40.76
+	mkdir -p build/documents $(DOCUMENTS)
+	$(BIN)/rambit suffice botocore --json --model build/documents/operations.safetensors --limit 1 > /dev/null
+	$(BIN)/python -m bench.documents build/documents/operations.safetensors $(DOCUMENTS)
 
 clean:
 	rm -rf build dist $(VENV) .wheel-venv

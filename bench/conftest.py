@@ -13,7 +13,19 @@ import torch
 
 from bench.machine import machine
 
-TABLE: list[dict[str, object]] = []
+#: Programs and helpers: pytest would import them to look for doctests, and some want packages of their own.
+collect_ignore = [path.name for path in Path(__file__).parent.glob("*.py") if not path.name.startswith("test_")]
+
+FIGURES: list[dict[str, object]] = []
+INFO: dict[str, dict[str, float]] = {}
+#: The columns of the table beside the figure: heading, what of a test's extra_info it shows, and how.
+COLUMNS = {
+    "rows": ("rows", "{:,}".format),
+    "row-steps": ("row_steps", "{:,}".format),
+    "overhead": ("overhead", "{:.2f}".format),
+    "peak MiB": ("peak_memory", lambda b: f"{b / 2**20:.0f}"),
+    "GB/s": ("bytes_per_second", lambda b: f"{b / 1e9:.1f}"),
+}
 
 
 def pytest_addoption(parser):
@@ -22,36 +34,71 @@ def pytest_addoption(parser):
 
 @pytest.fixture(params=[1, 0], ids=["one thread", "all threads"])
 def threads(request):
-    """Both sides with one thread, then both with all."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param or os.cpu_count() or 1)
-    yield torch.get_num_threads()
+    """Both sides with one thread, then both with all: how many, in words."""
+    before, count = torch.get_num_threads(), request.param or os.cpu_count() or 1
+    torch.set_num_threads(count)
+    yield f"{count} thread{'s' * (count > 1)}"
     torch.set_num_threads(before)
 
 
 @pytest.fixture
-def report(request, pytestconfig):
-    """Add a line to the table that is printed at the end; ``ratio`` is what bench/check.py tracks."""
+def report(request, benchmark):
+    """Add a line to the table that is printed at the end; ``ratio`` is what bench/check.py tracks.
 
-    def line(what: str, figure: str, *, ratio: float | None = None) -> None:
-        test = f"{Path(request.node.path).name}::{request.node.name}"
-        TABLE.append({"test": test, "what": what, "figure": figure, "ratio": ratio})
+    ``part`` names a further figure of the same test. Anything else is noted beside the figure: ``rows``, ``row_steps``,
+    ``overhead`` (over the bare model's time on the same batches), ``bytes_per_second``.
+    """
+    test = f"{Path(request.node.path).name}::{request.node.name}"
+
+    def line(what: str, figure: str, *, ratio: float | None = None, part: str = "", **info: float) -> None:
+        benchmark.extra_info.update(info)
+        if ratio is not None:
+            benchmark.extra_info[f"ratio {part}".strip()] = ratio
+        key = f"{test} # {part}" if part else test
+        FIGURES.append({"test": key, "what": what, "figure": figure, "ratio": ratio})
+        INFO[test] = benchmark.extra_info
 
     return line
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    if not TABLE:
-        return
-    width = [max(len(str(row[key])) for row in TABLE) for key in ("test", "what")]
-    terminalreporter.section(f"figures: {machine()}")
-    for row in TABLE:
-        terminalreporter.write_line(f"{row['test']:<{width[0]}}  {row['what']:<{width[1]}}  {row['figure']}")
+    if FIGURES:
+        terminalreporter.section(f"figures: {machine()}")
+        for line in table():
+            terminalreporter.write_line(line)
     path = config.getoption("--record")
     if path is not None:
+        record = {"machine": machine(), "torch": torch.__version__, "figures": FIGURES, "info": INFO}
+        record["not_run"] = {
+            report.nodeid.removeprefix("bench/"): report.longrepr[2]
+            for report in terminalreporter.stats.get("skipped", [])
+        }
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_suffix(".new")
-        new.write_text(
-            json.dumps({"machine": machine(), "torch": torch.__version__, "figures": TABLE}, indent=1) + "\n"
-        )
+        new.write_text(json.dumps(record, indent=1) + "\n")
         new.replace(path)
+
+
+def table():
+    """The lines of the table: a heading for each file, a line for each figure."""
+    rows = []
+    for figure in FIGURES:
+        test, _, part = figure["test"].partition(" # ")
+        info = {} if part else INFO[test]
+        cells = [show(info[key]) if key in info else "" for key, show in COLUMNS.values()]
+        rows.append((test.partition("::")[0], figure["what"], figure["figure"], *cells))
+    heading = ("", "what", "figure", *COLUMNS)
+    width = [max(len(row[k]) for row in (heading, *rows)) for k in range(len(heading))]
+
+    def line(row):
+        words = [cell.ljust(w) for cell, w in zip(row[1:3], width[1:3], strict=True)]
+        numbers = [cell.rjust(w) for cell, w in zip(row[3:], width[3:], strict=True)]
+        return "  ".join(["", *words, *numbers]).rstrip()
+
+    yield line(heading)
+    file = ""
+    for row in rows:
+        if row[0] != file:
+            file = row[0]
+            yield file
+        yield line(row)

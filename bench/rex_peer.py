@@ -1,6 +1,7 @@
 """Run by the peer's own Python: times rex-xai 0.4.1 on the planted image that it is given. Prints JSON.
 
-Usage: python bench/rex_peer.py CASE.npz MAPS.npz  (x (1, C, H, W) float32, roi (H, W) bool, seeds; a map each seed)
+Usage: python bench/rex_peer.py CASE.npz MAPS.npz
+The case holds x (1, C, H, W) float32, roi (H, W) bool, seeds and threads; the maps are one for each seed.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from rex_xai.input.input_data import Data
 from rex_xai.responsibility.prediction import Prediction
 from rex_xai.utils._utils import get_map_locations
 
-torch.set_num_threads(1)
 case = np.load(sys.argv[1])
+torch.set_num_threads(int(case["threads"]))
 x, roi = torch.from_numpy(case["x"]), torch.from_numpy(case["roi"])
 weight, size = roi.flatten().float(), int(roi.sum())
 inside = 0.0

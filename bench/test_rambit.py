@@ -1,29 +1,41 @@
-"""RaMbIT against its definition, and the engine's time against the bare model's."""
+"""RaMbIT against its definition and against the bare model, and how its time grows."""
 
 from __future__ import annotations
 
-import time
-from functools import partial
+from math import log2
+from typing import NamedTuple
 
 import pytest
 import torch
 from torch import nn
 
 from bench import twin
-from bench.timing import best
+from bench.timing import best, measure, overhead
 from rambit import RaMbIT
-from rambit.game.runner import Runner
 from rambit.masks import Block
 from rambit.models import GRUClassifier
 
+
+class Case(NamedTuple):
+    anchor: str
+    H: int
+    B: int
+    D: int
+    T: int
+    cells: int  # that the twin is timed on
+    rounds: int
+
+
 CASES = {
-    "mask-gru200-small": ("mask", 200, 8, 6, 40, 3, 5, 3, 6),
-    "mask-gru50": ("mask", 50, 8, 6, 40, 20, 5, 3, 4),
-    "cell-gru200": ("cell", 200, 8, 10, 100, 20, 5, 3, 2),
+    "mask-gru50": Case("mask", 50, 8, 6, 40, 4, 3),
+    "mask-gru200": Case("mask", 200, 8, 10, 100, 2, 2),
+    "cell-gru50": Case("cell", 50, 8, 6, 40, 4, 3),
+    "cell-gru200": Case("cell", 200, 8, 10, 100, 2, 3),
 }
+L, W, S = 20, 5, 3
 
 
-def case(H, B, D, T, L, S):
+def setting(H, B, D, T, L, S):
     torch.manual_seed(0)
     model = GRUClassifier(D, hidden_size=H).eval()
     return model, torch.randn(B, D, T), Block().sample(L, D, T, seed=0).masks, torch.randn(S, B, D, T)
@@ -31,83 +43,114 @@ def case(H, B, D, T, L, S):
 
 @pytest.mark.parametrize("name", CASES)
 def test_against_the_definition(benchmark, report, threads, name):
-    anchor, H, B, D, T, L, W, S, count = CASES[name]
-    if threads == 1 and name != "mask-gru50":
-        pytest.skip("one thread is shown on the short case")
-    model, X, masks, draws = case(H, B, D, T, L, S)
+    anchor, H, B, D, T, count, rounds = CASES[name]
+    model, X, masks, draws = setting(H, B, D, T, L, S)
     method = RaMbIT(model, window_size=W, anchor=anchor)
 
     def ours():
         return method.explain(X, masks=masks, counterfactuals=draws)
 
     cells = twin.sample_cells(D, T, count)
-    expected, seconds = twin.run(model, X, masks, draws, cells, anchor=anchor, window=W)
-    result = ours()
-    found = torch.stack([result.values[:, d, t] for d, t in cells], dim=1).double()
+    expected, theirs = twin.run(model, X, masks, draws, cells, anchor=anchor, window=W)
+    values = ours().values
+    found = torch.stack([values[:, d, t] for d, t in cells], dim=1).double()
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
-    benchmark.pedantic(ours, rounds=3, warmup_rounds=0)
-    ratio = seconds / benchmark.stats.stats.min
-    benchmark.extra_info.update(ratio=ratio, rows=result.rows, row_steps=result.row_steps, sampled_cells=count)
+    seconds, result = measure(benchmark, ours, rounds=rounds)
+    bare, rows = bare_model(model, X, masks, draws)
+    what = f"anchor {anchor}, GRU-{H}, B={B} D={D} T={T} L={L} W={W} S={S}, {threads}"
     report(
-        f"{anchor} anchor, GRU-{H}, B={B} D={D} T={T} L={L} W={W} S={S}, {threads} threads",
-        f"{ratio:.0f} x the definition ({seconds:.0f} s, scaled from {count} of {D * T} cells); "
-        f"ours {benchmark.stats.stats.min:.2f} s, {result.row_steps:,} row-steps",
-        ratio=ratio,
+        what,
+        f"{theirs / seconds:.0f} x the definition ({theirs:.0f} s, from {count} cells; ours {seconds:.2f} s)",
+        ratio=theirs / seconds,
+        rows=result.rows,
+        row_steps=result.row_steps,
+        overhead=overhead(ours),
+    )
+    report(
+        what,
+        f"{seconds / bare:.3f} of the bare model on all {rows:,} rows ({bare:.0f} s, from a sample)",
+        ratio=seconds / bare,
+        part="bare model",
     )
 
 
-def test_anchor_cell_is_linear_in_time(benchmark, report):
-    times = {}
+def bare_model(model, X, masks, draws):
+    """Seconds of the plain model on every row of the shared masks, whole and in large batches; and how many rows."""
+    (B, D, T), L, S = X.shape, len(masks), len(draws)
+    rows = L * S * B * (D * T + 1)
+    g = torch.Generator().manual_seed(0)
+    mask, draw, series = (torch.randint(high, (2048,), generator=g) for high in (L, S, B))
+    sample = torch.where(masks[mask], X[series], draws[draw, series])
+    with torch.inference_mode():
+        a_row = min(best(lambda n=n: model(sample[:n]), rounds=2) / n for n in (512, 2048))
+    return rows * a_row, rows
+
+
+@pytest.mark.parametrize("anchor", ["cell", "mask"])
+def test_linear_in_masks(benchmark, report, anchor):
+    """200 masks at once, and the same masks twenty at a time."""
+    model, X, masks, draws = setting(64, 8, 4, 100, 200, 2)
+    method = RaMbIT(model, window_size=W, anchor=anchor)
+
+    def ask(some):
+        return method.explain(X, masks=some, counterfactuals=draws)
+
+    few = masks.split(20)
+    ask(few[0])
+    parts = sum(best(lambda part=part: ask(part), rounds=2) for part in few)
+    whole, _ = measure(benchmark, lambda: ask(masks), rounds=2)
+    report(
+        f"seconds at L = 200 over ten times those at L = 20, anchor {anchor}",
+        f"{whole / parts:.2f} ({whole:.1f} s, ten times {parts / 10:.2f} s)",
+        ratio=whole / parts,
+    )
+
+
+@pytest.mark.parametrize("anchor", ["cell", "mask"])
+def test_growth_in_time(benchmark, report, anchor):
+    seconds = {}
     for T in (50, 100, 200, 400):
-        model, X, masks, draws = case(50, 4, 4, T, 10, 2)
-        method = RaMbIT(model, window_size=5)
-        times[T] = best(partial(method.explain, X, masks=masks, counterfactuals=draws), rounds=3)
-    benchmark.pedantic(lambda: None, rounds=1)
-    exponent = torch.tensor(times[400] / times[50]).log2() / 3
+        model, X, masks, draws = setting(50, 4, 4, T, L, 2)
+        method = RaMbIT(model, window_size=W, anchor=anchor, evaluation="stateful")
+
+        def ours(method=method, X=X, masks=masks, draws=draws):
+            return method.explain(X, masks=masks, counterfactuals=draws)
+
+        seconds[T] = best(ours, rounds=3) if T < 400 else measure(benchmark, ours, rounds=2)[0]
+    exponent = log2(seconds[400] / seconds[50]) / 3
     report(
-        "time ~ T^k from T = 50 to 400, anchor cell",
-        f"k = {float(exponent):.2f} (seconds " + ", ".join(f"{T}: {s:.2f}" for T, s in times.items()) + ")",
-        ratio=2 ** float(exponent),
+        f"time ~ T^k from T = 50 to 400, anchor {anchor}",
+        f"k = {exponent:.2f} (seconds " + ", ".join(f"{T}: {s:.2f}" for T, s in seconds.items()) + ")",
+        ratio=exponent,
     )
 
 
-def test_overhead_on_an_opaque_model(benchmark, report):
+class Opaque(nn.Module):
+    """A model that can only be called on whole inputs."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def test_overhead_on_an_opaque_model(benchmark, report, threads):
     """Prefix mode: the time of a whole run over the time of the bare model on exactly the same batches."""
-    model, X, masks, draws = case(200, 8, 6, 40, 1, 2)
+    model, X, masks, draws = setting(200, 8, 6, 40, 1, 2)
+    method = RaMbIT(Opaque(model), window_size=W, anchor="mask")
 
-    class Opaque(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = model
+    def ours():
+        return method.explain(X, masks=masks, counterfactuals=draws)
 
-        def forward(self, x):
-            return self.inner(x)
-
-    method = RaMbIT(Opaque(), window_size=5, anchor="mask")
-    inside = 0.0
-    original = Runner.whole
-
-    def timed(self, x, inputs):
-        nonlocal inside
-        begin = time.perf_counter()
-        answers = original(self, x, inputs)
-        inside += time.perf_counter() - begin
-        return answers
-
-    def both():
-        nonlocal inside
-        inside = 0.0
-        begin = time.perf_counter()
-        method.explain(X, masks=masks, counterfactuals=draws)
-        return (time.perf_counter() - begin) / inside
-
-    Runner.whole = timed
-    try:
-        ratio = benchmark.pedantic(lambda: min(both() for _ in range(3)), rounds=1)
-    finally:
-        Runner.whole = original
+    _, result = measure(benchmark, ours, rounds=1)
+    ratio = min(overhead(ours) for _ in range(3))
     report(
-        "engine overhead, opaque GRU-200, prefix mode",
+        f"opaque GRU-200, prefix mode, {threads}",
         f"{ratio:.3f} x the bare model on the same batches",
         ratio=ratio,
+        rows=result.rows,
+        row_steps=result.row_steps,
+        overhead=ratio,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,15 @@ from rambit.models import HEADS, MODELS, Classifier, build_model
 from rambit.training import History, evaluate, fit, save_checkpoint
 
 NAMES = {name.removesuffix("Classifier").lower(): name for name in MODELS}
+#: What the options are called as arguments of a model, and those that `fit` has under the same name.
+MODEL_OPTIONS = {
+    "hidden": "hidden_size",
+    "layers": "num_layers",
+    "dropout": "dropout",
+    "head": "head",
+    "standardize": "standardize",
+}
+TRAINING_OPTIONS = ("epochs", "batch_size", "lr", "weight_decay", "valid", "patience", "standardize", "seed", "device")
 EPILOG = """\
 examples:
   rambit train BasicMotions --model gru --hidden 64 --dropout 0.3 --epochs 120 --batch-size 10 --lr 5e-3 \\
@@ -71,26 +81,7 @@ def run(args: argparse.Namespace) -> None:
     beside = Path(args.out).with_suffix(".json")
     common.check_outputs((args.out, beside), force=args.force, inputs=(args.data, args.test_data))
     data, test = _read(args)
-    assert data.y is not None
-    per_step = args.per_step or data.y.ndim == 2
-    model = build_model(_config(args, data), seed=args.seed)
-    history = fit(
-        model,
-        data.X,
-        data.y,
-        valid=args.valid,
-        epochs=args.epochs,
-        batch_size=args.batch_size,
-        lr=args.lr,
-        weight_decay=args.weight_decay,
-        patience=args.patience,
-        seed=args.seed,
-        lengths=data.lengths,
-        per_step=per_step,
-        standardize=args.standardize,
-        show_progress=common.shows_progress(args),
-        device=args.device,
-    )
+    model, history = train_classifier(args.model, data, vars(args), show_progress=common.shows_progress(args))
     accuracy = {name: _accuracy(model, part) for name, part in (("train", data), ("test", test)) if part is not None}
     notes = {
         "data": args.data,
@@ -102,16 +93,29 @@ def run(args: argparse.Namespace) -> None:
     print(_report(args, data, model, history, accuracy, beside))
 
 
-def _config(args: argparse.Namespace, data: Dataset) -> dict[str, Any]:
-    """The model's configuration; what was not given is left to the model."""
-    given = {"hidden_size": args.hidden, "num_layers": args.layers, "dropout": args.dropout, "head": args.head}
-    return {
-        "model": NAMES[args.model],
-        "num_features": data.X.shape[1],
-        "num_classes": len(data.class_names),
-        "standardize": args.standardize,
-        **{name: value for name, value in given.items() if value is not None},
-    }
+def train_classifier(
+    kind: str, data: Dataset, options: Mapping[str, Any], *, show_progress: bool
+) -> tuple[Classifier, History]:
+    """The built-in model ``kind``, one of NAMES, trained on ``data``, which has classes, as the user's options say.
+
+    ``options`` are those of `rambit train` by name, ``seed`` among them; what is absent or None is left to the model or
+    to `rambit.training.fit`. Where every step has a label, the model learns to answer at every step.
+    """
+    assert data.y is not None
+    given = {name: value for name, value in options.items() if value is not None}
+    config = {argument: given[name] for name, argument in MODEL_OPTIONS.items() if name in given}
+    config |= {"model": NAMES[kind], "num_features": data.X.shape[1], "num_classes": len(data.class_names)}
+    model = build_model(config, seed=given["seed"])
+    history = fit(
+        model,
+        data.X,
+        data.y,
+        lengths=data.lengths,
+        per_step=given.get("per_step", False) or data.y.ndim == 2,
+        show_progress=show_progress,
+        **{name: given[name] for name in TRAINING_OPTIONS if name in given},
+    )
+    return model, history
 
 
 def _read(args: argparse.Namespace) -> tuple[Dataset, Dataset | None]:

@@ -215,11 +215,7 @@ class AllBlocks(Block):
                     masks[i, d : d + wd, t : t + wt] = False
                     weights[i] = 1.0 / (len(sizes) * positions)
                     i += 1
-        if owners is not None:
-            owners = owners.to(device=device, dtype=torch.int32)
-            masks, weights = masks.repeat(len(owners), 1, 1), weights.repeat(len(owners))
-            owners = owners.repeat_interleave(total)
-        return MaskSet(masks.to(device), weights.to(device), owners, exact=True)
+        return _whole(masks.to(device), weights.to(device), owners, exact=True)
 
 
 class Explicit(Family):
@@ -247,10 +243,16 @@ class Explicit(Family):
         if self.masks.shape[1] != D or self.masks.shape[2] < T:
             raise ValueError(f"masks must be (L, {D}, {T}) for these series, got {tuple(self.masks.shape)}")
         masks = self.masks[:, :, :T].to(device).contiguous()
-        if owners is not None:
-            owners = owners.to(device=device, dtype=torch.int32).repeat_interleave(len(self.masks))
-            masks = masks.repeat(len(owners) // len(self.masks), 1, 1)
-        return MaskSet(masks, torch.ones(len(masks), dtype=torch.float64, device=device), owners)
+        return _whole(masks, torch.ones(len(masks), dtype=torch.float64, device=device), owners)
+
+
+def _whole(masks: Tensor, weights: Tensor, owners: Tensor | None, *, exact: bool = False) -> MaskSet:
+    """All masks of a family, the same ones for each owner."""
+    if owners is None:
+        return MaskSet(masks, weights, None, exact)
+    owners, count = owners.to(device=masks.device, dtype=torch.int32), len(owners)
+    repeated = owners.repeat_interleave(len(masks))
+    return MaskSet(masks.repeat(count, 1, 1), weights.repeat(count), repeated, exact)
 
 
 def resolve(masks: str | Tensor | Family, Wt: tuple[int, int], Wd: tuple[int, int]) -> Family:

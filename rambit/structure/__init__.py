@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rambit.structure.classifier import HierarchicalClassifier, Prepared
 from rambit.structure.documents import from_json, infer_schema, places, to_json
+from rambit.structure.files import load_model, save_model
 from rambit.structure.layout import Layout, Slots
 from rambit.structure.masks import (
     ClusteredMask,
@@ -74,8 +75,10 @@ __all__ = [
     "fit",
     "from_json",
     "infer_schema",
+    "load_model",
     "places",
     "predict",
+    "save_model",
     "skip",
     "to_json",
 ]

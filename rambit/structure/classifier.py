@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rambit.structure.encoders import encoder_of
 from rambit.structure.question import Memory, Question
 from rambit.structure.sample import Sample
-from rambit.structure.schema import Schema, from_config, to_config
+from rambit.structure.schema import Schema, at_least, from_config, to_config
 
 
 class HierarchicalClassifier(nn.Module):
@@ -23,9 +23,8 @@ class HierarchicalClassifier(nn.Module):
 
     def __init__(self, schema: Schema, num_classes: int, *, width: int = 32) -> None:
         super().__init__()
-        for name, value, low in (("num_classes", num_classes, 2), ("width", width, 1)):
-            if value < low:
-                raise ValueError(f"{name} must be at least {low}, got {value}")
+        at_least("num_classes", num_classes, 2)
+        at_least("width", width, 1)
         self.schema, self.num_classes, self.width = schema, num_classes, width
         self.encoder = encoder_of(schema, width)
         self.head = nn.Linear(width, num_classes)

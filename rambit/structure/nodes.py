@@ -96,12 +96,33 @@ class Dense(Node):
         return Dense(values)
 
 
-@dataclass(frozen=True, eq=False)
-class Sparse(Node):
-    """Rows of ``size`` numbers of which few are stored. Slots: the stored entries.
+class Ragged(Node):
+    """Any number of members in each observation, one observation after another. Slots: the members.
 
-    Row i holds ``values[j]`` in column ``columns[j]``, for j in ``offsets[i]`` … ``offsets[i + 1] - 1``.
+    Member j belongs to observation i if ``offsets[i] <= j < offsets[i + 1]``; ``offsets`` is (N + 1,) int64.
     """
+
+    offsets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @cached_property
+    def observation(self) -> Tensor:
+        return owners(self.offsets)
+
+    def members(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Which members the observations ``index`` (M,) have, and their offsets (M + 1,)."""
+        return spread(self.offsets, index)[1], offsets_of(self.offsets.diff()[index])
+
+    def remaining(self, stay: Tensor) -> Tensor:
+        """The offsets (N + 1,) of the members for which ``stay`` (slots,) bool holds."""
+        return offsets_of(torch.bincount(self.observation[stay], minlength=len(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class Sparse(Ragged):
+    """Rows of ``size`` numbers of which few are stored: entry j is ``values[j]``, in column ``columns[j]``."""
 
     values: Tensor
     columns: Tensor
@@ -114,19 +135,11 @@ class Sparse(Node):
         if self.values.shape != self.columns.shape or not self.values.isfinite().all():
             raise ValueError("values must be finite, one for each of columns")
 
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @cached_property
-    def observation(self) -> Tensor:
-        return owners(self.offsets)
-
     def content(self) -> Tensor:
         return self.offsets.diff() > 0
 
     def take(self, index: Tensor) -> Sparse:
-        _, entry = spread(self.offsets, index)
-        offsets = offsets_of(self.offsets.diff()[index])
+        entry, offsets = self.members(index)
         return Sparse(self.values[entry], self.columns[entry], offsets, self.size)
 
     def to(self, device: torch.device) -> Sparse:
@@ -134,8 +147,7 @@ class Sparse(Node):
 
     def pruned(self, kept: Kept, path: Path) -> Sparse:
         stay = kept(path)
-        lengths = torch.bincount(self.observation[stay], minlength=len(self))
-        return Sparse(self.values[stay], self.columns[stay], offsets_of(lengths), self.size)
+        return Sparse(self.values[stay], self.columns[stay], self.remaining(stay), self.size)
 
 
 class Coded(Node):
@@ -205,11 +217,8 @@ class Text(Coded):
 
 
 @dataclass(frozen=True, eq=False)
-class Bag(Node):
-    """Each observation is a set of observations of ``child``. Slots: these instances.
-
-    Instance j belongs to bag i if ``offsets[i] <= j < offsets[i + 1]``; ``offsets`` is (N + 1,) int64.
-    """
+class Bag(Ragged):
+    """Each observation is a set of observations of ``child``, its instances."""
 
     child: Node
     offsets: Tensor
@@ -217,19 +226,12 @@ class Bag(Node):
     def __post_init__(self) -> None:
         _check_offsets(self.offsets, len(self.child))
 
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @cached_property
-    def observation(self) -> Tensor:
-        return owners(self.offsets)
-
     def content(self) -> Tensor:
         return segment_any(self.child.content(), self.observation, len(self))
 
     def take(self, index: Tensor) -> Bag:
-        _, instance = spread(self.offsets, index)
-        return Bag(self.child.take(instance), offsets_of(self.offsets.diff()[index]))
+        instance, offsets = self.members(index)
+        return Bag(self.child.take(instance), offsets)
 
     def to(self, device: torch.device) -> Bag:
         return Bag(self.child.to(device), self.offsets.to(device))
@@ -240,8 +242,7 @@ class Bag(Node):
 
     def only(self, stay: Tensor) -> Bag:
         """With the instances for which ``stay`` (slots,) bool holds."""
-        lengths = torch.bincount(self.observation[stay], minlength=len(self))
-        return Bag(self.child.take(stay.nonzero()[:, 0]), offsets_of(lengths))
+        return Bag(self.child.take(stay.nonzero()[:, 0]), self.remaining(stay))
 
     def children(self) -> dict[str, Node]:
         return {MEMBER: self.child}

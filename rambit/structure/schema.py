@@ -19,7 +19,7 @@ class DenseSchema:
     features: int = 1
 
     def __post_init__(self) -> None:
-        _at_least("features", self.features, 1)
+        at_least("features", self.features, 1)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class TextSchema:
     def __post_init__(self) -> None:
         if not 2 <= self.n <= 7:
             raise ValueError(f"n must lie in 2..7, got {self.n}")
-        _at_least("buckets", self.buckets, 1)
+        at_least("buckets", self.buckets, 1)
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,8 @@ def from_config(config: dict[str, Any]) -> Schema:
         raise ValueError(f"config must be that of a schema, got {config!r}") from error
 
 
-def _at_least(name: str, value: int, low: int) -> None:
+def at_least(name: str, value: int, low: int) -> None:
+    """Raises ValueError, naming the argument, for a value below ``low``."""
     if value < low:
         raise ValueError(f"{name} must be at least {low}, got {value}")
 

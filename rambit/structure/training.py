@@ -14,6 +14,7 @@ from rambit.structure.classifier import HierarchicalClassifier
 from rambit.structure.encoders import DenseEncoder
 from rambit.structure.nodes import Dense
 from rambit.structure.sample import Sample
+from rambit.structure.schema import at_least
 from rambit.training import History
 
 
@@ -39,8 +40,8 @@ def fit(
     the loss stops being finite.
     """
     for name, count in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
-        if count is not None and count < 1:
-            raise ValueError(f"{name} must be at least 1, got {count}")
+        if count is not None:
+            at_least(name, count, 1)
     if not 0 < lr < math.inf or not 0 <= weight_decay < math.inf:
         raise ValueError(f"lr must be above 0 and weight_decay at least 0, got {lr} and {weight_decay}")
     for labelled, labels in ((sample, y), *([] if valid is None else [valid])):

@@ -11,9 +11,9 @@ import torch
 from rambit.cli import main
 from rambit.cli.compare.methods import parse
 from rambit.cli.compare.sufficient import Sufficient
-from rambit.cli.suffice.documents import read_model, save_model, shown
+from rambit.cli.suffice.documents import shown
 from rambit.models import GRUClassifier
-from rambit.structure import HierarchicalClassifier, from_json, to_json
+from rambit.structure import HierarchicalClassifier, from_json, save_model, to_json
 from rambit.sufficiency import Explanation, explain
 from rambit.training import save_checkpoint
 
@@ -75,12 +75,11 @@ def test_what_suffices_is_highlighted(nested):
         assert all(json.dumps(value) in text for value in values)
 
 
-def test_models_of_documents_come_back(nested):
-    folder, model, sample = nested
-    torch.testing.assert_close(read_model(folder / "nested.safetensors")(sample), model(sample))
+def test_a_file_that_is_no_model(nested, capsys):
+    folder, _, _ = nested
     (folder / "nested.safetensors").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="nested"):
-        read_model(folder / "nested.safetensors")
+    assert main(["suffice", f"{folder}/documents.json", "--json", "--model", f"{folder}/nested.safetensors"]) == 2
+    assert "nested.safetensors" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rambit.cli.compare.methods import Method
+from rambit.cli.train import train_classifier
 from rambit.counterfactuals import FeatureGenerator, JointGenerator
 from rambit.datasets import DATASETS, Dataset, load
-from rambit.models import Classifier, GRUClassifier, build_model
+from rambit.models import Classifier, GRUClassifier
 from rambit.store import atomic_write, resume_key
-from rambit.training import evaluate, fit, load_checkpoint, save_checkpoint
+from rambit.training import evaluate, load_checkpoint, save_checkpoint
 
 SETTINGS = "settings.json"
 G = TypeVar("G", FeatureGenerator, JointGenerator)
@@ -162,27 +163,9 @@ class Case:
             return load_checkpoint(path)[0]
         train, test, settings = self.data.train, self.data.test, self.settings
         answers = _labels(test)
-        config = {
-            "model": "GRUClassifier",
-            "num_features": train.X.shape[1],
-            "hidden_size": settings.hidden,
-            "head": settings.head,
-            "num_classes": len(train.class_names),
-            "dropout": settings.dropout,
-        }
-        model = build_model(config, seed=self.seed)
-        history = fit(
-            model,
-            train.X,
-            self._targets,
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
-            lr=settings.lr,
-            weight_decay=settings.weight_decay,
-            seed=self.seed,
-            per_step=True,
-            show_progress=self.show_progress,
-        )
+        options = {**settings.training(), "seed": self.seed}
+        labelled = replace(train, y=self._targets)
+        model, history = train_classifier("gru", labelled, options, show_progress=self.show_progress)
         notes = {
             "training": settings.training(),
             "seed": self.seed,

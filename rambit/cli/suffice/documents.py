@@ -10,16 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from rambit.cli import common
 from rambit.cli.suffice import outputs
 from rambit.datasets.botocore import Documents, botocore_operations
-from rambit.store import atomic_write, decode, encode
-from rambit.structure import HierarchicalClassifier, Sample, fit, from_json, infer_schema, places, to_json
+from rambit.store import read_file
+from rambit.structure import (
+    HierarchicalClassifier,
+    Sample,
+    fit,
+    from_json,
+    infer_schema,
+    load_model,
+    places,
+    save_model,
+    to_json,
+)
 from rambit.sufficiency import Explanation, explain
 
-_FORMAT = "rambit-nested-model-1"  # the name of the one metadata entry of a saved model
 #: botocore: the services whose documents a model is trained on, and how.
 TRAIN_FRACTION = 0.7
 TRAINING: dict[str, Any] = {"epochs": 5, "batch_size": 100, "lr": 3e-3}
@@ -36,12 +44,12 @@ def run(args: argparse.Namespace, options: dict[str, Any]) -> None:
         names = [f"{service} {operation}" for service, operation in zip(test.services, test.operations, strict=True)]
         given: list[Any] = list(test.documents)
         chosen = common.chosen(args.series, args.limit, len(given))
-        model = read_model(args.model) if Path(args.model).exists() else _trained(train, args.model, args.seed)
+        model = load_model(args.model) if Path(args.model).exists() else _trained(train, args.model, args.seed)
     else:
         given = _read(args.data)
         names = [f"document {i}" for i in range(len(given))]
         chosen = common.chosen(args.series, args.limit, len(given))
-        model = read_model(args.model)
+        model = load_model(args.model)
     files = outputs.paths(args, chosen)
     sample = from_json([given[i] for i in chosen], model.schema)
     answer = explain(model, sample, **options)
@@ -55,7 +63,7 @@ def run(args: argparse.Namespace, options: dict[str, Any]) -> None:
 def _read(path: str) -> list[Any]:
     """The documents of a file. Raises ValueError for what is no list in JSON."""
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = json.loads(read_file(path))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not a JSON file: {error}") from error
     if not isinstance(found, list) or not found:
@@ -87,9 +95,6 @@ def _lines(value: Any, place: tuple[str | int, ...], kept: Set[tuple[str | int, 
     yield f"{style}{indent}{closing}{_PLAIN}"
 
 
-# -- models of documents -----------------------------------------------------------------------------------------
-
-
 def _trained(train: Documents, path: str, seed: int) -> HierarchicalClassifier:
     """A model that tells paginated operations from others, trained and kept at ``path``."""
     common.check_suffix("--model", path, ".safetensors")
@@ -101,22 +106,3 @@ def _trained(train: Documents, path: str, seed: int) -> HierarchicalClassifier:
     fit(model, from_json(train.documents, schema), torch.from_numpy(train.y), seed=seed, **TRAINING)
     save_model(path, model)
     return model
-
-
-def save_model(path: str | Path, model: HierarchicalClassifier) -> None:
-    """Write a model of documents to one safetensors file."""
-    state: dict[str, Tensor] = dict(model.state_dict())
-    atomic_write(path, encode(state, {_FORMAT: json.dumps(model.config())}))
-
-
-def read_model(path: str | Path) -> HierarchicalClassifier:
-    """Read what ``save_model`` wrote. Raises ValueError naming the file if it is corrupt or foreign."""
-    state, metadata = decode(Path(path).read_bytes(), Path(path))
-    if _FORMAT not in metadata:
-        raise ValueError(f"{path} is a safetensors file, but not a model of documents")
-    try:
-        model = HierarchicalClassifier.from_config(json.loads(metadata[_FORMAT]))
-        model.load_state_dict(state)
-    except (ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise ValueError(f"{path} is corrupt or not a model of documents: {error}") from error
-    return model.eval()
