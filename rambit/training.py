@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
@@ -23,11 +22,12 @@ from tqdm import tqdm
 
 from rambit.models import Classifier, build_model
 from rambit.models.base import at_least
-from rambit.store import atomic_write
+from rambit.store import atomic_write, load_tensors
 
 ArrayLike = Tensor | NDArray[Any]
 
 FORMAT = "rambit checkpoint 1"
+FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 IGNORED = -100  # the label of a padded step
 
 
@@ -157,22 +157,17 @@ def load_checkpoint(path: str | Path) -> tuple[Classifier, dict[str, Any]]:
     Runs no code from the file and draws no random number. Raises ValueError, naming the file, if it is truncated,
     damaged, not a checkpoint, or its weights do not fit its configuration; OSError if there is none.
     """
-    path = Path(path)
-    with path.open("rb"):  # a missing file is an OSError, whatever the library makes of it
-        pass
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{path}: is not a whole safetensors file: {error}") from error
+    weights, metadata = load_tensors(path)
     try:
         document = json.loads(metadata["rambit"])
         if document["format"] != FORMAT:
             raise ValueError(f"its format is {document['format']!r}, this version reads {FORMAT!r}")
+        config = dict(document["model"])
+        if config.get("num_layers", 1) > len(weights):  # before so many are made
+            raise ValueError(f"it says that the model has {config['num_layers']} layers, for {len(weights)} weights")
         # Without memory, so that a wrong size in the configuration costs nothing before it is compared.
         with torch.device("meta"):
-            model = build_model(document["model"])
+            model = build_model(config)
         _fill(model, weights)
         return model.eval(), {"model": document["model"], "extra": document["extra"]}
     except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
@@ -188,7 +183,7 @@ def _fill(model: nn.Module, weights: dict[str, Tensor]) -> None:
         if shape != found:
             raise ValueError(f"{name} should have shape {shape}, the file has {found}")
     kinds = {value.dtype for name, value in weights.items() if wanted[name].is_floating_point()}
-    if len(kinds) != 1 or not kinds.pop().is_floating_point:
+    if len(kinds) != 1 or not kinds <= FLOATS:
         raise ValueError("its weights are not of one floating type")
     for name, value in wanted.items():
         if not value.is_floating_point() and weights[name].dtype != value.dtype:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import json
 import os
 import random
@@ -22,7 +24,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rambit.store import Store, StoreError, atomic_write, encode, files
+from rambit.store import Store, StoreError, atomic_write, encode, files, lock
+from rambit.store import folder as store_folder
 from rambit.store.folder import _is_name
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.int8, torch.uint8, torch.bool]
@@ -83,6 +86,17 @@ def test_atomic_write_cleans_up_after_an_error(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(OSError, match="no space"):
         atomic_write(path, b"new")
     assert tree(tmp_path) == {"a": b"old"}
+
+
+@pytest.mark.parametrize("call", ["open", "fsync", "replace"])
+def test_what_the_system_refuses_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "a temporary file")
+
+    monkeypatch.setattr(files.os, call, full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        atomic_write(tmp_path / "a", b"new")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "a"))
 
 
 @on_posix
@@ -402,6 +416,48 @@ def test_a_stop_at_every_system_call(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert stops > 15
 
 
+def test_a_full_disk_at_any_write_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file's own write, its fsync and the folder's: the old version stays, and the writer may try again."""
+    fsync, calls = os.fsync, 0
+    for at in range(1, 6):  # a shard and a manifest, each with its folder; then nothing fails
+        calls = 0
+
+        def full(fd: int, at: int = at) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == at:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            fsync(fd)
+
+        path = tmp_path / str(at)
+        with Store(path, key="k") as store:
+            store.put("a", some(1), {"v": 1})
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "fsync", full)
+                with contextlib.nullcontext() if at > 4 else pytest.raises(OSError, match=str(path)):
+                    store.put("a", some(2), {"v": 2})
+            assert not list(path.glob(".*")), "temporary files are gone"
+            v = store.info("a")["v"]
+            assert torch.equal(store.get("a")[0]["x"], some(v)["x"])
+            store.put("b", some(3), {"v": 3})
+        with Store(path, key="k") as store:
+            assert all(torch.equal(store.get(n)[0]["x"], some(store.info(n)["v"])["x"]) for n in ("a", "b"))
+            assert len(os.listdir(path)) == 4
+
+
+def test_a_manifest_that_could_not_be_read_again_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store(tmp_path, key="k") as store:
+        store.put("a", some(1))
+        monkeypatch.setattr(store_folder, "_MAX_MANIFEST", (tmp_path / "manifest.json").stat().st_size + 10)
+        with pytest.raises(StoreError, match=r"is full: with 2 shards .* use larger shards"):
+            store.put("b", some(2))
+        assert store.names() == ["a"]
+    with Store(tmp_path, key="k") as store:
+        assert torch.equal(store.get("a")[0]["x"], some(1)["x"])
+
+
 # --- one writer ------------------------------------------------------------------------------------------------------
 
 
@@ -464,6 +520,22 @@ def test_dead_locks_are_taken_over(tmp_path: Path) -> None:
             with Store(tmp_path, key="k") as store:
                 store.put("a", some())
                 assert json.loads((tmp_path / "writer.lock").read_text())["pid"] == os.getpid()
+
+
+class Short(io.FileIO):
+    """A file on a disk with room for 20 bytes."""
+
+    def write(self, data: Any) -> int:
+        return super().write(data[:20])
+
+
+def test_a_lock_for_which_there_is_no_room_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(lock, "open", lambda fd, *_, **__: Short(fd, "wb"), raising=False)
+        with pytest.raises(OSError, match="No space left") as caught:
+            Store(tmp_path, key="k")
+    assert caught.value.filename == str(tmp_path / "writer.lock")
+    assert tree(tmp_path) == {}
 
 
 def test_a_writer_that_lost_its_lock_changes_nothing(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import json
 import os
 import random
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from rambit.store import Store, StoreError, decode, encode
+from rambit.store import Store, StoreError, decode, encode, load_tensors, read_file, read_header
 from tests.test_store import HERE, on_posix, some, tree
 
 
@@ -180,3 +182,48 @@ def test_a_hostile_shard_whose_hash_holds(filled: Path, data: bytes) -> None:
 def test_a_huge_header_is_not_parsed() -> None:
     with pytest.raises(StoreError, match="header of 20000000 bytes"):
         decode(with_header(b" " * 20_000_000), "some/file")
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"1234567", with_header(b""), with_header([]), with_header(b"[" * 100_000), with_header(b"{}")[:-1]]
+)
+def test_headers_that_are_none(data: bytes) -> None:
+    with pytest.raises(StoreError, match=r"^it is"):
+        read_header(io.BytesIO(data), "it")
+
+
+def test_a_header_is_read_up_to_the_data() -> None:
+    file = io.BytesIO(encode(some(1), {"k": "v"}))
+    header = read_header(file, "it")
+    assert header["__metadata__"] == {"k": "v"}
+    assert len(file.read()) == 4 * 3 * 8 + 8
+
+
+@on_posix
+def test_files_that_never_end_or_begin_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(encode(some(1)))
+    (tmp_path / "link").symlink_to("a")
+    assert load_tensors(tmp_path / "link")[0].keys() == {"x", "n"}, "a user's own link is followed"
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    for name in ("pipe", "endless"):
+        with pytest.raises(ValueError, match=f"{name} is not a regular file"):
+            read_file(tmp_path / name)
+    with pytest.raises(OSError, match=str(tmp_path)) as caught:
+        read_file(tmp_path)
+    assert caught.value.errno == errno.EISDIR
+
+
+def test_a_file_larger_than_memory_is_refused_by_name(filled: Path) -> None:
+    huge = filled.parent / "huge"
+    huge.touch()
+    os.truncate(huge, 1 << 43)  # it holds no blocks
+    with pytest.raises(ValueError, match=r"huge holds 8796093022208 bytes, more than there is memory for"):
+        read_file(huge)
+    shard = shard_of(filled)
+    os.truncate(shard, 1 << 43)
+    manifest = json.loads((filled / "manifest.json").read_text())
+    manifest["shards"]["a"]["size"] = 1 << 43
+    (filled / "manifest.json").write_text(json.dumps(manifest))
+    with Store(filled, read_only=True) as store, pytest.raises(StoreError, match=f"{shard.name} holds 8796093022208"):
+        store.get("a")

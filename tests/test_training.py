@@ -306,19 +306,20 @@ def broken_checkpoints():
     normed_model = make(head="batchnorm")
     normed = variant({k: v.float() for k, v in normed_model.state_dict().items()}, model=normed_model.config())
     return {
-        "empty": (b"", "not a whole safetensors file"),
-        "short": (b"abc", "not a whole safetensors file"),
-        "text": (b"this is not a checkpoint at all", "not a whole safetensors file"),
-        "half": (whole[: len(whole) // 2], "not a whole safetensors file"),
-        "cut": (whole[:-1], "not a whole safetensors file"),
-        "longer": (whole + b"0", "not a whole safetensors file"),
-        "huge header": (struct.pack("<Q", 2**60) + whole[8:], "not a whole safetensors file"),
+        "empty": (b"", "not a safetensors file"),
+        "short": (b"abc", "not a safetensors file"),
+        "text": (b"this is not a checkpoint at all", "not a safetensors file"),
+        "half": (whole[: len(whole) // 2], "not a safetensors file"),
+        "cut": (whole[:-1], "not a safetensors file"),
+        "longer": (whole + b"0", "not a safetensors file"),
+        "huge header": (struct.pack("<Q", 2**60) + whole[8:], "not a safetensors file"),
         "foreign": (safetensors.torch.save(weights), "there is no 'rambit'"),
         "no json": (variant(metadata={"rambit": "{"}), "Expecting"),
         "deep json": (variant(metadata={"rambit": "[" * 99999}), "recursion"),
         "a list": (variant(metadata={"rambit": "[]"}), "indices"),
         "format": (variant(format="rambit checkpoint 9"), "its format is 'rambit checkpoint 9'"),
         "no model": (variant(metadata={"rambit": json.dumps({"format": training.FORMAT})}), "there is no 'model'"),
+        "layers": (variant(model=config | {"num_layers": 10**9}), r"1000000000 layers, for \d weights"),
         "class": (variant(model=config | {"model": "Evil"}), "must be one of GRUClassifier"),
         "argument": (variant(model=config | {"colour": 1}), "colour"),
         "type": (variant(model=config | {"hidden_size": "8"}), "str"),
@@ -329,6 +330,10 @@ def broken_checkpoints():
         "more": (variant(weights | {"extra": torch.zeros(1)}), "extra should have shape None"),
         "misshapen": (variant(weights | {"head.bias": torch.zeros(3)}), r"head\.bias should have shape \(2,\)"),
         "integers": (variant({k: v.int() for k, v in weights.items()}), "not of one floating type"),
+        "no arithmetic": (
+            variant({k: v.to(torch.float8_e5m2) for k, v in weights.items()}),
+            "not of one floating type",
+        ),
         "float counts": (normed, r"num_batches_tracked should hold torch\.int64"),
         "mixed": (variant(weights | {"head.bias": torch.zeros(2).double()}), "not of one floating type"),
     }

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from rambit.game import FlipScores
-from rambit.store import Store, resume_key
+from rambit.store import Store, StoreError, resume_key
 
 #: Seconds between two writes. What was done since the last one is asked again after a kill.
 SAVE_EVERY = 1.0
@@ -54,9 +54,12 @@ class Saved:
         self._saved_at = time.monotonic()
         if store is not None and name in store:
             tensors, meta = store.get(name)
-            scores.sum.copy_(tensors["sum"])
-            scores.squares.copy_(tensors["squares"])
-            self.reached = (int(meta["round"]), int(meta["series"]), int(meta["units"]))
+            try:
+                scores.sum.copy_(tensors["sum"])
+                scores.squares.copy_(tensors["squares"])
+                self.reached = (int(meta["round"]), int(meta["series"]), int(meta["units"]))
+            except (KeyError, TypeError, ValueError, RuntimeError) as error:
+                raise StoreError(f"shard {name} of the checkpoint holds no sums of these series: {error}") from error
 
     def added(self, number: int) -> Callable[[Any], int]:
         """How many masks of a round and a chunk of series were added before."""

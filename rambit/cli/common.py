@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Iterable
@@ -173,10 +174,12 @@ def check_outputs(paths: Iterable[str | Path | None], *, force: bool, inputs: It
             raise FileExistsError(f"{path} is read by this command, so it is not written")
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder")
-        if path.exists() and not force:
+        if os.path.lexists(path) and not force:  # a link to nothing too
             raise FileExistsError(f"{path} exists; --force overwrites it")
         if not path.parent.is_dir():
             raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(f"{path}: nothing may be written to the folder {path.parent}")
 
 
 def check_suffix(option: str, path: str, suffix: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from rambit.cli import common
-from rambit.store import Store, atomic_write, decode
+from rambit.store import Store, atomic_write, load_tensors
 
 EPILOG = """\
 example:
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     try:
         table = pyarrow.table({name: _column([row.get(name) for row in rows]) for name in columns})
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, OverflowError) as error:  # the latter for integers beyond 64 bits
         raise ValueError(f"the results of {args.results} don't fit one table: {error}") from error
     data = io.BytesIO()
     pyarrow.parquet.write_table(table, data)
@@ -73,7 +73,7 @@ def _results(path: Path) -> Iterator[tuple[str, dict[str, Tensor], dict[str, Any
                 yield name, *store.get(name)
         return
     for file in sorted(path.glob("*.safetensors")) if path.is_dir() else [path]:
-        tensors, metadata = decode(file.read_bytes(), file)
+        tensors, metadata = load_tensors(file)
         yield file.stem, tensors, _record(metadata, file)
 
 

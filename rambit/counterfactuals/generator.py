@@ -25,7 +25,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from rambit import ops
-from rambit.store import StoreError, atomic_write, decode, encode
+from rambit.store import StoreError, atomic_write, encode, load_tensors
 
 if TYPE_CHECKING:
     from rambit.training import History
@@ -249,7 +249,7 @@ class GeneratorModel(nn.Module, ABC):
         weights do not fit its configuration; OSError if there is none.
         """
         path = Path(path)
-        weights, metadata = decode(path.read_bytes(), path)
+        weights, metadata = load_tensors(path)
         try:
             document = json.loads(metadata["rambit"])
             if document["format"] != FORMAT:

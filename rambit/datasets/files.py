@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import safetensors.numpy
-import safetensors.torch
 import torch
 
 from rambit.datasets.base import Array, Dataset, numbered, padded
-from rambit.store import atomic_write
+from rambit.store import atomic_write, decode, read_file
 
 NAMES = ("feature_names", "class_names")
 COLUMNS = ("series", "time", "label")
@@ -47,7 +45,7 @@ def load_file(path: str | Path, *, x: str = "X", y: str | None = "y", layout: st
     table = path.suffix in (".csv", ".parquet")
     if table and (x != "X" or y not in ("y", None) or layout != "BDT"):
         raise ValueError(f"{path}: x, y and layout are for arrays; a table has the columns {', '.join(COLUMNS)}, ...")
-    data = path.read_bytes()
+    data = read_file(path)
     try:
         fields = READERS[path.suffix](data)
         arguments = _from_table(fields, y is not None) if table else _from_arrays(fields, x, y, layout)
@@ -55,7 +53,7 @@ def load_file(path: str | Path, *, x: str = "X", y: str | None = "y", layout: st
     except ImportError:
         raise
     except Exception as error:  # a broken file makes its reader raise anything, MemoryError too
-        raise ValueError(f"{path}: {error or type(error).__name__}") from error
+        raise ValueError(f"{path}: {str(error) or type(error).__name__}") from error
 
 
 def save_file(path: str | Path, dataset: Dataset) -> None:
@@ -78,28 +76,30 @@ def save_file(path: str | Path, dataset: Dataset) -> None:
         raise ValueError(f"{path}: the name must end in .npz or .safetensors")
 
 
-def _read_npz(data: bytes) -> dict[str, Any]:
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+def _read_npz(data: bytes) -> Mapping[str, Any]:
+    archive = np.load(io.BytesIO(data), allow_pickle=False)
+    if not isinstance(archive, Mapping):
+        raise ValueError("is not an archive of arrays")
+    return archive  # it reads an array when it is asked for, so one that nobody needs takes no memory
 
 
-def _read_safetensors(data: bytes) -> dict[str, Any]:
-    # Through torch, because NumPy has no bfloat16.
-    fields: dict[str, Any] = dict(safetensors.torch.load(data))
-    # The library gives the metadata of files only, not of bytes: 8 bytes of length, then JSON.
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    metadata = header.get("__metadata__", {})
+def _read_safetensors(data: bytes) -> Mapping[str, Any]:
+    # As torch tensors, because NumPy has no bfloat16.
+    fields, metadata = decode(data, "it")
     return fields | {name: json.loads(metadata[name]) for name in NAMES if name in metadata}
 
 
-def _read_pt(data: bytes) -> dict[str, Any]:
+def _read_pt(data: bytes) -> Mapping[str, Any]:
     fields = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
     if not isinstance(fields, Mapping):
         raise ValueError(f"must hold a dictionary of tensors, got {type(fields).__name__}")
-    return dict(fields)
+    for name, value in fields.items():
+        if isinstance(value, torch.Tensor) and value.numel() * value.element_size() > len(data):
+            raise ValueError(f"{name!r} claims the shape {tuple(value.shape)}, for which the file is too small")
+    return fields
 
 
-def _read_csv(data: bytes) -> dict[str, Any]:
+def _read_csv(data: bytes) -> Mapping[str, Any]:
     lines = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
     header, *rows = [line for line in lines if line] or [[]]
     for number, row in enumerate(rows, start=1):
@@ -110,7 +110,7 @@ def _read_csv(data: bytes) -> dict[str, Any]:
     return {name: [row[i] for row in rows] for i, name in enumerate(header)}
 
 
-def _read_parquet(data: bytes) -> dict[str, Any]:
+def _read_parquet(data: bytes) -> Mapping[str, Any]:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -120,7 +120,7 @@ def _read_parquet(data: bytes) -> dict[str, Any]:
     return columns
 
 
-READERS: dict[str, Callable[[bytes], dict[str, Any]]] = {
+READERS: dict[str, Callable[[bytes], Mapping[str, Any]]] = {
     ".npz": _read_npz,
     ".safetensors": _read_safetensors,
     ".parquet": _read_parquet,
@@ -169,6 +169,8 @@ def _from_table(columns: Mapping[str, Sequence[Any]], labelled: bool) -> dict[st
 
     rows: dict[Any, list[int]] = {}
     for row, series in enumerate(columns["series"]):
+        if series in ("", None):
+            raise ValueError("series holds an empty value")
         rows.setdefault(series, []).append(row)
     order = [np.array(of)[np.argsort(time[of], kind="stable")] for of in rows.values()]
     for series, of in zip(rows, order, strict=True):

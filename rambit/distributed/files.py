@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from rambit.distributed.tables import read_table
+from rambit.store import open_file, read_header
 
 #: Bytes of one block, at least one series.
 BLOCK = 4 << 20
@@ -57,15 +57,14 @@ class DataFile:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         path = Path(self.path)
-        with open(path, "rb"):
-            pass  # no such file, or no right to read it: the system's own words
+        open_file(path).close()  # no such file, or no right to read it: the system's own words
         try:
             for batch in READERS[path.suffix](path, self):
                 yield _checked(batch)
         except ImportError:
             raise
         except Exception as error:  # a broken file makes its reader raise anything, MemoryError too
-            raise ValueError(f"{path}: {error or type(error).__name__}") from error
+            raise ValueError(f"{path}: {str(error) or type(error).__name__}") from error
 
     def features(self) -> int:
         """How many features the series have."""
@@ -91,19 +90,17 @@ class _Rows:
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not self.shape or 0 in self.shape:
+        if not self.shape or any(type(size) is not int or size < 1 for size in self.shape):
             raise ValueError(f"{self.name!r} is empty: {self.shape}")
         self.row_bytes = prod(self.shape[1:]) * self.dtype.itemsize
 
     def read(self, n: int) -> Tensor:
         """The next n entries."""
-        data = bytearray(n * self.row_bytes)
-        view = memoryview(data)
-        while view:
-            got = self.file.readinto(view)  # type: ignore[attr-defined]
-            if not got:
-                raise ValueError(f"{self.name!r} is truncated")
-            view = view[got:]
+        size = n * self.row_bytes
+        # An archive hands over what it really holds, so that a claim alone takes no memory.
+        data = bytearray(self.file.read(size))
+        if len(data) < size:
+            raise ValueError(f"{self.name!r} is truncated")
         if isinstance(self.dtype, torch.dtype):
             flat = torch.frombuffer(data, dtype=self.dtype)
         else:
@@ -146,19 +143,18 @@ def _read_npz(path: Path, options: DataFile) -> Iterator[dict[str, Tensor]]:
 
 
 def _read_safetensors(path: Path, options: DataFile) -> Iterator[dict[str, Tensor]]:
+    with open(path, "rb") as file:
+        header, begin = read_header(file, "it"), file.tell()
     with safetensors.safe_open(path, "pt"):
         pass  # the library's checks of the header: offsets without gaps or overlaps, and the file's size
     with ExitStack() as stack:
-        file = stack.enter_context(open(path, "rb"))
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
         rows = {}
         for name in _wanted(options.x, header):
             entry = header[name]
             if entry["dtype"] not in _SAFETENSORS:
                 raise ValueError(f"{name!r} must hold real numbers, got {entry['dtype']}")
             part = stack.enter_context(open(path, "rb"))
-            part.seek(8 + size + entry["data_offsets"][0])
+            part.seek(begin + entry["data_offsets"][0])
             rows["X" if name == options.x else name] = _Rows(
                 name, part, _SAFETENSORS[entry["dtype"]], tuple(entry["shape"])
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,21 +81,34 @@ def _series(table: Any, features: list[str]) -> Iterator[Array]:
 
 def _by_series(table: Any, columns: list[str]) -> Iterator[dict[str, Array]]:
     """The rows of one series after the other."""
-    kept: dict[str, Array] | None = None
+    held: list[dict[str, Array]] = []  # the parts of the series that may go on
     for part in table.iter_batches(batch_size=ROWS, columns=columns):
         rows = {name: _column(name, part.column(name)) for name in columns}
-        if kept is not None:
-            rows = {name: np.concatenate((kept[name], rows[name])) for name in columns}
         ids = rows["series"]
-        ends = np.flatnonzero(ids[1:] != ids[:-1]) + 1
-        if not bool((ids[ends] > ids[ends - 1]).all()):
+        before = held[-1]["series"][-1:] if held else ids[:1]
+        known = np.concatenate((before, ids[:-1]))
+        starts = np.flatnonzero(ids != known)
+        if not bool((ids[starts] > known[starts]).all()):
             raise ValueError("series must stand together and in increasing order: sort the table by series")
-        for start, end in zip([0, *ends[:-1]], ends, strict=False):
+        for piece in _split(rows, starts):
+            if held and piece["series"][0] != held[0]["series"][0]:
+                yield _one(held)
+                held = []
+            held.append(piece)
+    if held:
+        yield _one(held)
+
+
+def _split(rows: dict[str, Array], starts: NDArray[np.intp]) -> Iterator[dict[str, Array]]:
+    """The rows before each start and after the last one; none that are empty."""
+    bounds = [0, *starts.tolist(), len(rows["series"])]
+    for start, end in pairwise(bounds):
+        if start < end:
             yield {name: column[start:end] for name, column in rows.items()}
-        last = int(ends[-1]) if len(ends) else 0
-        kept = {name: column[last:] for name, column in rows.items()}
-    if kept is not None and len(kept["series"]):
-        yield kept
+
+
+def _one(parts: list[dict[str, Array]]) -> dict[str, Array]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _column(name: str, column: Any) -> Array:
@@ -102,6 +116,8 @@ def _column(name: str, column: Any) -> Array:
     if name == "series" and column.null_count:
         raise ValueError("series holds an empty value")
     array: Array = column.to_numpy(zero_copy_only=False)
+    if name == "series" and len(array) and np.ndim(array[0]):
+        raise ValueError("series must hold numbers or text, got lists")
     if name != "series" and array.dtype.kind not in "fiu":
         raise ValueError(f"column {name!r} must hold numbers, got {array.dtype}")
     return array

@@ -146,7 +146,7 @@ class FlipRun(ABC):
         """
         if self.inputs.observed is not None:
             return np.zeros((len(group), self.cells), dtype=np.int32)
-        kept = group.masks.cpu().numpy()
+        kept = self.runner.to_host(group.masks).numpy()
         step = np.where(kept, np.arange(1, self.T + 1), 0)
         after_last_kept = np.maximum.accumulate(step, axis=2)
         start = np.zeros_like(after_last_kept)

@@ -191,7 +191,7 @@ class Game:
                 narrow = masks.masks.shape[2]
                 owners = owners // narrow * T + owners % narrow
             masks = type(masks)(padded, masks.weights, owners, masks.exact)
-        units = Units.of(masks, question.number, distinct=question.fresh_draws)
+        units = Units.of(masks, question.number, distinct=question.fresh_draws, to_host=self.to_host)
         reduction.expect(units, self.rule, masks.exact)
         with self.predictor.session():
             for series in self._series_chunks(units):
@@ -235,7 +235,7 @@ class Game:
             if null is not None:
                 _copy_null(contributions, null, np.minimum(low, null_high), group.owners, self.rule.T)
             if not self.runner.dry:
-                reduction.add(series, contributions, units, group)
+                reduction.add(series, contributions, units, group, self.runner.to_device)
                 done(series, end)
 
     def _run(
@@ -344,9 +344,8 @@ class Game:
         if inputs.observed is not None:
             missing = (~inputs.observed).expand(self.draws, *inputs.x.shape)
             same = missing if same is None else same | missing
-        if same is None or not bool(same.any()):
-            return None
-        return self.to_host(same.flatten(2)).numpy().astype(np.uint8)
+        known = None if same is None else self.to_host(same.flatten(2)).numpy()
+        return None if known is None or not known.any() else known.astype(np.uint8)
 
     def _series_chunks(self, units: Units) -> Iterator[slice]:
         B, D, T = self.sample.x.shape

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -49,23 +53,24 @@ class FlipScores:
             self.weight[cells] += units.weight[u] * visible
             self.count[cells] += units.count[u] * visible
 
-    def add(self, series: slice, contributions: Tensor, units: Units, group: Group) -> None:
+    def add(
+        self,
+        series: slice,
+        contributions: Tensor,
+        units: Units,
+        group: Group,
+        to_device: Callable[[npt.NDArray[Any]], Tensor],
+    ) -> None:
         """Add the contributions (M, S, B, slots) of a group, in the units' order."""
-        device = contributions.device
-
-        def on_device(values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(values)).to(device)
-
-        owners = None if group.owners is None else on_device(group.owners)
         ops.accumulate(
             self.sum[series],
             self.squares[series],
             contributions,
-            on_device(group.unit),
-            on_device(group.weight),
-            on_device(units.weight[group.unit]),
-            on_device(units.count[group.unit]),
-            owners,
+            to_device(group.unit),
+            to_device(group.weight),
+            to_device(units.weight[group.unit]),
+            to_device(units.count[group.unit]),
+            None if group.owners is None else to_device(group.owners),
         )
 
     def values(self) -> Tensor:

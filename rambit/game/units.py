@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,11 +38,11 @@ class Units:
         return len(self.number)
 
     @staticmethod
-    def of(masks: MaskSet, number: int, distinct: bool) -> Units:
+    def of(masks: MaskSet, number: int, distinct: bool, to_host: Callable[[Tensor], Tensor]) -> Units:
         """``distinct=False`` merges equal masks; masks with draws of their own stay apart."""
-        flat = np.packbits(masks.masks.flatten(1).cpu().numpy(), axis=1)
-        owners = None if masks.owners is None else masks.owners.cpu().numpy().astype(np.int32)
-        weights = masks.weights.cpu().numpy()
+        flat = np.packbits(to_host(masks.masks).flatten(1).numpy(), axis=1)
+        owners = None if masks.owners is None else to_host(masks.owners).numpy().astype(np.int32)
+        weights = to_host(masks.weights).numpy()
         place: dict[tuple[bytes, int], int] = {}
         keep: list[int] = []
         count: list[float] = []
@@ -57,7 +58,7 @@ class Units:
                 count[place[key]] += 1.0
                 weight[place[key]] += float(weights[i])
         kept = masks.masks[torch.tensor(keep, device=masks.masks.device)]
-        first, end = (t.cpu().numpy() for t in span(kept))
+        first, end = (to_host(t).numpy() for t in span(kept))
         order = np.lexsort((np.arange(len(keep)), first))
         return Units(
             kept[torch.from_numpy(order).to(kept.device)],
@@ -90,18 +91,18 @@ class Group:
     def of(units: Units, begin: int, end: int, rule: HorizonRule) -> Group:
         """Units begin … end-1. With anchor ``end`` each becomes its window shifts, equal ones merged."""
         index = np.arange(begin, end, dtype=np.int32)
-        masks, weight = units.masks[begin:end], np.ones(end - begin)
+        masks, weight, shift = units.masks[begin:end], np.ones(end - begin), np.zeros(end - begin, dtype=np.int32)
         if rule.anchor == "end" and rule.window > 1:
             room = np.where(units.end[begin:end] > 0, rule.T - units.end[begin:end], 0).astype(np.int32)
             shifted = ops.shift_windows(masks.contiguous(), torch.from_numpy(room).to(masks.device), rule.window)
             last = np.minimum(room, rule.window - 1)
             which = np.repeat(index - begin, last + 1)
-            shift = np.concatenate([np.arange(n + 1) for n in last])
+            shift = np.concatenate([np.arange(n + 1, dtype=np.int32) for n in last])
             # All shifts that the end of the series clips are the same mask: asked once, with their joint weight.
             weight = np.where(shift < last[which], 1.0, rule.window - last[which]) / rule.window
             masks = shifted.flatten(0, 1)[torch.from_numpy(which * rule.window + shift).to(masks.device)]
             index = index[which]
-        first, stop = (t.cpu().numpy() for t in span(masks))
-        h0, h1 = rule.of_masks(stop)
+        h0, h1 = rule.of_masks(units.end[index] + shift)
         owners = None if units.owners is None else units.owners[index]
-        return Group(masks.contiguous(), index, units.first[index], first, h0, h1, weight, owners)
+        start = units.first[index]
+        return Group(masks.contiguous(), index, start, start + shift, h0, h1, weight, owners)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from rambit.selection.selector import TimestampSelector
-from rambit.store import atomic_write, decode, encode
+from rambit.store import atomic_write, encode, load_tensors
 
 FORMAT = "rambit selector 1"
 
@@ -35,7 +35,7 @@ def load_selector(path: str | Path) -> tuple[TimestampSelector, dict[str, Any]]:
     Runs no code from the file and draws no random number. Raises ValueError, naming the file, if it is damaged, holds
     something else, or its weights do not fit its configuration; OSError if there is none.
     """
-    weights, metadata = decode(Path(path).read_bytes(), path)
+    weights, metadata = load_tensors(path)
     try:
         document = json.loads(metadata["rambit"])
         if document["format"] != FORMAT:

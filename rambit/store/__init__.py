@@ -1,6 +1,15 @@
 """The one place that writes result files: atomic writes, a folder of safetensors shards, and resume keys."""
 
-from rambit.store.files import StoreError, atomic_write, decode, encode
+from rambit.store.files import (
+    StoreError,
+    atomic_write,
+    decode,
+    encode,
+    load_tensors,
+    open_file,
+    read_file,
+    read_header,
+)
 from rambit.store.folder import Store, json_dict
 from rambit.store.keys import resume_key
 from rambit.store.saved import load_result, save_result
@@ -13,6 +22,10 @@ __all__ = [
     "encode",
     "json_dict",
     "load_result",
+    "load_tensors",
+    "open_file",
+    "read_file",
+    "read_header",
     "resume_key",
     "save_result",
 ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import safetensors.torch
 import torch
@@ -23,21 +26,34 @@ class StoreError(ValueError):
 def atomic_write(path: str | Path, data: bytes) -> None:
     """Write `data` to `path` so that a reader, or a kill at any moment, sees the old file or the new one, never a part.
 
-    The folder must exist; a file (or symbolic link) of that name is replaced. Errors: OSError; nothing is left behind.
+    The folder must exist; a file (or symbolic link) of that name is replaced. Errors: OSError naming `path`; nothing is
+    left behind.
     """
     path = Path(path)
     # Hidden, of bounded length, and never an existing file's name; made by us, so that the usual umask holds.
     temporary = path.parent / f".{path.name[:32]}.{secrets.token_hex(8)}.tmp"
+    with naming(path):
+        try:
+            with open(create(temporary), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let what the system refuses name `path`: not a temporary file, nor none, as where a disk is full."""
     try:
-        with open(create(temporary), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def create(path: Path) -> int:
@@ -52,6 +68,32 @@ def sync_folder(folder: Path) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def open_file(path: str | Path) -> BinaryIO:
+    """A file that the user names, open for reading; a link is followed, but what may never end or begin is refused.
+
+    Errors: OSError as the system says, ValueError naming a pipe or a device.
+    """
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 (the caller closes it)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise ValueError(f"{path} is not a regular file")
+    return file
+
+
+def _without_waiting(name: str, flags: int) -> int:
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_file(path: str | Path) -> bytes:
+    """All bytes of a file that the user names. Errors: those of `open_file`, ValueError if it is larger than memory."""
+    with open_file(path) as file:
+        try:
+            return file.read()
+        except MemoryError:
+            size = os.fstat(file.fileno()).st_size
+            raise ValueError(f"{path} holds {size} bytes, more than there is memory for") from None
 
 
 def read(path: Path, limit: int) -> bytes:
@@ -73,6 +115,8 @@ def read(path: Path, limit: int) -> bytes:
             raise StoreError(f"{path} holds {status.st_size} bytes, at most {limit} are expected")
         with open(fd, "rb", closefd=False) as file:
             return file.read(status.st_size)
+    except MemoryError:
+        raise StoreError(f"{path} holds {status.st_size} bytes, more than there is memory for") from None
     finally:
         os.close(fd)
 
@@ -106,14 +150,35 @@ def encode(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = N
 
 def decode(data: bytes, source: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors (on the CPU) and metadata of a safetensors file's bytes. Errors: StoreError naming `source`."""
-    header = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or header > len(data) - 8:
-        raise StoreError(f"{source} is truncated or not a safetensors file")
-    if header > _MAX_HEADER:
-        raise StoreError(f"{source} has a header of {header} bytes, at most {_MAX_HEADER} are expected")
+    header = read_header(io.BytesIO(data), source)
     try:
         tensors: dict[str, Tensor] = safetensors.torch.load(data)
-        metadata: dict[str, str] = json.loads(data[8 : 8 + header]).get("__metadata__", {})
     except Exception as error:  # whatever a hostile header makes the parser or torch raise
         raise StoreError(f"{source} is corrupt or not a safetensors file: {error}") from error
-    return tensors, metadata
+    return tensors, header.get("__metadata__", {})
+
+
+def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """What `decode` makes of a safetensors file. Errors: ValueError naming the file, OSError if there is none."""
+    return decode(read_file(path), path)
+
+
+def read_header(file: BinaryIO, source: str | Path) -> dict[str, Any]:
+    """The header of a safetensors file, which then stands where its data begin. Errors: StoreError naming `source`.
+
+    Only its size is checked, before anything is parsed: the library's own limit lets its parser take gigabytes.
+    """
+    size = int.from_bytes(file.read(8), "little")
+    if size > _MAX_HEADER:
+        limit = f"a header of {size} bytes, at most {_MAX_HEADER} are expected"
+        raise StoreError(f"{source} is truncated or not a safetensors file: {limit}")
+    text = file.read(size)
+    if not size or len(text) < size:
+        raise StoreError(f"{source} is truncated or not a safetensors file")
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{source} is corrupt or not a safetensors file: {error}") from error
+    if not isinstance(header, dict):
+        raise StoreError(f"{source} is corrupt or not a safetensors file: its header is no dictionary")
+    return header

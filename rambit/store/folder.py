@@ -99,13 +99,18 @@ class Store:
         Errors: ValueError or TypeError for a name, tensors or meta that can't be stored, StoreError if not the writer.
         """
         lock = self._writer()
-        if not _is_name(name):
-            raise ValueError(f"name must be a printable relative path without '..', ':' or '\\', given {name!r}")
+        self.check_name(name)
         data = encode(tensors)
         shard = _Shard(hashlib.sha256(data).hexdigest(), len(data), json_dict(meta, "meta"))
         atomic_write(self.folder / shard.file, data)
         lock.check()
         self._switch({**self._shards, name: shard})
+
+    @staticmethod
+    def check_name(name: str) -> None:
+        """Raise ValueError for a name that `put` refuses."""
+        if not _is_name(name):
+            raise ValueError(f"name must be a printable relative path without '..', ':' or '\\', given {name!r}")
 
     def get(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The tensors (on the CPU) and meta of the shard `name`.
@@ -191,7 +196,13 @@ class Store:
             "meta": self.meta,
             "shards": {name: shard._asdict() for name, shard in shards.items()},
         }
-        atomic_write(self.folder / "manifest.json", json.dumps(manifest).encode())
+        data = json.dumps(manifest).encode()
+        if len(data) > _MAX_MANIFEST:  # or nobody could open the store again
+            raise StoreError(
+                f"{self.folder} is full: with {len(shards)} shards its manifest has {len(data)} bytes, "
+                f"at most {_MAX_MANIFEST} are allowed; use larger shards"
+            )
+        atomic_write(self.folder / "manifest.json", data)
 
     def _read_manifest(self) -> tuple[str, dict[str, Any], dict[str, _Shard]]:
         path = self.folder / "manifest.json"

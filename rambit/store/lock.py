@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -10,7 +11,7 @@ import socket
 import time
 from pathlib import Path
 
-from rambit.store.files import StoreError, create, read
+from rambit.store.files import StoreError, create, naming, read
 
 
 class Lock:
@@ -34,8 +35,12 @@ class Lock:
                 self._take_over(patience)
                 continue
             try:
-                with open(fd, "wb", buffering=0) as file:  # one write, so that the text is whole or absent
-                    file.write(self.text)
+                with (
+                    naming(path),
+                    open(fd, "wb", buffering=0) as file,
+                ):  # one write, so that the text is whole or absent
+                    if file.write(self.text) < len(self.text):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             except BaseException:
                 path.unlink(missing_ok=True)
                 raise

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from rambit.store.files import atomic_write, decode, encode
+from rambit.store.files import atomic_write, encode, load_tensors
 from rambit.store.keys import resume_key
 
 Result = TypeVar("Result")
@@ -33,7 +33,7 @@ def load_result(
 
     Errors: ValueError naming the file if it is corrupt or not ``what`` it should be.
     """
-    tensors, metadata = decode(Path(path).read_bytes(), path)
+    tensors, metadata = load_tensors(path)
     if form not in metadata:
         raise ValueError(f"{path} is a safetensors file, but not a saved {what}")
     try:

@@ -122,6 +122,12 @@ def test_what_is_wrong(fails, tmp_path, monkeypatch):
     assert "rambit[tables]" in fails("export", tmp_path / "r.safetensors", "--out", out)
 
 
+def test_numbers_that_no_table_holds(fails, tmp_path):
+    with Store(tmp_path / "store", key="k") as store:
+        store.put("a", {}, {"count": 10**30})
+    assert "don't fit one table" in fails("export", tmp_path / "store", "--out", tmp_path / "a.parquet")
+
+
 def test_results_of_different_kinds_do_not_mix(fails, tmp_path):
     with Store(tmp_path / "store", key="k") as store:
         store.put("a", {}, {"target": 1})

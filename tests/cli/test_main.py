@@ -133,7 +133,7 @@ def test_series():
             common.chosen(bad, None, 10)
 
 
-def test_outputs(tmp_path):
+def test_outputs(tmp_path, monkeypatch):
     old = tmp_path / "old"
     old.write_text("x")
     common.check_outputs([tmp_path / "new", None], force=False)
@@ -146,6 +146,12 @@ def test_outputs(tmp_path):
         common.check_outputs([tmp_path], force=True)
     with pytest.raises(FileNotFoundError, match="no folder"):
         common.check_outputs([tmp_path / "none" / "new"], force=False)
+    (tmp_path / "link").symlink_to("nothing")
+    with pytest.raises(FileExistsError, match="link exists"):
+        common.check_outputs([tmp_path / "link"], force=False)
+    monkeypatch.setattr(common.os, "access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match="nothing may be written to the folder"):
+        common.check_outputs([tmp_path / "new"], force=False)
 
 
 def test_progress(monkeypatch):

@@ -285,6 +285,28 @@ def test_old_results_of_another_kind_stay(rambit, fails, folder, zoo):
     assert {name: one.record() for name, one in contents("results").items()} == before
 
 
+def test_a_name_that_no_store_takes_is_refused_before_any_work(fails, folder, zoo, monkeypatch):
+    monkeypatch.setattr(ReX, "explain", lambda *_, **__: pytest.fail("work was done"))
+    photo(zoo / "photos" / "3:00.png")
+    assert "given '3:00.png'" in fails(*folder)
+    assert not (zoo / "results").exists()
+
+
+@pytest.mark.parametrize("harm", ["no classes", "no area", "input"])
+def test_results_that_are_none_are_named(rambit, fails, folder, harm):
+    assert rambit(*folder).code == 0
+    with Store("results", read_only=True) as store:
+        key, (tensors, record) = store.key, store.get("1.png")
+    if harm == "no classes":
+        del tensors["classes"]
+    else:
+        del record[harm.removeprefix("no ")]
+    with Store("results", key=key) as store:
+        store.put("1.png", tensors, record)
+    assert "1.png" in fails(*folder)
+    assert rambit(*folder, "--force").code == 0
+
+
 def test_figures_of_many(rambit, fails, folder, zoo):
     pytest.importorskip("matplotlib")
     (zoo / "pictures").mkdir()
@@ -366,6 +388,9 @@ def test_wrong_images(fails, zoo, monkeypatch):
     assert "none.png: No such file" in say("none.png")
     (zoo / "text.png").write_text("text")
     assert "text.png can't be read as an image" in say("text.png")
+    pillow.new("RGB", (16, 16)).save(zoo / "program.eps")
+    (zoo / "program.eps").rename(zoo / "program.png")  # of a kind that pillow hands to another program
+    assert "program.png can't be read as an image" in say("program.png")
     photo(zoo / "a.png", size=(64, 64))
     (zoo / "cut.png").write_bytes((zoo / "a.png").read_bytes()[:-2000])
     assert "cut.png can't be read as an image" in say("cut.png")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import sys
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from rambit.datasets import Dataset, load_file, save_file
+from rambit.datasets.files import READERS
 
 ARRAYS = (".npz", ".safetensors", ".pt")
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=5).filter(lambda text: text == text.strip())
@@ -301,3 +303,57 @@ def test_foreign_metadata(tmp_path):
     names = json.dumps(["only"])
     safetensors.torch.save_file(tensors, tmp_path / "d.safetensors", {"feature_names": names})
     assert load_file(tmp_path / "d.safetensors").feature_names == ("only",)
+
+
+def test_an_array_that_is_not_asked_for_is_not_read(tmp_path):
+    path = tmp_path / "d.npz"
+    np.savez(path, X=np.ones((1, 1, 1)), y=np.zeros(1, int), zz=np.arange(50))
+    data = path.read_bytes()
+    assert data.count(b"(50,)") == 1
+    path.write_bytes(data.replace(b"(50,)", b"(99,)"))  # neither its size nor its check sum holds any more
+    assert load_file(path).X.tolist() == [[[1.0]]]
+    with pytest.raises(ValueError, match=r"d\.npz"):
+        load_file(path, y="zz")
+
+
+def test_a_tensor_larger_than_its_file_is_refused(tmp_path):
+    path = tmp_path / "d.pt"
+    for shape in ((10, 300, 400), (40_000, 1000, 1000)):
+        torch.save({"X": torch.zeros(1).expand(shape), "y": torch.zeros(shape[0])}, path)
+        with pytest.raises(ValueError, match=r"d\.pt: 'X' claims the shape"):
+            load_file(path)
+
+
+def test_a_header_that_is_too_long_is_not_parsed(tmp_path):
+    path = tmp_path / "d.safetensors"
+    path.write_bytes((20_000_000).to_bytes(8, "little") + b" " * 20_000_000)
+    with pytest.raises(ValueError, match=r"d\.safetensors: .* a header of 20000000 bytes"):
+        load_file(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pt", ".csv", ".parquet"])
+def test_a_pipe_is_refused_without_waiting(tmp_path, suffix):
+    os.mkfifo(tmp_path / f"d{suffix}")
+    with pytest.raises(ValueError, match=rf"d\{suffix} is not a regular file"):
+        load_file(tmp_path / f"d{suffix}")
+
+
+def test_a_reason_without_words_is_named(tmp_path, monkeypatch):
+    def fails(data):
+        raise MemoryError
+
+    monkeypatch.setitem(READERS, ".csv", fails)
+    with pytest.raises(ValueError, match=r"d\.csv: MemoryError"):
+        load_file(csv_file(tmp_path, "").rename(tmp_path / "d.csv"))
+
+
+def test_series_without_a_name(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(
+        pyarrow.table({"series": pyarrow.nulls(2), "time": [0, 1], "a": [1, 2]}), tmp_path / "d.parquet"
+    )
+    for path in (tmp_path / "d.parquet", csv_file(tmp_path, "series,time,a\n0,0,1\n,1,2\n")):
+        with pytest.raises(ValueError, match="series holds an empty value"):
+            load_file(path, y=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -212,6 +213,34 @@ def test_an_interrupt_at_every_call(tmp_path):
         same(results[:], expected)
         at += 7
     assert stops > 3
+
+
+def test_a_full_disk_at_every_write(tmp_path, monkeypatch):
+    """Whatever was written stays, and with room again the same call goes on to the same bits."""
+    expected, fsync, stops = rambit(L=1).explain(X[:6]), os.fsync, 0
+    for at in range(1, 100):
+        calls = 0
+
+        def full(fd, at=at):
+            nonlocal calls
+            calls += 1
+            if calls >= at:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            fsync(fd)
+
+        folder = tmp_path / str(at)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            try:
+                attribute_many(rambit(L=1), [X[:6]], folder, shard_size=2)
+                break
+            except OSError as error:
+                said = str(error)
+                stops += 1
+        assert str(folder) in said
+        assert not [path for path in folder.iterdir() if path.name[0] == "." or path.name == "writer.lock"]
+        same(attribute_many(rambit(L=1), [X[:6]], folder, shard_size=2)[:], expected)
+    assert stops > 10
 
 
 @pytest.mark.parametrize("harm", ["lost", "short", "flipped"])

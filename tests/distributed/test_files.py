@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -128,6 +130,7 @@ GOOD = {"series": [1, 1, 2], "time": [0, 1, 0], "a": [1.0, 2.0, 3.0]}
         ({"series": [2, 2, 1]}, "in increasing order"),
         ({"series": [1, 2, 1]}, "stand together"),
         ({"series": [1, None, 2]}, "series holds an empty value"),
+        ({"series": [[1], [1], [2]]}, "series must hold numbers or text"),
         ({"time": [0, None, 0]}, "time holds an empty"),
         ({"time": [1, 1, 0]}, "series 1 has the same time twice"),
         ({"a": ["x", "y", "z"]}, "column 'a' must hold numbers"),
@@ -231,3 +234,54 @@ def test_names_and_options(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((3, 4, 5)))
     assert DataFile(tmp_path / "a.npy").features() == 4
     assert DataFile(tmp_path / "a.npy", layout="BTD").features() == 5
+
+
+def claiming(path, shape, size=None):
+    """A .npy or .npz whose array has 24 bytes and says that it has this shape, the archive this size."""
+    np.save(path.with_suffix(".npy"), X)
+    data = path.with_suffix(".npy").read_bytes()
+    claim = f"{shape}, }}".encode()
+    start = data.index(b"(2, 1, 3), }")
+    data = data[:start] + claim.ljust(data.index(b"\n") - start) + data[data.index(b"\n") :]
+    path.with_suffix(".npy").write_bytes(data)
+    with zipfile.ZipFile(path.with_suffix(".npz"), "w") as archive:
+        archive.writestr("X.npy", data)
+    archive = bytearray(path.with_suffix(".npz").read_bytes())
+    if size is not None:
+        at = archive.rfind(b"PK\1\2") + 24  # of the uncompressed size, in the directory of the archive
+        archive[at : at + 4] = size.to_bytes(4, "little")
+    path.with_suffix(".npz").write_bytes(archive)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+@pytest.mark.parametrize("shape", [(-2, 1, 3), (-2, -1, 3), (2, -1, 3), (True, 1, 3), (0, 1, 3)])
+def test_axes_that_are_no_sizes(tmp_path, suffix, shape):
+    claiming(tmp_path / "a", shape)
+    file = DataFile(tmp_path / f"a{suffix}")
+    for read in (list, DataFile.features):
+        with pytest.raises(ValueError, match=rf"a\{suffix}: 'X' is empty"):
+            read(file)
+
+
+def test_an_archive_that_claims_more_than_it_holds_takes_no_memory(tmp_path):
+    claiming(tmp_path / "a", (1, 1, 1 << 28), size=(1 << 30) + 128)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"a\.npz: "):
+        list(DataFile(tmp_path / "a.npz"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 << 20
+
+
+def test_a_header_that_is_too_long_is_not_parsed(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes((20_000_000).to_bytes(8, "little") + b" " * 20_000_000)
+    with pytest.raises(ValueError, match=r"a\.safetensors: .* a header of 20000000 bytes"):
+        list(DataFile(tmp_path / "a.safetensors"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+@pytest.mark.parametrize("suffix", files.READERS)
+def test_a_pipe_is_refused_without_waiting(tmp_path, suffix):
+    os.mkfifo(tmp_path / f"a{suffix}")
+    with pytest.raises(ValueError, match="is not a regular file"):
+        list(DataFile(tmp_path / f"a{suffix}"))

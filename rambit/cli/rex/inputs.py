@@ -16,10 +16,11 @@ from torch import Tensor
 
 from rambit.cli import common
 from rambit.rex.explainer import MAX_POSITIONS
-from rambit.store import decode
+from rambit.store import StoreError, load_tensors, open_file
 
 ARRAYS = (".npy", ".npz", ".safetensors")
 IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # whatever the name: pillow hands others to other programs
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,13 @@ def _refuse(args: argparse.Namespace, *names: str) -> None:
 
 def _read_array(path: Path, name: str | None) -> Tensor:
     """Inputs (N, …) of a file, without pickle. Raises ValueError naming the file."""
+    open_file(path).close()  # no such file, or none that ends
     try:
         array = _load(path, name)
-    except OSError:
+    except (OSError, StoreError):
         raise
     except Exception as error:  # a broken file makes its reader raise anything
-        raise ValueError(f"{path}: {error or type(error).__name__}") from error
+        raise ValueError(f"{path}: {str(error) or type(error).__name__}") from error
     if array.ndim not in (3, 4, 5) or not array.numel():
         raise ValueError(
             f"{path} must hold series (N, D, T), images (N, C, H, W) or volumes (N, C, Z, H, W), got the shape "
@@ -123,7 +125,7 @@ def _load(path: Path, name: str | None) -> Tensor:
             raise ValueError("a .npy file holds one array, so --x does not apply")
         return torch.from_numpy(np.load(path, allow_pickle=False))
     name = name or "X"
-    arrays = decode(path.read_bytes(), path)[0] if path.suffix == ".safetensors" else np.load(path, allow_pickle=False)
+    arrays = load_tensors(path)[0] if path.suffix == ".safetensors" else np.load(path, allow_pickle=False)
     if name not in arrays:
         raise ValueError(f"there is no {name!r}; it holds {', '.join(arrays) or 'nothing'}")
     return torch.as_tensor(arrays[name])
@@ -156,12 +158,11 @@ def _open(path: Path) -> Any:
         from PIL import Image
     except ImportError as error:
         raise ImportError("image files need pillow: pip install 'rambit[images]'") from error
+    open_file(path).close()  # no such file, or none that ends
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
-            return Image.open(path)
-    except FileNotFoundError:
-        raise
+            return Image.open(path, formats=FORMATS)
     except Exception as error:  # what a broken header makes a decoder raise
         raise ValueError(f"{path} can't be read as an image: {error}") from error
 
@@ -172,7 +173,7 @@ def _read_image(path: Path, preparation: Preparation) -> Input:
     try:
         with _open(path) as opened:
             image = ImageOps.exif_transpose(opened).convert("L" if preparation.grey else "RGB")
-    except (OSError, SyntaxError, ValueError) as error:  # truncated or broken beyond the header
+    except Exception as error:  # truncated or broken beyond the header
         raise ValueError(f"{path} can't be read as an image: {error}") from error
     if preparation.size is not None:
         image = ImageOps.fit(image, preparation.size[::-1])

@@ -24,6 +24,8 @@ def explain_many(
 
     An input without an explanation is named and left out; where there is no other, NoExplanationError is raised.
     """
+    for source in sources:
+        Store.check_name(source.name)
     settings = {**explainer.settings(), "target": target}
     model = _fingerprint(predictor)
     rambit = version("rambit")
@@ -93,9 +95,12 @@ def _stored(store: Store, name: str, one: Input) -> Explanation | None:
     if name not in store:
         return None
     tensors, record = store.get(name)
-    if record["input"] != resume_key(x=one.x):
+    if record.get("input") != resume_key(x=one.x):
         raise ValueError(f"{name} has changed since its result in {store.folder} was made; --force makes it anew")
-    return Explanation.of(tensors, record)
+    try:
+        return Explanation.of(tensors, record)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{store.folder}: {name!r} is no explanation: {error}; --force makes it anew") from error
 
 
 def _fingerprint(predictor: Predictor) -> str:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from rambit.predictors import Predictor
+from rambit.store import read_file
 from rambit.training import load_checkpoint
 
 MODEL_HELP = (
@@ -28,7 +29,7 @@ def read_model(name: str, *, output: str, device: torch.device | None, model_id:
     if suffix == ".safetensors":
         return Predictor.of(load_checkpoint(name)[0], output=output, device=device, model_id=model_id)
     if suffix == ".onnx":
-        identity = model_id or hashlib.sha256(Path(name).read_bytes()).hexdigest()
+        identity = model_id or hashlib.sha256(read_file(name)).hexdigest()
         return Predictor.of(_onnx_session(name), output=output, device=device, model_id=identity)
     module, colon, function = name.partition(":")
     if not colon or not all(part.isidentifier() for part in (*module.split("."), *function.split("."))):

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 from rambit.cli import common
 from rambit.rex import ExtractionOptions, ReX
+from rambit.store import read_file
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -166,9 +166,10 @@ def read_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _read_toml(path: str) -> dict[str, Any]:
+    data = read_file(path)
     try:
-        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+        document = tomllib.loads(data.decode())
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a TOML file: {error}") from None
     given = {}
     for name, value in document.items():
