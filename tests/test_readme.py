@@ -10,6 +10,8 @@ import pytest
 README = Path(__file__).parents[1] / "README.md"
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # torch's own compiler
 @pytest.mark.skipif(not README.exists(), reason="the sources are not here")
 def test_code_blocks_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

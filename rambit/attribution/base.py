@@ -159,6 +159,7 @@ class Attributor(ABC):
             "anchor": self.anchor,
             "output": self.predictor.output,
             "layout": self.layout,
+            **self.predictor.options(),
         }
 
     # -- how a call is carried out --------------------------------------------------------------------------------

@@ -74,8 +74,8 @@ def at_lengths(steps: Tensor, lengths: Tensor) -> Tensor:
     kind = lengths.dtype
     if lengths.shape != (batch,) or kind.is_floating_point or kind.is_complex or kind == torch.bool:
         raise ValueError(f"lengths must be integers of shape ({batch},), got {kind} {tuple(lengths.shape)}")
-    # Looking at values on a GPU would make the host wait for it; there the gather itself refuses.
-    if not lengths.is_cuda and bool(((lengths < 1) | (lengths > count)).any()):
+    # Looking at values on a GPU would make the host wait for it, and break a compiled graph; there the gather refuses.
+    if not lengths.is_cuda and not torch.compiler.is_compiling() and bool(((lengths < 1) | (lengths > count)).any()):
         raise ValueError(f"lengths must lie in 1..{count}, got {int(lengths.min())}..{int(lengths.max())}")
     last = (lengths.to(steps.device, torch.int64) - 1)[:, None, None].expand(batch, 1, size)
     return steps.gather(1, last).squeeze(1)

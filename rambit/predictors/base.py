@@ -128,13 +128,17 @@ class Predictor(ABC):
         """The same model, called as its author wrote it: without options that only make it faster."""
         return self
 
+    def options(self) -> dict[str, Any]:
+        """What else than the model itself its answers depend on, as JSON-able values; what is not set is left out."""
+        return {}
+
     def fingerprint(self) -> dict[str, Any]:
         """What a resumed run must find unchanged."""
         if self.model_id is not None:
-            return {"model_id": self.model_id}
+            return {"model_id": self.model_id, **self.options()}
         if self.module is None:
             raise ValueError("checkpoint= needs model_id=, since a plain callable cannot be told apart from another")
-        return {"state_dict": dict(self.module.state_dict())}
+        return {"state_dict": dict(self.module.state_dict()), **self.options()}
 
     # -- what the engine calls ------------------------------------------------------------------------------------
 

@@ -89,9 +89,9 @@ class ModulePredictor(Predictor):
         given.autocast, given.compile, given._call = None, False, self._called()
         return given
 
-    def fingerprint(self) -> dict[str, Any]:
-        options = {"autocast": self.autocast and str(self.autocast), "compile": self.compile}
-        return {**super().fingerprint(), **{name: value for name, value in options.items() if value}}
+    def options(self) -> dict[str, Any]:
+        given = {"autocast": self.autocast and str(self.autocast), "compile": self.compile}
+        return {name: value for name, value in given.items() if value}
 
     def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         if not self.compile and self._is_ours() and not is_wrapped(self.model):

@@ -435,3 +435,11 @@ def test_the_real_compiler(device, mode, autocast):
     found = RaMbIT(Predictor.of(model, autocast=autocast, compile=mode), **options).attribute(x)
     atol = 1e-6 if autocast is None else 0.1 * float(expected.abs().max())
     torch.testing.assert_close(found, expected, rtol=0, atol=atol)
+
+
+def test_settings_say_what_was_asked_for():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(6, 2))
+    given = Predictor.of(model, autocast=torch.bfloat16, compile=True)
+    settings = RaMbIT(given, anchor="end", counterfactuals="zero", num_samples=1).settings()
+    assert settings["autocast"] == "torch.bfloat16" and settings["compile"] == "default"
+    assert not {"autocast", "compile"} & RaMbIT(model, anchor="end").settings().keys()
