@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from scipy import stats
@@ -22,12 +20,11 @@ from tqdm import tqdm
 
 from rambit.models import Classifier, build_model
 from rambit.models.base import at_least
-from rambit.store import atomic_write, load_tensors
+from rambit.store import fill, load_module, save_module
 
 ArrayLike = Tensor | NDArray[Any]
 
 FORMAT = "rambit checkpoint 1"
-FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 IGNORED = -100  # the label of a padded step
 
 
@@ -140,15 +137,7 @@ def save_checkpoint(path: str | Path, model: Classifier, extra: dict[str, Any] |
     For people, the same JSON goes into a file beside it whose name ends in .json instead of .safetensors.
     Raises ValueError for another ending of `path`, TypeError or ValueError if `extra` is not JSON.
     """
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        raise ValueError(f"{path}: the name of a checkpoint must end in .safetensors")
-    document = {"format": FORMAT, "model": model.config(), "extra": extra or {}}
-    text = json.dumps(document, indent=2, allow_nan=False)
-    # Copies, because on a GPU the weights of a recurrent network are views of one block.
-    weights = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in model.state_dict().items()}
-    atomic_write(path, safetensors.torch.save(weights, {"rambit": text}))
-    atomic_write(path.with_suffix(".json"), (text + "\n").encode())
+    save_module(path, FORMAT, model, {"model": model.config(), "extra": extra or {}})
 
 
 def load_checkpoint(path: str | Path) -> tuple[Classifier, dict[str, Any]]:
@@ -157,38 +146,14 @@ def load_checkpoint(path: str | Path) -> tuple[Classifier, dict[str, Any]]:
     Runs no code from the file and draws no random number. Raises ValueError, naming the file, if it is truncated,
     damaged, not a checkpoint, or its weights do not fit its configuration; OSError if there is none.
     """
-    weights, metadata = load_tensors(path)
-    try:
-        document = json.loads(metadata["rambit"])
-        if document["format"] != FORMAT:
-            raise ValueError(f"its format is {document['format']!r}, this version reads {FORMAT!r}")
+
+    def build(weights: dict[str, Tensor], document: dict[str, Any]) -> tuple[Classifier, dict[str, Any]]:
         config = dict(document["model"])
         if config.get("num_layers", 1) > len(weights):  # before so many are made
             raise ValueError(f"it says that the model has {config['num_layers']} layers, for {len(weights)} weights")
-        # Without memory, so that a wrong size in the configuration costs nothing before it is compared.
-        with torch.device("meta"):
-            model = build_model(config)
-        _fill(model, weights)
-        return model.eval(), {"model": document["model"], "extra": document["extra"]}
-    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
-        reason = f"there is no {error}" if isinstance(error, KeyError) else error
-        raise ValueError(f"{path}: is not a checkpoint of a rambit model: {reason}") from error
+        return fill(lambda: build_model(config), weights), {"model": document["model"], "extra": document["extra"]}
 
-
-def _fill(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Puts the weights into a model without memory; ValueError where they are not the ones that it needs."""
-    wanted = model.state_dict()
-    for name in sorted(wanted.keys() | weights.keys()):
-        shape, found = (tuple(part[name].shape) if name in part else None for part in (wanted, weights))
-        if shape != found:
-            raise ValueError(f"{name} should have shape {shape}, the file has {found}")
-    kinds = {value.dtype for name, value in weights.items() if wanted[name].is_floating_point()}
-    if len(kinds) != 1 or not kinds <= FLOATS:
-        raise ValueError("its weights are not of one floating type")
-    for name, value in wanted.items():
-        if not value.is_floating_point() and weights[name].dtype != value.dtype:
-            raise ValueError(f"{name} should hold {value.dtype}, the file has {weights[name].dtype}")
-    model.load_state_dict(weights, assign=True)
+    return load_module(path, FORMAT, "a checkpoint of a rambit model", build)
 
 
 class _Data(NamedTuple):

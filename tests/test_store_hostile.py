@@ -179,6 +179,10 @@ def test_a_hostile_shard_whose_hash_holds(filled: Path, data: bytes) -> None:
         store.get("a")
 
 
+def test_metadata_of_null_are_none() -> None:
+    assert decode(with_header({"__metadata__": None}), "some/file") == ({}, {})
+
+
 def test_a_huge_header_is_not_parsed() -> None:
     with pytest.raises(StoreError, match="header of 20000000 bytes"):
         decode(with_header(b" " * 20_000_000), "some/file")

@@ -8,7 +8,6 @@ generators are trained on squared errors and the joint one on one latent draw; h
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from abc import ABC, abstractmethod
@@ -25,7 +24,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from rambit import ops
-from rambit.store import StoreError, atomic_write, encode, load_tensors
+from rambit.store import fill, load_module, save_module
 
 if TYPE_CHECKING:
     from rambit.training import History
@@ -234,12 +233,7 @@ class GeneratorModel(nn.Module, ABC):
         For people, the same JSON goes into a file beside it whose name ends in .json instead of .safetensors.
         Raises ValueError for another ending of `path`, OSError where it can't be written.
         """
-        path = Path(path)
-        if path.suffix != ".safetensors":
-            raise ValueError(f"{path}: the name of a generator's file must end in .safetensors")
-        text = json.dumps({"format": FORMAT, "config": self.config()}, indent=2)
-        atomic_write(path, encode(self.state_dict(), {"rambit": text}))
-        atomic_write(path.with_suffix(".json"), (text + "\n").encode())
+        save_module(path, FORMAT, self, {"config": self.config()})
 
     @classmethod
     def load(cls: type[Self], path: str | Path) -> Self:
@@ -248,12 +242,8 @@ class GeneratorModel(nn.Module, ABC):
         Runs no code from the file. Raises ValueError, naming the file, if it is damaged, holds something else, or its
         weights do not fit its configuration; OSError if there is none.
         """
-        path = Path(path)
-        weights, metadata = load_tensors(path)
-        try:
-            document = json.loads(metadata["rambit"])
-            if document["format"] != FORMAT:
-                raise ValueError(f"its format is {document['format']!r}, this version reads {FORMAT!r}")
+
+        def build(weights: dict[str, Tensor], document: dict[str, Any]) -> Self:
             arguments = dict(document["config"])
             kind = _KINDS.get(arguments.pop("generator"))
             if kind is None or not issubclass(kind, cls):
@@ -261,14 +251,11 @@ class GeneratorModel(nn.Module, ABC):
             recurrent = sum(name.endswith(".weight_hh_l0") for name in weights)
             if kind is FeatureGenerator and recurrent != arguments.get("num_features"):
                 raise ValueError(f"it has the weights of {recurrent} features, not {arguments.get('num_features')}")
-            # Without memory, so that a wrong size in the configuration costs nothing before it is compared.
-            with torch.device("meta"):
-                model = kind(**arguments)
-            _fill(model, weights)
-            return model.eval()
-        except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
-            reason = f"there is no {error}" if isinstance(error, KeyError) else error
-            raise StoreError(f"{path} is not a rambit generator: {reason}") from error
+            if weights["scale"].dtype != torch.float32:
+                raise ValueError(f"its weights should be torch.float32, the file has {weights['scale'].dtype}")
+            return fill(lambda: kind(**arguments), weights)
+
+        return load_module(path, FORMAT, "a rambit generator", build)
 
 
 class FeatureGenerator(GeneratorModel):
@@ -493,14 +480,3 @@ def _seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
-
-
-def _fill(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Puts the weights into a model without memory; ValueError where they are not the ones that it needs."""
-    wanted = {name: (tuple(value.shape), value.dtype) for name, value in model.state_dict().items()}
-    found = {name: (tuple(value.shape), value.dtype) for name, value in weights.items()}
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
-            raise ValueError(f"{name} should be {wanted.get(name)}, the file has {found.get(name)}")
-    # Copies, because these may lean on the bytes of the file.
-    model.load_state_dict({name: value.clone() for name, value in weights.items()}, assign=True)

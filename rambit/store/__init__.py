@@ -5,6 +5,7 @@ from rambit.store.files import (
     atomic_write,
     decode,
     encode,
+    load_record,
     load_tensors,
     open_file,
     read_file,
@@ -12,6 +13,7 @@ from rambit.store.files import (
 )
 from rambit.store.folder import Store, json_dict
 from rambit.store.keys import resume_key
+from rambit.store.modules import fill, load_module, save_module
 from rambit.store.saved import load_result, save_result
 
 __all__ = [
@@ -20,12 +22,16 @@ __all__ = [
     "atomic_write",
     "decode",
     "encode",
+    "fill",
     "json_dict",
+    "load_module",
+    "load_record",
     "load_result",
     "load_tensors",
     "open_file",
     "read_file",
     "read_header",
     "resume_key",
+    "save_module",
     "save_result",
 ]

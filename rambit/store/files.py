@@ -7,14 +7,17 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import safetensors.torch
 import torch
 from torch import Tensor
+
+Result = TypeVar("Result")
+Build = Callable[[dict[str, Tensor], dict[str, Any]], Result]  # from tensors and a record
 
 _MAX_HEADER = 16 << 20
 
@@ -155,12 +158,27 @@ def decode(data: bytes, source: str | Path) -> tuple[dict[str, Tensor], dict[str
         tensors: dict[str, Tensor] = safetensors.torch.load(data)
     except Exception as error:  # whatever a hostile header makes the parser or torch raise
         raise StoreError(f"{source} is corrupt or not a safetensors file: {error}") from error
-    return tensors, header.get("__metadata__", {})
+    return tensors, header.get("__metadata__") or {}
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """What `decode` makes of a safetensors file. Errors: ValueError naming the file, OSError if there is none."""
     return decode(read_file(path), path)
+
+
+def load_record(path: str | Path, entry: str, what: str, build: Build[Result]) -> Result:
+    """What ``build`` makes of a safetensors file's tensors, on the CPU, and of the JSON in an entry of its metadata.
+
+    Errors: ValueError naming the file if it is corrupt or not ``what`` it should be, OSError if there is none.
+    """
+    tensors, metadata = load_tensors(path)
+    if entry not in metadata:
+        raise StoreError(f"{path} is a safetensors file, but not {what}")
+    try:
+        return build(tensors, json.loads(metadata[entry]))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RuntimeError) as error:
+        reason = f"there is no {error}" if isinstance(error, KeyError) else error
+        raise StoreError(f"{path} is corrupt or not {what}: {reason}") from error
 
 
 def read_header(file: BinaryIO, source: str | Path) -> dict[str, Any]:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor
 
-from rambit.store.files import atomic_write, encode, load_tensors
+from rambit.store.files import Build, Result, atomic_write, encode, load_record
 from rambit.store.keys import resume_key
-
-Result = TypeVar("Result")
 
 
 def save_result(
@@ -26,20 +23,15 @@ def save_result(
     atomic_write(path, encode(tensors, {form: json.dumps(record)}))
 
 
-def load_result(
-    path: str | Path, form: str, what: str, build: Callable[[dict[str, Tensor], dict[str, Any]], Result]
-) -> Result:
+def load_result(path: str | Path, form: str, what: str, build: Build[Result]) -> Result:
     """What ``build`` makes of the tensors, on the CPU, and the record that ``save_result`` wrote.
 
     Errors: ValueError naming the file if it is corrupt or not ``what`` it should be.
     """
-    tensors, metadata = load_tensors(path)
-    if form not in metadata:
-        raise ValueError(f"{path} is a safetensors file, but not a saved {what}")
-    try:
-        record = json.loads(metadata[form])
+
+    def checked(tensors: dict[str, Tensor], record: dict[str, Any]) -> Result:
         if record.pop("sha256") != resume_key(tensors=tensors, record=record):
             raise ValueError("its SHA-256 differs")
         return build(tensors, record)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} is corrupt or not a saved {what}: {error}") from error
+
+    return load_record(path, form, f"a saved {what}", checked)

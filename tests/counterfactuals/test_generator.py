@@ -423,7 +423,7 @@ def broken_files():
         "half": (whole[: len(whole) // 2], "corrupt"),
         "longer": (whole + b"0", "corrupt"),
         "huge header": (struct.pack("<Q", 2**60) + whole[8:], "truncated"),
-        "foreign": (variant(metadata={"a": "b"}), "there is no 'rambit'"),
+        "foreign": (variant(metadata={"a": "b"}), "a safetensors file, but not a rambit generator"),
         "no json": (variant(metadata={"rambit": "{"}), "Expecting"),
         "deep json": (variant(metadata={"rambit": "[" * 99999}), "recursion"),
         "a list": (variant(metadata={"rambit": "[]"}), "indices"),
@@ -435,10 +435,11 @@ def broken_files():
         "type": (variant(hidden_size="4"), "hidden_size must be an integer, got str"),
         "size": (variant(hidden_size=5), r"head\.weight1 should be"),
         "too many features": (variant(num_features=10**9), "it has the weights of 3 features, not 1000000000"),
-        "absurd": (variant(prediction_size=10**18), "is not a rambit generator"),
+        "absurd": (variant(prediction_size=10**18), "corrupt or not a rambit generator"),
         "missing": (variant({k: v for k, v in weights.items() if k != "center"}), "center should be .* has None"),
         "more": (variant(weights | {"extra": torch.zeros(1)}), "extra should be None"),
-        "double": (variant(weights | {"center": torch.zeros(3).double()}), "center should be"),
+        "mixed": (variant(weights | {"center": torch.zeros(3).double()}), "not of one floating type"),
+        "double": (variant(dict(make(FeatureGenerator).double().state_dict())), r"should be torch\.float32"),
     }
 
 

@@ -205,7 +205,7 @@ def test_broken_files(tmp_path):
     with pytest.raises(ValueError, match=r"a\.safetensors"):
         load_selector(path)
     path.write_bytes(data.replace(b'\\"input_dim\\": 3', b'\\"input_dim\\": 4'))
-    with pytest.raises(ValueError, match="is not a saved selector"):
+    with pytest.raises(ValueError, match="is corrupt or not a saved selector"):
         load_selector(path)
     with pytest.raises(ValueError, match=r"must end in \.safetensors"):
         save_selector(tmp_path / "a.pt", TimestampSelector(3, 8, 2, k=2))
