@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Two spinning threads on two shared cores can be far slower than one.
+# Threads look for work for a moment, then sleep: two that spin on shared cores can be far slower than one, and two that
+# sleep at once take longer to wake than a small product lasts.
 export OMP_WAIT_POLICY := PASSIVE
+export GOMP_SPINCOUNT := 5000
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 NATIVE := CMakeLists.txt pyproject.toml constraints.txt $(wildcard csrc/*.* csrc/*/*.*)
 

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Callable
 from unittest.mock import patch
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: two spinning threads on shared cores are slow
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as in the Makefile
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler announces itself otherwise
 
 import torch

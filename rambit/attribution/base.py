@@ -276,5 +276,5 @@ class Attributor(ABC):
             part = game.cost()
             total = part if total is None else total + part
         assert total is not None
-        unconfirmed = self.evaluation == "auto" and total.mode in ("causal", "stateful")
+        unconfirmed = self.evaluation == "auto" and not self.predictor.proven and total.mode in ("causal", "stateful")
         return replace(total, mode=total.mode + " (unconfirmed)") if unconfirmed else total

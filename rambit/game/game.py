@@ -104,13 +104,15 @@ class Game:
 
     def predict(self) -> Tensor:
         """Answers (B, C) to the original series at their last step; asked once."""
-        return torch.cat(self._original)
+        assert self._original is not None, "a dry game has no answers"
+        return self._original
 
     @cached_property
-    def _original(self) -> list[Tensor]:
-        """The original answers in pieces, none from a dry game."""
+    def _original(self) -> Tensor | None:
+        """The original answers (B, C), None from a dry game."""
         B = len(self.sample)
-        inputs, answers = self._inputs(slice(0, B), count=0), []
+        inputs = self._inputs(slice(0, B), count=0)
+        answers: list[Tensor] = []
         rows = self.runner.to_device(base_rows(np.zeros(1, dtype=np.int32), 1, B))
 
         def work(begin: int, end: int) -> None:
@@ -120,7 +122,7 @@ class Game:
         with self.predictor.session():
             self.runner.pieces(B, self.steps, work)
             self.runner.settle(inputs)
-        return answers
+        return torch.cat(answers) if answers else None
 
     # -- coalitions, boxes, soft masks ----------------------------------------------------------------------------
 
@@ -153,16 +155,17 @@ class Game:
     def coalition_distances(self, question: Coalitions, metric: ops.Metric, target: Tensor) -> Tensor:
         """Distances (N, B) float64 of the coalitions' answers from the original ones, mean over draws."""
         B = len(self.sample)
-        original = [piece[:, :, None] for piece in self._original]
-        for piece in original[:1]:
-            self.runner.check_target(target, metric, piece)
+        original = None if self._original is None else self._original[:, :, None]
+        if original is not None:
+            self.runner.check_target(target, metric, original)
         parts = []
         for answers in self.ask(question):  # (n, S, B, C)
+            assert original is not None
             n, S, _, C = answers.shape
             series = torch.arange(B, dtype=torch.int32, device=self.device).repeat(n * S)
             out = memory.empty((n * S * B, 1), answers, torch.float64)
             flat = answers.reshape(-1, C, 1)
-            ops.distance(out, flat, torch.cat(original), series, target, metric)
+            ops.distance(out, flat, original, series, target, metric)
             parts.append(out.view(n, S, B).mean(dim=1))
         return torch.cat(parts) if parts else memory.zeros((len(question.masks), B), self.sample.x, torch.float64)
 

@@ -193,11 +193,11 @@ class SweepRun(StatefulRun):
         self.slots: states.State | None = None
         self.no_mask = memory.full((1, self.D, self.T), self.inputs.x, True, torch.bool)
         self._slot_rows: Tensor | None = None
+        self._walk: Walk | None = None
 
     def local_low(self, group: Group) -> Int32:
-        return np.where(group.start < self.T, group.start, 0).astype(
-            np.int32
-        )  # a mask that replaces nothing has no block
+        # A mask that replaces nothing has no block.
+        return np.where(group.start < self.T, group.start, 0).astype(np.int32)
 
     def prepare(self, units: Units) -> None:
         super().prepare(units)
@@ -212,9 +212,9 @@ class SweepRun(StatefulRun):
         rows = np.zeros((t.size, len(Column)), dtype=np.int32)
         rows[:, Column.SERIES], rows[:, Column.DRAW] = b.ravel(), s.ravel()
         rows[:, Column.CELL] = (d * self.T + t).ravel()
-        self._slot_rows = self.runner.to_device(rows)
+        self._slot_rows, self._walk = self.runner.to_device(rows), self.runner.predictor.walk(self.inputs.x)
 
-    def walk(self, to: int) -> None:
+    def carry_to(self, to: int) -> None:
         """Carry the flips on to just before step ``to``."""
         step = self.D * self.S * self.B
         while self.time < to:
@@ -222,12 +222,13 @@ class SweepRun(StatefulRun):
 
             def work(begin: int, end: int, t: int = t) -> None:
                 assert self._slot_rows is not None
+                assert self._walk is not None
                 rows = self._slot_rows[begin:end]
                 rows[:, Column.START] = t
                 x = self.runner.build(self.inputs, self.no_mask, rows, 1)
                 # A copy: a model may write over the state that it is given, and then run out of memory.
                 state = None if t == 0 else states.copy(self.slots, begin, end)
-                states.put(self.slots, slice(begin, end), self.runner.predictor.walk(x).step(x, state)[1])
+                states.put(self.slots, slice(begin, end), self._walk.step(x, state)[1])
 
             if not self.runner.dry and t > 0:
                 original = t * self.B + torch.arange(self.B, device=self.runner.device).repeat(self.D * self.S)
@@ -241,7 +242,7 @@ class SweepRun(StatefulRun):
         for start in map(int, np.unique(group.start[(group.h0 < group.h1) & (group.start < self.T)])):
             if start == 0:
                 continue
-            self.walk(start)
+            self.carry_to(start)
             here = group.start == start
             low = np.where(here, 0, self.T).astype(np.int32)
             plan = self.plan(

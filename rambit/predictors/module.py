@@ -134,6 +134,7 @@ class ModulePredictor(Predictor):
         return (
             self.autocast is None
             and type(self.model) is GRUClassifier
+            and getattr(self.model.rnn, "batch_first", False)
             and not {"advance", "rnn_input", "logits"} & vars(self.model).keys()
         )
 

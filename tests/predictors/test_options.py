@@ -441,5 +441,6 @@ def test_settings_say_what_was_asked_for():
     model = nn.Sequential(nn.Flatten(), nn.Linear(6, 2))
     given = Predictor.of(model, autocast=torch.bfloat16, compile=True)
     settings = RaMbIT(given, anchor="end", counterfactuals="zero", num_samples=1).settings()
-    assert settings["autocast"] == "torch.bfloat16" and settings["compile"] == "default"
+    assert settings["autocast"] == "torch.bfloat16"
+    assert settings["compile"] == "default"
     assert not {"autocast", "compile"} & RaMbIT(model, anchor="end").settings().keys()
