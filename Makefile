@@ -66,8 +66,8 @@ pythons: setup
 
 # Every figure in one table, kept under the machine's name.
 bench: setup peers
-	$(BIN)/python -m pytest bench --benchmark-only --benchmark-quiet \
-	  --record bench/results/$$($(BIN)/python -m bench.machine).json
+	$(BIN)/python -m pytest bench --benchmark-only --benchmark-quiet --record build/bench.json
+	mv build/bench.json bench/results/$$($(BIN)/python -m bench.machine).json
 
 # Fails when a ratio has fallen by more than 15 % twice in a row, or could not be measured.
 bench-check: setup peers rex-env

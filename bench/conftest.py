@@ -70,10 +70,10 @@ def pytest_terminal_summary(terminalreporter, config):
     path = config.getoption("--record")
     if path is not None:
         record = {"machine": machine(), "torch": torch.__version__, "figures": FIGURES, "info": INFO}
-        record["not_run"] = {
-            report.nodeid.removeprefix("bench/"): report.longrepr[2]
-            for report in terminalreporter.stats.get("skipped", [])
-        }
+        stats = terminalreporter.stats
+        why = {report.nodeid: report.longrepr[2] for report in stats.get("skipped", [])}
+        why |= {report.nodeid: "failed" for kind in ("failed", "error") for report in stats.get(kind, [])}
+        record["not_run"] = {test.removeprefix("bench/"): reason for test, reason in why.items()}
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_suffix(".new")
         new.write_text(json.dumps(record, indent=1) + "\n")

@@ -78,7 +78,7 @@ def test_occlusion(benchmark, report, threads, case):
     torch.manual_seed(0)
     model, X = make().eval(), torch.randn(B, D, T) * (0.01 if case.startswith("free") else 1)
     target = model(X).argmax(1)
-    method = Occlusion(model, width=4, height=1, anchor="end", counterfactuals="zero", metric="diff")
+    method = Occlusion(model, width=4, height=1, counterfactuals="zero", metric="diff")
     occlusion = captum.Occlusion(Probability(model))
 
     def theirs():

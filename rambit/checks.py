@@ -1,7 +1,10 @@
-"""Checks of arguments that several packages make; the value comes back."""
+"""Checks of arguments that several packages make, where the value comes back; warnings that name the caller's line."""
 
 from __future__ import annotations
 
+import operator
+import sys
+import warnings
 from typing import Any
 
 
@@ -13,9 +16,17 @@ def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
 
 
 def count(name: str, value: Any, low: int = 1) -> int:
-    """An integer of at least ``low``; TypeError or ValueError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    """An integer (NumPy's too) of at least ``low``; TypeError or ValueError otherwise."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if value < low:
         raise ValueError(f"{name} must be at least {low}, got {value}")
-    return value
+    return operator.index(value)
+
+
+def warn(message: str) -> None:
+    """A UserWarning that points at the line outside this package that led here."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=level)

@@ -1,4 +1,4 @@
-"""Memory: the one place where the engine allocates, how much it may, and how running out of it is told.
+"""Memory: where the engine's buffers come from, how much it may take, and how running out of it is told.
 
 It stands below everything else, because models' steps allocate as well as the game that asks for them.
 """

@@ -16,7 +16,7 @@ ACCEPTED = {
 
 def record(not_run=None, **figures):
     rows = [{"test": test, "ratio": ratio} for test, ratio in figures.items()]
-    return {"figures": rows, "not_run": not_run or {}}
+    return {"machine": "here", "figures": rows, "not_run": not_run or {}}
 
 
 def test_more_than_fifteen_percent_is_a_loss_and_nothing_less():
@@ -50,9 +50,10 @@ def test_what_was_not_measured_is_named_with_its_reason():
         (record(a=95.0, b=10.0, c=1.0, d=1.0, gone=3.0), None, 0),
         (record(a=80.0, b=10.0, c=1.0, d=1.0, gone=3.0), record(a=95.0), 0),  # noise
         (record(a=80.0, b=10.0, c=1.0, d=1.0, gone=3.0), record(a=80.0), 1),  # a loss
+        (record(a=80.0, b=10.0, c=1.0, d=1.0, gone=3.0), record({"a": "failed"}), 1),  # nobody knows
         (record({"gone": "no peer"}, a=95.0, b=10.0, c=1.0, d=1.0), None, 1),
     ],
-    ids=["good", "noise", "loss", "not run"],
+    ids=["good", "noise", "loss", "failed again", "not run"],
 )
 def test_only_what_falls_short_twice_or_is_not_run_fails(monkeypatch, capsys, first, second, code):
     asked = []
@@ -62,14 +63,22 @@ def test_only_what_falls_short_twice_or_is_not_run_fails(monkeypatch, capsys, fi
         return first if len(asked) == 1 else second
 
     monkeypatch.setattr(check, "run", run)
-    monkeypatch.setattr(check.tomllib, "loads", lambda text: ACCEPTED)
+    monkeypatch.setattr(check.tomllib, "loads", lambda text: {"machine": "here", **ACCEPTED})
     assert check.main() == code
     assert asked == [["bench"]] + [["bench/a"]] * (second is not None)
     assert ("LOST  a" in capsys.readouterr().out) == (code == 1 and second is not None)
 
 
+def test_elsewhere_only_what_must_hold_everywhere_is_checked(monkeypatch, capsys):
+    monkeypatch.setattr(check, "run", lambda tests, path: record(a=90.0, b=9.0, c=1.2, d=1.0, gone=1.0))
+    monkeypatch.setattr(check.tomllib, "loads", lambda text: {"machine": "there", **ACCEPTED})
+    assert check.main() == 0
+    assert "accepted on there, this is here" in capsys.readouterr().out
+
+
 def test_the_thresholds_name_each_figure_once_in_a_known_section():
     thresholds = check.tomllib.loads((check.HERE / "thresholds.toml").read_text(encoding="utf-8"))
+    assert thresholds.pop("machine")
     assert set(thresholds) == set(check.SECTIONS)
     for one, other in (("higher", "lower"), ("at_least", "at_most")):
         assert not thresholds[one].keys() & thresholds[other].keys()

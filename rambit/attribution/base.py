@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from rambit import ops
 from rambit.attribution.batch import Batch
-from rambit.checks import count, one_of
+from rambit.checks import count, one_of, warn
 from rambit.counterfactuals import Counterfactual, CounterfactualLike, Replay, read_background, resolve
 from rambit.game import ANCHORS, EVALUATIONS, Cost, Game, TensorSample, progress
 from rambit.game.progress import Progress
@@ -69,6 +68,14 @@ class Common(TypedDict, total=False):
     seed: int
     device: torch.device | str | None
     model_id: str | None
+
+
+def only_common(method: type, options: Mapping[str, Any]) -> None:
+    """TypeError for arguments beside the method's own that are misspelled, or that the method fixes itself."""
+    unknown = sorted(options.keys() - Common.__annotations__.keys())
+    if unknown:
+        allowed = ", ".join(sorted(Common.__annotations__))
+        raise TypeError(f"{method.__name__} takes no {', '.join(unknown)}; beside its own arguments it takes {allowed}")
 
 
 class Attributor(ABC):
@@ -184,11 +191,9 @@ class Attributor(ABC):
         elif strategy.single and draws > 1:
             draws = 1
             if not quiet:
-                warnings.warn(
+                warn(
                     f"num_samples={self.num_samples}, but {type(strategy).__name__} counterfactuals have one value: "
-                    "one draw is asked",
-                    UserWarning,
-                    stacklevel=4,
+                    "one draw is asked"
                 )
         return Call(batch, strategy, draws)
 

@@ -16,7 +16,10 @@ from rambit.predictors import Predictor
 
 def integers(name: str, value: Any, B: int, low: int, high: int) -> Tensor:
     """A (B,) int64 tensor of values in low … high, from a tensor, array or list."""
-    tensor = torch.as_tensor(value)
+    try:
+        tensor = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} must hold integers, got {value!r}") from None
     if tensor.is_floating_point() or tensor.dtype == torch.bool or tensor.is_complex():
         raise TypeError(f"{name} must hold integers, got {tensor.dtype}")
     if tensor.shape != (B,):
@@ -51,11 +54,12 @@ class Batch:
         ids: Any = None,
     ) -> Batch:
         """Check everything that a user gave. Raises TypeError or ValueError naming the argument."""
+        axes = "(B, D, T)" if layout == "BDT" else "(B, T, D)"
         if isinstance(X, np.ndarray):
             X = torch.from_numpy(X)
         if not isinstance(X, Tensor):
-            raise TypeError(f"X must be a tensor, got {type(X).__name__}")
-        axes = "(B, D, T)" if layout == "BDT" else "(B, T, D)"
+            many = "; rambit.distributed.attribute_many takes batches" if hasattr(X, "__iter__") else ""
+            raise TypeError(f"X must be a tensor or NumPy array {axes}, got {type(X).__name__}{many}")
         if X.ndim != 3:
             raise ValueError(f"X must be {axes}, got {X.ndim} dimensions: {tuple(X.shape)}")
         if X.dtype not in (torch.float32, torch.float64):
@@ -125,7 +129,6 @@ def _first(where: Tensor) -> str:
 def _target(target: Any, B: int) -> Tensor | None:
     if target is None:
         return None
-    tensor = torch.as_tensor(target)
-    if tensor.ndim == 0:
-        tensor = tensor.expand(B)
-    return integers("target", tensor, B, 0, 2**31 - 1)
+    if isinstance(target, str) or np.ndim(target) == 0:
+        target = [target] * B
+    return integers("target", target, B, 0, 2**31 - 1)

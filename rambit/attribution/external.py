@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from rambit.attribution.base import Answer, Attributor, Call, Common, Part
+from rambit.attribution.base import Answer, Attributor, Call, Common, Part, only_common
 from rambit.checks import one_of
 from rambit.game import Game
 from rambit.predictors import PredictionError
@@ -45,6 +45,7 @@ class External(Attributor):
             value = given.get(setting)
             if value is not None and not (isinstance(value, str) and value == "auto"):
                 raise ValueError(f"{setting} does not apply to {name}: leave it out")
+        only_common(type(self), common)
         super().__init__(model, anchor=anchor, **common)
         if anchor == "cell" and "causal" not in self.predictor.modes:
             raise ValueError("anchor='cell' needs a model with return_all")

@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from rambit import ops
-from rambit.attribution.base import Answer, Attributor, Call, Common, Part
+from rambit.attribution.base import Answer, Attributor, Call, Common, Part, only_common
 from rambit.counterfactuals import JointGenerator, Replay
 from rambit.game import Game, Runs
 
@@ -27,6 +27,7 @@ class FIT(Attributor):
     ) -> None:
         if not isinstance(generator, JointGenerator):
             raise TypeError(f"generator must be a JointGenerator, got {type(generator).__name__}")
+        only_common(type(self), common)
         if common.setdefault("metric", "kl") != "kl" or common.get("counterfactuals") is not None:
             raise ValueError(
                 "FIT compares with metric='kl' and draws from its generator: leave metric and counterfactuals out"

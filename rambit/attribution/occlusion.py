@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from rambit import ops
-from rambit.attribution.base import METRICS, Answer, Attributor, Call, Common, Part
+from rambit.attribution.base import METRICS, Answer, Attributor, Call, Common, Part, only_common
 from rambit.checks import count, one_of
 from rambit.game import Coalitions, Flips, FlipScores, Game
 from rambit.masks import MaskSet
@@ -25,6 +25,7 @@ class FO(Attributor):
     default = "uniform"
 
     def __init__(self, model: Any, *, num_samples: int = 10, anchor: str = "cell", **common: Unpack[Common]) -> None:
+        only_common(type(self), common)
         one_of("anchor", anchor, ("cell", "end"))
         if common.get("counterfactuals") is None:
             common["counterfactuals"] = self.default
@@ -65,6 +66,7 @@ class Occlusion(Attributor):
         num_samples: int = 1,
         **common: Unpack[Common],
     ) -> None:
+        only_common(type(self), common)
         super().__init__(model, num_samples=num_samples, **common)
         self.width, self.height = count("width", width), count("height", height)
         if not isinstance(stride, tuple) or len(stride) != 2:
@@ -85,7 +87,7 @@ class Occlusion(Attributor):
             height, width = min(self.height, D), min(self.width, steps)
             rows, columns = _starts(D, height, self.stride[0]), _starts(steps, width, self.stride[1])
             corners = torch.cartesian_prod(rows, columns)
-            piece = max(1, (1 << 24) // (D * T))
+            piece = max(1, game.max_memory // 8 // (D * T))
             questions = (
                 Coalitions(~_windows(corners[begin : begin + piece], (height, width), (D, T)).flatten(1))
                 for begin in range(0, len(corners), piece)

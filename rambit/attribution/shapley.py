@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from rambit.attribution.base import METRICS, Answer, Attributor, Call, Common, Part
+from rambit.attribution.base import METRICS, Answer, Attributor, Call, Common, Part, only_common
 from rambit.checks import count
 from rambit.game import Coalitions, Game, values
 from rambit.masks import Bernoulli
@@ -49,6 +49,7 @@ class _Values(Attributor):
         num_samples: int = 1,
         **common: Unpack[Common],
     ) -> None:
+        only_common(type(self), common)
         common.setdefault("metric", "diff")
         super().__init__(model, num_samples=num_samples, **common)
         self.players, self.segment = players, count("segment", segment)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from rambit.attribution.base import METRICS, Answer, Attributor, Call, Common, Part
+from rambit.attribution.base import METRICS, Answer, Attributor, Call, Common, Part, only_common
 from rambit.checks import count, one_of
 from rambit.game import Game, Runs
 
@@ -38,6 +38,7 @@ class WinIT(Attributor):
         aggregate: str = "mean",
         **common: Unpack[Common],
     ) -> None:
+        only_common(type(self), common)
         super().__init__(model, window_size=window_size, num_samples=num_samples, anchor="cell", **common)
         self.aggregate = one_of("aggregate", aggregate, ("mean", "max", "absmax"))
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor
 
+from rambit.checks import warn
 from rambit.game import states
 from rambit.game.sample import TensorSample
 from rambit.memory import is_out_of_memory
@@ -43,15 +42,13 @@ def choose(predictor: Predictor, sample: TensorSample, anchor: str, evaluation: 
     A failed check of ``auto`` falls back with a warning; a mode that was asked for by name raises ValueError.
     """
     mode = claimed(predictor, anchor, evaluation)
-    if predictor.proven:
+    if predictor.proven or mode == "full":
         return mode
     predictor = predictor.as_given()  # half precision's rounding is so coarse that a false claim could hide in it
     with predictor.session():
         x = sample.cut().x[: min(4, len(sample))]
         T = x.shape[2]
         horizons = [T - 1] if anchor == "end" else sorted({0, T // 3, (2 * T) // 3, T - 1})
-        if mode == "full":
-            return mode
         try:
             expected = {h: _prefix(predictor, x, h) for h in horizons}
         except PredictionError:
@@ -63,7 +60,8 @@ def choose(predictor: Predictor, sample: TensorSample, anchor: str, evaluation: 
                 raise
             raise ValueError(
                 f"the model cannot be asked on the first steps of a series ({_said(error)}): "
-                f"anchor={anchor!r} needs that; use anchor='end', which asks it on whole series only"
+                f"anchor={anchor!r} needs that; use anchor='end', which asks it on whole series only, or layout='BTD' "
+                "if it reads (B, T, D)"
             ) from error
         for candidate in _weaker(mode, predictor):
             problem = _confirm(candidate, predictor, x, expected)
@@ -71,9 +69,7 @@ def choose(predictor: Predictor, sample: TensorSample, anchor: str, evaluation: 
                 return "full" if candidate == "prefix" and anchor == "end" and evaluation == "auto" else candidate
             if evaluation != "auto":
                 raise ValueError(f"evaluation={evaluation!r} does not hold for this model: {problem}")
-            warnings.warn(
-                f"the model offers {candidate} evaluation, but {problem}; falling back", UserWarning, stacklevel=5
-            )
+            warn(f"the model offers {candidate} evaluation, but {problem}; falling back")
     raise AssertionError("prefix evaluation needs no confirmation")
 
 

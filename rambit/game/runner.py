@@ -172,7 +172,8 @@ class Runner:
         T = inputs.x.shape[2]
         flip = "no flip" if cell < 0 else f"feature {cell // T}, time {cell % T} flipped"
         what = "NaN or infinite values" + (" or no probabilities" if self.predictor.output == "probs" else "")
+        hint = "" if inputs.observed is None else "; it must be able to read X's missing values, or they must be filled"
         raise PredictionError(
             f"the model returned {what} for the row of series id {int(inputs.ids[series])}, "
-            f"draw {draw}, mask {mask}, {flip}"
+            f"draw {draw}, mask {mask}, {flip}{hint}"
         )

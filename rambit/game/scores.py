@@ -18,7 +18,8 @@ from rambit.game.units import Group, Units
 class FlipScores:
     """Sums of contributions over masks, for B series of one length: the reduction of ``Flips``.
 
-    ``metric`` and ``reduce`` as in the specification; ``normalize="visible"`` divides by the masks that can see a cell.
+    ``metric`` compares answers, ``reduce`` joins a cell's horizons; ``normalize="visible"`` divides by the masks that
+    can see a cell.
     """
 
     def __init__(

@@ -146,11 +146,18 @@ class Predictor(ABC):
         """Answers (N, C, 1): probabilities, or regression values."""
         raw = self.call_whole(self._as_model_reads(x), lengths if self.takes_lengths else None)
         if not isinstance(raw, Tensor):
-            raise PredictionError(f"the model returned {type(raw).__name__}, expected a tensor")
+            raise PredictionError(
+                f"the model returned {type(raw).__name__}, expected a tensor ({x.shape[0]}, classes): wrap it, as in "
+                "lambda x: model(x)[0]"
+            )
         if self.output == "regression" and raw.ndim == 1:
             raw = raw.unsqueeze(1)
         if raw.ndim != 2 or raw.shape[0] != x.shape[0] or raw.shape[1] == 0:
-            expected = f"({x.shape[0]}, classes)" + (f" or ({x.shape[0]},)" if self.output == "regression" else "")
+            expected = f"({x.shape[0]}, classes)"
+            if raw.ndim == 1 or self.output == "regression":
+                expected += f", or ({x.shape[0]},) for output='regression'"
+            elif raw.ndim == 3:
+                expected += " at the last step (at every step with return_all=True)"
             raise PredictionError(
                 f"the model returned shape {tuple(raw.shape)} for {x.shape[0]} rows, expected {expected}"
             )
@@ -227,12 +234,27 @@ class Predictor(ABC):
         for anything that cannot be asked, ValueError for an option that is unknown or does not apply to the model.
         """
         common: dict[str, Any] = {"output": output, "layout": layout, "device": device, "model_id": model_id}
+        if isinstance(model, Predictor):
+            _check_agrees(model, **common)
         face, callables = _face(model)
         if callables:
             common.update(autocast=autocast, compile=compile)
         elif autocast is not None or compile is not False:
             raise ValueError(f"autocast and compile are for modules and callables, got {type(model).__name__}")
         return model if isinstance(model, Predictor) else face(model, **common)
+
+
+def _check_agrees(predictor: Predictor, *, output: str, layout: str, device: Any, model_id: str | None) -> None:
+    """ValueError for an option beside a Predictor that contradicts what it was made with."""
+    place = predictor.device if device is None else torch.device(device)
+    if str(place) == predictor.device.type:  # "cuda" may be any of them
+        place = predictor.device
+    given = {"output": output, "layout": layout, "device": place, "model_id": model_id}
+    defaults = {"output": "auto", "layout": "BDT", "device": predictor.device, "model_id": None}
+    for name, value in given.items():
+        own = getattr(predictor, name)
+        if value not in (own, defaults[name]):
+            raise ValueError(f"{name}={str(value)!r}, but the Predictor was made with {str(own)!r}: say it there")
 
 
 def _face(model: Any) -> tuple[Any, bool]:

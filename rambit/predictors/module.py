@@ -87,6 +87,7 @@ class ModulePredictor(Predictor):
             return self
         given = copy.copy(self)
         given.autocast, given.compile, given._call = None, False, self._called()
+        given.sum_tolerance = type(self).sum_tolerance
         return given
 
     def options(self) -> dict[str, Any]:
@@ -94,13 +95,11 @@ class ModulePredictor(Predictor):
         return {name: value for name, value in given.items() if value}
 
     def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        if not self.compile and self._is_ours() and not is_wrapped(self.model):
-            series = self.model.rnn_input(x)
-            steps = GruSteps.of(self.model.rnn, series) if pays(series) else None
-            if steps is not None:
-                hidden, _ = steps.along(series, None)
-                last: Tensor = self.model.logits(hidden[:, -1] if lengths is None else at_lengths(hidden, lengths))
-                return last
+        to_be_called = self.compile or (self.module is not None and is_wrapped(self.module))
+        found = None if to_be_called else self._fused(x, None)
+        if found is not None:
+            last: Tensor = self.model.logits(found[0][:, -1] if lengths is None else at_lengths(found[0], lengths))
+            return last
         return self._ask(x) if lengths is None else self._ask(x, lengths=lengths)
 
     def call_steps(self, x: Tensor) -> Tensor:
@@ -112,15 +111,20 @@ class ModulePredictor(Predictor):
         return answer
 
     def call_advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        if self._is_ours():
-            series = self.model.rnn_input(x)
-            steps = GruSteps.of(self.model.rnn, series) if pays(series) else None
-            if steps is not None:
-                hidden, after = steps.along(series, state)
-                return self.model.logits(hidden).transpose(1, 2), after
+        found = self._fused(x, state)
+        if found is not None:
+            return self.model.logits(found[0]).transpose(1, 2), found[1]
         with self._precision():
             answer: tuple[Tensor, State] = self.model.advance(x, state)
         return answer
+
+    def _fused(self, x: Tensor, state: State | None) -> tuple[Tensor, State] | None:
+        """Hidden features (N, w, H) along x and the state after it, by our own steps where they pay."""
+        if not self._is_ours():
+            return None
+        series = self.model.rnn_input(x)
+        steps = GruSteps.of(self.model.rnn, series) if pays(series) else None
+        return None if steps is None else steps.along(series, state)
 
     def _precision(self) -> AbstractContextManager[Any]:
         return nullcontext() if self.autocast is None else torch.autocast(self.device.type, self.autocast)

@@ -57,9 +57,10 @@ class Explanation:
             raise TypeError(f"mask must be boolean, given {self.mask.dtype}")
 
     def __repr__(self) -> str:
+        kept, shape = int(self.mask.sum()), " x ".join(map(str, self.mask.shape))
         parts = [
-            f"{self.size} of {' x '.join(map(str, self.mask.shape))}",
-            f"class {self.target}",
+            f"{self.size} of {shape}" if kept == self.size else f"{self.size} terms, {kept} of {shape}",
+            f"class {self.target}" + ("" if self.size else ", of a sample without anything too"),
             f"gap {self.gap:.4f} of at least {self.threshold:.4f}",
             f"{self.rows:,} rows, {self.calls:,} calls, {self.seconds:.3g} s",
         ]

@@ -159,7 +159,17 @@ def test_what_the_user_says_about_the_output_holds(model, output):
 
 def test_a_predictor_is_taken_as_it_is():
     predictor = Recurrent(nn.GRU(3, 4), nn.Linear(4, 2))
-    assert Predictor.of(predictor, output="probs") is predictor
+    assert Predictor.of(predictor) is predictor
+    assert Predictor.of(predictor, output="logits", device="cpu") is predictor
+
+
+@pytest.mark.parametrize(
+    "option", [{"output": "probs"}, {"layout": "BTD"}, {"device": "cuda:1"}, {"model_id": "mine"}], ids=str
+)
+def test_a_predictor_is_not_told_otherwise(option):
+    predictor = Recurrent(nn.GRU(3, 4), nn.Linear(4, 2))
+    with pytest.raises(ValueError, match=f"{next(iter(option))}=.*, but the Predictor was made with"):
+        Predictor.of(predictor, **option)
 
 
 @pytest.mark.parametrize("model", [None, 3, "model", object(), torch.zeros(3)])
