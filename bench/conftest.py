@@ -6,9 +6,6 @@ import json
 import os
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as in the Makefile
-os.environ.setdefault("GOMP_SPINCOUNT", "5000")
-
 import pytest
 import torch
 

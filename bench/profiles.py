@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Callable
 from unittest.mock import patch
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as in the Makefile
-os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler announces itself otherwise
 
 import torch

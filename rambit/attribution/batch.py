@@ -129,6 +129,6 @@ def _first(where: Tensor) -> str:
 def _target(target: Any, B: int) -> Tensor | None:
     if target is None:
         return None
-    if isinstance(target, str) or np.ndim(target) == 0:
+    if np.ndim(target) == 0:
         target = [target] * B
     return integers("target", target, B, 0, 2**31 - 1)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
+from rambit import ops
 from rambit.attribution.base import Answer, Attributor, Call, Common, Part, only_common
 from rambit.checks import one_of
 from rambit.game import Game
@@ -101,9 +102,7 @@ class External(Attributor):
             )
         if chosen is None:
             return answers
-        outputs = answers.shape[1]
-        if int(chosen.max()) >= outputs:
-            raise ValueError(f"target must be below {outputs}, the number of outputs, got {int(chosen.max())}")
+        runner.check_target(chosen, ops.Metric.DIFF, answers)
         return answers.gather(1, chosen.expand(-1, -1, answers.shape[2]))
 
     def _background(self, x: Tensor) -> Tensor:

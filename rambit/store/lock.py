@@ -35,10 +35,8 @@ class Lock:
                 self._take_over(patience)
                 continue
             try:
-                with (
-                    naming(path),
-                    open(fd, "wb", buffering=0) as file,
-                ):  # one write, so that the text is whole or absent
+                # One write, so that the text is whole or absent.
+                with naming(path), open(fd, "wb", buffering=0) as file:
                     if file.write(self.text) < len(self.text):
                         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             except BaseException:
