@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,13 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rambit import arrays
+from rambit.checks import count
 from rambit.store import json_dict, load_result, save_result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FORMAT = "rambit-attribution-1"  # the name of the one metadata entry of a saved file
-_TENSORS = ("values", "stderr", "lengths", "ids", "windows")
+_TENSORS = ("values", "stderr", "lengths", "ids", "windows", "evaluated")
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _NUMBERS = {"rows": int, "row_steps": int, "seconds": float, "seed": int, "mode": str}
 
 
@@ -38,8 +42,10 @@ class Attribution:
     values: like the input, (B, D, T), or (B, T, D) if settings["layout"] is "BTD". stderr: the standard error of each
     score, or None. rows, row_steps: what the model answered. seconds: wall time. settings: JSON values. mode: the
     evaluation that was used. lengths, ids: (B,), as given. windows: (B, D, T, W), the scores by prediction (WinIT).
+    evaluated: bool like values, False where no score was made (a missing value): the 0 that stands there is none. None:
+    all were.
 
-    Errors: ValueError if the shapes don't fit together.
+    Errors: TypeError or ValueError naming a part that is of another kind, or does not fit the others.
     """
 
     values: Tensor
@@ -53,16 +59,33 @@ class Attribution:
     lengths: Tensor | None = None
     ids: Tensor | Sequence[int] | None = None
     windows: Tensor | None = None
+    evaluated: Tensor | None = None
 
     def __post_init__(self) -> None:
+        _check_tensor("values", self.values, _FLOATS)
         shape = tuple(self.values.shape)
         if not shape:
             raise ValueError("values must have a batch axis, given a scalar")
-        if self.stderr is not None and tuple(self.stderr.shape) != shape:
-            raise ValueError(f"stderr must have the shape of values {shape}, given {tuple(self.stderr.shape)}")
-        for name, value in (("lengths", self.lengths), ("ids", self.ids)):
-            if value is not None and tuple(torch.as_tensor(value).shape) != shape[:1]:
-                raise ValueError(f"{name} must hold one number for each of {shape[0]} series, given {value}")
+        for name, kinds in (("stderr", _FLOATS), ("windows", _FLOATS), ("evaluated", (torch.bool,))):
+            tensor = getattr(self, name)
+            if tensor is None:
+                continue
+            _check_tensor(name, tensor, kinds)
+            if tuple(tensor.shape[: len(shape)]) != shape or tensor.ndim != len(shape) + (name == "windows"):
+                more = " and one axis more" if name == "windows" else ""
+                raise ValueError(f"{name} must have the shape of values {shape}{more}, given {tuple(tensor.shape)}")
+        for name, numbers in (("lengths", self.lengths), ("ids", self.ids)):
+            if numbers is not None:
+                _check_integers(name, numbers, shape[0])
+        for name in ("rows", "row_steps"):
+            count(name, getattr(self, name), 0)
+        scalars: dict[str, Any] = {"seconds": Real, "seed": Integral, "mode": str, "settings": dict}
+        for name, kind in scalars.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise TypeError(f"{name} must be of type {kind.__name__}, given {value!r}")
+        if not self.seconds >= 0:
+            raise ValueError(f"seconds must be at least 0, given {self.seconds}")
         layout = self.settings.get("layout", "BDT")
         if layout not in ("BDT", "BTD"):
             raise ValueError(f"settings['layout'] must be 'BDT' or 'BTD', given {layout!r}")
@@ -73,12 +96,14 @@ class Attribution:
             parts.append(f"scores {self.values.min().item():.3g} to {self.values.max().item():.3g}")
         if self.stderr is not None and self.stderr.numel():
             parts.append(f"stderr up to {self.stderr.max().item():.2g}")
+        if self.evaluated is not None:
+            parts.append(f"{int((~self.evaluated).sum()):,} cells not evaluated")
         parts.append(f"{self.rows:,} rows, {self.row_steps:,} row-steps, {self.seconds:.3g} s")
         parts += [f"mode {self.mode}"] if self.mode else []
         return f"Attribution({'; '.join([*parts, f'seed {self.seed}'])})"
 
     def to_numpy(self) -> np.ndarray[Any, np.dtype[Any]]:
-        """The values as an array of the same shape (bfloat16, which NumPy lacks, as float32)."""
+        """The values as an array of the same shape (bfloat16, which NumPy lacks, as float32); 0 where not evaluated."""
         values = self.values.detach().cpu()
         array: np.ndarray[Any, np.dtype[Any]] = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
         return array
@@ -110,7 +135,8 @@ class Attribution:
     def top(self, k: int, series: int | None = None) -> list[Cell]:
         """The k cells of highest score, of all series or of one, highest first; ties by (series, feature, time).
 
-        Cells beyond a series' length and NaN don't count; there may be fewer than k. Errors: ValueError.
+        Cells beyond a series' length, cells that were not evaluated and NaN don't count; there may be fewer than k.
+        Errors: ValueError.
         """
         scores, valid = self._cells()
         if k < 1:
@@ -126,7 +152,7 @@ class Attribution:
         return [Cell(b, d, t, score) for (b, d, t), score in rows]
 
     def compare(self, other: Attribution, *, k: int = 10) -> dict[str, float]:
-        """How far two attributions of the same series agree, over the cells within the lengths of both.
+        """How far two attributions of the same series agree, over the cells that both evaluated, within both lengths.
 
         max_abs_diff: the largest absolute difference. spearman: the rank correlation of all scores pooled, NaN where
         one side is constant. topk_overlap: the share of each series' k highest cells (or all, if it has fewer) that
@@ -161,6 +187,8 @@ class Attribution:
     ) -> Figure:
         """A heat map for each series (see `plots.heatmap`), saved if `path` is given; `X`, like the values, over it.
 
+        Cells that were not evaluated stay blank (hatched), as those beyond a series' length do.
+
         Errors: ValueError naming the argument; ImportError without matplotlib.
         """
         from rambit import plots
@@ -169,8 +197,9 @@ class Attribution:
             raise ValueError(f"X must have the shape of values {tuple(self.values.shape)}, given {tuple(X.shape)}")
         if titles is None and self.ids is not None:
             titles = [f"series {int(self.ids[i])}" for i in plots.choose_series(series, len(self.values))]
+        values = self.values if self.evaluated is None else self.values.masked_fill(~self.evaluated, math.nan)
         return plots.heatmap(
-            self._bdt(self.values),
+            self._bdt(values),
             X=None if X is None else self._bdt(X),
             series=series,
             feature_names=feature_names,
@@ -186,13 +215,31 @@ class Attribution:
         return tensor.transpose(1, 2) if self.settings.get("layout") == "BTD" else tensor
 
     def _cells(self) -> tuple[Tensor, Tensor]:
-        """Scores (B, D, T) in float64 on the CPU, and which of them lie within their series' length."""
+        """Scores (B, D, T) in float64 on the CPU, and which of them were made, within their series' length."""
         scores = self._bdt(self.values.detach()).cpu().double()
         valid = torch.ones(scores.shape, dtype=torch.bool)
+        if self.evaluated is not None:
+            valid &= self._bdt(self.evaluated).cpu()
         if self.lengths is not None:
             ends = torch.as_tensor(self.lengths).cpu()
             valid &= (torch.arange(scores.shape[2]) < ends[:, None])[:, None]
         return scores, valid
+
+
+def _check_tensor(name: str, value: Any, kinds: tuple[torch.dtype, ...]) -> None:
+    if not isinstance(value, Tensor) or value.dtype not in kinds:
+        given = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(f"{name} must be a tensor of {' or '.join(map(str, kinds))}, given {given}")
+
+
+def _check_integers(name: str, value: Any, series: int) -> None:
+    numbers = arrays.whole(name, value, holds="integers")
+    if tuple(numbers.shape) != (series,):
+        raise ValueError(f"{name} must hold one number for each of {series} series, given {value}")
+    if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
+        raise TypeError(f"{name} must hold integers, given {numbers.dtype}")
+    if bool((numbers.to(torch.int64) < 0).any()):
+        raise ValueError(f"{name} must be at least 0, given {value}")
 
 
 def _top_mask(scores: Tensor, valid: Tensor, k: int) -> Tensor:

@@ -50,7 +50,7 @@ json_values = st.recursive(
 @given(
     shape=st.tuples(st.integers(1, 4), st.integers(0, 3), st.integers(0, 5)),
     dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
-    given_parts=st.sets(st.sampled_from(["stderr", "lengths", "ids", "windows"])),
+    given_parts=st.sets(st.sampled_from(["stderr", "lengths", "ids", "windows", "evaluated"])),
     numbers=st.tuples(st.integers(0, 2**70), st.integers(0), st.floats(0), st.integers(0, 2**63)),
     options=st.dictionaries(st.text().filter(lambda name: name != "layout"), json_values, max_size=4),
     mode=st.text(),
@@ -68,6 +68,7 @@ def test_round_trip(
         "lengths": torch.arange(shape[0]),
         "ids": list(range(5, 5 + shape[0])),
         "windows": scores(*shape, 2, seed=2),
+        "evaluated": scores(*shape, seed=3) > 0,
     }
     rows, row_steps, seconds, seed = numbers
     before = make(
@@ -145,7 +146,40 @@ def foreign() -> dict[str, bytes]:
         "stderr": file({**values, "stderr": torch.zeros(2, 3)}, record),
         "lengths": file({**values, "lengths": torch.zeros(3)}, record),
         "scalar": file({"values": torch.tensor(1.0)}, record),
+        **{f"{name} {kind}": file({**values, name: tensor}, record) for name, kind, tensor in senseless()},
+        **{f"{name} is {value!r}": file(values, {**record, name: value}) for name, value in NO_VALUES},
     }
+
+
+#: Entries of a record that a hash can hold for good, but no result.
+NO_VALUES: list[tuple[str, Any]] = [
+    *((name, "text") for name in ("stderr", "windows", "lengths", "ids", "evaluated")),
+    *((name, [0.5, 1.5]) for name in ("lengths", "ids", "stderr", "evaluated")),
+    *((name, {}) for name in ("windows", "lengths", "evaluated")),
+    *((name, -1) for name in ("rows", "row_steps")),
+    ("seconds", -1.0),
+    ("seconds", math.nan),
+    ("lengths", [-1, 2]),
+    ("ids", [1, 2, 3]),
+    ("ids", [True, False]),
+    ("mode", None),
+]
+
+
+def senseless() -> list[tuple[str, str, Tensor]]:
+    """Tensors of the right shape that hold nothing that the part could mean."""
+    shapes: dict[str, tuple[int, ...]] = {"values": (2, 3, 4), "stderr": (2, 3, 4), "windows": (2, 3, 4, 2)}
+    kinds = (torch.complex64, torch.float8_e4m3fn, torch.int64, torch.uint8, torch.bool)
+    found = [(name, str(kind), torch.zeros(shapes[name]).to(kind)) for name in shapes for kind in kinds]
+    found += [("evaluated", str(kind), torch.ones(2, 3, 4).to(kind)) for kind in (torch.uint8, torch.float32)]
+    found += [
+        (name, str(kind), torch.ones(2).to(kind))
+        for name in ("lengths", "ids")
+        for kind in kinds
+        if kind not in (torch.int64, torch.uint8)
+    ]
+    found += [("windows", "axes", torch.zeros(2, 3, 4)), ("windows", "steps", torch.zeros(2, 3, 5, 2))]
+    return [*found, ("evaluated", "shape", torch.ones(2, 3, dtype=torch.bool))]
 
 
 @pytest.mark.parametrize("case", foreign())
@@ -191,6 +225,32 @@ def test_parts_that_do_not_fit(parts: dict[str, Any], message: str) -> None:
         make(torch.tensor(1.0))
 
 
+@pytest.mark.parametrize(("name", "kind", "tensor"), senseless())
+def test_parts_that_are_of_another_kind(name: str, kind: str, tensor: Tensor) -> None:
+    parts = {"values": scores(2, 3, 4), name: tensor}
+    with pytest.raises((TypeError, ValueError), match=f"{name} must"):
+        make(parts.pop("values"), **parts)
+
+
+@pytest.mark.parametrize(("name", "value"), NO_VALUES)
+def test_entries_that_are_of_another_kind(name: str, value: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"{name} must"):
+        make(scores(2, 3, 4), **{name: value})
+
+
+def test_a_file_from_before_there_was_evaluated_loads(tmp_path: Path) -> None:
+    """One that ``save`` wrote without it is what older versions wrote, byte for byte."""
+    values, path = scores(2, 3, 4), tmp_path / "old"
+    record = {"rows": 12, "row_steps": 345, "seconds": 1.5, "seed": 7, "mode": "", "settings": {"L": 3}}
+    record["sha256"] = resume_key(tensors={"values": values}, record=record)
+    path.write_bytes(encode({"values": values}, {"rambit-attribution-1": json.dumps(record)}))
+    loaded = Attribution.load(path)
+    assert loaded.evaluated is None
+    assert torch.equal(loaded.values, values)
+    make(values, settings={"L": 3}).save(tmp_path / "new")
+    assert (tmp_path / "new").read_bytes() == path.read_bytes()
+
+
 def test_repr_is_short() -> None:
     shown = repr(make(torch.tensor([[[0.0, 0.5]]]), stderr=torch.full((1, 1, 2), 0.01), mode="stateful", rows=12345))
     assert shown == (
@@ -198,6 +258,8 @@ def test_repr_is_short() -> None:
         "mode stateful; seed 7)"
     )
     assert repr(make(torch.zeros(0, 3, 4))).startswith("Attribution(0 x 3 x 4; BDT; 12 rows")
+    seen = torch.tensor([[[True, False, False]]])
+    assert "; 2 cells not evaluated; 12 rows" in repr(make(torch.zeros(1, 1, 3), evaluated=seen))
 
 
 def test_to_numpy() -> None:
@@ -213,7 +275,10 @@ def naive_cells(a: Attribution) -> list[Cell]:
     values = a.values.transpose(1, 2) if a.settings.get("layout") == "BTD" else a.values
     B, D, T = values.shape
     ends = [T] * B if a.lengths is None else a.lengths.tolist()
+    made = torch.ones_like(a.values, dtype=torch.bool) if a.evaluated is None else a.evaluated
+    made = made.transpose(1, 2) if a.settings.get("layout") == "BTD" else made
     cells = [Cell(b, d, t, float(values[b, d, t])) for b in range(B) for d in range(D) for t in range(ends[b])]
+    cells = [cell for cell in cells if made[cell[:3]]]
     return sorted((c for c in cells if not math.isnan(c.score)), key=lambda c: (-c.score, *c[:3]))
 
 
@@ -226,10 +291,13 @@ def attributions(draw: st.DrawFn) -> Attribution:
     values = values.round() if few else values
     lengths = torch.tensor(draw(st.lists(st.integers(0, shape[2]), min_size=shape[0], max_size=shape[0])))
     layout = draw(st.sampled_from(["BDT", "BTD"]))
+    evaluated = draw(st.sampled_from([None, scores(*shape, seed=seed + 1) > -0.5]))
+    values = values if evaluated is None else values * evaluated
     return make(
         values.transpose(1, 2) if layout == "BTD" else values,
         settings={"layout": layout},
         lengths=draw(st.sampled_from([None, lengths])),
+        evaluated=evaluated.transpose(1, 2) if evaluated is not None and layout == "BTD" else evaluated,
     )
 
 
@@ -240,6 +308,15 @@ def test_top(a: Attribution, k: int, series: int) -> None:
     assert a.top(k) == cells[:k]
     if series < len(a.values):
         assert a.top(k, series) == [cell for cell in cells if cell.series == series][:k]
+
+
+def test_a_cell_that_was_not_evaluated_is_not_one_of_score_zero() -> None:
+    values, seen = torch.tensor([[[-1.0, 0.0, 0.0, -3.0]]]), torch.tensor([[[True, False, True, True]]])
+    a = make(values, evaluated=seen)
+    assert [cell.time for cell in a.top(9)] == [2, 0, 3]
+    other = make(torch.tensor([[[-1.0, 99.0, 0.0, -3.0]]]))
+    assert a.compare(other) == other.compare(a) == {"max_abs_diff": 0.0, "spearman": 1.0, "topk_overlap": 1.0}
+    assert a.to_numpy()[0, 0, 1] == 0
 
 
 def test_top_leaves_nan_out_and_checks_arguments() -> None:
@@ -257,7 +334,7 @@ def test_compare(a: Attribution, seed: int, k: int) -> None:
     b = make(a.values + noise.round() if seed % 2 else a.values * noise, settings=a.settings, lengths=a.lengths)
     found = a.compare(b, k=k)
     ours = {c[:3]: c.score for c in naive_cells(a)}
-    theirs = {c[:3]: c.score for c in naive_cells(b)}
+    theirs = {c[:3]: c.score for c in naive_cells(b) if c[:3] in ours}
     if not ours:
         assert all(math.isnan(value) for value in found.values())
         return
@@ -269,7 +346,8 @@ def test_compare(a: Attribution, seed: int, k: int) -> None:
         assert found["spearman"] == pytest.approx(spearmanr(x, y).statistic, abs=1e-9)
     shares = []
     for i in {c[0] for c in ours}:
-        mine, other = ({c[:3] for c in side.top(k, i)} for side in (a, b))
+        both = ([c for c in naive_cells(side) if c.series == i and c[:3] in ours] for side in (a, b))
+        mine, other = ({c[:3] for c in cells[:k]} for cells in both)
         shares.append(len(mine & other) / len(mine))
     assert found["topk_overlap"] == pytest.approx(sum(shares) / len(shares))
 
@@ -287,6 +365,18 @@ def test_compare_across_layouts_lengths_and_shapes() -> None:
 
 
 # --- plots -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["BDT", "BTD"])
+def test_a_cell_that_was_not_evaluated_stays_blank(layout: str) -> None:
+    pytest.importorskip("matplotlib")
+    values, seen = scores(1, 2, 6), torch.ones(1, 2, 6, dtype=torch.bool)
+    seen[0, 1, 2:4] = False
+    parts = [values * seen, seen] if layout == "BDT" else [(values * seen).mT, seen.mT]
+    figure = make(parts[0], evaluated=parts[1], settings={"layout": layout}).plot()
+    drawn = np.ma.filled(figure.axes[0].images[0].get_array(), math.nan)
+    assert np.array_equal(np.isnan(drawn), ~seen[0].numpy())
+    assert np.allclose(drawn[seen[0].numpy()], values[0][seen[0]].numpy())
 
 
 def test_plot_passes_everything_on(tmp_path: Path) -> None:

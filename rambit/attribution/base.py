@@ -270,6 +270,7 @@ class Attributor(ABC):
             lengths=batch.lengths,
             ids=batch.ids,
             windows=None if windows is None else batch.restore(windows),
+            evaluated=batch.evaluated(),
         )
 
     def _count(self, call: Call, answer: Answer) -> Cost:

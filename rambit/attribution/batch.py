@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,16 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rambit import arrays
 from rambit.game import TensorSample
 from rambit.predictors import Predictor
+
+#: Where a stream of batches belongs.
+MANY = "; rambit.distributed.attribute_many takes batches"
 
 
 def integers(name: str, value: Any, B: int, low: int, high: int) -> Tensor:
     """A (B,) int64 tensor of values in low … high, from a tensor, array or list."""
-    try:
-        tensor = torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"{name} must hold integers, got {value!r}") from None
+    tensor = arrays.whole(name, value, holds="integers")
     if tensor.is_floating_point() or tensor.dtype == torch.bool or tensor.is_complex():
         raise TypeError(f"{name} must hold integers, got {tensor.dtype}")
     if tensor.shape != (B,):
@@ -28,6 +29,16 @@ def integers(name: str, value: Any, B: int, low: int, high: int) -> Tensor:
     if B and (int(tensor.min()) < low or int(tensor.max()) > high):
         raise ValueError(f"{name} must lie between {low} and {high}, got {int(tensor.min())} … {int(tensor.max())}")
     return tensor
+
+
+def observations(name: str, value: Any, masked: Tensor | None, shape: torch.Size) -> Tensor | None:
+    """A bool tensor of this shape, False where ``value`` says so or an array was masked; None if neither is given."""
+    if value is None:
+        return None if masked is None else ~masked
+    seen = arrays.whole(name, value, holds="booleans")
+    if seen.dtype != torch.bool or seen.shape != shape:
+        raise ValueError(f"{name} must be a bool tensor like X, {tuple(shape)}, got {seen.dtype} {tuple(seen.shape)}")
+    return seen if masked is None else seen & ~masked.to(seen.device)
 
 
 @dataclass(frozen=True)
@@ -54,53 +65,48 @@ class Batch:
         ids: Any = None,
     ) -> Batch:
         """Check everything that a user gave. Raises TypeError or ValueError naming the argument."""
-        axes = "(B, D, T)" if layout == "BDT" else "(B, T, D)"
-        if isinstance(X, np.ndarray):
-            X = torch.from_numpy(X)
-        if not isinstance(X, Tensor):
-            many = "; rambit.distributed.attribute_many takes batches" if hasattr(X, "__iter__") else ""
-            raise TypeError(f"X must be a tensor or NumPy array {axes}, got {type(X).__name__}{many}")
-        if X.ndim != 3:
-            raise ValueError(f"X must be {axes}, got {X.ndim} dimensions: {tuple(X.shape)}")
-        if X.dtype not in (torch.float32, torch.float64):
-            raise TypeError(f"X must be float32 or float64, got {X.dtype}")
-        if X.numel() == 0:
-            raise ValueError(f"X is empty: {tuple(X.shape)}")
-        if X.device.type == "cuda" and predictor.device.type == "cpu":
+        like, masked = _series(X, layout)
+        if like.device.type == "cuda" and predictor.device.type == "cpu":
             raise ValueError(
-                f"X is on {X.device}, but the model is on {predictor.device}: pass device={str(X.device)!r} or move X"
+                f"X is on {like.device}, but the model is on {predictor.device}: "
+                f"pass device={str(like.device)!r} or move X"
             )
-        like = X
-        x = X.detach().to(predictor.device)
-        x = x.transpose(1, 2) if layout == "BTD" else x
+        x = like.to(predictor.device, _model_type(predictor) or like.dtype)
+        seen = observations("observed", observed, masked, like.shape)
+        seen = None if seen is None else seen.to(predictor.device)
+        if layout == "BTD":
+            x, seen = x.transpose(1, 2), None if seen is None else seen.transpose(1, 2)
+        seen = None if seen is None else seen.contiguous()
         B, _, T = x.shape
-        seen = None
-        if observed is not None:
-            seen = torch.as_tensor(observed)
-            if seen.dtype != torch.bool or seen.shape != X.shape:
-                raise ValueError(
-                    f"observed must be a bool tensor like X, {tuple(X.shape)}, got {seen.dtype} {tuple(seen.shape)}"
-                )
-            seen = seen.to(predictor.device)
-            seen = (seen.transpose(1, 2) if layout == "BTD" else seen).contiguous()
         length = None if lengths is None else integers("lengths", lengths, B, 1, T)
-        finite = torch.isfinite(x)
-        if bool(torch.isinf(x).any()):
-            raise ValueError(f"X holds infinite values, first at {_first(torch.isinf(x))}")
-        needed = torch.ones_like(finite) if seen is None else seen
-        if length is not None:
-            needed = needed & (torch.arange(T, device=x.device) < length.to(x.device)[:, None, None])
-        if bool((~finite & needed).any()):
-            raise ValueError(f"X holds NaN where observed does not say so, first at {_first(~finite & needed)}")
-        return Batch(
-            x,
-            torch.arange(B) if ids is None else integers("ids", ids, B, 0, 2**32 - 1),
-            length,
-            seen,
-            _target(target, B),
-            like,
-            layout,
-        )
+        target = None if target is None else _target(target, B)
+        ids = torch.arange(B) if ids is None else integers("ids", ids, B, 0, 2**32 - 1)
+        batch = Batch(x, ids, length, seen, target, like, layout)
+        wrong = ~torch.isfinite(x) & batch.needed()
+        if bool(wrong.any()):
+            raise ValueError(f"X holds {batch._not_finite(wrong)}")
+        return batch
+
+    def needed(self) -> Tensor:
+        """(B, D, T) bool, False for what is declared to hold no value: missing cells, and the padding."""
+        needed = torch.ones_like(self.x, dtype=torch.bool) if self.observed is None else self.observed
+        if self.lengths is None:
+            return needed
+        steps = torch.arange(self.x.shape[2], device=self.x.device)
+        return needed & (steps < self.lengths.to(self.x.device)[:, None, None])
+
+    def evaluated(self) -> Tensor | None:
+        """Which cells are given a score, bool like X: all but the missing ones. None: all."""
+        return None if self.observed is None or bool(self.observed.all()) else self._like(self.observed)
+
+    def _not_finite(self, wrong: Tensor) -> str:
+        """What is wrong with the first of these cells (B, D, T)."""
+        b, d, t = torch.nonzero(wrong)[0].tolist()
+        where = f"first at series {b}, feature {d}, time {t}"
+        if bool(self.x[b, d, t].isnan()):
+            return f"NaN where observed does not say so, {where}"
+        given = self.like[(b, t, d) if self.layout == "BTD" else (b, d, t)]
+        return f"{'values beyond ' + str(self.x.dtype) if given.isfinite() else 'infinite values'}, {where}"
 
     def by_length(self) -> Iterator[tuple[Tensor, TensorSample]]:
         """Series of equal length together, shortest first: their places (b,) and the sample."""
@@ -111,24 +117,45 @@ class Batch:
             here = places.to(self.x.device)
             observed = None if self.observed is None else self.observed[here]
             x = self.x[here]
-            if length < T:  # padding may hold anything; the model must not see NaN there
-                x[:, :, length:] = torch.nan_to_num(x[:, :, length:], nan=0.0)
+            if length < T:  # padding may hold anything; the model must see numbers there
+                padding = x[:, :, length:]
+                padding.masked_fill_(~padding.isfinite(), 0.0)
             yield places, TensorSample(x, self.ids[places].to(self.x.device), observed, None if length == T else length)
 
     def restore(self, values: Tensor) -> Tensor:
         """Scores (B, D, T) in X's layout, dtype and device."""
+        return self._like(values).to(self.like.dtype)
+
+    def _like(self, values: Tensor) -> Tensor:
         values = values.transpose(1, 2) if self.layout == "BTD" else values  # windows (B, D, T, W) too
-        return values.to(self.like.device, self.like.dtype).contiguous()
+        return values.to(self.like.device).contiguous()
 
 
-def _first(where: Tensor) -> str:
-    b, d, t = torch.nonzero(where)[0].tolist()
-    return f"series {b}, feature {d}, time {t}"
+def _series(X: Any, layout: str) -> tuple[Tensor, Tensor | None]:
+    """X as a tensor of three axes, and where it is masked."""
+    axes = "(B, D, T)" if layout == "BDT" else "(B, T, D)"
+    if not isinstance(X, (list, tuple)) and not arrays.is_array(X):
+        many = "" if isinstance(X, (str, Mapping)) or not hasattr(X, "__iter__") else MANY
+        raise TypeError(f"X must be a tensor or NumPy array {axes}, got {type(X).__name__}{many}")
+    x, masked = arrays.read("X", X, frame=".to_numpy().T[None]" if layout == "BDT" else ".to_numpy()[None]")
+    if x.ndim != 3 and isinstance(X, (list, tuple)):
+        raise TypeError(f"X must be a tensor or NumPy array {axes}, got {type(X).__name__}{MANY}")
+    if x.ndim != 3:
+        raise ValueError(f"X must be {axes}, got {x.ndim} dimensions: {tuple(x.shape)}")
+    if x.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"X must be float32 or float64, got {x.dtype}: convert it")
+    if x.numel() == 0:
+        raise ValueError(f"X is empty: {tuple(x.shape)}")
+    return x, masked
 
 
-def _target(target: Any, B: int) -> Tensor | None:
-    if target is None:
-        return None
-    if np.ndim(target) == 0:
+def _model_type(predictor: Predictor) -> torch.dtype | None:
+    """The type of all parameters of a model, if there is one and rows can be made in it."""
+    kinds = {p.dtype for p in predictor.module.parameters() if p.is_floating_point()} if predictor.module else set()
+    return kinds.pop() if len(kinds) == 1 and kinds <= {torch.float32, torch.float64} else None
+
+
+def _target(target: Any, B: int) -> Tensor:
+    if not isinstance(target, (list, tuple)) and np.ndim(target) == 0:
         target = [target] * B
     return integers("target", target, B, 0, 2**31 - 1)

@@ -1,0 +1,103 @@
+"""Numbers that a user hands in, as tensors: converted, or refused by name with what to write instead."""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+def is_array(value: Any) -> bool:
+    """Whether it holds numbers at once: a tensor, or anything that NumPy reads as an array; no list."""
+    return isinstance(value, Tensor) or hasattr(value, "__array__")
+
+
+def read(name: str, value: Any, *, holds: str = "numbers", frame: str = "") -> tuple[Tensor, Tensor | None]:
+    """A dense tensor with the values of a tensor, an array or lists of them, and where it is masked (bool), or None.
+
+    Arrays of any byte order, strides and rights are read; what needs no conversion keeps its memory, and is only read.
+    ``frame``: the method calls that make an array of a data frame, where one could be meant. TypeError or ValueError
+    naming the argument for what has no values, or not all of them.
+    """
+    if isinstance(value, Tensor):
+        return _dense(name, value), None
+    if hasattr(value, "columns"):
+        raise TypeError(f"{name} must be an array, got a {type(value).__name__}: write {name}{frame or '.to_numpy()'}")
+    if isinstance(value, (list, tuple, range)):
+        if any(isinstance(part, (list, tuple)) or is_array(part) for part in value):
+            return _stacked(name, value, holds)
+        array = np.asarray(value)
+    elif is_array(value):
+        array = value if isinstance(value, np.ma.MaskedArray) else np.asarray(value)
+    else:
+        raise TypeError(f"{name} must hold {holds}, got {reprlib.repr(value)}")
+    if array.dtype == object and is_array(value) and array.ndim:
+        tensor = read(name, np.ma.getdata(array).tolist(), holds=holds)[0]
+        return tensor, torch.from_numpy(np.ma.getmaskarray(array)) if np.ma.is_masked(array) else None
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"{name} must hold {holds}, got {reprlib.repr(value)}")
+    tensor = torch.from_numpy(_plain(np.ma.getdata(array)))
+    return tensor, torch.from_numpy(np.ma.getmaskarray(array)) if np.ma.is_masked(array) else None
+
+
+def whole(name: str, value: Any, *, holds: str = "numbers") -> Tensor:
+    """``read`` for arguments that have a value everywhere: ValueError if some of them are masked."""
+    tensor, masked = read(name, value, holds=holds)
+    if masked is not None:
+        raise ValueError(
+            f"{name} is a masked array with {int(masked.sum())} masked values, but each is needed: "
+            f"write {name}.filled(...) with what shall stand there"
+        )
+    return tensor
+
+
+def _dense(name: str, value: Tensor) -> Tensor:
+    """A tensor that native code may read by its address."""
+    if hasattr(value, "get_mask"):
+        raise TypeError(
+            f"{name} is a MaskedTensor: write {name}.get_data(), and give what {name}.get_mask() says apart"
+        )
+    if value.is_nested:
+        raise TypeError(f"{name} is a nested tensor: write {name}.to_padded_tensor(0.0), and pass lengths=")
+    if value.is_meta:
+        raise TypeError(f"{name} is on the device 'meta', where tensors have no values: make it on the model's device")
+    if value.is_quantized:
+        raise TypeError(f"{name} is quantized: write {name}.dequantize()")
+    if value.layout != torch.strided:
+        raise TypeError(f"{name} is stored as {value.layout}: write {name}.to_dense()")
+    value = value.detach() if value.requires_grad else value
+    return value.resolve_conj().resolve_neg() if value.is_conj() or value.is_neg() else value
+
+
+def _stacked(name: str, values: Any, holds: str) -> tuple[Tensor, Tensor | None]:
+    parts = [read(f"{name}[{i}]", value, holds=holds) for i, value in enumerate(values)]
+    first = tuple(parts[0][0].shape)
+    for i, (part, _) in enumerate(parts):
+        if tuple(part.shape) != first:
+            raise ValueError(
+                f"{name} holds arrays of different shapes, {first} and (entry {i}) {tuple(part.shape)}: pad them to "
+                "one shape, with any values, and say with lengths= where each of them ends"
+            )
+    try:
+        tensor = torch.stack([part for part, _ in parts])
+    except RuntimeError as error:  # on different devices
+        raise ValueError(f"{name}: {error}") from None
+    if all(masked is None for _, masked in parts):
+        return tensor, None
+    return tensor, torch.stack([torch.zeros_like(p, dtype=torch.bool) if m is None else m for p, m in parts])
+
+
+def _plain(array: NDArray[Any]) -> NDArray[Any]:
+    """The same values as torch takes them: native, at most 64 bits, strides that are whole and not negative."""
+    if array.dtype.char in "gG":
+        with np.errstate(over="ignore"):  # becomes infinite, and that is refused
+            return array.astype({"g": "d", "G": "D"}[array.dtype.char])
+    if not array.dtype.isnative:
+        return array.astype(array.dtype.newbyteorder("="))
+    fits = all(stride >= 0 and stride % array.itemsize == 0 for stride in array.strides)
+    # torch warns of memory that it may not write to.
+    return array if fits and array.flags.writeable else np.array(array, subok=False)
