@@ -24,6 +24,17 @@ def count(name: str, value: Any, low: int = 1) -> int:
     return operator.index(value)
 
 
+def channels_first(name: str, shape: tuple[int, ...]) -> None:
+    """Warn of images (B, C, H, W) and volumes (B, C, Z, H, W) that look as if their channels came last."""
+    last = len(shape) in (4, 5) and min(shape[1], shape[-2]) > 4
+    if last and (shape[-1] in (3, 4) or (shape[-1] == 1 and shape[1] == shape[-2])):
+        order = ", ".join(map(str, (0, len(shape) - 1, *range(1, len(shape) - 1))))
+        warn(
+            f"{name} {tuple(shape)} is read as {shape[1]} channels, which are kept or replaced together: if its "
+            f"{shape[-1]} channels come last, give {name}.permute({order}), and a model that reads that"
+        )
+
+
 def warn(message: str) -> None:
     """A UserWarning that points at the line outside this package that led here."""
     level, frame = 1, sys._getframe()

@@ -11,6 +11,7 @@ import torch
 from scipy.integrate import trapezoid
 from torch import Tensor
 
+from rambit.checks import count
 from rambit.counterfactuals import Uniform
 from rambit.game import Coalitions, Game
 from rambit.game.prefixes import prefix_masks
@@ -26,7 +27,8 @@ Curve = npt.NDArray[np.float64]
 class Evaluation:
     """How an explanation does.
 
-    area: the kept share, less is better. entropy: see `responsibility_entropy`; NaN for a map with negative values.
+    area: the kept share, less is better. entropy: see `responsibility_entropy`; NaN for a map with negative values, or
+    zero everywhere.
     insertion, deletion: areas under `curves`, relative to the target's confidence; more and less are better.
     robustness: see there, more is better.
     """
@@ -57,8 +59,9 @@ def evaluate(
 
 
 def _entropy(responsibility: Tensor) -> float:
-    """NaN where other classes' maps were subtracted and left negative values."""
-    return math.nan if bool((responsibility < 0).any()) else responsibility_entropy(responsibility)
+    """NaN where other classes' maps were subtracted and left negative values, or nothing."""
+    nothing = not bool(responsibility.any())
+    return math.nan if nothing or bool((responsibility < 0).any()) else responsibility_entropy(responsibility)
 
 
 def area_ratio(mask: Tensor) -> float:
@@ -85,9 +88,9 @@ def curves(asked: Asked, responsibility: Tensor, *, step: int = 100) -> tuple[Cu
 
     Errors: ValueError for a step that is not positive.
     """
-    if isinstance(step, bool) or step < 1:
-        raise ValueError(f"step must be at least 1, given {step}")
+    count("step", step)
     ranking = rank(responsibility).to(asked.game.device)
+    step = min(step, len(ranking))
     sizes = torch.arange(0, len(ranking) + step, step).clamp(max=len(ranking))
     answers, most = [], width(asked)
     for begin in range(0, len(sizes), most):
@@ -109,19 +112,42 @@ def robustness(
 ) -> float:
     """The share of draws of uniform noise outside the mask in which the model still says the target.
 
-    lower, upper: of the noise; default: the least and the greatest value of the input. Errors: ValueError.
+    lower, upper: of the noise; default: the least and the greatest value of the input, in one of which there is no
+    noise: 1. Errors: ValueError.
     """
-    if isinstance(repeats, bool) or repeats < 1:
-        raise ValueError(f"repeats must be at least 1, given {repeats}")
+    count("repeats", repeats)
     game = asked.game
-    low = float(game.sample.x.min()) if lower is None else lower
-    high = float(game.sample.x.max()) if upper is None else upper
+    x = game.sample.x
+    low = float(x.min()) if lower is None else lower
+    high = float(x.max()) if upper is None else upper
+    if lower is None and upper is None and low == high:
+        return 1.0  # whatever is drawn, the input stays what it is
     if not low < high:
         raise ValueError(f"lower must be below upper, given {low} and {high}")
-    noise = Uniform(low, high)
-    noisy = Game(
-        game.predictor, game.sample, noise, draws=repeats, evaluation="full", max_memory=game.max_memory, seed=seed
-    )
-    [answers] = noisy.ask(Coalitions(mask.reshape(1, -1)))  # (1, repeats, 1, C)
-    says = answers[0, :, 0].argmax(dim=1) == asked.target
-    return float(noisy.to_host(says.double().mean()))
+    says, piece = 0, max(1, game.max_memory // 4 // (x.numel() * x.element_size()))
+    for first in range(0, repeats, piece):
+        noisy = Game(
+            game.predictor,
+            game.sample,
+            _Noise(low, high, first),
+            draws=min(piece, repeats - first),
+            evaluation="full",
+            max_memory=game.max_memory,
+            seed=seed,
+        )
+        [answers] = noisy.ask(Coalitions(mask.reshape(1, -1)))  # (1, draws, 1, C)
+        says += int(noisy.to_host((answers[0, :, 0].argmax(dim=1) == asked.target).sum()))
+    return says / repeats
+
+
+class _Noise(Uniform):
+    """Uniform draws from number ``first`` on: so many at a time as fit."""
+
+    def __init__(self, lo: float, hi: float, first: int) -> None:
+        super().__init__(lo, hi)
+        self.first = first
+
+    def draws(
+        self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, *, seed: int, first: int = 0
+    ) -> Tensor:
+        return super().draws(x, observed, ids, count, seed=seed, first=self.first + first)

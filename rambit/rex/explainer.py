@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from enum import Enum
 from typing import Any
@@ -13,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rambit.checks import channels_first
 from rambit.counterfactuals import Counterfactual
 from rambit.game import Game, TensorSample, progress
-from rambit.predictors import Predictor
+from rambit.predictors import PredictionError, Predictor
 from rambit.rex.evaluation import Evaluation, evaluate
 from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Strategy, extract
 from rambit.rex.result import Explanation
@@ -28,6 +30,7 @@ from rambit.rex.values import MaskValue, check_mask_value, mask_values
 MAX_POSITIONS = 1 << 26
 #: The memory that the engine may take by default: half of its own default, with which images are asked as fast.
 MAX_MEMORY = 1 << 29
+_NAMED = (NoExplanationError, PredictionError, TypeError, ValueError)
 _SHAPES = "(1, C, H, W), (1, C, Z, H, W), (1, 1, T) or (1, D, T)"
 
 
@@ -109,8 +112,9 @@ class ReX:
         """Maps of every class seen and, by the strategy, a part of the input that suffices for its class.
 
         ``x``: one input, (1, C, H, W), (1, C, Z, H, W), (1, 1, T) or (1, D, T), float32 or float64. ``target``: the
-        class that the model is expected to give to x. Raises ValueError or TypeError naming x or target, and
-        NoExplanationError where nothing passes.
+        class that the model is expected to give to x. Where what replaces the input has that class by itself, the
+        mask is empty: nothing of x is needed. Raises ValueError or TypeError naming x or target, and NoExplanationError
+        where no part passes.
         """
         x = _one(x)
         with progress(show_progress, lambda: 0) as bar:  # how far the search goes is not known before
@@ -146,15 +150,18 @@ class ReX:
         """The responsibility of each input of a batch, float32, each as `explain` finds it.
 
         ``X`` (B, C, H, W), (B, C, Z, H, W) or (B, D, T); the result is (B, H, W), (B, Z, H, W) or (B, D, T), on the
-        device of X. ``target`` (B,): the classes that the model is expected to give. Raises as `explain` does.
+        device of X. ``target`` (B,): the classes that the model is expected to give. The map of an input whose class
+        what replaces it has by itself means little: `explain` says so. Raises as `explain` does, naming the input.
         """
         X = _inputs("X", X)
         if target is not None and len(target) != len(X):
             raise ValueError(f"target must have one class an input, ({len(X)},), got {len(target)}")
+        targets: Sequence[Any] = [None] * len(X) if target is None else torch.as_tensor(target).tolist()
         maps = []
-        for b in range(len(X)):
-            asked = self._asked(X[b : b + 1], None if target is None else int(target[b]), None)
-            maps.append(torch.from_numpy(self._search(asked).maps[asked.target]))
+        for b, wanted in enumerate(targets):
+            with _named(f"X[{b}]"):
+                asked = self._asked(X[b : b + 1], wanted, None)
+                maps.append(torch.from_numpy(self._search(asked).maps[asked.target]))
         grid = X.shape[1:] if X.ndim == 3 else X.shape[2:]
         return torch.stack(maps).view(len(X), *grid).to(X.device)
 
@@ -226,6 +233,16 @@ class ReX:
         return result
 
 
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Errors say which input of a batch they are about."""
+    try:
+        yield
+    except _NAMED as error:
+        kind = next(kind for kind in _NAMED if isinstance(error, kind))
+        raise kind(f"{name}: {error}") from error
+
+
 def _check_names(given: Iterable[str]) -> None:
     """Raise TypeError for an option that there is not."""
     known = {field.name for field in fields(ExtractionOptions)}
@@ -250,7 +267,9 @@ def _inputs(name: str, x: Any) -> Tensor:
     if positions > MAX_POSITIONS:
         raise ValueError(f"{name} must have at most {MAX_POSITIONS:,} positions, got {positions:,}: {tuple(x.shape)}")
     if not bool(torch.isfinite(x).all()):
-        raise ValueError(f"{name} must be finite, got NaN or infinite values")
+        first = tuple((~torch.isfinite(x)).nonzero()[0].tolist())
+        raise ValueError(f"{name} must be finite, got NaN or infinite values, the first at {first}")
+    channels_first(name, tuple(x.shape))
     return x
 
 

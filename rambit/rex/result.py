@@ -26,7 +26,8 @@ class Explanation:
     The grid of an image is (H, W), of a volume (Z, H, W), of a spectrum (T,), of a series of several features (D, T).
 
     responsibility: the target's map over the grid, float. maps: class -> its map, for every class seen. mask: a part
-    that suffices, bool over the grid, True = kept. target: the class explained. confidence: the model's for it when
+    that suffices, bool over the grid, True = kept; empty where what replaces the input has the class by itself, so
+    that no part is responsible. target: the class explained. confidence: the model's for it when
     only the mask is kept. area: the kept share of the grid. stats: how many "mutants" were made, how many were
     "passing", the "depth" reached, and the "rows" that the model answered. settings: JSON values. necessary, complete:
     further masks of the strategies contrastive and complete. spotlights: (K, *grid), the masks of multi_spotlight.
@@ -65,7 +66,8 @@ class Explanation:
         parts = [
             " x ".join(map(str, self.responsibility.shape)),
             f"class {self.target}",
-            f"{self.area:.2%} kept: confidence {self.confidence:.4f}",
+            f"{self.area:.2%} kept: confidence {self.confidence:.4f}"
+            + ("" if self.mask.any() else ", which what replaces the input has by itself"),
         ]
         if self.spotlights is not None:
             parts.append(f"{len(self.spotlights)} separate explanations")

@@ -1,4 +1,6 @@
-"""The search: all iterations in lock-step, a generation of all of them as one batch of rows.
+"""The search: iterations in lock-step, a generation of all of them as one batch of rows.
+
+So many iterations at a time as fit: memory grows neither with them nor with what was asked before.
 
 An iteration grows a random box tree. Its queue holds jobs, sets of boxes; in a generation every box of every job is
 split in turn, and 14 mutants are made of it. Whatever the model answers, the splits of a generation are the same, so
@@ -24,6 +26,14 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 Number = TypeVar("Number", np.int32, np.int64)
+#: How many iterations run in lock-step; of conjunctive ones, each of which asks a lot by itself.
+TOGETHER, TOGETHER_CONJUNCTIVE = 256, 32
+#: Boxes of known parts beyond which the next iterations start without any: 24 bytes each.
+MOST_KNOWN = 1 << 20
+#: Boxes of the mutants of one generation, at most.
+MOST_BOXES = 1 << 26
+#: The deepest tree of a volume whose boxes of one position may be split: they stay what they are at every depth.
+DEEPEST = 10_000
 
 
 class Decision(Protocol):
@@ -59,32 +69,37 @@ def search(asked: Decision, settings: SearchSettings) -> SearchResult:
     """Responsibility maps of one decision (Chockler, Kelly, Kroening and Sun, 2024).
 
     The adaptive distribution needs the map of the iterations before, so that they run one after another.
+    Raises ValueError naming the option where a tree cannot end, or a generation cannot fit.
     """
-    before = asked.rows
+    before, target = asked.rows, asked.target
     depth, height, width = asked.grid
     maps = ResponsibilityMaps(settings.responsibility_style, height, width, depth)
     known = Known(asked)
-    iterations = range(1, settings.iters + 1)
-    together = [[i] for i in iterations] if settings.distribution is Distribution.Adaptive else [list(iterations)]
-    runs = []
-    for part in together:
-        run = Run(asked, settings, part, known, maps.get(asked.target))
+    counts = {"mutants": 0, "passing": 0, "depth": 0}
+    logs = np.zeros(asked.grid, np.float64)
+    multiplied = settings.responsibility_style is ResponsibilityStyle.Multiplicative
+    wanted = multiplied and not settings.negative_responsibility
+    step = 1 if settings.distribution is Distribution.Adaptive else TOGETHER
+    step = min(step, TOGETHER_CONJUNCTIVE) if settings.search == "conjunctive" else step
+    for begin in range(1, settings.iters + 1, step):
+        run = Run(asked, settings, range(begin, min(begin + step, settings.iters + 1)), known, maps.get(target))
         run.to_the_end()
         run.merge_into(maps)
-        runs.append(run)
+        counts["mutants"] += int(run.work.sum())
+        counts["passing"] += int(run.passing.sum())
+        counts["depth"] = max(counts["depth"], int(run.depth_reached.max()))
+        own = maps.get(target)
+        # Only a map with zeros needs logarithms; of iterations that are gone by then they must have been added before.
+        if wanted and (settings.iters > step or (own is not None and not own.all())):
+            run.add_logarithms(target, logs)
+        if len(known.boxes) > MOST_KNOWN:
+            known = Known(asked)
     log_maps = {}
-    own = maps.get(asked.target)
     if own is not None and settings.negative_responsibility:
-        maps.subtract_others(asked.target)
-    elif own is not None and settings.responsibility_style is ResponsibilityStyle.Multiplicative and not own.all():
-        log_maps[asked.target] = np.sum([run.logarithms(asked.target) for run in runs], axis=0)
-    stats = {
-        "mutants": sum(int(run.work.sum()) for run in runs),
-        "passing": sum(int(run.passing.sum()) for run in runs),
-        "depth": max(int(run.depth_reached.max()) for run in runs),
-        "rows": asked.rows - before,
-    }
-    return SearchResult(dict(maps.items()), log_maps, stats)
+        maps.subtract_others(target)
+    elif own is not None and multiplied and not own.all():
+        log_maps[target] = logs
+    return SearchResult(dict(maps.items()), log_maps, {**counts, "rows": asked.rows - before})
 
 
 def causal_explanation(
@@ -161,6 +176,11 @@ class Run:
         running: Map | None,
     ) -> None:
         self.asked, self.settings, self.known, self.running = asked, settings, known, running
+        if asked.dimensions == 3 and settings.min_box_size == 1 and settings.tree_depth > DEEPEST:
+            raise ValueError(
+                f"tree_depth must be at most {DEEPEST:,} with min_box_size=1 in a volume, whose boxes of one position "
+                f"are split down to that depth, got {settings.tree_depth:,}"
+            )
         self.conjunctive = settings.search == "conjunctive"
         self.generators = [np.random.RandomState(settings.seed + i) for i in iterations]
         assert isinstance(settings.distribution, Distribution)
@@ -189,6 +209,12 @@ class Run:
         ended = np.zeros(len(self.generators), np.bool_)
         job, place = self._expand(ended)
         expansions = (job, place, *jobs)
+        most = kernels.MUTANTS * int((np.diff(self.job_offsets)[job] + 2).sum())
+        if most > MOST_BOXES:
+            raise ValueError(
+                f"one generation would ask about {kernels.MUTANTS * len(job):,} mutants of up to {most:,} boxes, more "
+                f"than the limit of {MOST_BOXES:,}: lower queue_len, search_limit or tree_depth, or raise min_box_size"
+            )
         offsets, visible, area, deepest = kernels.mutants(*expansions, self.boxes, self.depth, self.first_child)
         number = self.known.number(offsets, visible, area)
         labels, confidences = self.known.labels[number], self.known.confidences[number].astype(np.float64)
@@ -308,10 +334,8 @@ class Run:
             for label, local in self.local_maps(iteration):
                 maps.merge({label: local})
 
-    def logarithms(self, label: int) -> npt.NDArray[np.float64]:
-        """The sum of the logarithms of a class's maps over the iterations."""
-        total = np.zeros(self.asked.grid, np.float64)
+    def add_logarithms(self, label: int, total: npt.NDArray[np.float64]) -> None:
+        """Add the logarithms of a class's maps, iteration after iteration."""
         for iteration in range(len(self.generators)):
             for _, local in self.local_maps(iteration, only=label):
                 total += np.log(local, dtype=np.float64)
-        return total

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 SEARCHES = ("single", "conjunctive")
-#: Seeds of numpy's RandomState are below this.
+#: Seeds of numpy's RandomState are below this, and each iteration has one of its own. No other count needs more.
 _SEEDS = 2**32
 
 
@@ -47,6 +47,8 @@ class SearchSettings:
     weighted, concentrate: responsibility is multiplied by the mutant's confidence, by the box's depth.
     responsibility_style: how iterations are merged. negative_responsibility: subtract the other classes' maps. search:
     "single" refines the boxes that passed, "conjunctive" everything that was visible, over the whole generation.
+
+    Memory does not grow with iters: so many at a time are searched as fit.
 
     Errors: TypeError or ValueError naming the option, what was given and what is allowed.
     """
@@ -127,6 +129,8 @@ def _positive(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if value < 1:
         raise ValueError(f"{name} must be positive, got {value}")
+    if value >= _SEEDS:
+        raise ValueError(f"{name} must be below {_SEEDS:,}, got {value:,}")
 
 
 def _is_whole(value: Any) -> bool:

@@ -101,9 +101,16 @@ def _along(weights: Float64, axis: int) -> Float64:
     return sums
 
 
-@lru_cache(maxsize=4096)
 def _pmf(n: int, alpha: float, beta: float, count: int) -> Float64:
-    """The first ``count`` values of the beta-binomial over 0 … n."""
+    """The first ``count`` values of the beta-binomial over 0 … n, remembered; of long ones only the last few."""
+    return (_short if n <= _SHORT else _long)(n, alpha, beta, count)
+
+
+def _values(n: int, alpha: float, beta: float, count: int) -> Float64:
     values: Float64 = betabinom(n, alpha, beta).pmf(np.arange(count))
     values.flags.writeable = False
     return values
+
+
+_SHORT = 4096
+_short, _long = lru_cache(maxsize=_SHORT)(_values), lru_cache(maxsize=2)(_values)

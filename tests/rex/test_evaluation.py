@@ -122,6 +122,32 @@ def test_robustness():
     assert robustness(asked, kept) == 1.0
 
 
+def test_noise_is_drawn_in_pieces_that_fit():
+    x = torch.ones(1, 1, 4, 5)
+    x[0, 0, 0, 0] = 0.0
+    weights = torch.zeros(1, 4, 5, dtype=torch.float64)
+    weights[0, 1, 1] = 1.0
+    asked = asked_about(x, weights, 0.7)
+    kept = torch.zeros(4, 5, dtype=torch.bool)
+    whole = robustness(asked, kept, repeats=300, seed=5)
+    assert 0 < whole < 1
+    asked.game.max_memory = 4 * 7 * 20 * 4  # seven draws
+    assert robustness(asked, kept, repeats=300, seed=5) == whole
+
+
+def test_a_map_without_any_responsibility_is_evaluated():
+    x, weights, bias, map_ = case(1)
+    map_ = torch.zeros_like(map_)
+    result = evaluate(asked_about(x, weights, bias), Explanation(map_, {1: map_}, map_ > 0, 1, 0.9, 0.0, {}, {}, 0))
+    assert math.isnan(result.entropy)
+    assert result.area == 0
+
+
+def test_a_step_beyond_the_input_is_one_step():
+    x, weights, bias, map_ = case(1)
+    assert curves(asked_about(x, weights, bias), map_, step=10**30)[0].tolist() == [0, 20]
+
+
 def test_wrong_arguments():
     x, weights, bias, map_ = case(0)
     asked = asked_about(x, weights, bias)

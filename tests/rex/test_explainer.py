@@ -149,12 +149,84 @@ def test_an_input_that_is_too_small_to_split_says_so(shape):
         ReX(lambda batch: batch.flatten(1)[:, :1].expand(-1, 2)).explain(x)
 
 
-def test_a_constant_model_is_explained_by_the_first_chunk():
-    explanation = ReX(lambda batch: batch.new_tensor([[0.0, 1.0]]).expand(len(batch), 2), iters=3).explain(
-        torch.ones(1, 1, 12, 12)
-    )
-    assert int(explanation.mask.sum()) == 10
+def constant(batch):
+    return batch.new_tensor([[0.0, 1.0]]).expand(len(batch), 2)
+
+
+@pytest.mark.parametrize("strategy", ["global", "spatial", "multi_spotlight"])
+def test_of_a_constant_model_nothing_is_explained(strategy):
+    explanation = ReX(constant, iters=3, strategy=strategy).explain(torch.ones(1, 1, 12, 12))
+    assert int(explanation.mask.sum()) == explanation.area == 0
+    assert explanation.confidence == pytest.approx(1 / (1 + np.exp(-1)))
     assert explanation.stats["passing"] == explanation.stats["mutants"]
+    assert "which what replaces the input has by itself" in repr(explanation)
+    if strategy == "multi_spotlight":
+        assert explanation.spotlights.shape == (1, 12, 12)
+
+
+def test_nothing_suffices_where_what_replaces_the_input_has_its_class():
+    x = torch.zeros(1, 1, 12, 12)
+    x[..., :6] = 1.0
+
+    def model(batch):  # class 1 for every image of which half or more is bright
+        logit = 20 * (batch.flatten(1).mean(dim=1) - 0.49)
+        return torch.stack((torch.zeros_like(logit), logit), dim=1)
+
+    for value, empty in ((0, False), (1, True), ("mean", True), ("min", False), (torch.ones_like(x), True)):
+        explanation = ReX(model, iters=3, mask_value=value).explain(x)
+        assert explanation.area == 0 if empty else explanation.area >= 0.49
+    # The replaced input has the class, but is not as sure of it as wanted.
+    unsure = ReX(model, iters=3, mask_value="mean", minimum_confidence_threshold=1.0).explain(x * 1.1 + 0.2)
+    assert unsure.area == 0
+    sure = ReX(model, iters=3, mask_value=0.5, minimum_confidence_threshold=1.0).explain(x * 1.1 + 0.2)
+    assert sure.area > 0
+
+
+def test_an_odd_input_of_a_batch_is_named():
+    x, blocks = planted((12, 12), 4, 0)
+    X = torch.cat((x, x, x))
+    explainer = ReX(block_model(blocks), iters=2)
+    with pytest.raises(ValueError, match=r"X\[1\]: target must be the class that the model gives to x, 1"):
+        explainer.attribute(X, target=[1, 0, 1])
+    with pytest.raises(TypeError, match=r"X\[0\]: target must be an integer, got 1\.5"):
+        explainer.attribute(X, target=[1.5, 1, 1])
+    with pytest.raises(NoExplanationError, match=r"X\[0\]: min_box_size=200 leaves nothing to split"):
+        ReX(block_model(blocks), min_box_size=200).attribute(X)
+    broken = X.clone()
+    broken[2, 0, 3, 4] = torch.nan
+    with pytest.raises(ValueError, match=r"X must be finite, got NaN or infinite values, the first at \(2, 0, 3, 4\)"):
+        explainer.attribute(broken)
+
+    def model(batch):  # no number for what is mostly negative
+        level = batch.flatten(1).mean(dim=1)
+        return torch.stack((-level, torch.where(level < -0.1, torch.nan, level + 1)), dim=1)
+
+    with pytest.raises(PredictionError, match=r"X\[1\]: the model returned NaN"):
+        ReX(model, iters=2, mask_value="random").attribute(torch.cat((x, -x)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "order"),
+    [((1, 64, 48, 3), "0, 3, 1, 2"), ((1, 20, 20, 1), "0, 3, 1, 2"), ((1, 8, 9, 10, 4), "0, 4, 1, 2, 3")],
+)
+def test_channels_that_come_last_are_told_of(shape, order):
+    with pytest.warns(UserWarning, match=rf"x .* is read as {shape[1]} channels.*give x\.permute\({order}\)"):
+        ReX(constant, iters=1, min_box_size=1).explain(torch.rand(shape))
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 20, 20), (1, 64, 3, 3), (1, 3, 20, 3), (1, 12, 30, 1), (1, 1, 8, 9, 3)])
+def test_channels_that_come_first_are_fine(shape):
+    ReX(constant, iters=1, min_box_size=1).explain(torch.rand(shape))
+
+
+def test_an_image_of_one_value_is_explained_and_evaluated():
+    for value in (0.0, 0.7):
+        x = torch.full((1, 1, 12, 12), value)
+        for mask_value in (0, "min", "mean", "random", 0.3):
+            explainer = ReX(lambda batch: batch.flatten(1)[:, :2] * 3, iters=2, mask_value=mask_value)
+            found = explainer.evaluate(x, explainer.explain(x))
+            assert found.robustness == 1.0
+            assert np.isfinite([found.area, found.insertion, found.deletion]).all()
 
 
 def test_an_answer_that_is_no_number_is_named():
@@ -285,6 +357,12 @@ def test_targets_must_exist_and_be_what_the_model_says():
         ({"min_box_size": 2.5}, TypeError, "min_box_size must be an integer, got 2.5"),
         ({"iters": True}, TypeError, "iters must be an integer, got True"),
         ({"queue_len": 0}, ValueError, "queue_len must be positive, got 0"),
+        ({"iters": 2**32}, ValueError, "iters must be below 4,294,967,296, got 4,294,967,296"),
+        ({"tree_depth": 10**30}, ValueError, "tree_depth must be below 4,294,967,296"),
+        ({"spotlights": 10**30}, ValueError, "spotlights must be at most 500"),
+        ({"chunk_size": 10**30}, ValueError, "chunk_size must be at most 2,147,483,647"),
+        ({"initial_radius": 10**30}, ValueError, "initial_radius must be at most 2,147,483,647"),
+        ({"budget": 10**30}, ValueError, "budget must be at most 2,147,483,647"),
         ({"search_limit": 0}, ValueError, "search_limit must be positive, got 0"),
         ({"queue": "largest"}, ValueError, "queue must be one of area, all, intersection, dc, got 'largest'"),
         ({"distribution": "normal"}, ValueError, "distribution must be one of uniform, betabinom, adaptive"),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rambit.game import Game, TensorSample
 from rambit.predictors import Predictor
 from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Objective, Strategy, extract, rank
+from rambit.rex.extraction.asking import Bar
 from rambit.rex.extraction.families import dice, largest_family
 from rambit.rex.target import Asked
 from rambit.rex.values import mask_values
@@ -171,6 +172,68 @@ def test_the_largest_family(seed, count, overlap):
     table = dice(masks)
     assert table.tolist() == [[pytest.approx(naive.dice(a, b)) for b in parts] for a in parts]
     assert largest_family(masks, overlap) == naive.family(parts, overlap)
+
+
+def test_the_largest_of_many_masks():
+    rows, terms = 240, 4000
+    masks = torch.zeros(rows, terms, dtype=torch.bool)
+    for pair in range(rows // 2):  # two of a pair overlap; the second is the smaller one in every other pair
+        masks[2 * pair, 30 * pair : 30 * pair + 10] = True
+        masks[2 * pair + 1, 30 * pair + 9 : 30 * pair + (12 if pair % 2 else 24)] = True
+    chosen = [2 * pair + pair % 2 for pair in range(rows // 2)]
+    assert largest_family(masks, 0.0) == sorted(chosen, key=lambda i: (int(masks[i].sum()), i))
+    assert largest_family(torch.eye(500, dtype=torch.bool), 0.0) == list(range(500))
+    assert largest_family(torch.ones(500, 3, dtype=torch.bool), 0.5) == [0]
+
+
+def test_a_hard_family_ends(monkeypatch):
+    rng = np.random.default_rng(0)
+    masks = torch.from_numpy(rng.random((40, 60)) < 0.06)
+    masks[:, 0] |= ~masks.any(1)
+    best = largest_family(masks, 0.0)
+    monkeypatch.setattr("rambit.rex.extraction.families._LOOKS", 300)
+    found = largest_family(masks, 0.0)
+    assert 0 < len(found) <= len(best)
+    assert all(not (masks[a] & masks[b]).any() for a in found for b in found if a < b)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_many_spotlights_are_those_of_few_at_a_time(monkeypatch, seed):
+    asked, map_ = case(seed, GRIDS["image"], sparse=0.4)
+    options = ExtractionOptions(chunk_size=2, initial_radius=2, spotlights=40, budget=3, permitted_overlap=0.5)
+    found = extract(asked, map_, Strategy.MultiSpotlight, options, seed=seed)
+    monkeypatch.setattr("rambit.rex.extraction.circles._TOGETHER", 3)
+    again = extract(asked, map_, Strategy.MultiSpotlight, options, seed=seed)
+    assert torch.equal(again.spotlights, found.spotlights)
+
+
+def test_circles_end_with_the_whole_input():
+    asked, map_ = case(1, GRIDS["image"])
+    plain = extract(asked, map_, Strategy.Spatial, ExtractionOptions(initial_radius=1))
+    fast = extract(asked, map_, Strategy.Spatial, ExtractionOptions(initial_radius=1, radius_growth=1e308))
+    wide = extract(asked, map_, Strategy.Spatial, ExtractionOptions(initial_radius=2**31 - 1))
+    assert torch.equal(wide.mask, extract(asked, map_, Strategy.Global).mask)
+    assert Bar(asked, 0.0).sufficient(torch.stack([f.mask.flatten() for f in (plain, fast, wide)])).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+def test_nothing_is_tried_first(grid, share):
+    rng = np.random.default_rng(3)
+    weights = torch.from_numpy(rng.random(grid))
+    asked = asked_about(weights, -0.1, grid)  # class 1 whatever is kept, the surer the more of it
+    map_ = weights.float()
+    options = ExtractionOptions(chunk_size=3, minimum_confidence_threshold=share, initial_radius=2)
+    order = naive.ranking(map_.flatten().tolist())
+    for strategy in (Strategy.Global, Strategy.Spatial, Strategy.MultiSpotlight):
+        found = extract(asked, map_, strategy, options)
+        if share:
+            assert positions(found.mask)
+        else:
+            assert not positions(found.mask)
+            assert found.confidence == one_by_one(asked)(set())[1]
+    expected = naive.global_part(one_by_one(asked), order, asked.target, asked.confidence, chunk=3, share=share)
+    assert expected  # which is what the ranking alone would have given
 
 
 @given(seed=st.integers(0, 10**6), levels=st.integers(1, 6))

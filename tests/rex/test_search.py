@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import fields
 from enum import Enum
 from functools import partial
+from importlib import import_module
 
 import numpy as np
 import pytest
 
 from rambit.rex import SearchSettings, causal_explanation, search
+from rambit.rex.search import Run
 from tests.naive import rex as naive
 from tests.rex.standin import Painted, softmax_answers
 
+MODULE = import_module("rambit.rex.search")  # rambit.rex.search is the function
 GRIDS = {"line": ((1, 1, 40), 1), "plane": ((1, 9, 14), 2), "series": ((1, 3, 30), 2), "volume": ((5, 6, 7), 3)}
 
 
@@ -164,6 +167,80 @@ def test_logarithms_tell_apart_what_underflowed():
     assert logs[lost].max() < logs[~lost].min()
     kept = long.maps[1] > 1e-30  # where nothing was lost, both say the same
     assert np.allclose(np.log(long.maps[1][kept]), logs[kept] - logs.max(), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", GRIDS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"queue": "all", "search_limit": 150},
+        {"search": "conjunctive", "responsibility_style": "additive"},
+        {"distribution": "adaptive"},
+        {"negative_responsibility": True},
+        {"iters": 150, "concentrate": True, "min_box_size": 1},
+    ],
+    ids=str,
+)
+def test_so_many_iterations_at_a_time_as_fit_give_the_same(monkeypatch, kind, options):
+    settings = SearchSettings(**{"iters": 10, "min_box_size": 2, **options})
+    together = search(decision(kind, 1), settings)
+    for name, value in (("TOGETHER", 3), ("TOGETHER_CONJUNCTIVE", 3), ("MOST_KNOWN", 40)):
+        monkeypatch.setattr(MODULE, name, value)
+    apart = search(decision(kind, 1), settings)
+    assert [apart.stats[name] for name in ("mutants", "passing", "depth")] == [
+        together.stats[name] for name in ("mutants", "passing", "depth")
+    ]
+    assert apart.stats["rows"] >= together.stats["rows"]
+    assert list(apart.maps) == list(together.maps)
+    for found, expected in ((apart.maps, together.maps), (apart.log_maps, together.log_maps)):
+        assert found.keys() == expected.keys()
+        assert all(np.array_equal(found[label], expected[label]) for label in found)
+
+
+def test_logarithms_do_not_depend_on_how_many_iterations_run_together(monkeypatch):
+    def answer(masks):
+        passes = masks[:, 0, 4, 4]
+        return passes.astype(np.int32), np.full(len(masks), 0.9, dtype=np.float32)
+
+    settings = SearchSettings(iters=150, min_box_size=1, concentrate=True)
+    together = search(Painted((1, 12, 12), 2, answer), settings)
+    monkeypatch.setattr(MODULE, "TOGETHER", 7)
+    apart = search(Painted((1, 12, 12), 2, answer), settings)
+    assert np.array_equal(apart.log_maps[1], together.log_maps[1])
+
+
+def test_any_number_of_iterations_begins_with_few(monkeypatch):
+    sizes = []
+
+    class Enough(Exception):
+        pass
+
+    original = Run.__init__
+
+    def counted(run, asked, settings, iterations, known, running):
+        sizes.append(len(iterations))
+        if len(sizes) == 3:
+            raise Enough
+        original(run, asked, settings, iterations, known, running)
+
+    monkeypatch.setattr(Run, "__init__", counted)
+    for search_kind, most in (("single", 256), ("conjunctive", 32)):
+        sizes.clear()
+        with pytest.raises(Enough):
+            search(decision("plane", 0), SearchSettings(iters=2**31, tree_depth=2, search=search_kind))
+        assert sizes == [most] * 3
+
+
+def test_what_cannot_be_bounded_is_refused(monkeypatch):
+    with pytest.raises(ValueError, match=r"tree_depth must be at most 10,000 with min_box_size=1 in a volume"):
+        search(decision("volume", 0), SearchSettings(min_box_size=1, tree_depth=10_001))
+    monkeypatch.setattr(MODULE, "MOST_BOXES", 20_000)
+    with pytest.raises(ValueError, match=r"one generation would ask about [\d,]+ mutants of up to [\d,]+ boxes"):
+        search(
+            decision("plane", 0),
+            SearchSettings(search="conjunctive", queue="all", search_limit=10**6, min_box_size=1, iters=1),
+        )
 
 
 def test_an_input_that_cannot_be_split_is_not_asked_about():

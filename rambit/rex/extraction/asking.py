@@ -54,6 +54,12 @@ class Bar:
         classes, confidences = self.asked.masks(mask[None])
         return float(confidences[0]) if self._reached(classes, confidences)[0] else None
 
+    def nothing(self) -> Part | None:
+        """The empty part, if what replaces the input suffices by itself."""
+        empty = torch.zeros(self.asked.terms, dtype=torch.bool, device=self.asked.game.device)
+        confidence = self.confidence(empty)
+        return None if confidence is None else Part(empty, confidence, 0)
+
     def _reached(self, classes: npt.NDArray[np.int32], confidences: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
         reached: npt.NDArray[np.bool_] = classes == self.asked.target
         reached &= _rounded(confidences, _DECIMALS) >= self.threshold

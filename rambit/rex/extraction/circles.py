@@ -16,6 +16,8 @@ from rambit.rex.extraction.options import ExtractionOptions, Objective
 from rambit.rex.extraction.ranking import within
 
 Place = tuple[int, ...]
+#: How many spotlights search in lock-step: each holds a ranking of all positions.
+_TOGETHER = 16
 
 
 class Landscape:
@@ -63,8 +65,9 @@ class Circles:
 def _radii(options: ExtractionOptions, farthest: int, most: int | None) -> list[int]:
     """r <- max(r + 1, int(growth · r)), until a circle reaches the squared distance `farthest` or there are `most`."""
     radii = [options.initial_radius]
+    whole = math.isqrt(farthest) + 1  # beyond which a circle holds nothing more
     while radii[-1] ** 2 < farthest and (most is None or len(radii) < most):
-        radii.append(max(radii[-1] + 1, int(options.radius_growth * radii[-1])))
+        radii.append(max(radii[-1] + 1, int(min(options.radius_growth * radii[-1], whole))))
     return radii
 
 
@@ -80,13 +83,14 @@ def spatial(bar: Bar, landscape: Landscape, options: ExtractionOptions) -> Part 
 def spotlights(bar: Bar, landscape: Landscape, options: ExtractionOptions, seed: int) -> list[Part]:
     """GLOBAL inside each spotlight's circle, for those that found one, in the order of the spotlights."""
     most = width(bar.asked)
-    searches = [_Spotlight(landscape, options, seed, number).search(most) for number in range(1, options.spotlights)]
-    masks = run_together(searches, lambda masks, _: bar.sufficient(masks)) if searches else []
     parts = []
-    for mask in masks:
-        confidence = None if mask is None else bar.confidence(mask)
-        if mask is not None and confidence is not None:
-            parts.append(Part(mask, confidence, int(mask.sum())))
+    for first in range(1, options.spotlights, _TOGETHER):
+        numbers = range(first, min(first + _TOGETHER, options.spotlights))
+        searches = [_Spotlight(landscape, options, seed, number).search(most) for number in numbers]
+        for mask in run_together(searches, lambda masks, _: bar.sufficient(masks)):
+            confidence = None if mask is None else bar.confidence(mask)
+            if mask is not None and confidence is not None:
+                parts.append(Part(mask, confidence, int(mask.sum())))
     return parts
 
 

@@ -27,7 +27,8 @@ def extract(
     """A small part of the input that suffices for the target, taken from the target's responsibility map.
 
     responsibility: the map, of the grid's shape without or with leading ones. logs: see `rank`. Positions are revealed
-    in descending (responsibility, flat index), `options.chunk_size` at a time:
+    in descending (responsibility, flat index), `options.chunk_size` at a time. Nothing is tried first: where what
+    replaces the input has the class by itself, the mask is empty, whatever the map says.
       Global          the first prefix that suffices.
       Spatial         the same inside a circle about the map's maximum, which grows until it suffices.
       MultiSpotlight  Global, and the same inside circles at random places; of what they find, the most that overlap no
@@ -53,13 +54,14 @@ def _search(
 ) -> Found:
     """What the strategy finds, as masks (terms,)."""
     bar = Bar(asked, options.minimum_confidence_threshold)
+    nothing = bar.nothing()
     if strategy is Strategy.Spatial:
-        part = _sure(asked, bar, spatial(bar, Landscape(responsibility, ranking, asked.grid), options))
+        part = _sure(asked, bar, nothing or spatial(bar, Landscape(responsibility, ranking, asked.grid), options))
         return Found(part.mask, part.confidence)
-    part = _sure(asked, bar, first_part(bar, ranking, chunks(len(ranking), options.chunk_size)))
+    part = _sure(asked, bar, nothing or first_part(bar, ranking, chunks(len(ranking), options.chunk_size)))
     if strategy is Strategy.MultiSpotlight:
         landscape = Landscape(responsibility, ranking, asked.grid)
-        parts = [part, *spotlights(bar, landscape, options, seed)]
+        parts = [part, *([] if nothing else spotlights(bar, landscape, options, seed))]
         family = [parts[i] for i in largest_family(torch.stack([p.mask for p in parts]), options.permitted_overlap)]
         return Found(family[0].mask, family[0].confidence, spotlights=torch.stack([p.mask for p in family]))
     if strategy is Strategy.Global:

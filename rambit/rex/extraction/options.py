@@ -10,6 +10,11 @@ from torch import Tensor
 
 from rambit.rex.settings import choice
 
+#: Explanations that are looked for at most: each is kept, and compared with all others.
+_SPOTLIGHTS = 500
+#: More than any input has of anything.
+_MOST = 2**31 - 1
+
 
 class Strategy(Enum):
     """How an explanation is taken from the responsibility map."""
@@ -35,9 +40,9 @@ class ExtractionOptions:
 
     chunk_size: positions revealed at a time. minimum_confidence_threshold: the share of the target's confidence that
     an explanation must have. initial_radius, radius_growth: of circles, r <- max(r + 1, int(growth · r)). spotlights:
-    how many explanations multi_spotlight looks for; expansions: radii that each of its circles tries; budget: further
-    places that a spotlight tries; step: how far it walks; objective: where to; permitted_overlap: the largest Dice
-    coefficient of two explanations that are returned together.
+    how many explanations multi_spotlight looks for, at most 500; expansions: radii that each of its circles tries;
+    budget: further places that a spotlight tries; step: how far it walks; objective: where to; permitted_overlap: the
+    largest Dice coefficient of two explanations that are returned together.
     """
 
     chunk_size: int = 10
@@ -53,9 +58,10 @@ class ExtractionOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "objective", choice("objective", self.objective, Objective))
-        for name in ("chunk_size", "initial_radius", "spotlights", "expansions", "step"):
-            _whole(name, getattr(self, name), 1)
-        _whole("budget", self.budget, 0)
+        for name in ("chunk_size", "initial_radius", "expansions", "step"):
+            _whole(name, getattr(self, name), 1, _MOST)
+        _whole("spotlights", self.spotlights, 1, _SPOTLIGHTS)
+        _whole("budget", self.budget, 0, _MOST)
         for name, most in (("minimum_confidence_threshold", math.inf), ("permitted_overlap", 1.0)):
             value = getattr(self, name)
             if not 0 <= value <= most or not math.isfinite(value):
@@ -64,11 +70,13 @@ class ExtractionOptions:
             raise ValueError(f"radius_growth must be at least 1, given {self.radius_growth}")
 
 
-def _whole(name: str, value: int, low: int) -> None:
+def _whole(name: str, value: int, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an integer, given {value!r}")
     if value < low:
         raise ValueError(f"{name} must be at least {low}, given {value}")
+    if value > high:
+        raise ValueError(f"{name} must be at most {high:,}, given {value:,}")
 
 
 @dataclass(frozen=True)
