@@ -16,6 +16,13 @@ def is_array(value: Any) -> bool:
     return isinstance(value, Tensor) or hasattr(value, "__array__")
 
 
+def hint(name: str, value: Any) -> str:
+    """What to write instead, where only a tensor will do."""
+    if np.ma.is_masked(value):
+        return f": write torch.tensor({name}.filled(...)) with what shall stand where it is masked"
+    return f": write torch.tensor({name})" if is_array(value) or isinstance(value, (list, tuple)) else ""
+
+
 def read(name: str, value: Any, *, holds: str = "numbers", frame: str = "") -> tuple[Tensor, Tensor | None]:
     """A dense tensor with the values of a tensor, an array or lists of them, and where it is masked (bool), or None.
 

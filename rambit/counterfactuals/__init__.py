@@ -14,6 +14,7 @@ from rambit.counterfactuals.strategies import (
     Replay,
     Uniform,
     Zero,
+    declared,
     read_background,
     resolve,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "Replay",
     "Uniform",
     "Zero",
+    "declared",
     "read_background",
     "resolve",
 ]

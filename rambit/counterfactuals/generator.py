@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from rambit import ops
+from rambit import arrays, ops
 from rambit.store import fill, load_module, save_module
 
 if TYPE_CHECKING:
@@ -62,8 +62,7 @@ class GeneratorModel(nn.Module, ABC):
 
         P is `prediction_size`; p = 0 is the empty prefix. Raises TypeError or ValueError for another kind of X.
         """
-        with self._evaluating():
-            mean, std = self._marginals(self._standardized(X))
+        mean, std = self._marginals(self._standardized(X))
         scale, center = self.scale[:, None], self.center[:, None]
         return ((mean * scale + center).transpose(1, 2).contiguous(), (std * scale).transpose(1, 2).contiguous())
 
@@ -79,7 +78,7 @@ class GeneratorModel(nn.Module, ABC):
         """Mean and deviation (B, T, D, P) of standardized z (B, D, T)."""
 
     @abstractmethod
-    def _log_likelihood(self, z: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    def _log_likelihood(self, z: Tensor, target: Tensor, known: Tensor, *, learning: bool) -> Tensor:
         """Of all of `target` (B, T, D, P), the next steps of each prefix of z (B, D, T), that is `known` (T, 1, P)."""
 
     def _normal(self, shape: Sequence[int], ids: Tensor, seed: int, first: int) -> Tensor:
@@ -91,7 +90,7 @@ class GeneratorModel(nn.Module, ABC):
         return ops.draw(out, ids, ops.Draw.GAUSSIAN, low=0.0, high=1.0, seed=seed, first_draw=first)
 
     def _standardized(self, X: ArrayLike, name: str = "X") -> Tensor:
-        X = _tensor(X)
+        X = arrays.whole(name, X)
         if not X.is_floating_point():
             raise TypeError(f"{name} must be floating, got {X.dtype}")
         if X.dim() != 3 or X.shape[1] != self.num_features or 0 in X.shape:
@@ -99,16 +98,6 @@ class GeneratorModel(nn.Module, ABC):
         if not bool(X.isfinite().all()):
             raise ValueError(f"{name} holds NaN or infinite values")
         return (X.to(self.scale) - self.center[:, None]) / self.scale[:, None]
-
-    @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        """Batch norm as it was learnt, whatever mode the module is in."""
-        training = self.training
-        self.eval()
-        try:
-            yield
-        finally:
-            self.train(training)
 
     # -- training -------------------------------------------------------------------------------------------------
 
@@ -118,8 +107,7 @@ class GeneratorModel(nn.Module, ABC):
 
         For features scaled to deviation 1 as `fit` found it. Errors are those of `parameters_for`.
         """
-        with self._evaluating():
-            return self._mean_nll(self._standardized(X), _at_least_one("batch_size", batch_size))
+        return self._mean_nll(self._standardized(X), _at_least_one("batch_size", batch_size))
 
     def fit(
         self,
@@ -152,7 +140,7 @@ class GeneratorModel(nn.Module, ABC):
         for name, series in (("train", train), ("valid", valid)):
             if series is not None and self._standardized(series, name).shape[2] < 2:
                 raise ValueError(f"{name} must have at least 2 steps")
-        self._learn_units(_tensor(train))
+        self._learn_units(arrays.whole("train", train))
         data = self._standardized(train)
         held = None if valid is None else self._standardized(valid)
 
@@ -166,7 +154,7 @@ class GeneratorModel(nn.Module, ABC):
                     loss = self._epoch(data, batch_size, optimiser, order)
                     history.train_loss.append(loss)
                     if held is not None:
-                        with torch.no_grad(), self._evaluating():
+                        with torch.no_grad():
                             loss = self._mean_nll(held, batch_size)
                         history.valid_loss.append(loss)
                     if not math.isfinite(loss):
@@ -194,7 +182,7 @@ class GeneratorModel(nn.Module, ABC):
         self.train()
         total, values = 0.0, 0
         for indices in torch.split(torch.randperm(len(z), generator=order), batch_size):
-            log_likelihood, count = self._batch(z[indices.to(z.device)])
+            log_likelihood, count = self._batch(z[indices.to(z.device)], learning=True)
             optimiser.zero_grad()
             (-log_likelihood / count).backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.parameters(), 1.0)
@@ -206,13 +194,14 @@ class GeneratorModel(nn.Module, ABC):
         parts = [self._batch(part) for part in torch.split(z, batch_size)]
         return -sum(float(value) for value, _ in parts) / sum(count for _, count in parts)
 
-    def _batch(self, z: Tensor) -> tuple[Tensor, int]:
+    def _batch(self, z: Tensor, *, learning: bool = False) -> tuple[Tensor, int]:
         """Log likelihood of the next steps of all prefixes of z (B, D, T), and of how many values that is."""
         B, D, T = z.shape
         P = self.prediction_size
         target = functional.pad(z, (0, P)).unfold(2, P, 1)[:, :, :T].transpose(1, 2)  # (B, T, D, P)
         known = torch.arange(T)[:, None] + torch.arange(P) < T
-        return self._log_likelihood(z, target, known[:, None].to(z.device)), B * D * int(known.sum())
+        found = self._log_likelihood(z, target, known[:, None].to(z.device), learning=learning)
+        return found, B * D * int(known.sum())
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in self.state_dict().items()}
@@ -253,6 +242,10 @@ class GeneratorModel(nn.Module, ABC):
                 raise ValueError(f"it has the weights of {recurrent} features, not {arguments.get('num_features')}")
             if weights["scale"].dtype != torch.float32:
                 raise ValueError(f"its weights should be torch.float32, the file has {weights['scale'].dtype}")
+            if not all(bool(weight.isfinite().all()) for weight in weights.values()):
+                raise ValueError("its weights are not finite")
+            if not bool((weights["scale"] > 0).all()):
+                raise ValueError("the deviations that its features are divided by must be above 0")
             return fill(lambda: kind(**arguments), weights)
 
         return load_module(path, FORMAT, "a rambit generator", build)
@@ -292,17 +285,17 @@ class FeatureGenerator(GeneratorModel):
         normal = self._normal((_at_least_one("count", count), B, D, T * P), ids, seed, first)
         return torch.addcmul(mean, std, normal.view(-1, B, D, T, P))
 
-    def _marginals(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def _marginals(self, z: Tensor, *, learning: bool = False) -> tuple[Tensor, Tensor]:
         B, D, T = z.shape
         inputs = torch.stack([_prefix_states(cast(nn.GRU, rnn), z) for rnn in self.rnns], dim=2)  # (B, T, D, H)
         if self.conditional:
             others = z.transpose(1, 2)[:, :, None] * (1 - torch.eye(D, device=z.device))
             inputs = torch.cat((inputs, others), dim=3)
-        mean, spread = self.head(inputs.flatten(0, 1)).view(B, T, D, 2, -1).unbind(3)
+        mean, spread = self.head(inputs.flatten(0, 1), learning).view(B, T, D, 2, -1).unbind(3)
         return mean, _positive(spread)
 
-    def _log_likelihood(self, z: Tensor, target: Tensor, known: Tensor) -> Tensor:
-        mean, std = self._marginals(z)
+    def _log_likelihood(self, z: Tensor, target: Tensor, known: Tensor, *, learning: bool) -> Tensor:
+        mean, std = self._marginals(z, learning=learning)
         of_each = -0.5 * ((target - mean) / std).square() - std.log() - 0.5 * math.log(2 * math.pi)
         return (of_each * known).sum()
 
@@ -346,8 +339,7 @@ class JointGenerator(GeneratorModel):
         All features and steps of one p are drawn together. ids: (B,) int64, the series' names in the key of the random
         numbers. S is `count`.
         """
-        with self._evaluating():
-            drawn = self._drawn(self._parts(self._standardized(X)), ids, count, seed, first)
+        drawn = self._drawn(self._parts(self._standardized(X)), ids, count, seed, first)
         drawn = drawn.view(*drawn.shape[:3], -1, self.num_features) * self.scale + self.center
         return drawn.permute(0, 1, 4, 2, 3).contiguous()
 
@@ -365,11 +357,10 @@ class JointGenerator(GeneratorModel):
         given = [int(d) for d in (observed if isinstance(observed, Sequence) else [observed])]
         if len(set(given)) != len(given) or not all(0 <= d < D for d in given):
             raise ValueError(f"observed must name different features in 0..{D - 1}, got {observed}")
-        with self._evaluating():
-            z = self._standardized(X)
-            mean, latent, noise = self._parts(z)
-            parts = mean[..., :D], latent, noise[..., :D]  # of the first step alone
-            drawn = self._drawn(parts, ids, count, seed, first)
+        z = self._standardized(X)
+        mean, latent, noise = self._parts(z)
+        parts = mean[..., :D], latent, noise[..., :D]  # of the first step alone
+        drawn = self._drawn(parts, ids, count, seed, first)
         weight = self.decoder.weight[:D] * latent[..., None, :]
         covariance = weight[..., given, :] @ weight.transpose(2, 3)  # (B, T, n, D)
         covariance += torch.diag_embed(parts[2].square())[..., given, :]
@@ -377,12 +368,12 @@ class JointGenerator(GeneratorModel):
         missing = z.transpose(1, 2)[..., given] - drawn[..., given]
         drawn = (drawn + (missing[..., None, :] @ gain)[..., 0, :]) * self.scale + self.center
         drawn = drawn.transpose(2, 3).contiguous()
-        drawn[:, :, given] = X.to(drawn)[:, given]  # they are, but for rounding
+        drawn[:, :, given] = arrays.whole("X", X).to(drawn)[:, given]  # they are, but for rounding
         return drawn
 
-    def _parts(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _parts(self, z: Tensor, *, learning: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Mean (B, T, P D), deviations of the latents (B, T, K), and of the noise (B, T, P D), of z (B, D, T)."""
-        out = self.head(_prefix_states(self.rnn, z).flatten(0, 1)[:, None]).view(len(z), z.shape[2], -1)
+        out = self.head(_prefix_states(self.rnn, z).flatten(0, 1)[:, None], learning).view(len(z), z.shape[2], -1)
         sizes = [self.latent_size, self.latent_size, self.decoder.out_features]
         middle, latent, noise = torch.split(out, sizes, dim=2)
         mean: Tensor = self.decoder(middle)
@@ -403,8 +394,8 @@ class JointGenerator(GeneratorModel):
         shape = (*mean.shape[:2], -1, self.num_features)
         return mean.view(shape).transpose(2, 3), std.view(shape).transpose(2, 3)
 
-    def _log_likelihood(self, z: Tensor, target: Tensor, known: Tensor) -> Tensor:
-        mean, latent, noise = self._parts(z)
+    def _log_likelihood(self, z: Tensor, target: Tensor, known: Tensor, *, learning: bool) -> Tensor:
+        mean, latent, noise = self._parts(z, learning=learning)
         A, K = self.decoder.weight, self.latent_size
         known = known.expand(-1, self.num_features, -1).transpose(1, 2).flatten(1)  # (T, P D)
         off = target.transpose(2, 3).flatten(2) - mean
@@ -429,7 +420,11 @@ _KINDS: dict[Any, type[GeneratorModel]] = {"FeatureGenerator": FeatureGenerator,
 
 
 class _Head(nn.Module):
-    """(N, G, inputs) -> (N, G, outputs): for each group its own tanh units with batch norm and its own linear layer."""
+    """(N, G, inputs) -> (N, G, outputs): for each group its own tanh units with batch norm and its own linear layer.
+
+    Batch norm goes by what was learnt unless it is `learning`, whatever mode the module is in: a mode that was changed
+    for a question would be changed for other threads too.
+    """
 
     def __init__(self, groups: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -437,10 +432,15 @@ class _Head(nn.Module):
         self.weight2, self.bias2 = _linear(groups, UNITS, outputs)
         self.norm = nn.BatchNorm1d(groups * UNITS)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, learning: bool) -> Tensor:
         units = (torch.einsum("ngi,giu->ngu", x, self.weight1) + self.bias1).tanh()
-        units = self.norm(units.flatten(1)).view_as(units)
-        return torch.einsum("ngu,guo->ngo", units, self.weight2) + self.bias2
+        flat, norm = units.flatten(1), self.norm
+        flat = (
+            norm(flat)
+            if learning
+            else functional.batch_norm(flat, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+        )
+        return torch.einsum("ngu,guo->ngo", flat.view_as(units), self.weight2) + self.bias2
 
 
 def _linear(groups: int, inputs: int, outputs: int) -> tuple[nn.Parameter, nn.Parameter]:
@@ -460,11 +460,6 @@ def _prefix_states(rnn: nn.GRU, z: Tensor) -> Tensor:
 
 def _positive(x: Tensor) -> Tensor:
     return functional.softplus(x) + FLOOR
-
-
-def _tensor(value: ArrayLike) -> Tensor:
-    """A NumPy array is copied, because torch shares no read-only or reversed ones."""
-    return value.detach() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
 
 
 def _at_least_one(name: str, value: int) -> int:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rambit import memory, ops
+from rambit import arrays, memory, ops
 from rambit.counterfactuals.generator import GeneratorModel
 
 
@@ -80,45 +81,65 @@ class Zero(Counterfactual):
 
 
 class _FromBackground(Counterfactual):
-    def __init__(self, background: Tensor | None) -> None:
+    """``background``: what `read_background` takes; kept as (N, D, T), NaN where a value is missing."""
+
+    def __init__(self, background: Any) -> None:
         data = read_background(background)
         if data is None:
             raise ValueError(
                 f"counterfactuals={type(self).__name__.lower()!r} needs background=, reference data (N, D, T)"
             )
         self.background = data
+        seen = ~data.isnan()
+        #: How many values each feature has, (D,); None if none is missing.
+        self.number = None if bool(seen.all()) else seen.sum(dim=(0, 2))
+        self._made: dict[tuple[object, ...], Tensor] = {}
 
     def check(self, D: int, T: int) -> None:
-        if self.background.shape[1] != D:
-            raise ValueError(f"background has {self.background.shape[1]} features, but X has {D}")
+        _check_features(self.background, D)
 
-    def _like(self, x: Tensor) -> Tensor:
-        if (
-            self.background.dtype != x.dtype
-            or self.background.device != x.device
-            or not self.background.is_contiguous()
-        ):
-            self.background = self.background.to(x.device, x.dtype).contiguous()
-        return self.background
+    def _for(self, x: Tensor, steps: int | None, make: Callable[[], Tensor]) -> Tensor:
+        """What series like x are drawn from; made once for each device and type, beside the background itself."""
+        key = (x.device, x.dtype, steps)
+        if key not in self._made:
+            self._made[key] = _check_within(make())
+        return self._made[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_made": {}}
+
+
+def _check_within(background: Tensor) -> Tensor:
+    if bool(background.isinf().any()):
+        raise ValueError(f"background holds values beyond {background.dtype}, the type in which the model is asked")
+    return background
+
+
+def _check_features(background: Tensor | None, D: int) -> None:
+    if background is not None and background.shape[1] != D:
+        raise ValueError(f"background has {background.shape[1]} features, but X has {D}")
 
 
 class Mean(Counterfactual):
-    """The mean over time of the same feature of the same series, or of the background if one is given."""
+    """The mean over time of the same feature of the same series, or of the background if one is given.
+
+    Missing values do not count.
+    """
 
     single = True
 
-    def __init__(self, background: Tensor | None = None) -> None:
+    def __init__(self, background: Any = None) -> None:
         self.background = read_background(background)
 
     def check(self, D: int, T: int) -> None:
-        if self.background is not None and self.background.shape[1] != D:
-            raise ValueError(f"background has {self.background.shape[1]} features, but X has {D}")
+        _check_features(self.background, D)
 
     def draws(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, *, seed: int, first: int = 0
     ) -> Tensor:
         if self.background is not None:
-            mean = self.background.to(x.device, torch.float64).mean(dim=(0, 2))[None, :, None]
+            mean = self.background.to(x.device, torch.float64).nanmean(dim=(0, 2))[None, :, None]
+            _check_within(mean.to(x.dtype))
         elif observed is None:
             mean = x.double().mean(dim=2, keepdim=True)
         else:
@@ -128,16 +149,36 @@ class Mean(Counterfactual):
 
 
 class Marginal(_FromBackground):
-    """Each cell from the background's values of the same feature, at any time."""
+    """Each cell from the background's values of the same feature, at any time. Missing values are not drawn."""
 
     def draws(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, *, seed: int, first: int = 0
     ) -> Tensor:
-        return _drawn(x, ids, count, ops.Draw.MARGINAL, seed, first, background=self._like(x))
+        if self.number is None:
+            background = self._for(x, None, lambda: self.background.to(x.device, x.dtype).contiguous())
+            return _drawn(x, ids, count, ops.Draw.MARGINAL, seed, first, background=background)
+        number = self.number.to(x.device)[:, None]
+        table = self._for(x, None, lambda: _values_first(self.background).to(x.device, x.dtype))
+        out = memory.empty((count, *x.shape), x)
+        place = memory.empty((1, *x.shape), x, torch.float64)
+        for k in range(count):  # one draw at a time, since places are wider than values
+            ops.draw(place, ids, ops.Draw.UNIFORM, seed=seed, first_draw=first + k, low=0.0, high=1.0)
+            index = torch.minimum((place[0] * number).long(), number - 1)
+            torch.gather(table.expand(len(x), -1, -1), 2, index, out=out[k])
+        return out
+
+
+def _values_first(background: Tensor) -> Tensor:
+    """(D, N * T): the values of each feature in order, those that are missing behind them."""
+    flat = background.transpose(0, 1).flatten(1)
+    return flat.gather(1, flat.isnan().byte().argsort(dim=1, stable=True))
 
 
 class Joint(_FromBackground):
-    """A whole other series of the background, the same for all cells of one draw."""
+    """A whole other series of the background, the same for all cells of one draw.
+
+    Only series without a missing value in as many steps as X has are drawn.
+    """
 
     def check(self, D: int, T: int) -> None:
         super().check(D, T)
@@ -145,11 +186,21 @@ class Joint(_FromBackground):
             raise ValueError(
                 f"background has {self.background.shape[2]} steps, but X has {T}; joint draws need as many"
             )
+        if not bool(self._complete(T).any()):
+            raise ValueError(f"background has no series without missing values in {T} steps; joint draws need one")
+
+    def _complete(self, T: int) -> Tensor:
+        return ~self.background[:, :, :T].isnan().flatten(1).any(dim=1)
 
     def draws(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, *, seed: int, first: int = 0
     ) -> Tensor:
-        return _drawn(x, ids, count, ops.Draw.JOINT, seed, first, background=self._like(x))
+        T = x.shape[2]
+
+        def make() -> Tensor:
+            return self.background[self._complete(T), :, :T].to(x.device, x.dtype).contiguous()
+
+        return _drawn(x, ids, count, ops.Draw.JOINT, seed, first, background=self._for(x, T, make))
 
 
 def _check_numbers(**given: object) -> None:
@@ -239,41 +290,81 @@ class Interpolate(Counterfactual):
 class Replay(Counterfactual):
     """Given values, replayed as they are by position in the batch: (S, B, D, T) by time, or (S, B, D, T, W) by run.
 
-    In the second form entry [..., p, j] stands at step p + j of a replaced run that starts at p.
+    In the second form entry [..., p, j] stands at step p + j of a replaced run that starts at p. What would stand in
+    the padding of a series, or where its value is missing, is never used and may be NaN.
     """
 
-    def __init__(self, values: Tensor) -> None:
+    def __init__(self, values: Any) -> None:
+        if arrays.is_array(values):
+            values = arrays.whole("counterfactuals", values)
         if (
             not isinstance(values, Tensor)
             or values.ndim not in (4, 5)
-            or not values.is_floating_point()
+            or values.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
             or values.numel() == 0
         ):
             got = f"{values.dtype} {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
             raise ValueError(f"counterfactuals must be a floating tensor (S, B, D, T), got {got}")
-        if not bool(torch.isfinite(values).all()):
+        if not bool(torch.isfinite(values).any()):
             raise ValueError("counterfactuals must be finite")
         self.values = values
         self.fill = ops.Fill.FIXED if values.ndim == 4 else ops.Fill.RUNS
 
+    def within(self, needed: Tensor) -> Replay:
+        """The values for series whose cells (B, D, T) bool may be replaced where ``needed`` says so, 0 elsewhere.
+
+        Raises ValueError for another number of series, features or steps, and for a value that is needed but not
+        finite.
+        """
+        if self.values.shape[1:4] != needed.shape:
+            B, D, T = needed.shape
+            raise ValueError(f"counterfactuals must be (S, {B}, {D}, {T}) for this X, got {tuple(self.values.shape)}")
+        values = _needed_only(self.values, needed.to(self.values.device))
+        return self if values is self.values else Replay(values)
+
     def take(self, series: Tensor | slice, steps: int) -> Replay:
         """The values of some series, cut or padded with zeros to a number of steps."""
-        values = self.values[:, series, :, :steps]
-        missing = steps - values.shape[3]
+        taken = copy.copy(self)
+        taken.values = self.values[:, series, :, :steps]
+        missing = steps - taken.values.shape[3]
         if missing > 0:  # padding is never replaced
-            values = torch.cat((values, values.new_zeros(*values.shape[:3], missing, *values.shape[4:])), dim=3)
-        return Replay(values)
+            padding = taken.values.new_zeros(*taken.values.shape[:3], missing, *taken.values.shape[4:])
+            taken.values = torch.cat((taken.values, padding), dim=3)
+        return taken
 
     def draws(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, *, seed: int, first: int = 0
     ) -> Tensor:
-        values = self.values.to(x.device, x.dtype)
-        return values if values.ndim == 4 else values.new_empty(0, *x.shape)
+        return self._like(x, observed) if self.values.ndim == 4 else x.new_empty(0, *x.shape)
 
     def runs(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, window: int, *, seed: int, first: int = 0
     ) -> Tensor | None:
-        return self.values.to(x.device, x.dtype) if self.values.ndim == 5 else None
+        return self._like(x, observed) if self.values.ndim == 5 else None
+
+    def _like(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        needed = torch.ones_like(x, dtype=torch.bool) if observed is None else observed
+        return _needed_only(self.values.to(x.device, x.dtype), needed)
+
+
+def _needed_only(values: Tensor, needed: Tensor) -> Tensor:
+    """Values (S, B, D, T) or by run (S, B, D, T, W) with 0 where a cell (B, D, T) of theirs is not needed.
+
+    They are handed back as they are if all are finite; ValueError if one is not that is needed.
+    """
+    finite = torch.isfinite(values)
+    if bool(finite.all()):
+        return values
+    if values.ndim == 5:  # entry p, j of a run stands at step p + j
+        W = values.shape[4]
+        needed = torch.nn.functional.pad(needed, (0, W - 1)).unfold(2, W, 1)
+    if bool((wrong := ~finite & needed).any()):
+        s, b, d, t = torch.nonzero(wrong)[0].tolist()[:4]
+        raise ValueError(
+            "counterfactuals must be finite wherever a value is replaced, and in the type in which the model is asked; "
+            f"the first that is not: draw {s}, series {b}, feature {d}, time {t}"
+        )
+    return values.masked_fill(~needed, 0.0)
 
 
 class Generated(Counterfactual):
@@ -312,31 +403,94 @@ class Generated(Counterfactual):
 
 
 def read_background(background: object, *, layout: str = "BDT") -> Tensor | None:
-    """Reference data as one (N, D, T) tensor, from a tensor, an array or a DataLoader of (x, …) batches."""
+    """Reference data as one tensor (N, D, T), NaN where a value is missing.
+
+    From a tensor, an array, or batches of them (a DataLoader or any iterable; what follows x in a tuple is not read).
+    Missing values are declared: a masked array, or a dict with ``X`` and, as in a call of ``explain``, ``observed``
+    (bool like X) or ``lengths`` (N,). ValueError or TypeError for anything else, and for a feature without any value.
+    """
     if background is None:
         return None
-    if isinstance(background, Tensor) or hasattr(background, "__array__"):
-        data = torch.as_tensor(background)
+    axes = "(N, D, T)" if layout == "BDT" else "(N, T, D)"
+    if isinstance(background, Mapping) or arrays.is_array(background):
+        data = _one_background(background, axes)
     elif isinstance(background, Iterable):
-        batches = [batch[0] if isinstance(batch, (tuple, list)) else batch for batch in background]
+        batches = [batch[0] if isinstance(batch, (tuple, list)) and batch else batch for batch in background]
         if not batches:
             raise ValueError("background is empty")
-        if not all(isinstance(batch, Tensor) or hasattr(batch, "__array__") for batch in batches):
-            raise TypeError("background must give tensors (N, D, T), or tuples that start with one")
-        parts = [torch.as_tensor(batch) for batch in batches]
+        if not all(isinstance(batch, Mapping) or arrays.is_array(batch) for batch in batches):
+            raise TypeError(f"background must give tensors {axes}, or tuples or dicts that start with one")
+        parts = [_one_background(batch, axes) for batch in batches]
         if len({part.shape[1:] for part in parts}) > 1:
             found = ", ".join(sorted({str(tuple(part.shape[1:])) for part in parts}))
-            raise ValueError(f"background gives batches of different shapes: {found}; all must be (N, D, T)")
+            raise ValueError(
+                f"background gives batches of different shapes: {found}; all must be {axes}: pad them to one length, "
+                "and give each as a dict with X and lengths"
+            )
         data = torch.cat(parts)
     else:
-        raise TypeError(f"background must be a tensor (N, D, T) or a DataLoader, got {type(background).__name__}")
-    if data.ndim != 3 or not data.is_floating_point():
-        raise ValueError(f"background must be a floating tensor (N, D, T), got {data.dtype} {tuple(data.shape)}")
+        raise TypeError(f"background must be a tensor {axes} or a DataLoader, got {type(background).__name__}")
+    data = data.transpose(1, 2) if layout == "BTD" else data
+    empty = data.isnan().all(dim=2).all(dim=0)
+    if bool(empty.any()):
+        raise ValueError(f"background has no value of feature {int(empty.int().argmax())}: all are missing")
+    return data
+
+
+def declared(background: Tensor | None) -> Any:
+    """What `read_background` gave, as it takes it."""
+    if background is None or not bool(background.isnan().any()):
+        return background
+    return {"X": background, "observed": ~background.isnan()}
+
+
+def _one_background(batch: Any, axes: str) -> Tensor:
+    """One tensor of series, NaN where it is declared that there is no value."""
+    given: dict[str, Any] = dict(batch) if isinstance(batch, Mapping) else {"X": batch}
+    unknown = given.keys() - {"X", "observed", "lengths"}
+    if unknown or "X" not in given:
+        names = ", ".join(map(str, given))
+        raise ValueError(f"background as a dict must have X, and may have observed and lengths; it has {names}")
+    time_last = axes.endswith("T)")
+    frame = ".to_numpy().T[None] for one series" if time_last else ".to_numpy()[None] for one series"
+    data, masked = arrays.read("background", given["X"], frame=frame)
+    if data.ndim != 3 or data.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        raise ValueError(f"background must be a floating tensor {axes}, got {data.dtype} {tuple(data.shape)}")
     if data.numel() == 0:
         raise ValueError(f"background is empty: {tuple(data.shape)}")
-    if not bool(torch.isfinite(data).all()):
-        raise ValueError("background holds NaN or infinite values")
-    return data.transpose(1, 2) if layout == "BTD" else data
+    missing = torch.zeros_like(data, dtype=torch.bool) if masked is None else masked.to(data.device)
+    if given.get("observed") is not None:
+        missing = missing | ~_observed_background(given["observed"], data)
+    if given.get("lengths") is not None:
+        missing = missing | _padding(given["lengths"], data, time_last)
+    wrong = ~data.isfinite() & ~missing
+    if bool(wrong.any()):
+        where = tuple(torch.nonzero(wrong)[0].tolist())
+        raise ValueError(
+            f"background holds NaN or infinite values, the first at {where}; missing values are declared: "
+            "background={'X': X, 'observed': ~X.isnan()}, and they are not drawn"
+        )
+    return data.masked_fill(missing, math.nan) if bool(missing.any()) else data
+
+
+def _observed_background(observed: Any, data: Tensor) -> Tensor:
+    seen = arrays.whole("background's observed", observed, holds="booleans").to(data.device)
+    if seen.dtype != torch.bool or seen.shape != data.shape:
+        raise ValueError(
+            f"background's observed must be a bool tensor {tuple(data.shape)}, got {seen.dtype} {tuple(seen.shape)}"
+        )
+    return seen
+
+
+def _padding(lengths: Any, data: Tensor, time_last: bool) -> Tensor:
+    """Like data, True behind the end of each series."""
+    ends = arrays.whole("background's lengths", lengths, holds="integers").to(data.device)
+    T = data.shape[2 if time_last else 1]
+    whole = not (ends.is_floating_point() or ends.is_complex() or ends.dtype == torch.bool)
+    if not whole or ends.shape != (len(data),) or not bool(((ends >= 1) & (ends <= T)).all()):
+        raise ValueError(f"background's lengths must be ({len(data)},) integers from 1 to {T}, got {lengths}")
+    behind = torch.arange(T, device=data.device) >= ends[:, None]
+    return (behind[:, None] if time_last else behind[:, :, None]).expand_as(data)
 
 
 #: What an attributor takes as ``counterfactuals=``: a strategy, its name, exact values, or a trained generator.
@@ -344,7 +498,10 @@ CounterfactualLike = str | Tensor | GeneratorModel | Counterfactual
 
 
 def resolve(counterfactuals: CounterfactualLike | None, background: Tensor | None = None) -> Counterfactual:
-    """The strategy that a user named; None means marginal draws if a background is given, else zero."""
+    """The strategy that a user named; None means marginal draws if a background is given, else zero.
+
+    ``background``: what `read_background` gave.
+    """
     if isinstance(counterfactuals, Counterfactual):
         return counterfactuals
     if isinstance(counterfactuals, Tensor):
@@ -353,11 +510,12 @@ def resolve(counterfactuals: CounterfactualLike | None, background: Tensor | Non
         return Generated(counterfactuals)
     if counterfactuals is None:
         counterfactuals = "zero" if background is None else "marginal"
+    known = declared(background)
     named: dict[str, Callable[[], Counterfactual]] = {
         "zero": Zero,
-        "mean": lambda: Mean(background),
-        "marginal": lambda: Marginal(background),
-        "joint": lambda: Joint(background),
+        "mean": lambda: Mean(known),
+        "marginal": lambda: Marginal(known),
+        "joint": lambda: Joint(known),
         "uniform": Uniform,
         "gaussian": Gaussian,
         "carry_forward": CarryForward,
@@ -366,6 +524,7 @@ def resolve(counterfactuals: CounterfactualLike | None, background: Tensor | Non
     if not isinstance(counterfactuals, str):
         raise TypeError(
             f"counterfactuals must be a strategy, its name or a tensor, got {type(counterfactuals).__name__}"
+            + arrays.hint("counterfactuals", counterfactuals)
         )
     if counterfactuals not in named:
         raise ValueError(f"counterfactuals: unknown strategy {counterfactuals!r}; known: {', '.join(sorted(named))}")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from rambit import ops
+from rambit import arrays, ops
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,9 @@ class Explicit(Family):
 
     sized = True
 
-    def __init__(self, masks: Tensor) -> None:
+    def __init__(self, masks: Any) -> None:
+        if arrays.is_array(masks):
+            masks = arrays.whole("masks", masks, holds="booleans")
         if not isinstance(masks, Tensor) or masks.dtype != torch.bool or masks.ndim != 3 or len(masks) == 0:
             got = f"{masks.dtype} {tuple(masks.shape)}" if isinstance(masks, Tensor) else repr(type(masks).__name__)
             raise ValueError(f"masks must be a non-empty bool tensor (L, D, T), True = kept; got {got}")
@@ -272,7 +275,10 @@ def resolve(masks: str | Tensor | Family, Wt: tuple[int, int], Wd: tuple[int, in
         "permutation": Permutation,
     }
     if not isinstance(masks, str):
-        raise TypeError(f"masks must be a family, its name or a bool tensor, got {type(masks).__name__}")
+        raise TypeError(
+            f"masks must be a family, its name or a bool tensor, got {type(masks).__name__}"
+            + arrays.hint("masks", masks)
+        )
     if masks not in named:
         raise ValueError(f"masks: unknown family {masks!r}; known: {', '.join(sorted(named))}")
     return named[masks]()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -274,6 +275,18 @@ def test_explicit_masks_are_replayed():
 def test_explicit_checks_its_masks(wrong):
     with pytest.raises((ValueError, TypeError), match="masks must be"):
         Explicit(wrong)
+
+
+def test_explicit_masks_from_arrays():
+    kept = np.random.default_rng(0).random((4, D, T)) < 0.5
+    for given_masks in (kept, kept[::-1].copy()[::-1], np.asfortranarray(kept), kept.astype(object), np.ma.array(kept)):
+        assert torch.equal(Explicit(given_masks).sample(1, D, T, seed=0).masks, torch.tensor(kept))
+    with pytest.raises(ValueError, match=r"masks is a masked array with .*masks.filled\(...\)"):
+        Explicit(np.ma.array(kept, mask=~kept))
+    with pytest.raises(TypeError, match=r"masks is stored as torch.sparse_coo: write masks.to_dense\(\)"):
+        Explicit(torch.tensor(kept).to_sparse())
+    with pytest.raises(TypeError, match=r"got ndarray: write torch.tensor\(masks\)"):
+        masks.resolve(kept, (1, 2), (1, 2))
 
 
 @pytest.mark.parametrize("shape", [(D + 1, T), (D - 1, T), (D, T + 1)])
