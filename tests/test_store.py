@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import itertools
 import json
 import os
 import random
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -31,6 +33,7 @@ from rambit.store.folder import _is_name
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.int8, torch.uint8, torch.bool]
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 HERE = {"host": socket.gethostname(), "pid": os.getpid()}
+BOOT = "/proc/sys/kernel/random/boot_id"
 on_posix = pytest.mark.skipif(os.name != "posix", reason="signals and links of POSIX")
 on_linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 
@@ -520,6 +523,68 @@ def test_dead_locks_are_taken_over(tmp_path: Path) -> None:
             with Store(tmp_path, key="k") as store:
                 store.put("a", some())
                 assert json.loads((tmp_path / "writer.lock").read_text())["pid"] == os.getpid()
+
+
+@on_linux
+@pytest.mark.parametrize(("own_disk", "boot", "dead"), [(1, "other", True), (0, "other", False), (1, "", False)])
+def test_a_lock_of_another_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_disk: int, boot: str, dead: bool
+) -> None:
+    """A host of our name, whose first pid namespace has our number, is told apart by its start: its writer may live.
+
+    Only a disk of our own says that what was written before this start is over.
+    """
+    Store(tmp_path, key="k").close()
+    here = {**lock._here(), "pid": 2**22 + 1, "token": "t"}  # no process of this machine has that number
+    (tmp_path / "writer.lock").write_text(json.dumps({**here, "boot": boot}))
+    monkeypatch.setattr(lock.os, "major", lambda device: own_disk)
+    with contextlib.nullcontext() if dead else pytest.raises(StoreError, match=r"remove .*writer\.lock"):
+        Store(tmp_path, key="k").close()
+    assert (tmp_path / "writer.lock").exists() is not dead
+
+
+def test_what_a_lock_says_of_this_machine(tmp_path: Path) -> None:
+    with Store(tmp_path, key="k"):
+        owner = json.loads((tmp_path / "writer.lock").read_text())
+    assert {name: owner[name] for name in ("pid", "host")} == {"pid": os.getpid(), "host": socket.gethostname()}
+    assert owner["boot"] == (Path(BOOT).read_text().strip() if Path(BOOT).exists() else "")
+
+
+@pytest.mark.parametrize("left", [b"", b"\0" * 90, b'{"pid"', b'{"pid": 12, "host": "h', b'{"pid": 12\0\0\0'])
+def test_what_a_power_cut_leaves_of_a_lock_is_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: bytes
+) -> None:
+    monkeypatch.setattr(lock.time, "monotonic", itertools.count(0, 10).__next__)  # patience that takes no time
+    (tmp_path / "writer.lock").write_bytes(left)
+    with Store(tmp_path, key="k") as store:
+        store.put("a", some())
+
+
+def test_a_moved_lock_goes_if_its_writer_is_dead(tmp_path: Path) -> None:
+    Store(tmp_path, key="k").close()
+    moved = [tmp_path / f"writer.lock.{number:016x}.tmp" for number in range(3)]
+    owners = {**HERE, "pid": 2**22 + 1}, HERE, {**HERE, "host": "elsewhere"}
+    for path, owner in zip(moved, owners, strict=True):
+        path.write_text(json.dumps(owner))
+    Store(tmp_path, key="k").close()
+    assert [path.exists() for path in moved] == [os.name != "posix", True, True]
+
+
+@on_posix
+def test_folders_that_cannot_be_synced_are_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def refuses(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", refuses)
+    with Store(tmp_path / "new", key="k") as store:
+        store.put("a", some())
+    assert "a" in Store(tmp_path / "new", read_only=True)
 
 
 class Short(io.FileIO):

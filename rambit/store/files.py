@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -20,6 +21,8 @@ Result = TypeVar("Result")
 Build = Callable[[dict[str, Tensor], dict[str, Any]], Result]  # from tensors and a record
 
 _MAX_HEADER = 16 << 20
+#: What says that a folder can't be synced at all: file systems without that, and folders that may not be listed.
+_NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EACCES)
 
 
 class StoreError(ValueError):
@@ -27,10 +30,11 @@ class StoreError(ValueError):
 
 
 def atomic_write(path: str | Path, data: bytes) -> None:
-    """Write `data` to `path` so that a reader, or a kill at any moment, sees the old file or the new one, never a part.
+    """Write `data` to `path` so that whoever reads it at any moment sees the old file or the new one, never a part.
 
-    The folder must exist; a file (or symbolic link) of that name is replaced. Errors: OSError naming `path`; nothing is
-    left behind.
+    This holds after a kill and, on POSIX as far as the system's fsync reaches the disk, after a power cut; once this
+    returned, it is the new one. What a kill or a cut leaves behind is a hidden file that ends in .tmp. The folder must
+    exist; a file (or symbolic link) of that name is replaced. Errors: OSError naming `path`, with nothing left behind.
     """
     path = Path(path)
     # Hidden, of bounded length, and never an existing file's name; made by us, so that the usual umask holds.
@@ -63,14 +67,30 @@ def create(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames in `folder` survive a power cut, where the system can."""
-    if os.name == "posix":
-        fd = os.open(folder, os.O_RDONLY)
+def make_folder(folder: Path) -> None:
+    """Make a folder and the missing ones above it, so that they survive a power cut. Errors: OSError."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
         try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+            os.mkdir(folder)
+        except FileExistsError:
+            if not folder.is_dir():  # or another process was faster
+                raise
+        sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was created, renamed and removed in `folder` survive a power cut, where the system can."""
+    if os.name == "posix":
+        try:
+            fd = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            if error.errno not in _NO_SYNC:
+                raise
 
 
 def open_file(path: str | Path) -> BinaryIO:

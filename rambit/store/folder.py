@@ -14,14 +14,15 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from rambit.store.files import StoreError, atomic_write, decode, encode, read
-from rambit.store.lock import Lock
+from rambit.store.files import StoreError, atomic_write, decode, encode, make_folder, read, sync_folder
+from rambit.store.lock import Lock, left_by_the_dead
 
 _FORMAT = "rambit-store"
 _VERSION = 1
 _MAX_MANIFEST = 256 << 20
 _SHARD_FILE = re.compile(r"shard-[0-9a-f]{64}\.safetensors")
 _LEFTOVER = re.compile(r"\.(shard-[0-9a-f]{26}|manifest\.json)\.[0-9a-f]{16}\.tmp")
+_MOVED_LOCK = re.compile(r"writer\.lock\.[0-9a-f]{16}\.tmp")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -37,11 +38,16 @@ class _Shard(NamedTuple):
 
 
 class Store:
-    """A folder of named sets of tensors (safetensors shards, manifest.json) that a kill at any moment leaves readable.
+    """A folder of named sets of tensors (safetensors shards, manifest.json) that is readable and whole at any moment.
+
+    Whoever reads it, after a kill or a power cut too (as far as the system's fsync reaches the disk), finds what was
+    there after the last ``put`` or ``remove`` that returned, or after the one that was under way: never a part of one,
+    nor a shard without its bytes. The next writer removes the files that a kill or a cut left.
 
     `key` (see `resume_key`) says what the store belongs to; `meta` is a dict of JSON values, kept to say what differs.
-    One writer: `writer.lock` holds its process and host, and a dead process's lock is taken over. `read_only=True`
-    takes no lock, needs no key, and sees what the writer had finished. Use it in a `with`; it is not thread-safe.
+    One writer: `writer.lock` holds its process and machine; a lock is taken over from a process that is surely dead
+    (see ``Lock``), else the error names it. `read_only=True` takes no lock, needs no key, and sees what the writer had
+    finished. Use it in a `with`; it is not thread-safe.
 
     Errors: StoreError when another writer holds the folder, another key wrote it, or a file of it is corrupt.
     """
@@ -64,10 +70,10 @@ class Store:
         meta = json_dict(meta, "meta")
         if not read_only:
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                make_folder(self.folder)
             except (FileExistsError, NotADirectoryError) as error:
                 raise StoreError(f"{self.folder} is not a folder") from error
-            self._lock = Lock(self.folder / "writer.lock")
+            self._lock = Lock(self.folder / "writer.lock", self.folder)
         try:
             self.key, self.meta = self._open(key, meta)
         except BaseException:
@@ -186,7 +192,7 @@ class Store:
         old, self._shards = self._shards, shards
         for file in {shard.file for shard in old.values()} - {shard.file for shard in shards.values()}:
             with contextlib.suppress(OSError):  # what can't go now (a reader on Windows) goes at the next opening
-                (self.folder / file).unlink()
+                os.unlink(self.folder / file)
 
     def _write_manifest(self, shards: dict[str, _Shard]) -> None:
         manifest = {
@@ -226,11 +232,18 @@ class Store:
     def _remove_leftovers(self) -> None:
         """Remove what a killed writer left: temporary files and shards that the manifest does not name."""
         kept = {shard.file for shard in self._shards.values()}
-        for file in os.listdir(self.folder):
-            path = self.folder / file
-            ours = _LEFTOVER.fullmatch(file) or (_SHARD_FILE.fullmatch(file) and file not in kept)
-            if ours and path.is_file() and not path.is_symlink():
-                path.unlink()
+        found = [
+            self.folder / file
+            for file in os.listdir(self.folder)
+            if _LEFTOVER.fullmatch(file)
+            or (_SHARD_FILE.fullmatch(file) and file not in kept)
+            or (_MOVED_LOCK.fullmatch(file) and left_by_the_dead(self.folder / file))
+        ]
+        if found:  # an older manifest, which names them, must not come back after a power cut
+            sync_folder(self.folder)
+        for path in found:
+            if path.is_file() and not path.is_symlink():
+                os.unlink(path)
 
 
 def _is_name(name: object) -> bool:

@@ -13,20 +13,25 @@ from pathlib import Path
 
 from rambit.store.files import StoreError, create, naming, read
 
+_MAX_TEXT = 4096
+
 
 class Lock:
-    """The file that says which process writes a folder: created exclusively, taken over from a dead process only."""
+    """The file that says which process writes a folder or a file: created exclusively, taken from the dead only.
 
-    def __init__(self, path: Path) -> None:
+    ``what`` stands in messages for what is locked. A writer counts as dead if its process is gone, on this start of
+    this machine, or if this machine's own disk holds the file and the machine was started anew since. Where that can't
+    be known (a shared disk; another container or host, even one of the same name) the lock is left alone.
+
+    Errors: StoreError if another process holds the lock, OSError.
+    """
+
+    def __init__(self, path: Path, what: str | Path) -> None:
         self.path = path
         self.pid = os.getpid()
-        owner = {
-            "pid": self.pid,
-            "host": socket.gethostname(),
-            "namespace": _namespace(),
-            "started": _started(self.pid),
-        }
+        owner = {"pid": self.pid, **_here(), "started": _started(self.pid)}
         self.text = json.dumps({**owner, "token": secrets.token_hex(8)}).encode()
+        self._what = what
         patience = time.monotonic() + 1.0
         while True:
             try:
@@ -48,15 +53,16 @@ class Lock:
     def _take_over(self, patience: float) -> None:
         """Move a dead writer's lock out of the way, or raise."""
         try:
-            text = read(self.path, 4096)
+            text = read(self.path, _MAX_TEXT)
         except FileNotFoundError:
             return
-        if not text and time.monotonic() < patience:
-            time.sleep(0.02)  # created a moment ago: its writer either fills it now or was killed in between
+        signed = not _is_torn(text)
+        if not signed and time.monotonic() < patience:
+            time.sleep(0.02)  # created a moment ago: its writer either fills it now, or was killed in between
             return
-        if text and not _is_dead(text):
+        if signed and not _is_dead(text, self.path):
             raise StoreError(
-                f"{self.path.parent} is being written by another process: {text.decode(errors='replace')}. "
+                f"{self._what} is being written by another process: {text.decode(errors='replace')}. "
                 f"If that process is gone, remove {self.path}"
             )
         moved = self.path.with_name(f"{self.path.name}.{secrets.token_hex(8)}.tmp")
@@ -64,10 +70,11 @@ class Lock:
             os.rename(self.path, moved)
         except FileNotFoundError:
             return
-        if read(moved, 4096) != text:  # another process was faster, and this is its lock
-            os.replace(moved, self.path)
-        else:
-            moved.unlink()
+        with contextlib.suppress(FileNotFoundError):  # a new writer may tidy up what is moved out of its way
+            if read(moved, _MAX_TEXT) != text:  # another process was faster, and this is its lock
+                os.replace(moved, self.path)
+            else:
+                os.unlink(moved)
 
     def check(self) -> None:
         """Errors: StoreError if this process (a fork, say) does not hold the lock, or no longer does."""
@@ -82,19 +89,50 @@ class Lock:
         with contextlib.suppress(StoreError):
             for pause in (0.05, 0.0):
                 with contextlib.suppress(FileNotFoundError):
-                    return self.pid == os.getpid() and read(self.path, 4096) == self.text
+                    return self.pid == os.getpid() and read(self.path, _MAX_TEXT) == self.text
                 time.sleep(pause)  # another process may have moved it by mistake, and is about to put it back
         return False
 
 
-def _is_dead(text: bytes) -> bool:
-    """Whether a lock's text names a process of this host that is surely gone."""
+def is_lock(path: Path) -> bool:
+    """Whether a whole lock stands there, of whomever."""
     try:
-        owner = json.loads(text)
-        pid, host = owner["pid"], owner["host"]
-        here = (socket.gethostname(), _namespace())
-        if type(pid) is not int or pid <= 0 or (host, owner.get("namespace", here[1])) != here or os.name != "posix":
+        return {"pid", "host", "token"} <= set(json.loads(read(path, _MAX_TEXT)))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
+
+
+def left_by_the_dead(path: Path) -> bool:
+    """Whether a file is a lock whose writer is surely gone, which a new Lock takes over."""
+    try:
+        text = read(path, _MAX_TEXT)
+        return _is_torn(text) or _is_dead(text, path)
+    except (OSError, StoreError):
+        return False
+
+
+def _is_torn(text: bytes) -> bool:
+    """Whether this is what a kill or a power cut leaves of a lock that was being written."""
+    if not text.strip(b"\0"):
+        return True
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return b'{"pid": '.startswith(text[:8])
+    return False
+
+
+def _is_dead(text: bytes, path: Path) -> bool:
+    """Whether a lock's text names a process of this machine that is surely gone."""
+    try:
+        owner, here = json.loads(text), _here()
+        pid, boot = owner["pid"], owner.get("boot", here["boot"])
+        if type(pid) is not int or pid <= 0 or owner["host"] != here["host"] or os.name != "posix":
             return False  # only POSIX has a harmless signal 0
+        if boot != here["boot"]:
+            return bool(boot and here["boot"]) and _is_own_disk(path)
+        if owner.get("namespace", here["namespace"]) != here["namespace"]:
+            return False
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
@@ -104,8 +142,28 @@ def _is_dead(text: bytes) -> bool:
         # Where /proc tells, a later process of the same number is not taken for the one that wrote the lock.
         now, then = _started(pid), owner.get("started", "")
         return now == "dead" or bool(now and then and now != then)
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, OSError):
         return False
+
+
+def _here() -> dict[str, str]:
+    """Which machine this is, since when it runs, and which process numbers are seen.
+
+    Hosts may share a name, and the first namespace of every Linux has the same number; a start has one of its own.
+    """
+    return {"host": socket.gethostname(), "namespace": _namespace(), "boot": _boot()}
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _is_own_disk(path: Path) -> bool:
+    """Whether a disk of this machine holds the file: what others may write, too, has no block device on Linux."""
+    return os.major(path.lstat().st_dev) != 0
 
 
 def _started(pid: int) -> str:
