@@ -274,7 +274,11 @@ def _classes(value: Array, name: str, B: int) -> Int:
 
 def _check_range(classes: Int, name: str, C: int) -> None:
     if classes.min() < 0 or classes.max() >= C:
-        raise ValueError(f"{name} must be classes 0 to {C - 1}, got {classes.min()} to {classes.max()}")
+        first = int(np.argmax((classes < 0) | (classes >= C)))
+        raise ValueError(
+            f"{name} must be classes 0 to {C - 1}, got {classes.min()} to {classes.max()}: {classes[first]} for series "
+            f"{first}"
+        )
 
 
 def _check_classifier(game: Game) -> None:

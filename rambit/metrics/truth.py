@@ -167,7 +167,8 @@ def read_numbers(value: Array, name: str) -> Float:
     if array.size == 0:
         raise ValueError(f"{name} is empty: {array.shape}")
     if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite, but holds NaN or infinite values")
+        first = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(f"{name} must be finite, but holds NaN or infinite values, the first at {first}")
     return array
 
 

@@ -58,5 +58,6 @@ def padding_of(padding: Tensor | None, x: Tensor) -> Tensor | None:
         got = f"{padding.dtype} {tuple(padding.shape)}" if isinstance(padding, Tensor) else type(padding).__name__
         raise ValueError(f"key_padding_mask must be bool (B, T) = {tuple(x.shape[:2])}, got {got}")
     if not torch.compiler.is_compiling() and bool(padding.all(dim=1).any()):
-        raise ValueError("key_padding_mask pads every step of a series")
+        first = int(padding.all(dim=1).int().argmax())
+        raise ValueError(f"key_padding_mask pads every step of a series, the first is {first}")
     return padding

@@ -160,7 +160,7 @@ class CounterfactualExplainer:
 
     def _predict(self, x: Tensor) -> Tensor:
         with self._predictor.session():
-            answers: Tensor = self._predictor.model(x)
+            answers: Tensor = self._predictor.model(x.clone())  # it may write into what it is given
         return answers.cpu().clone()  # outside the session, so that it may take part in gradients
 
 

@@ -204,24 +204,23 @@ def _encode(schema: Schema, values: list[Json], documents: list[int], path: Path
     if isinstance(schema, DenseSchema):
         return _encode_dense(schema, values, documents, path)
     if isinstance(schema, CategoricalSchema):
-        _require(_kind(schema.categories[0]), values, documents, path)
+        values = _of_kind(_kind(schema.categories[0]), values, documents, path)
         known = {category: code for code, category in enumerate(schema.categories)}
         unknown = dict.fromkeys(v for v in values if v is not None and v not in known)
         known |= {category: len(schema.categories) + i for i, category in enumerate(unknown)}
         return Categorical(_codes(values, known), len(schema.categories), tuple(unknown))
     if isinstance(schema, TextSchema):
-        _require("string", values, documents, path)
+        values = _of_kind("string", values, documents, path)
         strings = {string: code for code, string in enumerate(dict.fromkeys(v for v in values if v is not None))}
         return Text(_codes(values, strings), StringTable.of(list(strings), schema.n, schema.buckets))
     if isinstance(schema, SparseSchema):
         return _encode_sparse(schema, values, documents, path)
     if isinstance(schema, BagSchema):
-        _require("list", values, documents, path)
-        lists = [value or [] for value in values]
+        lists = [value or [] for value in _of_kind("list", values, documents, path)]
         child = _encode(schema.child, *_members(lists, documents), (*path, MEMBER))
         bag = Bag(child, offsets_of(torch.tensor([len(v) for v in lists], dtype=torch.int64)))
         return bag.only(child.content())
-    _require("object", values, documents, path)
+    values = _of_kind("object", values, documents, path)
     names = {name for name, _ in schema.parts}
     for value, number in zip(values, documents, strict=True):
         for name in (value or {}).keys() - names:
@@ -233,25 +232,25 @@ def _encode(schema: Schema, values: list[Json], documents: list[int], path: Path
 
 def _encode_dense(schema: DenseSchema, values: list[Json], documents: list[int], path: Path) -> Dense:
     if schema.features == 1:
-        _require("number", values, documents, path)
-        rows = [[math.nan if value is None else float(value)] for value in values]
+        there = _of_kind("number", values, documents, path)
+        rows = [[math.nan if value is None else float(value)] for value in there]
     else:
         rows = []
         for value, number in zip(values, documents, strict=True):
-            row = [None] * schema.features if value is None else value
+            row: Json = [None] * schema.features if _is_empty(value) else value
             fits = isinstance(row, list) and len(row) == schema.features
-            if not fits or any(v is not None and _kind(v) != "number" for v in row):
+            if not fits or any(not _is_empty(v) and _kind(v) != "number" for v in row):
                 raise _misfit(number, path, f"a list of {schema.features} numbers", value)
-            rows.append([math.nan if v is None else float(v) for v in row])
+            rows.append([math.nan if _is_empty(v) else float(v) for v in row])
     return Dense(torch.tensor(rows, dtype=torch.float64).view(len(values), schema.features))
 
 
 def _encode_sparse(schema: SparseSchema, values: list[Json], documents: list[int], path: Path) -> Sparse:
-    _require("object", values, documents, path)
+    values = _of_kind("object", values, documents, path)
     column = {key: i for i, key in enumerate(schema.keys)}
     numbers, columns, lengths = [], [], []
     for value, number in zip(values, documents, strict=True):
-        entries = {key: v for key, v in (value or {}).items() if v is not None}
+        entries = {key: v for key, v in (value or {}).items() if not _is_empty(v)}
         for key, v in entries.items():
             if key not in column or _kind(v) != "number":
                 raise _misfit(number, path, f"numbers under keys among {list(schema.keys)[:10]}", {key: v})
@@ -262,10 +261,15 @@ def _encode_sparse(schema: SparseSchema, values: list[Json], documents: list[int
     return Sparse(torch.tensor(numbers, dtype=torch.float64), torch.tensor(columns).long(), offsets, len(schema.keys))
 
 
-def _require(kind: str, values: list[Json], documents: list[int], path: Path) -> None:
+def _of_kind(kind: str, values: list[Json], documents: list[int], path: Path) -> list[Json]:
+    """A column of values of this kind; empty values of another say as little as null does, and become None."""
+    of_kind = []
     for value, number in zip(values, documents, strict=True):
-        if value is not None and _kind(value) != kind:
+        fits = value is None or _kind(value) == kind
+        if not fits and not _is_empty(value):
             raise _misfit(number, path, kind, value)
+        of_kind.append(value if fits else None)
+    return of_kind
 
 
 def _codes(values: list[Json], code: dict[Any, int]) -> Tensor:

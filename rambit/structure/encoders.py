@@ -122,11 +122,15 @@ class DenseEncoder(ValueEncoder):
 
     def standardize(self, node: Dense) -> None:
         """Takes over mean and deviation of the values that are there."""
+        if not len(node):
+            return
         there, count = ~node.values.isnan(), (~node.values.isnan()).sum(dim=0).clamp(min=1)
         mean = node.values.nansum(dim=0) / count
-        scale = (torch.where(there, node.values - mean, 0).square().sum(dim=0) / count).sqrt()
+        scale = (torch.where(there, node.values - mean, 0).square().sum(dim=0) / count).sqrt().to(self.scale.dtype)
+        # What is the same everywhere has no scale; nor has what differs by less than the model's numbers tell apart.
+        differs = node.values.nan_to_num(-torch.inf).amax(dim=0) > node.values.nan_to_num(torch.inf).amin(dim=0)
         self.mean.copy_(mean)
-        self.scale.copy_(scale.where(scale > 0, 1.0))
+        self.scale.copy_(scale.where(differs & (scale > 0), 1.0))
 
     def embed(self, node: Node) -> Tensor:
         values = cast(Dense, node).values

@@ -113,6 +113,28 @@ class Sample:
         """The same samples on another device, their slots as terms."""
         return Sample.of(self.root.to(device), self.schema)
 
+    def check_range(self, dtype: torch.dtype) -> None:
+        """ValueError, naming sample and path, for a number that a model of this type does not hold."""
+
+        def check(node: Node, path: Path) -> None:
+            if isinstance(node, Dense | Sparse):
+                large = node.values.abs() > torch.finfo(dtype).max
+                if bool(large.any()):
+                    slots = large.flatten()[node.place] if isinstance(node, Dense) else large
+                    span = self.slots.spans.get(path)
+                    # What is never explained has no slots, by which to tell whose it is.
+                    named = span is not None and span.own > span.start
+                    place = span.start + int(slots.int().argmax()) if span is not None and named else 0
+                    where = f"sample {int(self.slots.output[place])}" if named else "a sample"
+                    value = float(node.values[large][0])
+                    raise ValueError(f"{where} holds {value:g} at {path}, more than {dtype} can hold")
+            for name, child in node.children().items():
+                check(child, (*path, name))
+            if isinstance(node, Skip):
+                check(node.child, path)
+
+        check(self.root, ())
+
     def pruned(self, mask: Tensor) -> Sample:
         """What ``mask`` (terms,) bool keeps, their slots as terms; an instance without content is gone too."""
         kept = self.layout.over_slots(self.checked(mask[None]))[0]

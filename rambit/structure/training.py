@@ -46,6 +46,7 @@ def fit(
         raise ValueError(f"lr must be above 0 and weight_decay at least 0, got {lr} and {weight_decay}")
     for labelled, labels in ((sample, y), *([] if valid is None else [valid])):
         _check(model, labelled, labels)
+        labelled.check_range(model.head.weight.dtype)
 
     started, history, order = time.perf_counter(), History(), torch.Generator().manual_seed(seed)
     for encoder, node, _ in model.encoder.leaves(sample.root):
@@ -76,7 +77,11 @@ def fit(
 
 
 def predict(model: HierarchicalClassifier, sample: Sample, *, batch_size: int = 256) -> Tensor:
-    """Class probabilities (B, C) of whole samples, without gradients."""
+    """Class probabilities (B, C) of whole samples, without gradients.
+
+    Raises ValueError, naming sample and place, for a number that the model's type does not hold.
+    """
+    sample.check_range(model.head.weight.dtype)
     with torch.no_grad():
         parts = [model(sample.take(index)) for index in torch.split(torch.arange(len(sample)), batch_size)]
     return torch.cat(parts).softmax(dim=1)

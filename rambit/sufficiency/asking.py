@@ -62,6 +62,21 @@ def _problem(players: Sequence[Tensor], samples: tuple[int, ...]) -> Problem:
     return Problem(len(ids), samples, torch.split_with_sizes(number, [len(players[sample]) for sample in samples]))
 
 
+def gradients(of: Tensor, masks: Sequence[Tensor]) -> list[Tensor]:
+    """The gradients of a sum of answers with respect to soft masks. Raises ValueError where there are none."""
+    differentiable(of)
+    return list(torch.autograd.grad(of, masks, allow_unused=True, materialize_grads=True))
+
+
+def differentiable(answers: Tensor) -> None:
+    """ValueError unless answers to soft masks have gradients."""
+    if not answers.requires_grad:
+        raise ValueError(
+            "model: grad, gnn and gradient need answers that torch can differentiate, but these do not depend on the "
+            "values, or not in a way that torch follows"
+        )
+
+
 def gaps(answers: Tensor, target: Tensor) -> Tensor:
     """Probability of the target minus that of the best other class: (…,) for answers (…, C) and target (…,)."""
     chosen = target[..., None]
@@ -137,7 +152,9 @@ class Asked:
             with torch.enable_grad():
                 asked = self._by_problem(leaf, owner[begin : begin + SOFT_ROWS])
                 margin = torch.cat([self._margin(n, of) for (n, _), of in zip(asked, self.gaps(asked), strict=True)])
-                (gradient,) = torch.autograd.grad(margin.sum(), leaf)
+                # A constant model has no gradient; where everything is feasible nobody needs one.
+                needless = not margin.requires_grad and bool((margin >= 0).all())
+                gradient = torch.zeros_like(leaf) if needless else gradients(margin.sum(), [leaf])[0]
             parts.append(torch.cat((margin.detach().cpu()[:, None], gradient.double()), dim=1))
         return torch.cat(parts)
 

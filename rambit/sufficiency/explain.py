@@ -191,7 +191,7 @@ def _decide(subject: Subject, problems: Sequence[Problem], target: Any, rel_tol:
 
 def _tasks(asked: Asked, scores: Sequence[Tensor], seed: int) -> list[Task]:
     """What each search knows. The masks of one round of all searches fit into a quarter of the memory."""
-    most = max(problem.players for problem in asked.problems)
+    most = max(1, *(problem.players for problem in asked.problems))
     width = max(1, min(WIDTH, asked.max_memory // 4 // (most * len(scores))))
     ranks = (uniform(asked, number, 1, seed, first=REMOVAL_DRAW)[0] for number in range(len(scores)))
     return [Task(of, rank, width) for of, rank in zip(scores, ranks, strict=True)]

@@ -10,7 +10,7 @@ from torch import Tensor
 from rambit import ops
 from rambit.game import values
 from rambit.structure.masks import ScoreMask
-from rambit.sufficiency.asking import Asked
+from rambit.sufficiency.asking import Asked, differentiable, gradients
 
 Scores = list[Tensor]  # (players,) float64 of each problem
 
@@ -38,7 +38,7 @@ def grad(asked: Asked, num_samples: int, seed: int) -> Scores:
     with torch.enable_grad():
         total = sum(p.sum() for p in _probabilities(asked, masks))
         assert isinstance(total, Tensor)
-        return [gradient[0].abs() for gradient in torch.autograd.grad(total, masks)]
+        return [gradient[0].abs() for gradient in gradients(total, masks)]
 
 
 def gnn(asked: Asked, num_samples: int, seed: int) -> Scores:
@@ -51,10 +51,11 @@ def gnn(asked: Asked, num_samples: int, seed: int) -> Scores:
     with torch.enable_grad():
         for _ in range(LEARNING_STEPS):
             masks = [m.sigmoid() for m in learned]
-            loss = sum((-p.clamp(min=1e-12).log()).sum() for p in _probabilities(asked, masks))
-            loss = loss + sum(SIZE_WEIGHT * mask.sum() + _entropy(mask) for mask in masks)
-            assert isinstance(loss, Tensor)
-            for m, gradient in zip(learned, torch.autograd.grad(loss, learned), strict=True):
+            answers = sum((-p.clamp(min=1e-12).log()).sum() for p in _probabilities(asked, masks))
+            assert isinstance(answers, Tensor)
+            differentiable(answers)
+            loss = answers + sum(SIZE_WEIGHT * mask.sum() + _entropy(mask) for mask in masks)
+            for m, gradient in zip(learned, gradients(loss, learned), strict=True):
                 m.grad = gradient
             optimiser.step()
     return [m.detach().sigmoid()[0] for m in learned]
@@ -130,7 +131,7 @@ def uniform(asked: Asked, number: int, count: int, seed: int, first: int = 0) ->
 def _piece(asked: Asked, most: int, each: int = 1) -> int:
     """How many draws of ``each`` masks fit into a quarter of the memory, with masks and numbers of all problems."""
     row = 32 * sum(problem.players * len(problem.samples) for problem in asked.problems) * each
-    return max(1, min(most, asked.max_memory // 4 // row))
+    return max(1, min(most, asked.max_memory // 4 // max(1, row)))
 
 
 HEURISTICS: dict[str, Callable[[Asked, int, int], Scores]] = {

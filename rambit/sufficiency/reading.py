@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rambit.checks import channels_first
 from rambit.counterfactuals import Counterfactual, CounterfactualLike, Replay, resolve
 from rambit.game import Game, TensorSample
 from rambit.game.nested import NestedGame
@@ -71,7 +72,9 @@ def subject_of(
     if sample.numel() == 0:
         raise ValueError(f"sample is empty: {tuple(sample.shape)}")
     if not bool(torch.isfinite(sample).all()):
-        raise ValueError("sample holds NaN or infinite values")
+        first = tuple((~torch.isfinite(sample)).nonzero()[0].tolist())
+        raise ValueError(f"sample holds NaN or infinite values, the first at {first}")
+    channels_first("sample", tuple(sample.shape))
     predictor = Predictor.of(_of_tables(model) if sample.ndim == 2 else model, output=output)
     if predictor.output == "regression":
         raise TypeError("output must not be regression: a decision for a class is explained")
@@ -153,8 +156,9 @@ def _nested(
         raise ValueError("counterfactuals do not apply to nested samples: what is removed is missing")
     if terms is not None:
         raise ValueError("terms are those of the nested sample: use clusters=, or sample.seen_by a FlatView")
-    if len(sample) == 0 or not bool(sample.layout.belongs.any(dim=0).all()):
-        raise ValueError("sample is empty: each nested sample must have a term")
+    if len(sample) == 0:
+        raise ValueError("sample is empty: there must be a document")
+    sample.check_range(model.head.weight.dtype)
     return NestedSubject(NestedGame(model, sample, max_memory=max_memory, progress=progress))
 
 

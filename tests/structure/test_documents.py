@@ -194,3 +194,40 @@ def test_values_that_a_model_has_not_seen():
     answers = random_model(schema)(sample)
     assert torch.equal(answers[1], answers[2])
     assert not torch.equal(answers[1], answers[3])
+
+
+EMPTY = [None, [], {}, [None], [[]], {"x": None}, [{}], {"x": [{}]}]
+COLUMNS = {
+    "number": [1, 2.5],
+    "boolean": [True, False],
+    "categories": ["a"] * 5 + ["b"] * 5,
+    "text": ["aa", "bb"],
+    "list": [[1], [2, 3]],
+    "object": [{"k": 1}, {"k": 2}],
+    "objects": [[{"k": 1}], [{"k": 2}]],
+}
+
+
+@pytest.mark.parametrize("around", ["document", "object", "list", "list in object"])
+@pytest.mark.parametrize("column", COLUMNS.values(), ids=COLUMNS)
+def test_what_a_schema_is_inferred_from_can_be_encoded(column, around):
+    wrap = {
+        "document": lambda value: value,
+        "object": lambda value: {"w": value},
+        "list": lambda value: [value],
+        "list in object": lambda value: {"w": [value]},
+    }[around]
+    for empty in EMPTY:
+        documents = [wrap(value) for value in (*column, empty, *column)]
+        sample = from_json(documents, infer_schema(documents))
+        nothing = {ProductSchema: {}, BagSchema: []}.get(type(sample.schema))
+        kept = [naive.without_empty(document) for document in documents]
+        assert to_json(sample) == [nothing if document is None else document for document in kept]
+
+
+def test_numbers_in_a_row_or_by_key_may_be_empty_in_any_way():
+    for empty in EMPTY:
+        rows = from_json([[1, empty], empty], DenseSchema(features=2))
+        assert rows.root.values.nan_to_num(-1).tolist() == [[1, -1], [-1, -1]]
+        entries = from_json([{"a": 1, "b": empty}, empty], SparseSchema(("a", "b")))
+        assert to_json(entries) == [{"a": 1}, {}]

@@ -7,7 +7,19 @@ import random
 import pytest
 import torch
 
-from rambit.structure import HierarchicalClassifier, evaluate, fit, from_json, predict
+from rambit.structure import (
+    DenseSchema,
+    HierarchicalClassifier,
+    ProductSchema,
+    TextSchema,
+    evaluate,
+    fit,
+    from_json,
+    predict,
+    skip,
+)
+
+SCALED = ProductSchema((("a", DenseSchema()), ("b", TextSchema())))
 
 
 def labelled(count, seed):
@@ -85,3 +97,29 @@ def test_bad_input():
         fit(model, from_json(["a", "b"]), y)
     with pytest.raises(RuntimeError, match="the loss became"):
         fit(model, from_json([1e30, 2e30]), y, lr=1e30, epochs=9)
+
+
+def test_what_is_the_same_everywhere_has_no_scale():
+    for values, scale in (([0.1] * 7, 1.0), ([1e-60, 2e-60], 1.0), ([None, None, 3.0], 1.0), ([1.0, 3.0], 1.0)):
+        sample = from_json([{"a": value, "b": "x"} for value in values], SCALED)
+        model = HierarchicalClassifier(SCALED, 2, width=4)
+        fit(model, sample, torch.arange(len(values)) % 2, epochs=1)
+        [dense] = [leaf for leaf, _, path in model.encoder.leaves(sample.root) if path == ("a",)]
+        assert dense.scale.tolist() == [scale]
+        assert predict(model, from_json([{"a": 0.2}], SCALED)).isfinite().all()
+
+
+def test_numbers_that_the_model_cannot_hold_are_named():
+    sample = from_json([{"a": 1.0}, {"a": 1e39}, {"a": -1e40}], SCALED)
+    model = HierarchicalClassifier(SCALED, 2, width=4)
+    message = r"sample 1 holds 1e\+39 at \('a',\), more than torch.float32 can hold"
+    with pytest.raises(ValueError, match=message):
+        fit(model, sample, torch.tensor([0, 1, 1]))
+    with pytest.raises(ValueError, match=message):
+        predict(model, sample, batch_size=1)
+    with pytest.raises(ValueError, match=message):
+        evaluate(model, sample, torch.tensor([0, 1, 1]), batch_size=1)
+    assert predict(model.double(), sample).shape == (3, 2)
+    inside = from_json([{"a": 1.0}, {"a": 1e39}], skip(SCALED, ("a",)))
+    with pytest.raises(ValueError, match=r"a sample holds 1e\+39 at \('a',\)"):
+        predict(HierarchicalClassifier(inside.schema, 2), inside)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from rambit import RaMbIT
 from rambit.counterfactuals import CarryForward
 from rambit.rex import ReX
 from rambit.structure import HierarchicalClassifier, from_json
-from rambit.sufficiency import SEARCHES, Explanation, cost, explain
+from rambit.sufficiency import HEURISTICS, SEARCHES, Explanation, cost, explain
 from tests.naive import sufficiency as naive
 from tests.sufficiency.problems import Linear, Net, nested, randn, rng, tensors
 
@@ -302,6 +303,70 @@ def test_bad_nested_input():
         explain(lambda x: x, X)
     with pytest.raises(ValueError, match="sample is empty"):
         explain(model, X.take(torch.zeros(0, dtype=torch.int64)))
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_a_document_without_anything_is_explained_by_nothing(search):
+    torch.manual_seed(0)
+    documents = [{"a": 1, "b": ["x", "y"]}, {}, {"a": 2, "b": ["y"]}, None]
+    sample = from_json(documents)
+    model = HierarchicalClassifier(sample.schema, 2)
+    found = explain(model, sample, search=search)
+    alone = explain(model, from_json([{}], sample.schema), search=search)
+    assert [e.document for e in found][1::2] == [{}, {}]
+    for e in (found[1], found[3], alone):
+        assert e.size == 0
+        assert not e.mask.any()
+        assert e.gap == pytest.approx(alone.gap, abs=1e-6)
+        assert "of a sample without anything too" in repr(e)
+    if not search.endswith("ft"):
+        assert cost(model, sample, search=search).rows > 0
+
+
+@pytest.mark.parametrize("heuristic", HEURISTICS)
+def test_every_heuristic_takes_a_document_without_anything(heuristic):
+    sample = from_json([{}, {"a": 1.0}])
+    model = HierarchicalClassifier(sample.schema, 2)
+    assert explain(model, sample, heuristic=heuristic)[0].size == 0
+    assert explain(model, sample.take(torch.tensor([0])), heuristic=heuristic).size == 0
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_nothing_is_tried_first(search):
+    sample = from_json([{"a": 1.0, "b": [{"c": 2.0}]}, {"a": 3.0}])
+    model = HierarchicalClassifier(sample.schema, 2)
+    torch.nn.init.zeros_(model.head.weight)
+    model.head.bias.data = torch.tensor([0.0, 1.0])  # class 1 whatever is there
+    for e in explain(model, sample, search=search):
+        assert e.size == 0
+        assert "of a sample without anything too" in repr(e)
+    if not search.startswith("lbyl"):
+        constant = torch.tensor([[0.0, 1.0]])
+        assert explain(lambda x: constant.expand(len(x), 2), torch.ones(1, 2, 5), search=search).size == 0
+
+
+def test_gradients_that_there_are_not_are_told_of():
+    def opaque(x):
+        return torch.from_numpy(np.stack((x.numpy().sum((1, 2)), x.numpy().max((1, 2)) * 0), axis=1))
+
+    for options in ({"heuristic": "grad"}, {"heuristic": "gnn"}, {"search": "flat_gradient"}):
+        with pytest.raises(ValueError, match="need answers that torch can differentiate"):
+            explain(lambda x: opaque(x.detach()), torch.ones(1, 2, 5), **options)
+
+
+def test_an_odd_sample_of_a_batch_is_named():
+    X = torch.ones(3, 2, 4)
+    X[2, 1, 3] = torch.inf
+    with pytest.raises(ValueError, match=r"sample holds NaN or infinite values, the first at \(2, 1, 3\)"):
+        explain(lambda x: x.flatten(1), X)
+    sample = from_json([{"a": 1.0}, {"a": 1e300}])
+    with pytest.raises(ValueError, match=r"sample 1 holds 1e\+300 at \('a',\), more than torch.float32 can hold"):
+        explain(HierarchicalClassifier(sample.schema, 2), sample)
+
+
+def test_channels_that_come_last_are_told_of():
+    with pytest.warns(UserWarning, match=r"sample \(1, 6, 6, 3\) is read as 6 channels.*sample\.permute\(0, 3, 1, 2\)"):
+        explain(lambda x: x.flatten(1)[:, :2], torch.rand(1, 6, 6, 3), num_samples=5)
 
 
 def test_too_many_terms_for_exact():
