@@ -53,6 +53,29 @@ def test_one_panel_a_series(tmp_path: Path, count: int, grid: tuple[int, int]) -
     assert len({axes.images[0].get_clim() for axes in found}) == 1, "one scale for all"
 
 
+def test_arrays_of_any_kind() -> None:
+    values, hidden = scores(2, 3, 5), scores(2, 3, 5, seed=1) < 0.3
+    array = values.double().numpy()
+
+    def drawn(given: Any) -> Any:
+        return [np.ma.filled(axes.images[0].get_array(), math.nan) for axes in panels(heatmap(given))]
+
+    expected = drawn(values.double())
+    for given in (array[::-1].copy()[::-1], array.astype(">f8"), array.astype(object), list(array), np.ma.array(array)):
+        np.testing.assert_array_equal(drawn(given), expected)
+    masked = np.ma.array(array, mask=hidden.numpy())
+    np.testing.assert_array_equal(drawn(masked), drawn(values.double().masked_fill(hidden, math.nan)))
+    heatmap(masked, X=masked)
+    with pytest.raises(ValueError, match="lengths must be 0 to 5"):
+        heatmap(array, lengths=np.ma.masked_equal([5, 3], 3))
+    with pytest.raises(ValueError, match="responsibility must hold finite values"):
+        plots.explanation(masked[0])
+    with pytest.raises(TypeError, match=r"values is stored as torch.sparse_coo: write values.to_dense\(\)"):
+        heatmap(values.to_sparse())
+    with pytest.raises(TypeError, match="values must hold real numbers"):
+        heatmap(array + 0j)
+
+
 def test_the_first_nine_of_many(tmp_path: Path) -> None:
     figure = heatmap(scores(20, 2, 5))
     assert len(panels(figure)) == plots.MAX_PANELS == 9

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rambit import arrays
 from rambit.attribution.base import Attributor
 from rambit.counterfactuals import read_background
 
@@ -40,7 +41,7 @@ class Explainer(ABC):
     def _check(self, x: Any) -> Tensor:
         if self.model is None:
             raise RuntimeError("call set_model(model) first")
-        series: Tensor = torch.as_tensor(x)
+        series = arrays.whole("x", x)
         if series.ndim != 3 or series.shape[1] != self.num_features:
             raise ValueError(f"x must be (B, {self.num_features}, T), got {tuple(series.shape)}")
         return series

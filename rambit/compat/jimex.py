@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from rambit.attribution import RaMbIT
 from rambit.compat.base import Explainer
+from rambit.counterfactuals import declared
 
 
 class JIMEx(Explainer):
@@ -49,7 +50,7 @@ class JIMEx(Explainer):
             Wd_max=self.wd_bounds[1],
             anchor="mask",
             metric=self.metric,
-            background=self.background,
+            background=declared(self.background),
             all_zero_cf=self.zero,
             seed=self.seed,
             device=self.device,

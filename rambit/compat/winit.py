@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rambit.attribution import BiWinIT, WinIT
 from rambit.compat.base import Explainer
-from rambit.counterfactuals import FeatureGenerator, GeneratorModel, JointGenerator, read_background
+from rambit.counterfactuals import FeatureGenerator, GeneratorModel, JointGenerator, declared, read_background
 
 
 class WinITExplainer(Explainer):
@@ -85,7 +85,7 @@ class WinITExplainer(Explainer):
             "num_samples": 1 if values == "zero" else self.num_samples,
             "metric": self.metric,
             "counterfactuals": values,
-            "background": self.background,
+            "background": declared(self.background),
             "seed": self.seed,
             "device": self.device,
         }

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from rambit.attribution.batch import integers
+from rambit import arrays
+from rambit.attribution.batch import integers, observations
 from rambit.checks import count
 from rambit.store import decode, encode, resume_key
 
@@ -104,33 +104,22 @@ def _read(batch: Any, number: int, layout: str) -> dict[str, Tensor]:
             f"it has {', '.join(map(str, given))}"
         )
     x = given.pop("X")
-    x = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
-    if not isinstance(x, Tensor):
+    if not arrays.is_array(x) and not isinstance(x, (list, tuple)):
         raise TypeError(f"batch {number} must be a tensor, a tuple that starts with one, or a dict with X, got {x!r}")
+    x, masked = arrays.read(f"batch {number}: X", x)
     axes = "(B, D, T)" if layout == "BDT" else "(B, T, D)"
     if x.ndim != 3 or not x.numel() or x.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"batch {number}: X must be {axes} of float32 or float64, got {x.dtype} {tuple(x.shape)}")
-    arguments = {"X": x.detach().cpu()}
+    arguments = {"X": x.cpu()}
     for name, largest in SERIES_ARGUMENTS.items():
         value = given.get(name)
-        if value is None:
-            continue
         if name == "observed":
-            arguments[name] = _observed(value, x, number)
-        else:
+            seen = observations(f"batch {number}: {name}", value, masked, x.shape)
+            arguments |= {} if seen is None else {name: seen.cpu()}
+        elif value is not None:
             low, high = (1, x.shape[2 if layout == "BDT" else 1]) if largest is None else (0, largest)
             arguments[name] = integers(f"batch {number}: {name}", value, len(x), low, high)
     return arguments
-
-
-def _observed(value: Any, x: Tensor, number: int) -> Tensor:
-    observed = torch.as_tensor(value).cpu()
-    if observed.dtype != torch.bool or observed.shape != x.shape:
-        raise ValueError(
-            f"batch {number}: observed must be a bool tensor like X, {tuple(x.shape)}, "
-            f"got {observed.dtype} {tuple(observed.shape)}"
-        )
-    return observed
 
 
 def _check_like(given: dict[str, Tensor], first: dict[str, Tensor], number: int) -> None:

@@ -106,10 +106,11 @@ class Attributions:
         name, (start, stop) = self._names[i], self._spans[i]
         tensors, _ = self.store.get(name)
         for field, tensor in tensors.items():
-            whole = field in ("lengths", "ids")
             if field not in TENSORS or not tensor.ndim or len(tensor) != stop - start:
                 raise StoreError(f"{self.store.folder}: the shard {name!r} has {field!r} {tuple(tensor.shape)}")
-            if tensor.is_floating_point() == whole or tensor.dtype == torch.bool or tensor.is_complex():
+            whole, booleans = field in ("lengths", "ids"), field == "evaluated"
+            wrong = tensor.is_floating_point() == (whole or booleans) or (tensor.dtype == torch.bool) != booleans
+            if wrong or tensor.is_complex():
                 raise StoreError(f"{self.store.folder}: the shard {name!r} has {field!r} of {tensor.dtype}")
         if "values" not in tensors:
             raise StoreError(f"{self.store.folder}: the shard {name!r} has no 'values'")
@@ -120,7 +121,7 @@ class Attributions:
         fields: dict[str, Any] = {"stderr": None, **tensors, **self._counts(name)}
         try:
             return Attribution(settings=dict(self.settings), seed=self.seed, **fields)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise StoreError(f"{self.store.folder}: the shard {name!r} is corrupt: {error}") from error
 
 
@@ -136,6 +137,9 @@ def _joined(parts: list[Attribution]) -> Attribution:
 
     def all_of(name: str) -> Any:
         tensors = [getattr(part, name) for part in parts]
+        if name == "evaluated" and any(tensor is not None for tensor in tensors):  # where one has none, all were
+            every = [torch.ones_like(part.values, dtype=torch.bool) for part in parts]
+            tensors = [all_ if tensor is None else tensor for tensor, all_ in zip(tensors, every, strict=True)]
         return None if any(tensor is None for tensor in tensors) else torch.cat(tensors)
 
     tensors: dict[str, Any] = {name: all_of(name) for name in TENSORS}

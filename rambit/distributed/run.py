@@ -65,8 +65,8 @@ def attribute_many(
     """
     check(attributor)
     check_size(shard_size)
-    if devices is not None and not devices:
-        raise ValueError("devices must name at least one device, or be None")
+    if devices is not None:
+        check_devices(devices)
     rest = pieces(batches_of(data, attributor.layout), shard_size, attributor.layout)
     # Read before the folder is touched, so that input that can't be read leaves nothing behind.
     parts = chain([next(rest)], rest)
@@ -85,6 +85,18 @@ def attribute_many(
 def _here(attributor: Attributor, todo: Iterable[Piece]) -> Generator[Finished, None, None]:
     for piece in todo:
         yield explain(attributor, piece)
+
+
+def check_devices(devices: Sequence[str | torch.device]) -> None:
+    """ValueError unless these are devices of this machine, and at least one; RuntimeError for an unknown name."""
+    if not devices:
+        raise ValueError("devices must name at least one device, or be None")
+    if isinstance(devices, (str, torch.device)):
+        raise TypeError(f"devices must be a list, got {devices!r}: write [{str(devices)!r}]")
+    for name in devices:
+        device, there = torch.device(name), torch.cuda.device_count()
+        if device.type == "cuda" and (device.index or 0) >= there:
+            raise ValueError(f"devices: {str(name)!r} is not on this machine, where torch finds {there} CUDA devices")
 
 
 def check(attributor: Attributor) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from rambit import arrays
 from rambit.distributed.files import DataFile
 
 
@@ -17,8 +18,10 @@ def batches_of(data: str | Path | Iterable[Any], layout: str) -> Iterable[Any]:
         return _InOrder(data)
     if isinstance(data, (str, Path)):
         data = DataFile(data, layout="BDT" if Path(data).suffix == ".parquet" else layout)
-    if isinstance(data, Tensor) or not isinstance(data, Iterable):
-        raise TypeError(f"data must be an iterable of batches or a file's path, got {type(data).__name__}")
+    one = arrays.is_array(data) or isinstance(data, Mapping)
+    if one or not isinstance(data, Iterable):
+        hint = ": write [data], a list of one batch" if one else ""
+        raise TypeError(f"data must be an iterable of batches or a file's path, got {type(data).__name__}{hint}")
     return _Transposed(data) if isinstance(data, DataFile) and layout == "BTD" else data
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from rambit import arrays
 from rambit.store import atomic_write
 
 if TYPE_CHECKING:
@@ -24,10 +25,15 @@ LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000
 
 
 def numbers(value: Array, name: str, *ndims: int) -> NDArray[np.float64]:
-    """An argument as an array with one of these numbers of axes. Errors: ValueError naming it."""
-    if isinstance(value, Tensor):
-        value = value.detach().cpu().double().numpy()
-    array = np.asarray(value, dtype=np.float64)
+    """An argument as an array with one of these numbers of axes, NaN where it is masked.
+
+    Errors: TypeError or ValueError naming it.
+    """
+    tensor, masked = arrays.read(name, np.asarray(value) if np.isscalar(value) else value)
+    if tensor.is_complex():
+        raise TypeError(f"{name} must hold real numbers, got {tensor.dtype}")
+    tensor = tensor.cpu().double()
+    array = (tensor if masked is None else tensor.masked_fill(masked, np.nan)).numpy()
     if array.ndim not in ndims:
         raise ValueError(f"{name} must have {' or '.join(map(str, ndims))} axes, given the shape {array.shape}")
     return array

@@ -85,3 +85,27 @@ def test_biwinit_and_bad_input(tmp_path):
         JIMEx(4, train_loader=TRAIN)
     with pytest.raises(ValueError, match="joint"):
         WinITExplainer("cpu", 3, "toy", tmp_path, joint=True, conditional=True)
+
+
+def test_inputs_as_people_have_them(tmp_path):
+    """Arrays of any strides, and reference data that misses values and says so; what is masked in x is refused."""
+    seen = torch.rand(TRAIN.shape, generator=torch.Generator().manual_seed(2)) < 0.8
+    loader = [
+        np.ma.array(part.numpy(), mask=~here.numpy()) for part, here in zip(TRAIN.split(5), seen.split(5), strict=True)
+    ]
+    model = Protocol(3)
+    for make, method in (
+        (lambda: JIMEx(3, num_samples=2, num_masks=4, wt_bounds=(1, 3), train_loader=loader), None),
+        (lambda: WinITExplainer("cpu", 3, "toy", tmp_path, train_loader=loader, window_size=3), WinIT),
+    ):
+        explainer = make()
+        explainer.set_model(model)
+        scores = explainer.attribute(X)
+        np.testing.assert_array_equal(explainer.attribute(X.numpy()[::-1].copy()[::-1]), scores)
+        np.testing.assert_array_equal(explainer.attribute(X.numpy().astype(">f4")), scores)
+        known = {"X": TRAIN, "observed": seen}
+        if method is not None:
+            expected = method(model, window_size=3, background=known).explain(X).windows
+            np.testing.assert_array_equal(scores, expected)
+        with pytest.raises(ValueError, match=r"x is a masked array with 1 masked values.*x.filled"):
+            explainer.attribute(np.ma.masked_equal(X.numpy(), X.numpy().max()))

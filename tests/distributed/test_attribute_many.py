@@ -103,6 +103,34 @@ def test_every_argument_of_a_series(tmp_path):
     same(attribute_many(attributor, batches, tmp_path, shard_size=5)[:], attributor.explain(missing, **known))
 
 
+def test_which_cells_were_evaluated(tmp_path):
+    """Shards where nothing is missing say nothing, and stand beside those that do."""
+    seen = torch.ones_like(X, dtype=torch.bool)
+    seen[6, 1, 3] = seen[7, 0, 0] = seen[12, 2, 5] = False
+    missing = X.masked_fill(~seen, float("nan"))
+    expected = rambit(Gaps()).explain(missing, observed=seen)
+    batch = {"X": missing, "observed": seen}
+    for name, data in (("dict", [batch]), ("masked", [np.ma.masked_invalid(missing.numpy())])):
+        results = attribute_many(rambit(Gaps()), data, tmp_path / name, shard_size=5)
+        same(results[:], expected)
+        assert torch.equal(results[:].evaluated, seen)
+        assert results[:].top(23 * 3 * 7) == expected.top(23 * 3 * 7)
+        assert results[:5].evaluated is None
+        assert torch.equal(results[4:8].evaluated, seen[4:8])
+        assert [shard.evaluated is None for shard in results.shards()] == [True, False, False, True, True]
+
+
+@pytest.mark.parametrize("padding", [float("nan"), float("inf")])
+def test_padding_is_never_judged(tmp_path, padding):
+    lengths = torch.arange(23) % 7 + 1
+    behind = (torch.arange(7) >= lengths[:, None, None]).expand_as(X)
+    expected = rambit().explain(X, lengths=lengths)
+    spoiled = X.masked_fill(behind, padding)
+    same(attribute_many(rambit(), [{"X": spoiled, "lengths": lengths}], tmp_path / "a", shard_size=5)[:], expected)
+    np.savez(tmp_path / "x.npz", X=spoiled.numpy(), lengths=lengths.numpy())
+    same(attribute_many(rambit(), tmp_path / "x.npz", tmp_path / "b", shard_size=5)[:], expected)
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -371,6 +399,8 @@ def lone(x):
         (rambit, {"shard_size": 0}, ValueError, "shard_size must be at least 1"),
         (rambit, {"shard_size": 1.5}, TypeError, "shard_size must be an integer"),
         (rambit, {"devices": []}, ValueError, "devices must name at least one"),
+        (rambit, {"devices": "cpu"}, TypeError, r"devices must be a list, got 'cpu': write \['cpu'\]"),
+        (rambit, {"devices": ["cpu", "cuda:99"]}, ValueError, "devices: 'cuda:99' is not on this machine"),
         (rambit, {"data": X}, TypeError, "data must be an iterable"),
         (rambit, {"data": []}, ValueError, "data is empty"),
         (rambit, {"data": [X[0]]}, ValueError, "batch 0: X must be"),
@@ -414,6 +444,16 @@ HOSTILE = {
     "too few values": (shard(FIRST, values=torch.ones(4, 3, 7)), "has 'values'"),
     "integer values": (shard(FIRST, values=torch.ones(5, 3, 7).long()), "'values' of torch.int64"),
     "bool ids": (shard(FIRST, ids=torch.ones(5, dtype=torch.bool)), "'ids' of torch.bool"),
+    "evaluated that is no bool": (shard(FIRST, evaluated=torch.ones(5, 3, 7).byte()), "'evaluated' of torch.uint8"),
+    "evaluated of another shape": (shard(FIRST, evaluated=torch.ones(5, 3).bool()), "evaluated must have the shape"),
+    "complex values": (shard(FIRST, values=torch.ones(5, 3, 7) + 0j), "'values' of torch.complex64"),
+    "float8": (shard(FIRST, values=torch.ones(5, 3, 7).to(torch.float8_e4m3fn)), "values must be a tensor of"),
+    "windows of other axes": (shard(FIRST, windows=torch.ones(5, 3, 7)), "windows must have the shape"),
+    "negative lengths": (shard(FIRST, lengths=-torch.ones(5).long()), "lengths must be at least 0"),
+    "seconds that are none": (
+        shard(FIRST, {"seconds": float("nan")}, values=torch.ones(5, 3, 7)),
+        "seconds must be at least 0",
+    ),
     "floating lengths": (shard(FIRST, lengths=torch.ones(5)), "'lengths' of torch.float32"),
     "an unknown tensor": (shard(FIRST, other=torch.ones(5)), "has 'other'"),
     "another shape of stderr": (shard(FIRST, stderr=torch.ones(5, 2)), "stderr must have the shape"),

@@ -78,11 +78,33 @@ def test_a_digest_sees_every_argument():
         [{"X": x.numpy()} for x in X.split(5)],
         DataLoader(TensorDataset(X, torch.arange(11)), batch_size=3),
         (x for x in X.split(1)),
+        [X.numpy()[::-1].copy()[::-1]],
+        [X.numpy().astype(">f4")],
+        [np.broadcast_to(X.numpy(), X.shape)],
+        [np.ma.array(X.numpy())],
+        [{"X": list(X.numpy())}],
     ],
 )
 def test_kinds_of_batches(data):
     found = torch.cat([piece.arguments["X"] for piece in pieces(batches_of(data, "BDT"), 4, "BDT")])
     assert torch.equal(found, X)
+
+
+@pytest.mark.parametrize("layout", ["BDT", "BTD"])
+def test_what_is_masked_is_not_observed(layout):
+    seen = torch.rand(X.shape, generator=torch.Generator().manual_seed(1)) < 0.6
+    other = torch.rand(X.shape, generator=torch.Generator().manual_seed(2)) < 0.6
+    masked = np.ma.array(X.numpy(), mask=~seen.numpy())
+    batches = [masked[:4], {"X": X[4:6]}, {"X": masked[6:], "observed": other[6:].numpy()}]
+    found = torch.cat([piece.arguments["observed"] for piece in pieces(batches, 11, layout)])
+    assert torch.equal(found, torch.cat((seen[:4], torch.ones(2, 2, 3, dtype=torch.bool), (seen & other)[6:])))
+
+
+def test_padding_that_is_declared_may_be_anything():
+    for value in (float("nan"), float("inf"), -float("inf")):
+        batch = {"X": X.clone(), "lengths": [2] * 11}
+        batch["X"][:, :, 2] = value
+        assert len(list(pieces([batch], 4, "BDT"))) == 3
 
 
 def test_auto_depends_on_shapes_alone():
@@ -117,6 +139,10 @@ def bad(second, first=X):
         ([{"X": X, "ids": [1.5] * 11}], TypeError, "ids must hold integers"),
         ([{"X": X, "lengths": [0] * 11}], ValueError, "lengths must lie between 1 and 3"),
         ([{"X": X, "target": [-1] * 11}], ValueError, "target must lie"),
+        ([X.to_sparse()], TypeError, r"batch 0: X is stored as torch.sparse_coo: write"),
+        ([{"X": X.to("meta")}], TypeError, "batch 0: X is on the device 'meta'"),
+        ([{"X": [X[0], X[1, :, :2]]}], ValueError, "batch 0: X holds arrays of different shapes"),
+        ([{"X": X, "ids": np.ma.masked_equal(range(11), 3)}], ValueError, r"batch 0: ids is a masked array .*filled"),
         ([{"X": X, "observed": X}], ValueError, "observed must be a bool tensor like X"),
         ([{"X": X, "observed": X[:2] > 0}], ValueError, "observed must be a bool tensor like X"),
     ],
@@ -133,9 +159,15 @@ def test_the_layout_says_which_axis_is_time():
         list(pieces([{"X": X, "lengths": [3] * 11}], 4, "BTD"))
 
 
-@pytest.mark.parametrize("data", [3, X, None, object()])
+@pytest.mark.parametrize("data", [3, X, None, object(), X.numpy(), {"X": X}])
 def test_what_is_no_data(data):
     with pytest.raises(TypeError, match="data must be an iterable of batches or a file's path"):
+        batches_of(data, "BDT")
+
+
+@pytest.mark.parametrize("data", [X, X.numpy(), {"X": X}])
+def test_one_batch_is_no_data(data):
+    with pytest.raises(TypeError, match=r"write \[data\], a list of one batch"):
         batches_of(data, "BDT")
 
 
