@@ -2,64 +2,23 @@
 
 from __future__ import annotations
 
-import threading
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rambit.checks import warn
+from rambit.predictors.holding import evaluating
+from rambit.predictors.identity import identity
+
 OUTPUTS = ("auto", "logits", "probs", "regression")
 LAYOUTS = ("BDT", "BTD")
 
 State = Any  # a tensor, or a tuple, list or dict of tensors, each with the row as its first dimension
-
-
-_LOCK = threading.Lock()
-_HELD: dict[int, tuple[int, list[nn.Module]]] = {}  # module id -> who holds it in evaluation mode, what was training
-
-
-@contextmanager
-def evaluating(module: nn.Module | None, *, gradients: bool = False) -> Iterator[None]:
-    """Evaluation mode, without gradients unless asked for; each submodule's training flag comes back afterwards.
-
-    Several threads may hold one module: the flags come back when the last one leaves.
-    """
-    _hold(module)
-    try:
-        if gradients:  # cuDNN's recurrent layers have no gradient in evaluation mode
-            with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
-                yield
-        else:
-            with torch.inference_mode():
-                yield
-    finally:
-        _release(module)
-
-
-def _hold(module: nn.Module | None) -> None:
-    if module is None:
-        return
-    with _LOCK:
-        holders, training = _HELD.get(id(module), (0, []))
-        if holders == 0:
-            training = [m for m in module.modules() if m.training]
-            module.eval()
-        _HELD[id(module)] = holders + 1, training
-
-
-def _release(module: nn.Module | None) -> None:
-    if module is None:
-        return
-    with _LOCK:
-        holders, training = _HELD.pop(id(module))
-        if holders > 1:
-            _HELD[id(module)] = holders - 1, training
-            return
-        for m in training:
-            m.training = True
 
 
 class PredictionError(RuntimeError):
@@ -81,6 +40,8 @@ class Predictor(ABC):
     features_last = False
     #: The model is told where each series ends.
     takes_lengths = False
+    #: Its answers were looked at, see ``rambit.game.guards``.
+    looked = False
     #: By how much probabilities may miss a sum of one.
     sum_tolerance = 1e-3
 
@@ -97,8 +58,9 @@ class Predictor(ABC):
         if layout not in LAYOUTS:
             raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
         self.output = "logits" if output == "auto" else output
+        self.given_output, self.undecided = output, output == "auto"
         self.layout = layout
-        self.device = torch.device("cpu" if device is None else device)
+        self.device = _device(device)
         self.model_id = model_id
         if layout == "BTD":
             self.features_last = True
@@ -122,11 +84,30 @@ class Predictor(ABC):
 
     def session(self, *, gradients: bool = False) -> AbstractContextManager[None]:
         """Whatever must hold while the model is asked: evaluation mode, no gradients unless asked for."""
-        return evaluating(self.module, gradients=gradients)
+        return evaluating(self, gradients=gradients)
 
     def as_given(self) -> Predictor:
         """The same model, called as its author wrote it: without options that only make it faster."""
         return self
+
+    def raw(self) -> Predictor:
+        """The same model before its answers become probabilities: in those, saturated answers look alike."""
+        given = copy.copy(self)
+        given.output, given.undecided = "regression", False
+        return given
+
+    def decide(self, raw: Tensor) -> None:
+        """Under ``output="auto"``, take a model whose raw answers (N, C) are probabilities as one that returns them."""
+        if not self.undecided:
+            return
+        self.undecided = False
+        sums = (raw.sum(dim=1) - 1).abs().amax() <= self.sum_tolerance
+        if raw.shape[1] > 1 and bool(sums & (raw >= 0).all()):
+            self.output = "probs"
+            warn(
+                "the model's answers are probabilities (none is negative, each row sums to 1) and are taken as such; "
+                "output='probs' says so, output='logits' contradicts"
+            )
 
     def options(self) -> dict[str, Any]:
         """What else than the model itself its answers depend on, as JSON-able values; what is not set is left out."""
@@ -138,7 +119,10 @@ class Predictor(ABC):
             return {"model_id": self.model_id, **self.options()}
         if self.module is None:
             raise ValueError("checkpoint= needs model_id=, since a plain callable cannot be told apart from another")
-        return {"state_dict": dict(self.module.state_dict()), **self.options()}
+        found = identity(self.module)
+        if not found["state_dict"]:
+            raise ValueError("checkpoint= needs model_id=, since a model without weights cannot be told from another")
+        return {"face": type(self).__qualname__, **found, **self.options()}
 
     # -- what the engine calls ------------------------------------------------------------------------------------
 
@@ -150,12 +134,15 @@ class Predictor(ABC):
                 f"the model returned {type(raw).__name__}, expected a tensor ({x.shape[0]}, classes): wrap it, as in "
                 "lambda x: model(x)[0]"
             )
-        if self.output == "regression" and raw.ndim == 1:
+        if raw.ndim == 1 and self.given_output != "auto":
             raw = raw.unsqueeze(1)
         if raw.ndim != 2 or raw.shape[0] != x.shape[0] or raw.shape[1] == 0:
             expected = f"({x.shape[0]}, classes)"
-            if raw.ndim == 1 or self.output == "regression":
-                expected += f", or ({x.shape[0]},) for output='regression'"
+            if raw.ndim == 1:
+                expected += (
+                    f"; ({x.shape[0]},) needs output='logits' or 'probs', of the second of two classes, "
+                    "or output='regression'"
+                )
             elif raw.ndim == 3:
                 expected += " at the last step (at every step with return_all=True)"
             raise PredictionError(
@@ -183,7 +170,7 @@ class Predictor(ABC):
         return x.transpose(1, 2) if self.layout == "BTD" else x
 
     def _check_steps(self, raw: Tensor, x: Tensor) -> Tensor:
-        if isinstance(raw, Tensor) and self.output == "regression" and raw.ndim == 2:
+        if isinstance(raw, Tensor) and self.given_output != "auto" and raw.ndim == 2:
             raw = raw.unsqueeze(1)
         wanted = (x.shape[0], x.shape[2])
         if not isinstance(raw, Tensor) or raw.ndim != 3 or (raw.shape[0], raw.shape[2]) != wanted or not raw.shape[1]:
@@ -195,15 +182,17 @@ class Predictor(ABC):
 
     def finish(self, raw: Tensor) -> Tensor:
         """Raw (N, C, K) answers as probabilities or regression values, in a floating type that the scores can read."""
+        if not raw.is_floating_point():
+            raise PredictionError(
+                f"the model returned {raw.dtype}, expected floating scores: labels, votes and complex numbers are none"
+            )
         if raw.dtype not in (torch.float32, torch.float64):
             raw = raw.float()
         if self.output == "regression":
             return raw
         if self.output == "logits":
-            if raw.shape[1] > 1:
-                return raw.softmax(dim=1)
-            raw = raw.sigmoid()
-        return torch.cat((raw, 1 - raw), dim=1) if raw.shape[1] == 1 else raw
+            return raw.softmax(dim=1) if raw.shape[1] > 1 else torch.cat(((-raw).sigmoid(), raw.sigmoid()), dim=1)
+        return torch.cat((1 - raw, raw), dim=1) if raw.shape[1] == 1 else raw
 
     def check(self, answers: Tensor) -> Tensor:
         """For each row of (N, C, K) answers, whether it is unusable: NaN, infinite, or no probabilities. (N,) bool."""
@@ -223,24 +212,29 @@ class Predictor(ABC):
         model_id: str | None = None,
         autocast: torch.dtype | None = None,
         compile: bool | str = False,
+        select: str | int | None = None,
     ) -> Predictor:
         """Put the right face on a model.
 
         ``model`` is a Predictor (taken as it is), a module or callable, a module with ``predict(x, return_all=False)``,
         an estimator with ``predict_proba``, or an ONNX Runtime session. ``output`` says what it returns: ``auto`` means
-        probabilities for the two predict protocols and logits otherwise. A single column is read as the probability p
-        (or its logit) of the first of two classes and completed to (p, 1 - p); (B,) is regression only. ``layout`` is
-        the layout in which the model reads series. ``autocast`` and ``compile``: see ModulePredictor. Raises TypeError
+        probabilities for the two predict protocols, and otherwise logits, unless the answers are seen to be
+        probabilities. A single column is the probability p (or its logit) of the second of two classes, number 1, and
+        completed to (1 - p, p); so is (B,) where ``output`` is given. ``layout`` is the layout in which the model
+        reads series. ``autocast`` and ``compile``: see ModulePredictor; ``select``: see OnnxPredictor. Raises TypeError
         for anything that cannot be asked, ValueError for an option that is unknown or does not apply to the model.
         """
         common: dict[str, Any] = {"output": output, "layout": layout, "device": device, "model_id": model_id}
         if isinstance(model, Predictor):
             _check_agrees(model, **common)
-        face, callables = _face(model)
-        if callables:
-            common.update(autocast=autocast, compile=compile)
-        elif autocast is not None or compile is not False:
-            raise ValueError(f"autocast and compile are for modules and callables, got {type(model).__name__}")
+        face, options = _face(model)
+        given = {"autocast": (autocast, None), "compile": (compile, False), "select": (select, None)}
+        for name, (value, default) in given.items():
+            if name in options:
+                common[name] = value
+            elif value is not default:
+                kind = "ONNX sessions" if name == "select" else "modules and callables"
+                raise ValueError(f"{name} is for {kind}, got {type(model).__name__}")
         return model if isinstance(model, Predictor) else face(model, **common)
 
 
@@ -257,22 +251,37 @@ def _check_agrees(predictor: Predictor, *, output: str, layout: str, device: Any
             raise ValueError(f"{name}={str(value)!r}, but the Predictor was made with {str(own)!r}: say it there")
 
 
-def _face(model: Any) -> tuple[Any, bool]:
-    """The class of predictor for a model, and whether it takes the options of a ModulePredictor."""
+def _device(device: torch.device | str | None) -> torch.device:
+    """ValueError for a device that is none, or that is not to be had here."""
+    if device is None:
+        return torch.device("cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"device={str(device)!r} cannot be used here: {reason}") from None
+    return found
+
+
+def _face(model: Any) -> tuple[Any, tuple[str, ...]]:
+    """The class of predictor for a model, and the options that it takes beside the common ones."""
     from rambit.predictors.estimator import EstimatorPredictor
     from rambit.predictors.module import ModulePredictor, ProtocolPredictor, takes
     from rambit.predictors.onnx import OnnxPredictor
 
+    if isinstance(model, type):
+        raise TypeError(f"model must be an instance, got the class {model.__name__}: make one, {model.__name__}(…)")
     if isinstance(model, Predictor):
-        return None, False
+        return None, ()
     if hasattr(model, "get_inputs") and hasattr(model, "run"):
-        return OnnxPredictor, False
+        return OnnxPredictor, ("select",)
     if takes(getattr(model, "predict", None), "return_all") and not hasattr(model, "advance"):
-        return ProtocolPredictor, True
+        return ProtocolPredictor, ("autocast", "compile")
     if hasattr(model, "predict_proba"):
-        return EstimatorPredictor, False
+        return EstimatorPredictor, ()
     if callable(model):
-        return ModulePredictor, True
+        return ModulePredictor, ("autocast", "compile")
     raise TypeError(f"model must be callable or have predict_proba, got {type(model).__name__}")
 
 
@@ -283,8 +292,12 @@ class Walk:
         self.predictor = predictor
 
     def step(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """What ``answers`` reads, rows first, along x (N, D, w) from ``state``, and the state after it."""
-        return self.predictor.advance(x, state)
+        """What ``answers`` reads, rows first, along x (N, D, w) from ``state``, and the state after it.
+
+        Neither shares memory with x, which may be written over, nor does the one with the other.
+        """
+        answers, after = self.predictor.advance(x.clone(), state)
+        return (answers if self.predictor.output == "logits" else answers.clone()), after
 
     def answers(self, hidden: Tensor) -> Tensor:
         """Answers (N, C, w) from what a step gave, or some of its rows, or those of several steps together."""

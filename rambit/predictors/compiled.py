@@ -47,6 +47,6 @@ class Compiled:
 
 
 def _alike(x: Tensor) -> Tensor:
-    """Like the engine's own rows: dense, in the same memory order, and made where they are."""
+    """Like the engine's own rows: dense, in the same memory order, and made outside of inference mode."""
     dense = x.is_contiguous() or (x.ndim == 3 and x.transpose(1, 2).is_contiguous())
-    return x if dense and x.is_inference() == torch.is_inference_mode_enabled() else x.clone()
+    return x if dense and not x.is_inference() else x.clone()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rambit.predictors.base import Predictor
+from rambit.predictors.base import PredictionError, Predictor
 
 
 class EstimatorPredictor(Predictor):
@@ -19,7 +19,13 @@ class EstimatorPredictor(Predictor):
         self.model = model
 
     def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        array = np.ascontiguousarray(x.cpu().numpy())
+        array = np.array(x.cpu().numpy(), order="C")  # a copy: a pipeline may scale in place
         if getattr(self.model, "n_features_in_", None) == array.shape[1] * array.shape[2]:
             array = array.reshape(len(array), -1)
-        return torch.as_tensor(np.asarray(self.model.predict_proba(array)), device=self.device)
+        found = self.model.predict_proba(array)
+        if isinstance(found, list) and len(found) > 1 and np.ndim(found[0]) == 2:
+            raise PredictionError(
+                f"predict_proba returned {len(found)} tables, one for each of several outputs: explain one of them, as "
+                "in lambda x: torch.as_tensor(model.predict_proba(x.flatten(1).numpy())[0]) with output='probs'"
+            )
+        return torch.as_tensor(np.asarray(found), device=self.device)

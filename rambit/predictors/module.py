@@ -15,6 +15,7 @@ from rambit.models.base import at_lengths
 from rambit.predictors.base import Predictor, State, Walk
 from rambit.predictors.compiled import MODES, Compiled
 from rambit.predictors.fused import GruSteps, GruWalk, is_wrapped, pays
+from rambit.predictors.holding import move
 
 
 def takes(function: Any, argument: str) -> bool:
@@ -65,12 +66,13 @@ class ModulePredictor(Predictor):
         if autocast is not None:
             self.sum_tolerance = max(self.sum_tolerance, torch.finfo(autocast).eps)
         if module is not None:
-            module.to(self.device)
+            move(module, self.device)
         called = self._called()
         self._call = Compiled(called, self.compile) if self.compile else called
         forward = called.forward if isinstance(called, nn.Module) else called
         claimed = set()
-        if takes(forward, "return_all"):
+        self._one_answer = {"return_all": False} if takes(forward, "return_all") else {}
+        if self._one_answer:
             claimed.add("causal")
         if callable(getattr(model, "advance", None)):
             claimed.add("stateful")
@@ -100,7 +102,8 @@ class ModulePredictor(Predictor):
         if found is not None:
             last: Tensor = self.model.logits(found[0][:, -1] if lengths is None else at_lengths(found[0], lengths))
             return last
-        return self._ask(x) if lengths is None else self._ask(x, lengths=lengths)
+        more = self._one_answer if lengths is None else {**self._one_answer, "lengths": lengths}
+        return self._ask(x, **more)
 
     def call_steps(self, x: Tensor) -> Tensor:
         return self._ask(x, return_all=True)

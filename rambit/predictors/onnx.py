@@ -11,19 +11,27 @@ from torch import Tensor
 from rambit.predictors.base import Predictor
 
 _TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
+_MAPS = tuple(f"seq(map({key},{value}))" for key in ("int64", "string") for value in _TYPES)  # scikit-learn's ZipMap
 
 
 class OnnxPredictor(Predictor):
-    """A session with one floating input (N, D, w); its first output is the answer."""
+    """A session with one floating input (N, D, w).
 
-    def __init__(self, session: Any, **common: Any) -> None:
-        super().__init__(**common)
+    ``select``: the output that is the answer, by name or number; default: the only one that holds floating scores, or
+    the one of several that is called probabilities or logits. What is called probabilities is taken as such under
+    ``output="auto"``. Raises TypeError for other inputs, ValueError naming what there is where no output can be chosen.
+    """
+
+    def __init__(self, session: Any, *, select: str | int | None = None, output: str = "auto", **common: Any) -> None:
         inputs = session.get_inputs()
         if len(inputs) != 1 or inputs[0].type not in _TYPES:
             found = ", ".join(f"{i.name}: {i.type}" for i in inputs)
             raise TypeError(f"an ONNX model must have one floating input, this one has {found}")
+        self._input, self._output = inputs[0], _choose(session.get_outputs(), select)
+        if output == "auto" and (_is_probabilities(self._output) or self._output.type in _MAPS):
+            output = "probs"
+        super().__init__(output=output, **common)
         self.model = session
-        self._input, self._output = inputs[0], session.get_outputs()[0].name
 
     def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         array = np.ascontiguousarray(x.cpu().numpy().astype(_TYPES[self._input.type], copy=False))
@@ -38,4 +46,26 @@ class OnnxPredictor(Predictor):
         return torch.as_tensor(answer, device=self.device)
 
     def _run(self, array: Any) -> Any:
-        return np.asarray(self.model.run([self._output], {self._input.name: array})[0])
+        answer = self.model.run([self._output.name], {self._input.name: array})[0]
+        if self._output.type in _MAPS:  # a dictionary a row, by class
+            answer = [[row[name] for name in sorted(row)] for row in answer]
+        return np.asarray(answer)
+
+
+def _choose(outputs: list[Any], select: str | int | None) -> Any:
+    """The output that is the answer. ValueError where none, or more than one, could be."""
+    listed = ", ".join(f"{number} {o.name}: {o.type} {o.shape}" for number, o in enumerate(outputs))
+    scores = [o for o in outputs if o.type in _TYPES or o.type in _MAPS]
+    if select is not None:
+        given = [o for number, o in enumerate(outputs) if select in (o.name, number) and not isinstance(select, bool)]
+        if len(given) != 1 or given[0] not in scores:
+            raise ValueError(f"select must name an output of floating scores, got {select!r}; there are {listed}")
+        return given[0]
+    likely = [o for o in scores if _is_probabilities(o) or "logit" in o.name.lower()] if len(scores) > 1 else scores
+    if len(likely) != 1:
+        raise ValueError(f"the ONNX model's answer cannot be told from its outputs: pass select=; there are {listed}")
+    return likely[0]
+
+
+def _is_probabilities(output: Any) -> bool:
+    return "prob" in output.name.lower()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rambit.predictors.base import Predictor, State, Walk
 from rambit.predictors.fused import GruSteps, GruWalk, pays
+from rambit.predictors.holding import move
 
 
 class Recurrent(Predictor):
@@ -43,8 +44,9 @@ class Recurrent(Predictor):
         super().__init__(
             output=output, layout=layout, device=device or next(rnn.parameters()).device, model_id=model_id
         )
-        self.rnn, self.head = rnn.to(self.device), head.to(self.device) if isinstance(head, nn.Module) else head
+        self.rnn, self.head = rnn, head
         self.module = nn.ModuleList([m for m in (rnn, head) if isinstance(m, nn.Module)])
+        move(self.module, self.device)
 
     def call_advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         series = self._series(x)

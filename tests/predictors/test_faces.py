@@ -94,7 +94,11 @@ class Input:
 
 
 class Output:
-    name = "logits"
+    name, type, shape = "logits", "tensor(float)", ["N", C]
+
+
+class Label:
+    name, type, shape = "label", "tensor(int64)", ["N"]
 
 
 class Session:
@@ -108,7 +112,7 @@ class Session:
         return self.inputs
 
     def get_outputs(self):
-        return [Output(), Output()]
+        return [Output(), Label()]
 
     def run(self, names, feed):
         assert names == ["logits"]
@@ -222,19 +226,24 @@ def test_one_column():
     x, p = data(), data()[:, 0, -1].sigmoid()
     for model, output in [(one, "auto"), (one, "logits"), (bounded, "probs")]:
         answers = Predictor.of(model, output=output).whole(x)
-        torch.testing.assert_close(answers[:, :, 0], torch.stack((p, 1 - p), dim=1))
+        torch.testing.assert_close(answers[:, :, 0], torch.stack((1 - p, p), dim=1))
     assert torch.equal(Predictor.of(one, output="regression").whole(x), x[:, :1, -1:])
 
 
-def test_a_vector_is_regression_only():
+def test_a_vector_is_the_second_class_or_a_value_and_says_which():
     def vector(x):
         return x[:, 0, -1]
 
     x = data()
+    p = x[:, 0, -1].sigmoid()
     assert torch.equal(Predictor.of(vector, output="regression").whole(x), x[:, :1, -1:])
-    for output in ("auto", "logits", "probs"):
-        with pytest.raises(PredictionError, match=r"shape \(4,\) for 4 rows, expected \(4, classes\)"):
-            Predictor.of(vector, output=output).whole(x)
+    for model, output in ((vector, "logits"), (lambda x: vector(x).sigmoid(), "probs")):
+        answers = Predictor.of(model, output=output).whole(x)
+        torch.testing.assert_close(answers[:, :, 0], torch.stack((1 - p, p), dim=1))
+    with pytest.raises(
+        PredictionError, match=r"shape \(4,\) for 4 rows, expected \(4, classes\); \(4,\) needs output="
+    ):
+        Predictor.of(vector).whole(x)
 
 
 def test_steps_of_one_column_and_of_regression():
@@ -246,7 +255,7 @@ def test_steps_of_one_column_and_of_regression():
 
     x = data()
     p = x[:, 0].sigmoid()
-    torch.testing.assert_close(Predictor.of(one).steps(x), torch.stack((p, 1 - p), dim=1))
+    torch.testing.assert_close(Predictor.of(one).steps(x), torch.stack((1 - p, p), dim=1))
     assert torch.equal(Predictor.of(one, output="regression").steps(x), x[:, :1])
     assert torch.equal(Predictor.of(lines, output="regression").steps(x), x[:, :1])
     with pytest.raises(PredictionError, match=r"\(4, 6\) at every step, expected \(4, classes, 6\)"):
@@ -526,7 +535,7 @@ def test_training_flags_of_protocol_and_recurrent_models_come_back():
 
 def test_callables_have_a_session_too():
     with Predictor.of(plain).session():
-        assert torch.is_inference_mode_enabled()
+        assert not torch.is_grad_enabled()
 
 
 def test_fingerprint():

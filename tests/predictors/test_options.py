@@ -17,7 +17,7 @@ from rambit.models import GRUClassifier, LSTMClassifier, TCNClassifier, Transfor
 from rambit.predictors import Predictor, Recurrent
 from rambit.predictors.compiled import MODES
 from rambit.predictors.fused import FEW
-from rambit.store import StoreError
+from rambit.store import StoreError, resume_key
 from tests.models_for_tests import GRU, plain
 from tests.ops.layouts import rng
 from tests.predictors.test_faces import Panel, Protocol, Session
@@ -134,8 +134,9 @@ def test_a_run_is_another_one_with_other_options(tmp_path):
     kinds = [{}, *({"autocast": dtype} for dtype in HALF), *({"compile": mode} for mode in MODES)]
     prints = [Predictor.of(model, **options).fingerprint() for options in kinds]
     assert all(list(p["state_dict"]) == list(model.state_dict()) for p in prints)
-    assert len({tuple((k, v) for k, v in p.items() if k != "state_dict") for p in prints}) == len(kinds)
-    assert Predictor.of(model, compile=True).fingerprint().keys() == {"state_dict", "compile"}
+    assert len({tuple(p.get(option) for option in ("autocast", "compile")) for p in prints}) == len(kinds)
+    assert len({resume_key(**p) for p in prints}) == len(kinds)
+    assert Predictor.of(model, compile=True).fingerprint().keys() == {"face", "state_dict", "structure", "compile"}
 
     def run(**options):
         return RaMbIT(Predictor.of(model, **options), **SMALL).attribute(x, checkpoint=str(tmp_path))
