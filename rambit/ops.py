@@ -6,6 +6,7 @@ checked above; here, shapes are trusted and the C++ guards against what would re
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from enum import IntEnum
 
@@ -114,6 +115,12 @@ def draw(
     """Fill ``out`` (S, B, D, T) with counterfactual values keyed by (seed, series id, draw, position)."""
     torch.ops.rambit.draw(out, background, ids, int(kind), low, high, first_draw, seed)
     return out
+
+
+def stream(seed: int, use: str) -> int:
+    """A seed for one use of ``draw`` beside the values that replace, so that the two never share random numbers."""
+    digest = hashlib.sha256(f"{use}:{seed}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
 
 
 def masked_batch(

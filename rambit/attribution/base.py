@@ -41,6 +41,11 @@ class Call:
     strategy: Counterfactual
     draws: int
 
+    @property
+    def shared_draws(self) -> int:
+        """How many random draws all masks share; 0 where the values are given, or none are random."""
+        return 0 if self.strategy.single or isinstance(self.strategy, Replay) else self.draws
+
 
 @dataclass(frozen=True)
 class Part:
@@ -164,7 +169,7 @@ class Attributor(ABC):
             "num_samples": self.num_samples,
             "window_size": self.window_size,
             "anchor": self.anchor,
-            "output": self.predictor.output,
+            "output": self.predictor.given_output,
             "layout": self.layout,
             **self.predictor.options(),
         }
@@ -264,7 +269,7 @@ class Attributor(ABC):
             rows=rows,
             row_steps=row_steps,
             seconds=time.perf_counter() - begin,
-            settings=settings,
+            settings={**settings, "output": self.predictor.output},
             seed=self.seed,
             mode=mode,
             lengths=batch.lengths,

@@ -57,6 +57,7 @@ class Saved:
             try:
                 scores.sum.copy_(tensors["sum"])
                 scores.squares.copy_(tensors["squares"])
+                scores.by_draw.copy_(tensors["by_draw"])
                 self.reached = (int(meta["round"]), int(meta["series"]), int(meta["units"]))
             except (KeyError, TypeError, ValueError, RuntimeError) as error:
                 raise StoreError(f"shard {name} of the checkpoint holds no sums of these series: {error}") from error
@@ -70,17 +71,17 @@ class Saved:
 
         return units
 
-    def done(self, number: int, to_host: Callable[[Tensor], Tensor]) -> Callable[[Any, int], None]:
-        """Called whenever masks were added; writes now and then, and always at the end of a chunk of series."""
+    def done(self, number: int, to_host: Callable[[Tensor], Tensor]) -> Callable[[Any, int, bool], None]:
+        """Called whenever masks were added; writes now and then, and always at the end of a round."""
 
-        def save(series: slice, units: int) -> None:
+        def save(series: slice, units: int, complete: bool) -> None:
             if self.store is None:
                 return
-            last = series.stop >= len(self.scores.sum)
+            last = complete and series.stop >= len(self.scores.sum)
             if not last and time.monotonic() - self._saved_at < SAVE_EVERY:
                 return
             self._saved_at = time.monotonic()
-            sums = {"sum": to_host(self.scores.sum), "squares": to_host(self.scores.squares)}
+            sums = {name: to_host(getattr(self.scores, name)) for name in ("sum", "squares", "by_draw")}
             self.store.put(self.name, sums, {"round": number, "series": series.start, "units": units})
 
         return save

@@ -77,6 +77,7 @@ class External(Attributor):
                 game.runner.count(rows, rows * x.shape[2])
                 return Part(torch.zeros(x.shape, dtype=torch.float64), None)
             target = None if given is None else given[places].to(game.device)[:, None, None]
+            game.runner.begin()
             devices = range(torch.cuda.device_count())
             with torch.random.fork_rng(devices), self.predictor.session(gradients=True):
                 torch.manual_seed(self.seed)
@@ -91,7 +92,8 @@ class External(Attributor):
         ``chosen`` (N, 1, 1 or K): of this output alone, (N, 1, K).
         """
         runner, steps = game.runner, len(x) * x.shape[2]
-        answers = self.predictor.steps(x) if self.anchor == "cell" else runner.whole(x, game.inputs)
+        given = x.clone()  # the model may write into it
+        answers = self.predictor.steps(given) if self.anchor == "cell" else runner.whole(given, game.inputs)
         runner.count(len(x), steps)
         if runner.progress is not None:
             runner.progress.update(steps)

@@ -52,8 +52,8 @@ class AFO(FO):
 class Occlusion(Attributor):
     """A sliding window of ``height`` features × ``width`` steps is replaced; compared at the last step.
 
-    Each cell scores the mean over the windows that cover it; windows move by ``stride`` (features, steps) and the last
-    one of each row ends with the series, so that every cell is covered (Zeiler & Fergus, ECCV 2014).
+    Each cell scores the mean over the windows that cover it (Zeiler & Fergus, ECCV 2014). Windows start at multiples of
+    ``stride`` (features, steps); one that reaches beyond the series covers less, as captum's does.
     """
 
     def __init__(
@@ -93,13 +93,15 @@ class Occlusion(Attributor):
                 for begin in range(0, len(corners), piece)
             )
             scores = torch.cat([game.coalition_distances(q, METRICS[self.metric], target) for q in questions])
-            by_corner = scores.T.reshape(B, len(rows), len(columns))
+            by_corner = scores.mean(dim=1).T.reshape(B, len(rows), len(columns))
             # First down the features, then along time: windows that start apart never share a place of one pass.
-            down, total = by_corner.new_zeros(B, D, len(columns)), by_corner.new_zeros(B, D, T)
+            down = by_corner.new_zeros(B, D + height, len(columns))
+            total = by_corner.new_zeros(B, D, T + width)
             for k in range(height):
                 down[:, rows + k] += by_corner
             for k in range(width):
-                total[:, :, columns + k] += down
+                total[:, :, columns + k] += down[:, :D]
+            total = total[:, :, :T]
             covered = _inside(rows, height, D).sum(0)[:, None] * _inside(columns, width, T).sum(0)
             if game.sample.observed is not None:
                 total = total * game.sample.observed
@@ -109,8 +111,8 @@ class Occlusion(Attributor):
 
 
 def _starts(size: int, window: int, stride: int) -> Tensor:
-    """Where windows start, the last one at the end of the series."""
-    return torch.tensor(sorted({*range(0, size - window + 1, stride), size - window}))
+    """Where windows start: every stride, until one reaches the end."""
+    return torch.arange(0, size - window + stride, stride)
 
 
 def _windows(corners: Tensor, window: tuple[int, int], size: tuple[int, int]) -> Tensor:

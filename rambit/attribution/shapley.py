@@ -12,13 +12,13 @@ from typing_extensions import Unpack
 
 from rambit.attribution.base import METRICS, Answer, Attributor, Call, Common, Part, only_common
 from rambit.checks import count
-from rambit.game import Coalitions, Game, values
+from rambit.game import Coalitions, Game, draws, values
 from rambit.masks import Bernoulli
 
 PLAYERS = ("cells", "features", "timestamps", "segments")
 MAX_EXACT = 16
 
-Payoffs = Callable[[Tensor], Tensor]  # coalitions (N, n) bool -> (N, B)
+Payoffs = Callable[[Tensor], Tensor]  # coalitions (N, n) bool -> (N, S, B), for each draw
 
 
 def group_cells(players: str | Tensor, D: int, T: int, segment: int) -> Tensor:
@@ -73,7 +73,11 @@ class _Values(Attributor):
             def payoffs(coalitions: Tensor) -> Tensor:
                 return -game.coalition_distances(Coalitions(coalitions, player), METRICS[self.metric], target)
 
-            scores, error = self._values(game, payoffs, int(player.max()) + 1)
+            scores, variance, by_draw = self._values(payoffs, int(player.max()) + 1)
+            shared = call.shared_draws
+            if variance is not None and shared > 1:
+                variance = variance + draws.variance(by_draw.transpose(0, 1), shared)
+            error = None if variance is None or shared == 1 else variance.sqrt()
 
             def spread(of_players: Tensor) -> Tensor:
                 table = of_players[player.to(of_players.device)].T.reshape(game.sample.x.shape)
@@ -84,24 +88,27 @@ class _Values(Attributor):
         return answer
 
     @abstractmethod
-    def _values(self, game: Game, payoffs: Payoffs, n: int) -> tuple[Tensor, Tensor | None]:
-        """Values (n, B) of the players and their standard error."""
+    def _values(self, payoffs: Payoffs, n: int) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Values (n, B) of the players, their variance given the draws, and values (n, G, B) by group of draws."""
 
 
 class ExactShapley(_Values):
     """Shapley values from all 2^n coalitions, for up to 16 players.
 
     ``players``: ``features`` (default), ``timestamps``, ``segments`` of ``segment`` steps, ``cells``, or a tensor
-    (D, T) of labels. Every cell scores its player's value; the values sum to f(all) - f(none).
+    (D, T) of labels. Every cell scores its player's value; the values sum to f(all) - f(none). The standard error is
+    that over draws, unknown with one random draw.
     """
 
     def __init__(self, model: Any, *, players: str | Tensor = "features", **options: Any) -> None:
         super().__init__(model, players=players, **options)
 
-    def _values(self, game: Game, payoffs: Payoffs, n: int) -> tuple[Tensor, Tensor | None]:
+    def _values(self, payoffs: Payoffs, n: int) -> tuple[Tensor, Tensor | None, Tensor]:
         if n > MAX_EXACT:
             raise ValueError(f"players: {n} are too many for exact values (at most {MAX_EXACT}); use ShapleySampling")
-        return values.exact_shapley(payoffs(values.all_coalitions(n))), None
+        paid = payoffs(values.all_coalitions(n))
+        found, by_draw = values.exact_shapley(paid.mean(dim=1)), draws.grouped(paid, 1)
+        return found, torch.zeros_like(found), _each(values.exact_shapley, by_draw)
 
 
 class ShapleySampling(_Values):
@@ -119,22 +126,25 @@ class ShapleySampling(_Values):
         """Everything that the scores depend on, as JSON-able values."""
         return {**super().settings(), "num_permutations": self.num_permutations}
 
-    def _values(self, game: Game, payoffs: Payoffs, n: int) -> tuple[Tensor, Tensor | None]:
+    def _values(self, payoffs: Payoffs, n: int) -> tuple[Tensor, Tensor | None, Tensor]:
         ends = payoffs(torch.stack((torch.zeros(n, dtype=torch.bool), torch.ones(n, dtype=torch.bool))))
-        B, R = ends.shape[1], self.num_permutations
-        total = torch.zeros(n, B, dtype=torch.float64, device=game.device)
-        squares = torch.zeros_like(total)
+        _, S, B = ends.shape
+        R, G = self.num_permutations, draws.groups(S)
+        total = torch.zeros(n, B, dtype=torch.float64, device=ends.device)
+        squares, by_draw = torch.zeros_like(total), total.new_zeros(n, G * B)
         at_once = max(1, (1 << 24) // n**2)  # coalitions of n orders are n² bools
         for first in range(0, R, at_once):
             order = values.orders(min(at_once, R - first), n, seed=self.seed, first=first)
             between = values.prefixes(order)[:, 1:-1]
-            paid = payoffs(between.reshape(-1, n)).view(len(order), n - 1, B)
-            whole = torch.cat((ends[0].expand(len(order), 1, B), paid, ends[1].expand(len(order), 1, B)), dim=1)
-            for gain in values.gains(order, whole):  # one order at a time: sums do not depend on the pieces
+            paid = payoffs(between.reshape(-1, n)).view(len(order), n - 1, S, B)
+            whole = torch.cat((ends[0].expand(len(order), 1, S, B), paid, ends[1].expand(len(order), 1, S, B)), dim=1)
+            for gain in values.gains(order, whole.mean(dim=2)):  # one at a time: sums do not depend on the pieces
                 total += gain
                 squares += gain**2
+            for gain in values.gains(order, draws.grouped(whole, 2).flatten(2)):
+                by_draw += gain
         spread = (squares - total**2 / R).clamp(min=0) / max(1, R - 1)
-        return total / R, None if R < 2 else (spread / R).sqrt()
+        return total / R, None if R < 2 else spread / R, by_draw.view(n, G, B) / R
 
 
 class Banzhaf(_Values):
@@ -151,15 +161,24 @@ class Banzhaf(_Values):
         """Everything that the scores depend on, as JSON-able values."""
         return {**super().settings(), "num_masks": self.num_masks}
 
-    def _values(self, game: Game, payoffs: Payoffs, n: int) -> tuple[Tensor, Tensor | None]:
+    def _values(self, payoffs: Payoffs, n: int) -> tuple[Tensor, Tensor | None, Tensor]:
         estimate: values.Banzhaf | None = None
         piece = max(1, (1 << 24) // n)
         for first in range(0, self.num_masks, piece):
             number = min(piece, self.num_masks - first)
             coalitions = Bernoulli(0.5).sample(number, 1, n, seed=self.seed, first=first).masks[:, 0]
             paid = payoffs(coalitions)
+            by_draw = draws.grouped(paid, 1)
             if estimate is None:
-                estimate = values.Banzhaf(n, paid.shape[1], game.device)
-            estimate.add(coalitions, paid)
+                estimate = values.Banzhaf(n, paid.shape[2], paid.device)
+                of_draws = values.Banzhaf(n, by_draw[0].numel(), paid.device)
+            estimate.add(coalitions, paid.mean(dim=1))
+            of_draws.add(coalitions, by_draw.flatten(1))
         assert estimate is not None
-        return estimate.values(), estimate.stderr()
+        found = estimate.values()
+        return found, estimate.stderr() ** 2, of_draws.values().view(n, -1, found.shape[1])
+
+
+def _each(method: Callable[[Tensor], Tensor], payoffs: Tensor) -> Tensor:
+    """Values (n, G, B) of payoffs (N, G, B), for each group of draws."""
+    return method(payoffs.flatten(1)).view(-1, *payoffs.shape[1:])

@@ -28,6 +28,9 @@ class BoxBuffer:
         self.buffer: Tensor | None = None
         self.stale: tuple[Tensor, Tensor] | None = None
         self.version = -1
+        # What is no module may write through NumPy, and a module through ``.data``: neither leaves a trace.
+        self.hands_copies = game.predictor.module is None
+        self.looked = False
 
     def _on_grid(self, values: Tensor) -> Tensor:
         """(…, D, T) as (…, C, Z, Y, X)."""
@@ -47,12 +50,25 @@ class BoxBuffer:
         self.stale, self.version = (boxes, offsets), self.buffer._version
         return x
 
+    def ask(self, boxes: Tensor, offsets: Tensor) -> Tensor:
+        """Answers (n, C, 1) to these rows; the first time, a module is watched for what it writes into them."""
+        x, runner = self.build(boxes, offsets), self.game.runner
+        if self.hands_copies:
+            return runner.whole(x.clone(), self.game.inputs)
+        if self.looked:
+            return runner.whole(x, self.game.inputs)
+        kept, stale, self.stale = x.clone(), self.stale, None
+        answers = runner.whole(x, self.game.inputs)
+        self.looked, self.hands_copies = True, not torch.equal(kept, x)
+        if not self.hands_copies:
+            self.stale = stale
+        return answers
+
     def _allocate(self, n: int, D: int, T: int) -> Tensor:
         x = self.game.inputs.x
-        with torch.inference_mode(False):  # an inference tensor would not say whether it was written to
-            if self.game.predictor.features_last:
-                return memory.empty((n, T, D), x).transpose(1, 2)
-            return memory.empty((n, D, T), x)
+        if self.game.predictor.features_last:
+            return memory.empty((n, T, D), x).transpose(1, 2)
+        return memory.empty((n, D, T), x)
 
 
 def answer(game: Game, question: Boxes) -> Iterator[Tensor]:
@@ -83,8 +99,8 @@ def _ask(game: Game, buffer: BoxBuffer, boxes: Tensor, offsets: Tensor, first: i
     answers: list[Tensor] = []
 
     def work(begin: int, end: int) -> None:
-        x = buffer.build(boxes, offsets[begin : end + 1])
-        answers.append(runner.check(runner.whole(x, game.inputs), names[begin:end], game.inputs)[:, :, 0].clone())
+        found = buffer.ask(boxes, offsets[begin : end + 1])
+        answers.append(runner.check(found, names[begin:end], game.inputs)[:, :, 0].clone())
 
     with game.predictor.session():
         runner.pieces(n, game.steps, work)

@@ -96,8 +96,11 @@ def answer_soft(game: Game, question: Soft) -> Iterator[Tensor]:
     masks, series = question.masks, question.series
     if masks.ndim != 2 or masks.shape[1] != terms or not masks.is_floating_point():
         raise ValueError(f"masks must be (N, {terms}) floating, got {masks.dtype} {tuple(masks.shape)}")
+    if not bool(torch.isfinite(masks.detach()).all()):
+        raise ValueError("masks hold NaN or infinite values")
     check_series(series, len(masks), B)
     inputs, runner = game.inputs, game.runner
+    runner.begin()
     D, T = inputs.x.shape[1:]
     per_mask = S * (B if series is None else 1)
     step = max(1, runner.batch // per_mask)

@@ -99,13 +99,19 @@ class FlipRun(ABC):
         ``own`` (M,) names the one cell that each mask scores; None: slots are all cells.
         """
         slots = self.cells if own is None else 1
-        contributions = memory.zeros((len(group), self.S, self.B, slots), self.inputs.x, torch.float64)
+        contributions = self.zeros((len(group), self.S, self.B, slots))
         base = self.ask_base(group, base_rows(draw_base, self.S, self.B))
         plan = self.plan(group, draw_base, own, low=np.maximum(low, self.local_low(group)), high=high)
         self.ask(plan, group.masks, base, contributions)
         self.earlier_flips(group, draw_base, own, base, contributions)
         self.runner.settle(self.inputs)
         return contributions
+
+    def zeros(self, shape: tuple[int, ...]) -> Tensor:
+        """Zeros float64 to add to; a run that only counts writes nothing, and gets one zero for all."""
+        if self.runner.dry:
+            return memory.zeros((1,), self.inputs.x, torch.float64).expand(shape)
+        return memory.zeros(shape, self.inputs.x, torch.float64)
 
     def plan(
         self, group: Group, draw_base: Int32, own: Int32 | None, *, low: Int32, high: Int32, **rules: Any
@@ -218,13 +224,13 @@ class WholeRun(FlipRun):
         for h in map(int, np.flatnonzero(needed)):
 
             def work(begin: int, end: int, h: int = h) -> None:
-                answers = self.runner.whole(self.inputs.x[begin:end, :, : h + 1], self.inputs)
+                answers = self.runner.whole(self.inputs.original(begin, end, h + 1), self.inputs)
                 self.set_reference(self.runner.check(answers, self._original_rows[begin:end], self.inputs), begin, h)
 
             self.runner.pieces(self.B, h + 1, work)
 
     def ask_base(self, group: Group, rows: Int32) -> Tensor:
-        base = memory.zeros((len(rows), self.T), self.inputs.x, torch.float64)
+        base = self.zeros((len(rows), self.T))
         mask_of = rows[:, Column.MASK]
         for h in range(self.T):
             asked = np.flatnonzero(((group.h0 <= h) & (h < group.h1) & (group.first <= h))[mask_of])
@@ -256,7 +262,7 @@ class CausalRun(FlipRun):
         stop = int(np.flatnonzero(needed)[-1]) + 1 if needed.any() else 1
 
         def work(begin: int, end: int) -> None:
-            answers = self.runner.predictor.steps(self.inputs.x[begin:end, :, :stop])
+            answers = self.runner.predictor.steps(self.inputs.original(begin, end, stop))
             self.set_reference(
                 self.runner.check(answers, self._original_rows[begin:end], self.inputs), begin, slice(0, stop)
             )
@@ -264,7 +270,7 @@ class CausalRun(FlipRun):
         self.runner.pieces(self.B, stop, work)
 
     def ask_base(self, group: Group, rows: Int32) -> Tensor:
-        base = memory.zeros((len(rows), self.T), self.inputs.x, torch.float64)
+        base = self.zeros((len(rows), self.T))
         stops = np.where(group.h0 < group.h1, group.h1, 0)
         mask_of = rows[:, Column.MASK]
         for stop in map(int, np.unique(stops[stops > 0])):

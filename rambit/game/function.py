@@ -33,16 +33,17 @@ class CoalitionFunction:
         self.target = int(answer.argmax()) if target is None else target
         self.n_players = game.sample.terms if players is None else int(players.max()) + 1
 
-    def __call__(self, coalitions: Any) -> npt.NDArray[np.float64]:
-        """The worth of each coalition."""
+    def __call__(self, coalitions: Any) -> npt.NDArray[np.float64] | float:
+        """The worth of each coalition (N, n_players) as an array (N,), or of one, (n_players,), as a number."""
         rows = np.atleast_2d(np.asarray(coalitions, dtype=bool))
         if rows.ndim != 2 or rows.shape[1] != self.n_players:
             raise ValueError(f"coalitions must be (N, {self.n_players}) bool, got {np.shape(coalitions)}")
         answers = self.game.ask(Coalitions(torch.from_numpy(rows), self.players))
         worth = [self.game.to_host(a[:, :, 0, self.target].double().mean(dim=1)) for a in answers]
-        return np.concatenate([w.numpy() for w in worth]) if worth else np.zeros(0)
+        found = np.concatenate([w.numpy() for w in worth]) if worth else np.zeros(0)
+        return float(found[0]) if np.ndim(coalitions) == 1 else found
 
     @property
     def empty(self) -> float:
         """The worth of nobody: what shapiq calls the normalisation value."""
-        return float(self(np.zeros((1, self.n_players), dtype=bool))[0])
+        return float(self(np.zeros(self.n_players, dtype=bool)))

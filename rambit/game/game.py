@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rambit import memory, ops
 from rambit.counterfactuals import Counterfactual, Replay
-from rambit.game import boxes, coalitions, modes, states
+from rambit.game import boxes, coalitions, guards, modes, states
 from rambit.game.flips import CausalRun, FlipRun, WholeRun
 from rambit.game.horizons import ANCHORS, HorizonRule
 from rambit.game.progress import Progress
@@ -75,24 +75,47 @@ class Game:
         self.predictor, self.counterfactuals = predictor, counterfactuals
         self.seed, self.draws = seed, draws
         self.max_memory = DEFAULT_MEMORY if max_memory is None else max_memory
+        cut = sample.cut()
+        counterfactuals.check(*cut.x.shape[1:])
+        self.device = sample.x.device
+        self.runner = Runner(predictor, self.device, self._batch(batch_size, cut.x), progress=progress, dry=dry)
         self.mode = (
-            modes.claimed(predictor, anchor, evaluation) if dry else modes.choose(predictor, sample, anchor, evaluation)
+            modes.claimed(predictor, anchor, evaluation)
+            if dry
+            else modes.choose(self.runner, sample, anchor, evaluation, counterfactuals, seed)
         )
-        # A fixed-length model that is told lengths gets the padding; every other one gets the series without it.
-        keep_padding = self.mode == "full" and predictor.takes_lengths
         if sample.shape is not None and (anchor != "end" or predictor.features_last):
             raise ValueError("images need anchor='end' and layout='BDT'")
-        self.sample = (sample.padded() if keep_padding else sample.cut()).in_memory_order(predictor.features_last)
-        D, T = self.sample.x.shape[1:]
-        counterfactuals.check(D, T)
-        self.rule = HorizonRule(anchor, window_size, T)
-        self.device = self.sample.x.device
-        batch = (
-            auto_batch(D, T, self.sample.x.element_size(), self.max_memory, self.device)
-            if batch_size == "auto"
-            else int(batch_size)
+        # A fixed-length model that is told lengths gets the padding; every other one gets the series without it.
+        if self.mode == "full" and predictor.takes_lengths:
+            cut = sample.padded()
+            self.runner.batch = self._batch(batch_size, cut.x)
+        self.sample = cut.in_memory_order(predictor.features_last)
+        self.rule = HorizonRule(anchor, window_size, cut.x.shape[2])
+        if not (predictor.looked or predictor.proven):
+            self.runner.before_first = lambda: guards.look(self.runner, self.sample, counterfactuals, seed)
+
+    def _batch(self, batch_size: int | str, x: Tensor) -> int:
+        D, T = x.shape[1:]
+        return (
+            auto_batch(D, T, x.element_size(), self.max_memory, x.device) if batch_size == "auto" else int(batch_size)
         )
-        self.runner = Runner(predictor, self.device, batch, progress=progress, dry=dry)
+
+    def counting(self) -> Game:
+        """The same game, that counts what it is asked and asks the model nothing."""
+        return Game(
+            self.predictor,
+            self.sample,
+            self.counterfactuals,
+            anchor=self.rule.anchor,
+            window_size=self.rule.window,
+            draws=self.draws,
+            evaluation=self.mode,
+            batch_size=self.runner.batch,
+            max_memory=self.max_memory,
+            seed=self.seed,
+            dry=True,
+        )
 
     def to_host(self, tensor: Tensor) -> Tensor:
         """A device tensor on the host: the one place that synchronises; counted in ``runner.syncs``."""
@@ -116,7 +139,7 @@ class Game:
         rows = self.runner.to_device(base_rows(np.zeros(1, dtype=np.int32), 1, B))
 
         def work(begin: int, end: int) -> None:
-            found = self.runner.whole(inputs.x[begin:end], inputs)
+            found = self.runner.whole(inputs.original(begin, end), inputs)
             answers.append(self.runner.check(found, rows[begin:end], inputs)[:, :, 0].clone())
 
         with self.predictor.session():
@@ -153,7 +176,7 @@ class Game:
         return self.sample.x.shape[2] if self.sample.shape is None else 1
 
     def coalition_distances(self, question: Coalitions, metric: ops.Metric, target: Tensor) -> Tensor:
-        """Distances (N, B) float64 of the coalitions' answers from the original ones, mean over draws."""
+        """Distances (N, S, B) float64 of the coalitions' answers from the original ones, for each draw."""
         B = len(self.sample)
         original = None if self._original is None else self._original[:, :, None]
         if original is not None:
@@ -166,8 +189,10 @@ class Game:
             out = memory.empty((n * S * B, 1), answers, torch.float64)
             flat = answers.reshape(-1, C, 1)
             ops.distance(out, flat, original, series, target, metric)
-            parts.append(out.view(n, S, B).mean(dim=1))
-        return torch.cat(parts) if parts else memory.zeros((len(question.masks), B), self.sample.x, torch.float64)
+            parts.append(out.view(n, S, B))
+        if parts:
+            return torch.cat(parts)
+        return memory.zeros((len(question.masks), self.draws, B), self.sample.x, torch.float64)
 
     # -- flips ----------------------------------------------------------------------------------------------------
 
@@ -177,11 +202,11 @@ class Game:
         reduction: FlipScores,
         *,
         added: Callable[[slice], int] = lambda series: 0,
-        done: Callable[[slice, int], None] = lambda series, units: None,
+        done: Callable[[slice, int, bool], None] = lambda series, units, complete: None,
     ) -> FlipScores:
         """Ask every flip of the question and add up the contributions, in bounded memory.
 
-        ``done(series, n)`` is called whenever the first n distinct masks of a chunk of series are added up;
+        ``done(series, n, complete)`` is called whenever the first n distinct masks of a chunk of series are added up;
         ``added(series)`` says how many were added before (a resumed run).
         """
         masks = question.masks
@@ -208,7 +233,7 @@ class Game:
         question: Flips,
         reduction: FlipScores,
         added: int,
-        done: Callable[[slice, int], None],
+        done: Callable[[slice, int, bool], None],
     ) -> None:
         if added >= len(units):
             return
@@ -232,14 +257,14 @@ class Game:
                 run.inputs = self._inputs(series, numbers=units.number[begin:end])
                 draw_base = ((group.unit - begin) * self.draws).astype(np.int32)
             low = self._null_reach(group.first) if null is not None else np.zeros(len(group), dtype=np.int32)
-            contributions = run.group(
-                group, draw_base, group.owners, low, np.full(len(group), self.rule.T, dtype=np.int32)
-            )
-            if null is not None:
+            # Cells that a mask does not see are left out of its sum as well as of the count of masks.
+            high = group.h1 if reduction.normalize == "visible" else np.full(len(group), self.rule.T, dtype=np.int32)
+            contributions = run.group(group, draw_base, group.owners, low, high)
+            if null is not None and not self.runner.dry:
                 _copy_null(contributions, null, np.minimum(low, null_high), group.owners, self.rule.T)
             if not self.runner.dry:
                 reduction.add(series, contributions, units, group, self.runner.to_device)
-                done(series, end)
+                done(series, end, end == len(units))
 
     def _run(
         self,
@@ -316,28 +341,19 @@ class Game:
         window: int | None = None,
         strategy: Counterfactual | None = None,
     ) -> Inputs:
-        """The chunk's series with counterfactual values: shared ones, or those of the masks with these numbers.
-
-        ``window``: values of replaced runs of that many steps, from strategies for which they depend on the start.
-        """
-        sample = self.sample.take(series)
+        """The chunk's series with counterfactual values: shared ones, or those of the masks with these numbers."""
         strategy = strategy or self.counterfactuals
-        x, observed, ids = sample.x, sample.observed, sample.ids
         if isinstance(strategy, Replay):
-            strategy = strategy.take(series, x.shape[2])
-        count = self.draws if count is None else count
-        firsts = [0] if numbers is None else [int(n) * self.draws for n in numbers]
-        draws = torch.cat([strategy.draws(x, observed, ids, count, seed=self.seed, first=first) for first in firsts])
-        runs, fill = None, strategy.fill
-        if fill == ops.Fill.RUNS or window is not None:
-            window = window or self.rule.T
-            sets = [strategy.runs(x, observed, ids, count, window, seed=self.seed, first=first) for first in firsts]
-            given = [values for values in sets if values is not None]
-            runs = torch.cat(given) if given else None
-            fill = ops.Fill.FIXED if runs is None else ops.Fill.RUNS
-        if self.predictor.features_last:
-            draws = draws.transpose(2, 3).contiguous().transpose(2, 3)
-        return Inputs(x, draws, observed, ids, fill, sample.length, runs, sample.shape)
+            strategy = strategy.take(series, self.rule.T)
+        return Inputs.of(
+            self.sample.take(series),
+            strategy,
+            self.draws if count is None else count,
+            seed=self.seed,
+            features_last=self.predictor.features_last,
+            firsts=[0] if numbers is None else [int(n) * self.draws for n in numbers],
+            window=window,
+        )
 
     def _known(self, inputs: Inputs, question: Flips) -> npt.NDArray[np.uint8] | None:
         """(S, B, cells): flips that change nothing, because the value is missing or replaced by itself."""
@@ -355,12 +371,14 @@ class Game:
         size = self.sample.x.element_size()
         per_series = self.draws * D * T * (size + 2)
         if self.mode == "stateful" and not self.runner.dry:
-            state = self.predictor.advance(self.sample.x[:1, :, :1], None)[1]
+            state = self.predictor.advance(self.sample.x[:1, :, :1].clone(), None)[1]
             carried = (
                 int(units.first[units.first < T].max(initial=0)) * D * self.draws if self.rule.anchor != "cell" else 0
             )
             per_series += states.row_bytes(state) * (T + carried)
-        step = max(1, self.max_memory // 4 // per_series)
+        # At least one mask with all its shifts is answered at a time.
+        per_mask = self.draws * 8 * (D * T + T) * (self.rule.window if self.rule.anchor == "end" else 1)
+        step = max(1, self.max_memory // 4 // max(per_series, per_mask))
         for begin in range(0, B, step):
             yield slice(begin, min(B, begin + step))
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from rambit.checks import warn
-from rambit.game import states
+from rambit.counterfactuals import Counterfactual
+from rambit.game import probes, states
+from rambit.game.runner import Runner
 from rambit.game.sample import TensorSample
 from rambit.memory import is_out_of_memory
 from rambit.predictors import PredictionError, Predictor
 
 EVALUATIONS = ("auto", "prefix", "causal", "stateful", "full")
-#: Two ways to the same answer may differ by |a - b| <= ABSOLUTE + RELATIVE · |b|: rounding, not meaning.
-TOLERANCE = {torch.float32: (1e-5, 1e-4), torch.float64: (1e-9, 1e-7)}
+#: After so many steps, spread over the series, the future is changed to see whether a model looks at it.
+CUTS = 12
+#: So many single steps are taken at either end of a series.
+SINGLE = 64
+UNVARIED = "its answers in the check did not vary, so that the claim could not be told from a false one"
 
 
 def claimed(predictor: Predictor, anchor: str, evaluation: str) -> str:
@@ -36,36 +45,34 @@ def claimed(predictor: Predictor, anchor: str, evaluation: str) -> str:
     return "causal" if "causal" in predictor.modes else "prefix"
 
 
-def choose(predictor: Predictor, sample: TensorSample, anchor: str, evaluation: str) -> str:
-    """The mode to use: claims are confirmed on a few series against calls on prefixes (anchor end: on whole series).
+def choose(
+    runner: Runner,
+    sample: TensorSample,
+    anchor: str,
+    evaluation: str,
+    counterfactuals: Counterfactual,
+    seed: int,
+) -> str:
+    """The mode to use. Claims are confirmed on rows as the engine makes them, of series spread over the batch.
 
-    A failed check of ``auto`` falls back with a warning; a mode that was asked for by name raises ValueError.
+    A model's answer at a step must be what it says of the steps until then alone, whatever follows, and however the
+    steps are cut into calls. A failed check of ``auto`` falls back with a warning; a mode that was asked for by name
+    raises ValueError.
     """
+    predictor = runner.predictor
     mode = claimed(predictor, anchor, evaluation)
     if predictor.proven or mode == "full":
         return mode
-    predictor = predictor.as_given()  # half precision's rounding is so coarse that a false claim could hide in it
+    # Half precision's rounding, and saturated probabilities, are so coarse that a false claim could hide in them.
+    predictor = predictor.as_given().raw()
+    sample = sample.cut().in_memory_order(predictor.features_last)
+    x = probes.rows(sample, counterfactuals, seed, predictor.features_last)
+    x = torch.cat((x, probes.extremes(sample, x[:2], seed)))
     with predictor.session():
-        x = sample.cut().x[: min(4, len(sample))]
-        T = x.shape[2]
-        horizons = [T - 1] if anchor == "end" else sorted({0, T // 3, (2 * T) // 3, T - 1})
-        try:
-            expected = {h: _prefix(predictor, x, h) for h in horizons}
-        except PredictionError:
-            raise
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            if anchor == "end":
-                raise
-            raise ValueError(
-                f"the model cannot be asked on the first steps of a series ({_said(error)}): "
-                f"anchor={anchor!r} needs that; use anchor='end', which asks it on whole series only, or layout='BTD' "
-                "if it reads (B, T, D)"
-            ) from error
+        expected = _expected(runner, predictor, x, anchor)
         for candidate in _weaker(mode, predictor):
-            problem = _confirm(candidate, predictor, x, expected)
-            if problem is None:
+            problem = _confirm(candidate, runner, predictor, x, expected)
+            if problem is None or (problem == UNVARIED and evaluation != "auto"):
                 return "full" if candidate == "prefix" and anchor == "end" and evaluation == "auto" else candidate
             if evaluation != "auto":
                 raise ValueError(f"evaluation={evaluation!r} does not hold for this model: {problem}")
@@ -78,40 +85,106 @@ def _weaker(mode: str, predictor: Predictor) -> list[str]:
     return order[order.index(mode) :]
 
 
-def _prefix(predictor: Predictor, x: Tensor, h: int) -> Tensor:
-    lengths = torch.full((len(x),), h + 1, dtype=torch.int64, device=x.device)
-    return predictor.whole(x[:, :, : h + 1], lengths)[:, :, 0]
+def _asked(runner: Runner, x: Tensor, ask: Callable[[Tensor], Tensor]) -> Tensor:
+    """What ``ask`` says of rows x, of as many at a time as fit; not counted."""
+    parts: list[Tensor] = []
+    runner.pieces(len(x), 0, lambda begin, end: parts.append(ask(x[begin:end].clone()).clone()), new_rows=0)
+    return torch.cat(parts)
 
 
-def _confirm(mode: str, predictor: Predictor, x: Tensor, expected: dict[int, Tensor]) -> str | None:
+def _expected(runner: Runner, predictor: Predictor, x: Tensor, anchor: str) -> dict[int, Tensor]:
+    """Answers (n, C) on the first steps alone, for some numbers of them."""
+    T = x.shape[2]
+
+    def prefix(h: int) -> Tensor:
+        def ask(part: Tensor) -> Tensor:
+            lengths = torch.full((len(part),), h + 1, dtype=torch.int64, device=x.device)
+            return predictor.whole(part[:, :, : h + 1], lengths)[:, :, 0]
+
+        return _asked(runner, x, ask)
+
+    try:
+        return {h: prefix(h) for h in ([T - 1] if anchor == "end" else sorted({0, T // 3, (2 * T) // 3, T - 1}))}
+    except PredictionError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error) or anchor == "end":
+            raise
+        prefix(T - 1)  # a model that cannot be asked at all says so itself
+        raise ValueError(
+            f"the model cannot be asked on the first steps of a series ({_said(error)}): "
+            f"anchor={anchor!r} needs that; use anchor='end', which asks it on whole series only, or layout='BTD' "
+            "if it reads (B, T, D)"
+        ) from error
+
+
+def _confirm(mode: str, runner: Runner, predictor: Predictor, x: Tensor, expected: dict[int, Tensor]) -> str | None:
+    """What speaks against a mode; None if nothing does."""
     if mode == "prefix":
         return None
+    ways = _one_call(predictor, x) if mode == "causal" else _cut_calls(predictor, x, min(expected))
+    found: list[Tensor] = []
     try:
-        if mode == "causal":
-            answers = predictor.steps(x)
-        else:
-            cut = max(1, x.shape[2] // 2)
-            answers, state = predictor.advance(x[:, :, :cut], None)
-            if cut < x.shape[2]:
-                # Through a permutation and back: rows are gathered from tables, so states must be row-first.
-                order = torch.arange(len(x) - 1, -1, -1, device=x.device)
-                rest, _ = predictor.advance(x[order][:, :, cut:], states.take(state, order))
-                answers = torch.cat((answers, rest[order]), dim=2)
+        for rows, ask, times in ways:
+            found.append(_asked(runner, rows, ask))
+            against = {h: (value, f"on {h + 1} steps alone") for h, value in expected.items()}
+            if len(found) > 1:
+                against = {h: (found[0][:, :, h], "in another call") for h in times}
+            for h, (value, where) in against.items():
+                if (problem := _differs(found[-1], value, h, where)) is not None:
+                    return problem
     except (PredictionError, TypeError, IndexError, RuntimeError, ValueError) as error:
         if is_out_of_memory(error):
             raise
         return f"asking it that way failed ({_said(error)})"
-    absolute, relative = TOLERANCE[answers.dtype]
-    for h, value in expected.items():
-        if answers.shape[1] != value.shape[1]:
-            return f"it then gives {answers.shape[1]} classes instead of {value.shape[1]}"
-        off = (answers[:, :, h] - value).abs()
-        if bool((off > absolute + relative * value.abs()).any()):
-            return (
-                f"its answers at step {h} then differ by {float(off.max()):.2g} from those on {h + 1} steps alone "
-                f"(allowed: {absolute:g} + {relative:g} · |answer|)"
-            )
+    if not probes.vary(torch.cat([answers.transpose(1, 2).flatten(0, 1) for answers in found])):
+        return UNVARIED
     return None
+
+
+def _differs(answers: Tensor, value: Tensor, h: int, where: str) -> str | None:
+    if answers.shape[1] != value.shape[1]:
+        return f"it then gives {answers.shape[1]} classes instead of {value.shape[1]}"
+    off = (answers[:, :, h] - value).abs()
+    if bool((off > probes.allowed(value)).any()):
+        return f"its answers at step {h} then differ by {float(off.max()):.2g} from those {where}"
+    return None
+
+
+#: Rows, how they are asked, and the steps at which the answers must be those of the first way.
+Ways = Iterator[tuple[Tensor, Callable[[Tensor], Tensor], range]]
+
+
+def _one_call(predictor: Predictor, x: Tensor) -> Ways:
+    """Answers at every step, and again where all that follows a step is something else."""
+    T = x.shape[2]
+    yield x, predictor.steps, range(0)
+    for cut in sorted({1, 2, T - 2, T - 1, *np.linspace(1, T - 1, CUTS).astype(int).tolist()} & set(range(1, T))):
+        for other in (x.roll(1, dims=0).flip(2), x[-1:].expand(x.shape)):  # the last row is one of extremes
+            yield torch.cat((x[:, :, :cut], other[:, :, cut:]), dim=2), predictor.steps, range(cut)
+
+
+def _cut_calls(predictor: Predictor, x: Tensor, first: int) -> Ways:
+    """Answers at every step, of calls that cut the series at different places; they agree from ``first`` on."""
+    T = x.shape[2]
+    single = [1] * min(T // 2, SINGLE)
+    for lengths in ([T], [*single, T - 2 * len(single), *single], [1, T - 1], [T // 2, T - T // 2]):
+        yield x, partial(_along, predictor, lengths), range(first, T)
+
+
+def _along(predictor: Predictor, lengths: list[int], x: Tensor) -> Tensor:
+    """Answers (n, C, T) of calls on so many steps each."""
+    order = torch.arange(len(x) - 1, -1, -1, device=x.device)
+    answers: list[Tensor] = []
+    state: states.State | None = None
+    for piece in x.split(list(filter(None, lengths)), dim=2):
+        if state is None:
+            found, state = predictor.advance(piece.clone(), None)
+        else:  # through a permutation and back: rows are gathered from tables, so states must be row-first
+            found, state = predictor.advance(piece[order], states.take(state, order))
+            found, state = found[order], states.take(state, order)
+        answers.append(found.clone())
+    return torch.cat(answers, dim=2)
 
 
 def _said(error: BaseException) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from rambit import memory, ops
+from rambit.counterfactuals import Counterfactual
 from rambit.game.progress import Progress
 from rambit.game.rows import Column
+from rambit.game.sample import TensorSample
 from rambit.memory import is_out_of_memory
 from rambit.predictors import PredictionError, Predictor
 
@@ -33,6 +35,38 @@ class Inputs:
     length: int | None = None
     runs: Tensor | None = None
     shape: tuple[int, ...] | None = None
+
+    @staticmethod
+    def of(
+        sample: TensorSample,
+        strategy: Counterfactual,
+        count: int,
+        *,
+        seed: int,
+        features_last: bool,
+        firsts: Sequence[int] = (0,),
+        window: int | None = None,
+    ) -> Inputs:
+        """The sample with ``count`` draws from each of the numbers ``firsts`` of the stream, one after another.
+
+        ``window``: values of replaced runs of that many steps, from strategies for which they depend on the start.
+        """
+        x, observed, ids = sample.x, sample.observed, sample.ids
+        draws = torch.cat([strategy.draws(x, observed, ids, count, seed=seed, first=first) for first in firsts])
+        runs, fill = None, strategy.fill
+        if fill == ops.Fill.RUNS or window is not None:
+            steps = window or x.shape[2]
+            sets = [strategy.runs(x, observed, ids, count, steps, seed=seed, first=first) for first in firsts]
+            given = [values for values in sets if values is not None]
+            runs = torch.cat(given) if given else None
+            fill = ops.Fill.FIXED if runs is None else ops.Fill.RUNS
+        if features_last:
+            draws = draws.transpose(2, 3).contiguous().transpose(2, 3)
+        return Inputs(x, draws, observed, ids, fill, sample.length, runs, sample.shape)
+
+    def original(self, begin: int, end: int, stop: int | None = None) -> Tensor:
+        """A copy of series begin … end-1 up to a step: the model may write into what it is given."""
+        return self.x[begin:end, :, :stop].clone()
 
 
 def auto_batch(D: int, T: int, element_size: int, max_memory: int, device: torch.device) -> int:
@@ -58,11 +92,19 @@ class Runner:
         self.rows = self.row_steps = self.calls = self.syncs = 0
         self._buffer: Tensor | None = None
         self._bad: Tensor | None = None
+        self._outputs: int | None = None
+        self.before_first: Callable[[], None] | None = None  # called once, before the model is asked
 
     def count(self, rows: int, row_steps: int) -> None:
         """Rows that the model answers, and what they cost."""
         self.rows += rows
         self.row_steps += row_steps
+
+    def begin(self) -> None:
+        """Do what has to be done before the model is asked for the first time."""
+        first, self.before_first = self.before_first, None
+        if first is not None:
+            first()
 
     # -- pieces ---------------------------------------------------------------------------------------------------
 
@@ -84,6 +126,7 @@ class Runner:
         self.count(n if new_rows is None else new_rows, row_steps)
         if self.dry:
             return
+        self.begin()
         begin = 0
         while begin < n:
             end = min(n, begin + self.batch)
@@ -143,6 +186,9 @@ class Runner:
 
     def check(self, answers: Tensor, rows: Tensor, inputs: Inputs) -> Tensor:
         """Note unusable answers; on the CPU they raise at once, elsewhere at the next ``settle``."""
+        self._outputs = answers.shape[1] if self._outputs is None else self._outputs
+        if answers.shape[1] != self._outputs:
+            raise PredictionError(f"the model returned {answers.shape[1]} outputs, and {self._outputs} before")
         bad = self.predictor.check(answers)
         if self.device.type == "cpu":
             if bool(bad.any()):

@@ -11,15 +11,16 @@ import torch
 from torch import Tensor
 
 from rambit import memory, ops
+from rambit.game import draws as draws_of
 from rambit.game.horizons import HorizonRule
-from rambit.game.units import Group, Units
+from rambit.game.units import Group, Int32, Units
 
 
 class FlipScores:
     """Sums of contributions over masks, for B series of one length: the reduction of ``Flips``.
 
     ``metric`` compares answers, ``reduce`` joins a cell's horizons; ``normalize="visible"`` divides by the masks that
-    can see a cell.
+    can see a cell. ``draws``: how many random draws all masks share, 0 where each mask has its own, or none are random.
     """
 
     def __init__(
@@ -30,12 +31,16 @@ class FlipScores:
         normalize: str,
         target: Tensor,
         device: torch.device,
+        draws: int = 0,
     ) -> None:
         B, D, T = shape
         self.shape, self.metric, self.reduce, self.normalize = shape, metric, reduce, normalize
         self.target = target.to(device)
         self.sum = memory.zeros((B, D * T), self.target, torch.float64)
         self.squares = memory.zeros(self.sum.shape, self.sum)
+        self.draws = draws
+        #: Sums by group of draws (G, B, cells), for the spread between them.
+        self.by_draw = memory.zeros((draws_of.groups(draws) if draws > 1 else 0, *self.sum.shape), self.sum)
         self.weight = np.zeros(D * T)  # total weight of the masks that count for a cell
         self.count = np.zeros(D * T)  # how many masks that is
         self.exact = False
@@ -73,6 +78,18 @@ class FlipScores:
             to_device(units.count[group.unit]),
             None if group.owners is None else to_device(group.owners),
         )
+        if len(self.by_draw) > 0:
+            self._add_by_draw(series, contributions, units.weight[group.unit] * group.weight, group.owners)
+
+    def _add_by_draw(
+        self, series: slice, contributions: Tensor, weight: npt.NDArray[np.float64], owners: Int32 | None
+    ) -> None:
+        total = self.by_draw[:, series]
+        for m, factor in enumerate(weight.tolist()):  # one at a time: the order of a sum does not depend on the groups
+            here = total if owners is None else total[:, :, owners[m] : owners[m] + 1]
+            for first in range(0, contributions.shape[1], len(total)):
+                part = contributions[m, first : first + len(total)]
+                here[: len(part)].add_(part, alpha=factor)
 
     def values(self) -> Tensor:
         """Scores (B, D, T) float64: the weighted mean over masks."""
@@ -80,11 +97,30 @@ class FlipScores:
         return (self.sum / weight).view(self.shape)
 
     def stderr(self) -> Tensor | None:
-        """Standard error over masks (B, D, T) float64; zero for an exact family, None with fewer than two masks."""
+        """Standard error (B, D, T) float64 of the mean over masks and draws; None where it cannot be told.
+
+        Over masks it is zero for an exact family, and unknown with fewer than two masks. Draws that all masks share add
+        the variance of the mean over draws, which is unknown with one draw.
+        """
+        over_masks, over_draws = self._over_masks(), self.over_draws()
+        if over_masks is None or over_draws is None:
+            return None
+        return (over_masks + over_draws).sqrt().view(self.shape)
+
+    def _over_masks(self) -> Tensor | None:
         if self.exact:
-            return memory.zeros(self.shape, self.sum)
+            return memory.zeros(self.sum.shape, self.sum)
         if self.count.max(initial=0) < 2:
             return None
         n = torch.from_numpy(np.maximum(self.count, 2.0)).to(self.sum.device)
-        spread = (self.squares - self.sum**2 / n).clamp(min=0) / (n - 1)
-        return (spread / n).sqrt().view(self.shape)
+        return (self.squares - self.sum**2 / n).clamp(min=0) / (n - 1) / n
+
+    def over_draws(self) -> Tensor | None:
+        """Variance (B, cells) of the score over the draws, which no further mask makes smaller."""
+        if self.draws == 0:
+            return memory.zeros(self.sum.shape, self.sum)
+        if self.draws == 1:
+            return None
+        weight = torch.from_numpy(np.maximum(self.weight, np.finfo(float).tiny)).to(self.sum.device)
+        each = draws_of.sizes(self.draws).to(weight.device)[:, None, None] * weight
+        return draws_of.variance(self.by_draw / each, self.draws)

@@ -45,7 +45,7 @@ class StatefulRun(FlipRun):
 
         def work(begin: int, end: int) -> None:
             walk = self.runner.predictor.walk(self.inputs.x)
-            for t, (hidden, state) in enumerate(walk.trace(self.inputs.x[begin:end, :, :stop])):
+            for t, (hidden, state) in enumerate(walk.trace(self.inputs.original(begin, end, stop))):
                 if self.original_states is None:
                     self.original_states = states.table(state, self.T * self.B)
                 if t + 1 < self.T:
@@ -61,7 +61,7 @@ class StatefulRun(FlipRun):
 
     def ask_base(self, group: Group, rows: Int32) -> Tensor:
         R, TB = len(rows), self.T * self.B
-        base = memory.zeros((R, self.T), self.inputs.x, torch.float64)
+        base = self.zeros((R, self.T))
         walk: Walk | None = None
         if not self.runner.dry:
             walk = self.runner.predictor.walk(self.inputs.x)

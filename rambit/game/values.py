@@ -46,7 +46,7 @@ def orders(count: int, n: int, *, seed: int, first: int = 0) -> Tensor:
     """Random orders (count, n) of n players, numbers ``first`` … of the stream: the same on every device."""
     series = torch.zeros(1, dtype=torch.int64)
     keys = memory.empty((count, 1, 1, n), series, torch.float64)
-    ops.draw(keys, series, ops.Draw.UNIFORM, seed=seed, first_draw=first)
+    ops.draw(keys, series, ops.Draw.UNIFORM, seed=ops.stream(seed, "orders"), first_draw=first)
     return keys.view(count, n).argsort(dim=1, stable=True)
 
 

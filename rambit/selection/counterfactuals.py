@@ -92,7 +92,7 @@ class CounterfactualGenerator(nn.Module):
         """How far a counterfactual is from x on the selected steps, (B,).
 
         ``l2`` and ``l1``: squared and absolute differences, summed over features, mean over steps with the mask as
-        weights. ``cosine``: 1 - the cosine of the two series times the mask.
+        weights. ``cosine``: 1 - the cosine of the two series times the mask, 0 where both are 0 everywhere.
         """
         one_of("metric", metric, DISTANCES)
         kept = mask_of(mask, series("x", x))
@@ -101,8 +101,9 @@ class CounterfactualGenerator(nn.Module):
             raise ValueError(f"counterfactual must have the shape of x {tuple(x.shape)}, got {got}")
         finite("counterfactual", counterfactual)
         if metric == "cosine":
-            ours, theirs = ((part * kept[..., None]).flatten(1) for part in (x, counterfactual))
-            return 1 - functional.cosine_similarity(ours, theirs, dim=1)
+            ours, theirs = (_scaled((part * kept[..., None]).flatten(1)) for part in (x, counterfactual))
+            same = ~(ours.any(dim=1) | theirs.any(dim=1))  # of both nothing is left
+            return torch.where(same, 0.0, 1 - functional.cosine_similarity(ours, theirs, dim=1))
         difference = x - counterfactual
         each = difference.square() if metric == "l2" else difference.abs()
         return (each.sum(dim=2) * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=_LEAST)
@@ -162,6 +163,12 @@ class CounterfactualExplainer:
         with self._predictor.session():
             answers: Tensor = self._predictor.model(x.clone())  # it may write into what it is given
         return answers.cpu().clone()  # outside the session, so that it may take part in gradients
+
+
+def _scaled(rows: Tensor) -> Tensor:
+    """Rows (B, N) brought to a largest value of ±1 (all 0 stay), so that their squares neither overflow nor vanish."""
+    most = rows.detach().abs().amax(dim=1, keepdim=True)
+    return rows / torch.where(most > 0, most, 1.0)
 
 
 class _Outputs(ModulePredictor):

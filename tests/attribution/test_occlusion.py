@@ -53,16 +53,17 @@ def test_afo_draws_from_the_data_and_fo_from_a_uniform():
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "stride"), [(1, 1, (1, 1)), (2, 3, (1, 2)), (3, 2, (2, 1)), (5, 9, (1, 1))]
+    ("height", "width", "stride"), [(1, 1, (1, 1)), (2, 3, (1, 2)), (3, 2, (2, 1)), (5, 9, (1, 1)), (2, 4, (2, 3))]
 )
 def test_occlusion_averages_the_windows_that_cover_a_cell(height, width, stride):
     model, f = setting("gru")
     total, covered = np.zeros((B, D, T)), np.zeros((D, T))
 
     def starts(size, window, step):
-        last = max(0, size - window)
-        found = [i for i in range(size) if i % step == 0 and i <= last]
-        return found if found[-1] == last else [*found, last]
+        found = [0]
+        while found[-1] + window < size:
+            found.append(found[-1] + step)
+        return found
 
     for d in starts(D, height, stride[0]):
         for t in starts(T, width, stride[1]):
@@ -76,6 +77,23 @@ def test_occlusion_averages_the_windows_that_cover_a_cell(height, width, stride)
     scores = method.attribute(X, counterfactuals=DRAWS)
     np.testing.assert_allclose(scores.numpy(), total / covered, rtol=1e-6, atol=1e-12)
     assert method.cost(X).rows > 0
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize(("window", "stride"), [((1, 4), (1, 3)), ((2, 3), (2, 2)), ((3, 5), (2, 4)), ((2, 2), (1, 2))])
+def test_occlusion_is_captums(window, stride):
+    captum = pytest.importorskip("captum.attr")
+    generator = torch.Generator().manual_seed(3)
+    weight = torch.randn(2, 3 * 11, generator=generator, dtype=torch.float64)
+    x = torch.randn(2, 3, 11, generator=generator, dtype=torch.float64)
+
+    def model(x):
+        return torch.tanh(x.flatten(1) @ weight.T)
+
+    theirs = captum.Occlusion(model).attribute(x, window, strides=stride, target=1)
+    options = {"metric": "diff", "output": "regression", "counterfactuals": "zero"}
+    ours = Occlusion(model, height=window[0], width=window[1], stride=stride, **options).attribute(x, target=1)
+    torch.testing.assert_close(ours, theirs.double(), rtol=1e-5, atol=1e-6)  # captum adds up in float32
 
 
 def test_lengths_and_missing_values():

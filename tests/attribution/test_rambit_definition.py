@@ -93,6 +93,45 @@ def test_visible_normalisation():
         np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-5, atol=1e-10)
 
 
+@pytest.mark.parametrize("kind", ["carry_forward", "interpolate", "runs"])
+@pytest.mark.parametrize("missing", [True, False])
+def test_visible_normalisation_where_a_flip_reaches_further_than_its_cell(kind, missing):
+    X, _, masks = data(31)
+    observed = None
+    if missing:
+        observed = torch.rand(X.shape, generator=torch.Generator().manual_seed(7)) < 0.6
+    runs = torch.randn(S, B, D, T, 4, generator=torch.Generator().manual_seed(1), dtype=X.dtype)
+    expected, _ = naive.rambit(
+        lambda x: plain(x).softmax(-1),
+        X,
+        masks,
+        runs if kind == "runs" else [None],
+        anchor="mask",
+        window=2,
+        kind=kind,
+        observed=observed,
+        normalize="visible",
+    )
+    given = {"num_samples": 1, "counterfactuals": runs if kind == "runs" else kind}
+    method = RaMbIT(plain, window_size=2, anchor="mask", normalize="visible", **given)
+    scores = method.attribute(X, masks=masks, observed=observed)
+    np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-5, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["carry_forward", "interpolate"])
+def test_a_cell_that_no_mask_sees_scores_nothing(kind):
+    def model(x):
+        return torch.stack((x[:, 0].cumsum(-1)[:, -1], -x.mean((1, 2))), dim=1)
+
+    X = torch.tensor([[[1.0, 2, 3, 4, 5, 6, 7, 9]]], dtype=torch.float64)
+    mask, observed = torch.ones(1, 1, 8, dtype=torch.bool), torch.ones(1, 1, 8, dtype=torch.bool)
+    mask[..., :2], observed[..., 2:7] = False, False
+    method = RaMbIT(model, num_samples=1, anchor="mask", normalize="visible", output="regression", counterfactuals=kind)
+    scores = method.attribute(X, masks=mask, observed=observed)
+    assert bool(torch.isfinite(scores).all())
+    assert float(scores[0, 0, 7]) == 0
+
+
 @pytest.mark.parametrize("mode", ["prefix", "causal", "stateful"])
 @pytest.mark.parametrize("anchor", ["cell", "mask", "end"])
 @pytest.mark.parametrize("kind", ["carry_forward", "interpolate"])

@@ -15,6 +15,7 @@ from rambit import RaMbIT
 from rambit.attribution import checkpoint
 from rambit.game import game as game_module
 from rambit.game import runner as runner_module
+from rambit.store import Store
 from tests.models_for_tests import GRU, Exact
 
 MODES = [(m, a) for m in ("prefix", "causal", "stateful") for a in ("cell", "mask", "end")]
@@ -154,16 +155,29 @@ def test_global_random_state_is_neither_read_nor_written():
 
 def test_tolerance_adds_masks_until_it_holds():
     X = series(B=2)
-    method = RaMbIT(Exact(), L=8, num_samples=2, background=X)
+    options = {"num_samples": 2, "background": X, "share_draws": False}
+    method = RaMbIT(Exact(), L=8, **options)
     loose, tight = method.explain(X, tolerance=0.5), method.explain(X, tolerance=0.05)
     assert tight.rows > loose.rows
     assert float(tight.stderr.max() / tight.values.abs().max()) <= 0.05
     limited = method.explain(X, tolerance=1e-9, max_rows=3 * loose.rows)
     assert limited.rows < 6 * loose.rows
     # Rounds continue the stream: two rounds of 8 are one of 16.
-    twice = RaMbIT(Exact(), L=16, num_samples=2, background=X).attribute(X)
+    twice = RaMbIT(Exact(), L=16, **options).attribute(X)
     rounds = method.explain(X, tolerance=1e-9, max_rows=loose.rows + 1).values
     torch.testing.assert_close(twice, rounds, rtol=1e-5, atol=1e-7)
+
+
+def test_masks_are_not_added_in_vain():
+    X = series(B=2)
+    method = RaMbIT(Exact(), L=8, num_samples=2, background=X)
+    with pytest.warns(UserWarning, match="tolerance=0.01 is out of reach with num_samples=2: the draws"):
+        stopped = method.explain(X, tolerance=0.01)
+    assert float(stopped.stderr.max() / stopped.values.abs().max()) > 0.01
+    with pytest.raises(ValueError, match="tolerance needs num_samples >= 2"):
+        RaMbIT(Exact(), L=8, num_samples=1, background=X).explain(X, tolerance=0.1)
+    # Values that are given, or of which there is one, are no estimate.
+    assert float(RaMbIT(Exact(), L=64, num_samples=1).explain(X, tolerance=0.2).stderr.max()) > 0
 
 
 SCRIPT = """
@@ -236,6 +250,58 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     again = RaMbIT(Exact(), **common).explain(X, checkpoint=tmp_path / "c")
     assert torch.equal(again.values, expected.values)
     assert again.rows < expected.rows / 10
+
+
+@pytest.mark.parametrize("stop", [{"max_rows": 30_000}, {}])
+def test_a_finished_run_is_finished(stop, tmp_path, monkeypatch):
+    X = series(B=3)
+    options = {"L": 4, "num_samples": 2, "background": X, "share_draws": False, "model_id": "exact"}
+    goal = {"tolerance": 1e-9 if stop else 0.1, **stop}
+    lengths = [X.shape[2], X.shape[2] - 3, X.shape[2]]
+    expected = RaMbIT(Exact(), **options).explain(X, lengths=lengths, **goal)
+    assert expected.rows > 20_000
+    first = RaMbIT(Exact(), **options).explain(X, lengths=lengths, checkpoint=tmp_path / "a", **goal)
+    again = RaMbIT(Exact(), **options).explain(X, lengths=lengths, checkpoint=tmp_path / "a", **goal)
+    for found in (first, again):
+        assert torch.equal(found.values, expected.values)
+        assert torch.equal(found.stderr, expected.stderr)
+    assert again.rows < expected.rows / 10
+    # Stopped in any round, it ends where the other ended.
+    monkeypatch.setattr(checkpoint, "SAVE_EVERY", 0.0)
+    put, writes = Store.put, 0
+
+    def stopped(*args):
+        nonlocal writes
+        put(*args)
+        writes += 1
+        if writes % 7 == 0:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, "put", stopped)
+    for _ in range(100):
+        try:
+            found = RaMbIT(Exact(), **options).explain(X, lengths=lengths, checkpoint=tmp_path / "b", **goal)
+            break
+        except KeyboardInterrupt:
+            continue
+    assert writes > 7
+    assert torch.equal(found.values, expected.values)
+    assert torch.equal(found.stderr, expected.stderr)
+
+
+def test_a_checkpoint_is_written_now_and_then(tmp_path, monkeypatch):
+    put, writes = Store.put, 0
+
+    def counted(*args):
+        nonlocal writes
+        writes += 1
+        put(*args)
+
+    monkeypatch.setattr(Store, "put", counted)
+    monkeypatch.setattr(checkpoint, "SAVE_EVERY", 1e9)
+    monkeypatch.setattr(game_module.Game, "_group_size", lambda *_: 1)
+    RaMbIT(Exact(), L=30, num_samples=1, model_id="exact").attribute(series(B=2), checkpoint=tmp_path / "a")
+    assert writes == 1
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):

@@ -112,6 +112,9 @@ def test_no_call_exceeds_the_batch():
     for batch in (1, 2, 7, 13):
         sizes.clear()
         asked = game(Replay(DRAWS), ask=counting, draws=2, batch_size=batch)
+        asked.runner.begin()
+        assert max(sizes) <= batch
+        sizes.clear()
         parts = list(asked.ask(Coalitions(torch.ones(5, B, D * T, dtype=torch.bool))))
         assert max(sizes) <= batch
         assert sum(sizes) == asked.cost().rows == 5 * 2 * B

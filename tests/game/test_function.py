@@ -35,7 +35,8 @@ def test_worth_of_coalitions():
             x = torch.where(torch.from_numpy(c)[:, None], X, draws[:, 0])
             expected = float(model(x).softmax(1)[:, target].mean())
             assert abs(worth[k] - expected) < 1e-12
-    assert function(coalitions[0]).shape == (1,)
+    assert isinstance(function(coalitions[0]), float)
+    assert function(coalitions[0]) == worth[0]
     assert function.empty == function(np.zeros((1, D)))[0]
     assert function(np.zeros((0, D))).shape == (0,)
 

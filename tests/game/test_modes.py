@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from rambit import RaMbIT
 from rambit.counterfactuals import Zero
 from rambit.game import Game, TensorSample
 from rambit.models import GRUClassifier
 from rambit.predictors import Predictor
+from tests.models_for_tests import GRU
 
 X = torch.randn(4, 2, 6, generator=torch.Generator().manual_seed(0))
 
@@ -69,3 +71,148 @@ def test_a_head_of_the_users_own_is_confirmed():
     model.head = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 2))
     assert not Predictor.of(model).proven
     assert mode(model) == "stateful"
+
+
+# -- claims that hold only where nobody looks -------------------------------------------------------------------------
+
+
+class Claims(nn.Module):
+    """Answers at every step, from ``steps(x)`` (N, D, w) -> (N, C, w), which a subclass says."""
+
+    def forward(self, x, return_all=False):
+        answers = self.steps(x)
+        return answers if return_all else answers[:, :, -1]
+
+
+class Saturated(Claims):
+    """A bidirectional GRU: its answers hardly differ once its gates are saturated."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.head = nn.GRU(3, 8, batch_first=True, bidirectional=True), nn.Linear(16, 3)
+
+    def steps(self, x):
+        return self.head(self.rnn(x.transpose(1, 2))[0]).transpose(1, 2)
+
+    def advance(self, x, state):
+        before = None if state is None else state.transpose(0, 1).contiguous()
+        hidden, after = self.rnn(x.transpose(1, 2), before)
+        return self.head(hidden).transpose(1, 2), after.transpose(0, 1)
+
+
+class Spikes(Claims):
+    """Whether there is a spike within two steps before or after: answers of 0 and 1, for most series always 0."""
+
+    def steps(self, x):
+        wide = nn.functional.max_pool1d(x[:, :1], 5, stride=1, padding=2)
+        return torch.cat((-40 * (wide - 3), 40 * (wide - 3)), dim=1)
+
+
+class SometimesAhead(Claims):
+    """Looks one step ahead where its first feature is large."""
+
+    def steps(self, x):
+        ahead = torch.cat((x[:, 1:2, 1:], x[:, 1:2, -1:]), dim=2)
+        chosen = torch.where(x[:, :1] > 2, ahead, x[:, 1:2])
+        return torch.cat((chosen, -chosen), dim=1)
+
+
+class FillsZeros(Claims):
+    """Takes a zero for a missing value, and fills it with the mean over all time."""
+
+    def steps(self, x):
+        filled = torch.where(x == 0, x.mean(dim=2, keepdim=True), x)
+        return torch.cat((filled[:, :1].cumsum(2), -filled[:, 1:2]), dim=1)
+
+
+class WrongInSingleSteps(Claims):
+    """A convolution over two steps, whose state is not kept by a call of a single step."""
+
+    def steps(self, x):
+        return self.advance(x, None)[0]
+
+    def advance(self, x, state):
+        before = torch.zeros_like(x[:, :, :1]) if state is None else state
+        padded = torch.cat((before, x), dim=2)
+        answers = padded[:, :2, 1:] - 0.5 * padded[:, :2, :-1]
+        return answers, (x[:, :, -1:] if x.shape[2] > 1 else before).clone()
+
+
+class LayersFirst(Claims):
+    """Keeps its state as nn.GRU gives it: layers first."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.head = nn.GRU(3, 4, batch_first=True), nn.Linear(4, 2)
+
+    def steps(self, x):
+        return self.advance(x, None)[0]
+
+    def advance(self, x, state):
+        hidden, after = self.rnn(x.transpose(1, 2), state)
+        return self.head(hidden).transpose(1, 2), after
+
+
+class Constant(Claims):
+    """Looks ahead, but never says a different thing."""
+
+    def steps(self, x):
+        return torch.ones(len(x), 2, x.shape[2]) * torch.tensor([0.0, 3.0])[:, None] + 0 * x.flip(2)[:, :2]
+
+
+def noise(B, seed, scale=1.0):
+    return scale * torch.randn(B, 3, 12, generator=torch.Generator().manual_seed(seed))
+
+
+FALSE = [Saturated, SometimesAhead, FillsZeros, WrongInSingleSteps, LayersFirst]
+
+
+@pytest.mark.parametrize("anchor", ["cell", "mask"])
+@pytest.mark.parametrize("make", FALSE)
+def test_false_claims_are_found_out(make, anchor):
+    torch.manual_seed(0)
+    model = make().eval()
+    for seed, B in ((0, 6), (1, 1), (2, 2)):
+        X = 300 * (1 + noise(B, seed, 0.01)) if make is Saturated else noise(B, seed)
+        X[-1, 0, 5] = 300 if make is Saturated else 2.5
+        options = {"num_samples": 1, "L": 3, "window_size": 2, "anchor": anchor, "output": "logits"}
+        with pytest.warns(UserWarning, match="falling back"):
+            found = RaMbIT(model, **options).explain(X)
+        right = RaMbIT(model, evaluation="prefix", **options).attribute(X)
+        torch.testing.assert_close(found.values, right, rtol=0, atol=1e-5)
+
+
+def test_a_look_ahead_that_few_series_show():
+    model = Spikes()
+    for seed in range(100):
+        X = noise(4, seed)
+        X[:, 0].clamp_(max=1.5)
+        X[seed % 4, 0, 2 + seed % 9] = 4.0
+        with pytest.warns(UserWarning, match="falling back"):
+            found = Game(Predictor.of(model), TensorSample(X, torch.arange(4)), Zero(), anchor="cell").mode
+        assert found == "prefix"
+
+
+def test_a_check_whose_answers_do_not_vary_confirms_nothing():
+    X = noise(3, 0)
+    with pytest.warns(UserWarning, match="did not vary"):
+        assert RaMbIT(Constant(), num_samples=1, L=2).explain(X).mode == "prefix"
+    assert RaMbIT(Constant(), num_samples=1, L=2, evaluation="causal").explain(X).mode == "causal"
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+@pytest.mark.parametrize("anchor", ["cell", "mask", "end"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_true_claims_hold_at_any_scale(scale, anchor, layers):
+    torch.manual_seed(0)
+    model = GRU(layers=layers).eval()
+    sample = TensorSample(noise(5, 0, scale), torch.arange(5))
+    assert Game(Predictor.of(model), sample, Zero(), anchor=anchor).mode == "stateful"
+
+
+def test_the_check_is_on_rows_of_any_strategy():
+    torch.manual_seed(0)
+    model, X = GRU().eval(), noise(3, 0)
+    for name in ("zero", "mean", "marginal", "uniform", "carry_forward", "interpolate"):
+        found = RaMbIT(model, num_samples=1, L=2, counterfactuals=name, background=X).explain(X)
+        assert found.mode == "stateful"

@@ -66,3 +66,12 @@ def test_bad_soft_masks(net):
             list(game.ask(Soft(masks)))
     with pytest.raises(ValueError, match="fixed counterfactuals"):
         list(Game(Predictor.of(net), sample, CarryForward()).ask(Soft(torch.ones(2, D * T))))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_masks_that_are_no_numbers(value):
+    game = Game(Predictor.of(lambda x: x[:, :2, -1]), TensorSample(torch.randn(2, 3, 4), torch.arange(2)), Zero())
+    masks = torch.ones(3, 12)
+    masks[1, 5] = value
+    with pytest.raises(ValueError, match="masks hold NaN or infinite values"):
+        list(game.ask(Soft(masks)))

@@ -366,7 +366,8 @@ def test_the_engine_allocates_in_one_place(name):
 def test_a_run_that_stopped_for_lack_of_memory_goes_on_from_its_store(context, anchor, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "SAVE_EVERY", 0.0)
     monkeypatch.setattr(Game, "_group_size", lambda *_: 1)
-    method = RaMbIT(Module(), anchor=anchor, output="regression", batch_size=1, **SMALL)
+    options = {**SMALL, "num_samples": 2, "model_id": "module"}
+    method = RaMbIT(Module(), anchor=anchor, output="regression", batch_size=1, **options)
     counted = Fails()
     with context(counted):
         expected = method.explain(X, checkpoint=tmp_path / "whole")
@@ -386,5 +387,6 @@ def test_a_run_that_stopped_for_lack_of_memory_goes_on_from_its_store(context, a
 def test_soft_masks_say_it_plainly():
     sample = TensorSample(X, torch.arange(2))
     game = Game(Predictor.of(Module(), output="regression"), sample, Zero(), evaluation="full")
+    game.runner.begin()
     with PLACES["predictor"](Fails(1)), pytest.raises(RuntimeError, match="allocate memory"):
         list(game.ask(Soft(torch.ones(3, 18))))

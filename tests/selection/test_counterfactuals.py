@@ -124,7 +124,9 @@ def test_a_step_that_is_gone_costs_no_row(monkeypatch):
     asked = []
     whole = Runner.whole
     monkeypatch.setattr(Runner, "whole", lambda self, z, inputs: asked.append(len(z)) or whole(self, z, inputs))
-    found = CounterfactualExplainer(CounterfactualGenerator(4), Network(2).double()).compute_attribution_scores(x, mask)
+    explainer = CounterfactualExplainer(CounterfactualGenerator(4), Network(2).double())
+    explainer._predictor.looked = True  # that look is not counted
+    found = explainer.compute_attribution_scores(x, mask)
     assert sum(asked) == 2 + 2 + 3, "x, x · mask, and the three steps that are still there"
     wanted = naive.attribution(Network(2).double().eval(), x, mask)
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
@@ -179,3 +181,26 @@ def test_wrong_arguments():
             call(x, mask[:, :2])
         with pytest.raises(ValueError, match="x holds NaN"):
             call(x * math.nan, mask)
+
+
+@pytest.mark.parametrize("size", [1e-40, 1e-20, 1.0, 1e20, 1e38])
+def test_the_cosine_distance_does_not_depend_on_the_size(size):
+    g = torch.Generator().manual_seed(0)
+    x, other = (torch.randn(3, 4, 2, generator=g) for _ in range(2))
+    generator = CounterfactualGenerator(2, 8)
+    mask = torch.ones(3, 4)
+    plain = generator.compute_counterfactual_distance(x, other, mask, metric="cosine")
+    a, b = (part.flatten(1).double() for part in (x, other))
+    expected = 1 - (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
+    assert torch.allclose(plain.double(), expected, atol=1e-6)
+    found = generator.compute_counterfactual_distance(x * size, other * size, mask, metric="cosine")
+    assert torch.allclose(found, plain, atol=1e-4)
+    assert generator.compute_counterfactual_distance(x * size, x * size, mask, metric="cosine").abs().max() < 1e-5
+
+
+def test_the_cosine_distance_of_nothing():
+    x = torch.tensor([[[1.0, 2.0]], [[0.0, 0.0]]])
+    generator = CounterfactualGenerator(2, 8)
+    kept, removed = torch.ones(2, 1), torch.zeros(2, 1)
+    assert generator.compute_counterfactual_distance(x, x, removed, metric="cosine").tolist() == [0, 0]
+    assert generator.compute_counterfactual_distance(x, x.flip(0), kept, metric="cosine").tolist() == [1, 1]

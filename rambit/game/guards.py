@@ -1,0 +1,59 @@
+"""A look at a model's answers before its scores are believed: what it returns, and whether asking again changes it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rambit.checks import warn
+from rambit.counterfactuals import Counterfactual
+from rambit.game import probes
+from rambit.game.runner import Inputs, Runner
+from rambit.game.sample import TensorSample
+
+
+def look(runner: Runner, sample: TensorSample, strategy: Counterfactual, seed: int) -> None:
+    """Decide what ``output="auto"`` means, and warn of a model whose answer to a row is not the row's alone.
+
+    A few rows are asked, then most of them again in another order: once for a predictor, and they are not counted.
+    """
+    predictor = runner.predictor
+    x = probes.rows(sample, strategy, seed, predictor.features_last)
+    inputs = Inputs(sample.x, sample.x, None, sample.ids, strategy.fill, sample.length, None, sample.shape)
+    runner.predictor = predictor.as_given().raw()
+    try:
+        with predictor.session():
+            first = _answers(runner, x, inputs)
+            again = _answers(runner, x[1:].flip(0), inputs).flip(0)
+            moved = _moved(first[1:], again)
+            by_chance = moved and _moved(first, _answers(runner, x, inputs))
+    finally:
+        runner.predictor = predictor
+    predictor.decide(first)
+    predictor.looked = True
+    if moved:
+        why = "asked among other rows, so it depends on its batch: does it normalise by statistics of the batch?"
+        if by_chance:
+            why = "asked twice, so it is not deterministic: is a module in training mode hidden in it, or chance?"
+        warn(f"the model answers the same row with {_most(first[1:], again)} when it is {why}")
+
+
+def _answers(runner: Runner, x: Tensor, inputs: Inputs) -> Tensor:
+    """Answers (n, C), of as many rows at a time as fit."""
+    parts: list[Tensor] = []
+
+    def work(begin: int, end: int) -> None:
+        parts.append(runner.whole(x[begin:end].clone(), inputs)[:, :, 0].clone())
+
+    runner.pieces(len(x), 0, work, new_rows=0)
+    return torch.cat(parts)
+
+
+def _moved(one: Tensor, other: Tensor) -> bool:
+    return bool(((one - other).abs() > probes.allowed(one)).any())
+
+
+def _most(one: Tensor, other: Tensor) -> str:
+    off = (one - other).abs()
+    row, output = divmod(int(torch.nan_to_num(off).argmax()), off.shape[1])
+    return f"{float(one[row, output]):.3g} or {float(other[row, output]):.3g}"

@@ -1,0 +1,60 @@
+"""Rows as the engine will make them, a few of a batch: what a model's claims and its answers are checked on."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rambit import memory, ops
+from rambit.counterfactuals import Counterfactual, Replay
+from rambit.game.rows import base_rows
+from rambit.game.runner import Inputs
+from rambit.game.sample import TensorSample
+
+SERIES = 4
+#: Two ways to the same answer may differ by ABSOLUTE · largest answer + RELATIVE · |answer|: rounding, not meaning.
+TOLERANCE = {torch.float32: (1e-5, 1e-4), torch.float64: (1e-9, 1e-7)}
+
+
+def rows(sample: TensorSample, strategy: Counterfactual, seed: int, features_last: bool) -> Tensor:
+    """(n, D, T): up to four series spread over the batch as they are, and with about half of their cells replaced."""
+    B, (D, T) = len(sample), sample.x.shape[1:]
+    which = torch.linspace(0, B - 1, min(SERIES, B)).round().long().to(sample.x.device)
+    sample = sample.take(which)
+    if isinstance(strategy, Replay):
+        strategy = strategy.take(which.cpu(), T)
+    inputs = Inputs.of(sample, strategy, 1, seed=seed, features_last=features_last)
+    masks = memory.full((2, D, T), torch.empty(0), True, torch.bool)
+    masks[1] = _coins((D, T), seed)
+    described = torch.from_numpy(base_rows(np.zeros(2, dtype=np.int32), 1, len(sample)))
+    out = memory.empty((len(described), D, T), sample.x)
+    if features_last:
+        out = memory.empty((len(described), T, D), sample.x).transpose(1, 2)
+    place = sample.x.device
+    return ops.masked_batch(
+        out, sample.x, inputs.draws, masks.to(place), described.to(place), inputs.observed, inputs.fill, inputs.runs
+    )
+
+
+def extremes(sample: TensorSample, like: Tensor, seed: int) -> Tensor:
+    """Series like (n, D, T) of the smallest and largest values of each feature, in the batch and in those series."""
+    known = [torch.nan_to_num(x).transpose(0, 1).flatten(1) for x in (sample.x, like)]
+    both = torch.cat(known, dim=1)
+    low, high = both.amin(dim=1)[:, None], both.amax(dim=1)[:, None]
+    return torch.where(_coins(tuple(like.shape), seed).to(like.device), low, high)
+
+
+def _coins(shape: tuple[int, ...], seed: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed % 2**31)) < 0.5
+
+
+def allowed(value: Tensor) -> Tensor:
+    """By how much two ways to these answers may differ."""
+    absolute, relative = TOLERANCE[value.dtype]
+    return absolute * value.abs().amax().clamp(min=1) + relative * value.abs()
+
+
+def vary(answers: Tensor) -> bool:
+    """Whether answers (n, C) differ by more than rounding."""
+    return bool((answers.amax(dim=0) - answers.amin(dim=0) > 10 * allowed(answers).amax(dim=0)).any())

@@ -1,0 +1,166 @@
+"""What a model's answers say of it before its scores are believed."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rambit import RaMbIT
+from rambit.attribution import ExactShapley, Occlusion
+from rambit.predictors import PredictionError
+from rambit.rex import ReX
+
+X = torch.randn(6, 2, 5, generator=torch.Generator().manual_seed(0))
+OPTIONS = {"num_samples": 1, "anchor": "end", "L": 3}
+
+
+def linear(x):
+    return x.flatten(1)[:, :3] * 2
+
+
+def probabilities(x):
+    return linear(x).softmax(1)
+
+
+def test_probabilities_are_taken_as_such_and_it_is_said():
+    expected = RaMbIT(linear, **OPTIONS).attribute(X)
+    with pytest.warns(UserWarning, match="are probabilities .* output='probs' says so"):
+        found = RaMbIT(probabilities, **OPTIONS).explain(X)
+    torch.testing.assert_close(found.values, expected)
+    assert found.settings["output"] == "probs"
+    assert torch.equal(RaMbIT(probabilities, output="probs", **OPTIONS).attribute(X), found.values)
+    squashed = RaMbIT(probabilities, output="logits", **OPTIONS).explain(X)  # it was said, so it is done
+    assert squashed.settings["output"] == "logits"
+    assert float((squashed.values - expected).abs().max()) > 0.01
+
+
+def test_that_is_told_once_and_holds_for_the_next_call():
+    method = RaMbIT(probabilities, **OPTIONS)
+    with pytest.warns(UserWarning, match="are probabilities"):
+        first = method.attribute(X)
+    assert torch.equal(method.attribute(X), first)
+
+
+def test_one_column_is_the_second_class():
+    def one(x):
+        return linear(x)[:, :1]
+
+    def two(x):
+        return torch.cat((torch.zeros(len(x), 1), one(x)), dim=1)
+
+    torch.testing.assert_close(RaMbIT(one, **OPTIONS).attribute(X), RaMbIT(two, **OPTIONS).attribute(X))
+    shapley = [ExactShapley(m, metric="diff").attribute(X, target=1) for m in (one, two, lambda x: one(x)[:, 0])[:2]]
+    torch.testing.assert_close(*shapley)
+    vector = ExactShapley(lambda x: one(x)[:, 0], metric="diff", output="logits").attribute(X, target=1)
+    torch.testing.assert_close(vector, shapley[0])
+    image = torch.rand(1, 1, 8, 8)
+    bright = lambda x: x[:, :, :4].mean((1, 2, 3))[:, None] * 20 - 4  # noqa: E731
+    assert ReX(bright, iters=2).explain(image).target == int(bright(image) > 0)
+
+
+def running(x):
+    return linear(x - x.mean(dim=0, keepdim=True))
+
+
+def by_place(x):
+    return linear(x) + torch.arange(len(x))[:, None]
+
+
+class Random(nn.Module):
+    def forward(self, x):
+        return linear(x) + torch.rand(1)
+
+
+@pytest.mark.parametrize("method", [RaMbIT, Occlusion])
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [(running, "depends on its batch"), (by_place, "depends on its batch"), (Random(), "not deterministic")],
+)
+def test_an_answer_that_is_not_the_rows_own(model, said, method):
+    options = OPTIONS if method is RaMbIT else {}
+    with pytest.warns(UserWarning, match=said):
+        method(model, **options).attribute(X)
+
+
+def test_batch_norm_without_running_statistics():
+    model = nn.Sequential(nn.BatchNorm1d(2, track_running_stats=False), nn.Flatten(), nn.Linear(10, 2))
+    with pytest.warns(UserWarning, match="depends on its batch"):
+        RaMbIT(model, **OPTIONS).attribute(X)
+    tracked = nn.Sequential(nn.BatchNorm1d(2), nn.Flatten(), nn.Linear(10, 2))
+    RaMbIT(tracked, **OPTIONS).attribute(X)
+
+
+def test_dropout_that_nobody_can_find():
+    with pytest.warns(UserWarning, match="not deterministic"):
+        RaMbIT(lambda x: linear(nn.functional.dropout(x, 0.5, training=True)), **OPTIONS).attribute(X)
+
+
+@pytest.mark.parametrize(
+    "votes",
+    [
+        lambda x: linear(x).argmax(1, keepdim=True),
+        lambda x: linear(x) > 0,
+        lambda x: linear(x).to(torch.int32),
+        lambda x: linear(x).to(torch.complex64),
+    ],
+)
+@pytest.mark.parametrize("output", ["auto", "logits", "probs", "regression"])
+def test_what_is_no_score(votes, output):
+    with pytest.raises(PredictionError, match="expected floating scores"):
+        RaMbIT(votes, output=output, **OPTIONS).attribute(X)
+
+
+def test_a_number_of_outputs_that_changes():
+    def growing(x):
+        return x.flatten(1)[:, : 2 + (len(x) > 20)]
+
+    with pytest.raises(PredictionError, match="returned 3 outputs, and 2 before"):
+        RaMbIT(growing, **OPTIONS).attribute(X)
+
+
+def test_models_that_are_none():
+    with pytest.raises(TypeError, match="got the class Linear: make one"):
+        RaMbIT(nn.Linear)
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="device='cuda' cannot be used here"):
+            RaMbIT(nn.Linear(3, 2), device="cuda")
+    with pytest.raises(ValueError, match="device='nowhere' cannot be used here"):
+        RaMbIT(nn.Linear(3, 2), device="nowhere")
+
+    class Several:
+        def predict_proba(self, x):
+            return [np.full((len(x), 2), 0.5)] * 3
+
+    with pytest.raises(PredictionError, match="returned 3 tables"):
+        RaMbIT(Several(), **OPTIONS).attribute(X)
+
+
+SOUND = {
+    "logits": linear,
+    "one logit": lambda x: linear(x)[:, :1],
+    "linear": nn.Sequential(nn.Flatten(), nn.Linear(10, 4)),
+    "two classes": nn.Sequential(nn.Flatten(), nn.Linear(10, 2)),
+    "mlp": nn.Sequential(nn.Flatten(), nn.Linear(10, 16), nn.ReLU(), nn.Linear(16, 3)),
+    "dropout": nn.Sequential(nn.Flatten(), nn.Dropout(0.9), nn.Linear(10, 3)),
+    "batch norm": nn.Sequential(nn.BatchNorm1d(2), nn.Flatten(), nn.Linear(10, 3)),
+    "layer norm": nn.Sequential(nn.LayerNorm(5), nn.Flatten(), nn.Linear(10, 3)),
+    "instance norm": nn.Sequential(nn.InstanceNorm1d(2), nn.Flatten(), nn.Linear(10, 3)),
+    "convolution": nn.Sequential(nn.Conv1d(2, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 3)),
+    "large logits": lambda x: linear(x) * 1e4,
+    "small logits": lambda x: linear(x) * 1e-4,
+    "positive logits": lambda x: linear(x).exp(),
+    "double": lambda x: linear(x.double()),
+    "half": lambda x: linear(x).half(),
+    "log probabilities": lambda x: probabilities(x).log(),
+}
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_sound_models_are_not_warned_of(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        RaMbIT(SOUND[name], **OPTIONS).attribute(X)
