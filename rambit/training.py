@@ -254,7 +254,10 @@ def _standardize(model: nn.Module, data: _Data) -> None:
     n, _, steps = data.X.shape
     values = data.X.double().transpose(1, 2)[data.valid_steps().expand(n, steps)]  # (valid steps, D)
     scale = values.std(dim=0, correction=0)
-    model.set_standardization(values.mean(dim=0), scale.where(scale > 0, 1.0))
+    # What is the same everywhere has no scale, though its rounded mean may differ from it; nor has what varies by less
+    # than the model's numbers tell apart.
+    varies = (values.amax(dim=0) > values.amin(dim=0)) & (scale >= torch.finfo(data.X.dtype).tiny)
+    model.set_standardization(values.mean(dim=0), scale.where(varies, 1.0))
 
 
 def _epoch(model: nn.Module, data: _Data, optimiser: torch.optim.Optimizer, batch_size: int) -> float:

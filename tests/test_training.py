@@ -359,3 +359,24 @@ def test_wrong_checkpoint_calls(tmp_path):
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(FileNotFoundError):
         load_checkpoint(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("value", [0.1, 770000.1])
+def test_a_feature_that_is_the_same_everywhere_has_no_scale(value):
+    X = np.full((50, 2, 7), value)
+    X[:, 1] = np.random.default_rng(0).normal(size=(50, 7))
+    assert np.full(350, value).std() > 0  # by the rounding of the mean
+    model = make(standardize=True).double()
+    fit(model, X, np.arange(50) % 2, epochs=1, standardize=True)
+    assert float(model.input_scale[0]) == 1.0
+    assert float(model.input_scale[1]) == pytest.approx(X[:, 1].std(), rel=1e-9)
+
+
+def test_a_feature_that_varies_by_less_than_the_model_can_tell_has_no_scale():
+    X = np.zeros((6, 1, 3), dtype=np.float32)
+    X[0, 0, 0] = 1e-45
+    model = make(D=1, standardize=True)
+    fit(model, X, np.arange(6) % 2, epochs=1, standardize=True)
+    assert model.input_scale.tolist() == [1.0]
+    with pytest.raises(ValueError, match="scale positive"):
+        model.set_standardization(torch.zeros(1).double(), torch.full((1,), 1e-60).double())

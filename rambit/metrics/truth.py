@@ -216,6 +216,8 @@ def _unit(s: Float, scale: bool) -> Float:
 def _scaled(s: Float) -> Float:
     each = tuple(range(1, s.ndim))
     low, high = s.min(axis=each, keepdims=True), s.max(axis=each, keepdims=True)
+    if (high / 2 - low / 2).max() > np.finfo(np.float64).max / 2:
+        raise ValueError("scores of a series lie further apart than float64 can tell: divide them by a number first")
     return np.asarray((s - low) / (high - low + EPSILON))
 
 

@@ -48,15 +48,17 @@ class Classifier(nn.Module, ABC):
     def set_standardization(self, mean: Tensor, scale: Tensor) -> None:
         """From now on the model sees `(x - mean) / scale`; both have shape (D,), and `scale` is positive.
 
-        Raises ValueError for another shape, or for values that are not finite or a scale that is not positive.
+        Raises ValueError for another shape, or for values that are not finite or a scale that is not positive, in the
+        model's own type.
         """
+        like = next(self.parameters())
+        mean, scale = mean.to(like, copy=True), scale.to(like, copy=True)
         for name, value in (("mean", mean), ("scale", scale)):
             if value.shape != (self.num_features,):
                 raise ValueError(f"{name} must have shape ({self.num_features},), got {tuple(value.shape)}")
         if not (mean.isfinite().all() and scale.isfinite().all() and (scale > 0).all()):
             raise ValueError("mean and scale must be finite, and scale positive")
-        like = next(self.parameters())
-        self.input_mean, self.input_scale = mean.to(like, copy=True), scale.to(like, copy=True)
+        self.input_mean, self.input_scale = mean, scale
 
     def _standardized(self, x: Tensor) -> Tensor:
         """`x` (B, D, T), checked, as the network sees it."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from rambit.checks import count
 from rambit.models.base import dropout_rate
-from rambit.selection.checks import padding_of, series
+from rambit.selection.checks import finite, padding_of, series
 
 
 class AttentionScorer(nn.Module):
@@ -56,8 +55,8 @@ class AttentionScorer(nn.Module):
         if self.positions:
             steps = steps + sinusoids(x.shape[1], self.hidden_dim).to(steps)
         attended, _ = self.attention(steps, steps, steps, key_padding_mask=padding, need_weights=False)
-        scores = self.score_layer(self.layer_norm(steps + self.dropout(attended))).squeeze(-1)
-        return cast(Tensor, scores if padding is None else scores.masked_fill(padding, -math.inf))
+        scores = finite("scores", self.score_layer(self.layer_norm(steps + self.dropout(attended))).squeeze(-1))
+        return scores if padding is None else scores.masked_fill(padding, -math.inf)
 
 
 def sinusoids(steps: int, size: int) -> Tensor:

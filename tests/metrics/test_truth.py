@@ -319,3 +319,19 @@ def test_bad_ties():
     for metric in (metrics.mean_rank, metrics.mean_rank_min):
         with pytest.raises(ValueError, match="ties must be one of average, min, got 'max'"):
             metric(*GOOD, ties="max")
+
+
+def test_scores_that_lie_too_far_apart_are_refused():
+    scores, salient = np.array([[[1e308, -1e308, 0.0]]]), np.array([[[True, False, False]]])
+    for metric in (metrics.aup, metrics.aur, metrics.information, metrics.entropy, metrics.summary):
+        with pytest.raises(ValueError, match="scores of a series lie further apart than float64 can tell"):
+            metric(scores, salient)
+    assert metrics.auprc(scores, salient) == 1.0
+    assert np.isfinite(metrics.aup(scores / 4, salient))
+
+
+def test_the_first_score_that_is_no_number_is_named():
+    scores = np.zeros((2, 3, 4))
+    scores[1, 2, 3] = np.nan
+    with pytest.raises(ValueError, match=r"scores must be finite.*the first at \(1, 2, 3\)"):
+        metrics.auprc(scores, np.ones_like(scores))

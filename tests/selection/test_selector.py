@@ -286,3 +286,17 @@ def test_wrong_input():
         selector.get_selected_timestamps(x, torch.ones(2, 4))
     with pytest.raises(TypeError, match="k must be an integer"):
         TopKSelector(1.5)
+
+
+@pytest.mark.parametrize("method", ["topk", "gumbel", "threshold"])
+def test_values_too_large_for_the_scorer_are_told_of(method):
+    selector = TimestampSelector(input_dim=2, hidden_dim=8, num_heads=2, selection_method=method, k=1)
+    with pytest.raises(ValueError, match=r"scores holds NaN or infinite values, the first at \(1, 0\)"):
+        selector(torch.stack((torch.ones(3, 2), torch.full((3, 2), 1e30))))
+
+
+def test_a_series_that_is_padding_alone_is_named():
+    selector = TimestampSelector(input_dim=2, hidden_dim=8, num_heads=2, k=1)
+    padding = torch.tensor([[False, True], [True, True], [True, True]])
+    with pytest.raises(ValueError, match="pads every step of a series, the first is 1"):
+        selector(torch.ones(3, 2, 2), key_padding_mask=padding)
