@@ -16,6 +16,7 @@ from rambit.attribution.batch import Batch
 from rambit.checks import count, one_of, warn
 from rambit.counterfactuals import Counterfactual, CounterfactualLike, Replay, read_background, resolve
 from rambit.game import ANCHORS, EVALUATIONS, Cost, Game, TensorSample, progress
+from rambit.game import guards
 from rambit.game.progress import Progress
 from rambit.predictors import Predictor
 from rambit.predictors.base import LAYOUTS
@@ -247,7 +248,7 @@ class Attributor(ABC):
         errors: Tensor | None = torch.zeros_like(values)
         windows: Tensor | None = None
         rows = row_steps = 0
-        mode = ""
+        mode, moved = "", False
         with progress(show_progress, lambda: self._count(call, answer).row_steps) as bar:
             for places, sample in batch.by_length():
                 game = self._game(call, places, sample, bar=bar)
@@ -262,7 +263,10 @@ class Attributor(ABC):
                     if windows is None:
                         windows = values.new_zeros(*values.shape, part.windows.shape[3])
                     windows[here, :, :steps] = part.windows
+                moved = moved or game.runner.moved
                 rows, row_steps, mode = rows + game.runner.rows, row_steps + game.runner.row_steps, game.mode
+        if not moved and rows > 1:
+            guards.never_moved(rows, self.predictor)
         return Attribution(
             values=batch.restore(values),
             stderr=None if errors is None else batch.restore(errors),

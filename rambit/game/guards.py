@@ -10,6 +10,7 @@ from rambit.counterfactuals import Counterfactual
 from rambit.game import probes
 from rambit.game.runner import Inputs, Runner
 from rambit.game.sample import TensorSample
+from rambit.predictors import Predictor
 
 
 def look(runner: Runner, sample: TensorSample, strategy: Counterfactual, seed: int) -> None:
@@ -36,6 +37,14 @@ def look(runner: Runner, sample: TensorSample, strategy: Counterfactual, seed: i
         if by_chance:
             why = "asked twice, so it is not deterministic: is a module in training mode hidden in it, or chance?"
         warn(f"the model answers the same row with {_most(first[1:], again)} when it is {why}")
+
+
+def never_moved(rows: int, predictor: Predictor) -> None:
+    """Warn that no answer differed from another, so that all scores are 0."""
+    why = "is the model constant?"
+    if predictor.output != "regression":
+        why = "are they forecasts (output='regression'), hard votes, or logits so large that one class has probability 1?"
+    warn(f"{rows} rows were asked and the answers never moved, so that no score says anything: {why}")
 
 
 def _answers(runner: Runner, x: Tensor, inputs: Inputs) -> Tensor:

@@ -177,7 +177,7 @@ def _along(predictor: Predictor, lengths: list[int], x: Tensor) -> Tensor:
     order = torch.arange(len(x) - 1, -1, -1, device=x.device)
     answers: list[Tensor] = []
     state: states.State | None = None
-    for piece in x.split(list(filter(None, lengths)), dim=2):
+    for piece in torch.split(x, list(filter(None, lengths)), dim=2):
         if state is None:
             found, state = predictor.advance(piece.clone(), None)
         else:  # through a permutation and back: rows are gathered from tables, so states must be row-first

@@ -93,6 +93,7 @@ class Runner:
         self._buffer: Tensor | None = None
         self._bad: Tensor | None = None
         self._outputs: int | None = None
+        self._moved: Tensor | bool = False
         self.before_first: Callable[[], None] | None = None  # called once, before the model is asked
 
     def count(self, rows: int, row_steps: int) -> None:
@@ -189,6 +190,9 @@ class Runner:
         self._outputs = answers.shape[1] if self._outputs is None else self._outputs
         if answers.shape[1] != self._outputs:
             raise PredictionError(f"the model returned {answers.shape[1]} outputs, and {self._outputs} before")
+        if self._moved is not True:
+            moved = (answers != answers[:1]).any()
+            self._moved = len(answers) == 1 or (bool(moved) if self.device.type == "cpu" else moved | self._moved)
         bad = self.predictor.check(answers)
         if self.device.type == "cpu":
             if bool(bad.any()):
@@ -199,6 +203,11 @@ class Runner:
             self._bad = torch.full((len(Column),), -2, dtype=torch.int32, device=self.device)
         self._bad = torch.where((self._bad[0] == -2) & bad.any(), worst, self._bad)
         return answers
+
+    @property
+    def moved(self) -> bool:
+        """Whether two answers differed; for all that is known, if rows were asked one by one."""
+        return self._moved if isinstance(self._moved, bool) else bool(self.to_host(self._moved))
 
     def check_target(self, target: Tensor, metric: ops.Metric, answers: Tensor) -> None:
         """ValueError where ``diff`` is to follow an output that the answers (n, C, K) do not have."""

@@ -7,6 +7,7 @@ import functools
 import sys
 import threading
 import types
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -33,10 +34,16 @@ def held_modules(model: Any) -> list[nn.Module]:
         thing = waiting.pop()
         if isinstance(thing, _LEAVES) or id(thing) in seen:
             continue
-        seen.add(id(thing))
-        if isinstance(thing, nn.Module):
-            found.append(thing)
-        waiting.extend(_parts(thing))
+        if not isinstance(thing, nn.Module):
+            seen.add(id(thing))
+            waiting.extend(_parts(thing))
+            continue
+        for module in thing.modules():
+            if id(module) not in seen:
+                seen.add(id(module))
+                found.append(module)
+                if own_classes(type(module)):  # a library's modules keep none that they do not list
+                    waiting.extend(_parts(module))
     return found
 
 
@@ -51,11 +58,8 @@ def _parts(thing: Any) -> Iterable[Any]:
         return thing
     if isinstance(thing, dict):
         return thing.values()
-    parts = [value for _, value in attributes(thing)]
-    if isinstance(thing, nn.Module):
-        parts += thing.children()
-    parts += [vars(owner)[name] for owner in own_classes(thing) for name in _CALLED if name in vars(owner)]
-    return parts
+    called = [vars(owner)[name] for owner in own_classes(type(thing)) for name in _CALLED if name in vars(owner)]
+    return called + [value for _, value in attributes(thing)]
 
 
 def attributes(thing: Any) -> Iterator[tuple[str, Any]]:
@@ -63,16 +67,22 @@ def attributes(thing: Any) -> Iterator[tuple[str, Any]]:
     for name, value in getattr(thing, "__dict__", {}).items():
         if not (isinstance(thing, nn.Module) and name in OF_EVERY_MODULE):
             yield name, value
-    for owner in type(thing).__mro__:
-        slots = owner.__dict__.get("__slots__", ())
+    for owner in own_classes(type(thing)):
+        slots = vars(owner).get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
             if hasattr(thing, name):
                 yield name, getattr(thing, name)
 
 
-def own_classes(thing: Any) -> list[type]:
-    """The classes of an object that are no library's."""
-    return [owner for owner in type(thing).__mro__ if not is_library(owner.__module__)]
+_OWN_CLASSES: weakref.WeakKeyDictionary[type, list[type]] = weakref.WeakKeyDictionary()
+
+
+def own_classes(kind: type) -> list[type]:
+    """The classes that an object of this kind has, but for those of libraries."""
+    found = _OWN_CLASSES.get(kind)
+    if found is None:
+        found = _OWN_CLASSES[kind] = [owner for owner in kind.__mro__ if not is_library(owner.__module__)]
+    return found
 
 
 def is_library(module: str) -> bool:
@@ -106,13 +116,14 @@ _HELD: dict[int, tuple[int, bool, nn.Module]] = {}  # by id: how many hold it, w
 def evaluating(model: Any, *, gradients: bool = False) -> Iterator[None]:
     """Evaluation mode for every module that ``model`` holds, without gradients unless asked for.
 
-    Each module's training flag comes back when the last of those that hold it leaves, in whatever thread. Where a call
-    is made in inference mode it is left for a while: what a model keeps from a call must be usable in training.
+    Each module's training flag comes back when the last of those that hold it leaves, in whatever thread. The caller's
+    inference mode and autocast end for a while: what a model keeps from a call must be usable in training, and how
+    precisely it is asked is an option of the predictor, which results record.
     """
     modules = [] if model is None else held_modules(model)
     _hold(modules)
     try:
-        with torch.inference_mode(False):
+        with torch.inference_mode(False), _full_precision():
             if gradients:  # cuDNN's recurrent layers have no gradient in evaluation mode
                 with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
                     yield
@@ -123,12 +134,25 @@ def evaluating(model: Any, *, gradients: bool = False) -> Iterator[None]:
         _release(modules)
 
 
+@contextlib.contextmanager
+def _full_precision() -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
 def _hold(modules: list[nn.Module]) -> None:
     with _LOCK:
-        fresh = [module for module in modules if id(module) not in _HELD]
+        fresh = []
         for module in modules:
-            holders, training, _ = _HELD.get(id(module), (0, getattr(module, "training", False), module))
-            _HELD[id(module)] = holders + 1, training, module
+            held = _HELD.get(id(module))
+            if held is None:
+                fresh.append(module)
+                _HELD[id(module)] = 1, getattr(module, "training", False), module
+            else:
+                _HELD[id(module)] = held[0] + 1, held[1], module
         _switch(fresh, False)
         for module in fresh:
             _set_flag(module, False)
@@ -143,31 +167,36 @@ def _release(modules: list[nn.Module]) -> None:
                 _HELD[id(module)] = holders - 1, training, module
             else:
                 free.append((module, training))
-        _switch([module for module, training in free if training], True)
+        switched = _switch([module for module, training in free if training], True)
         for module, training in free:
             _set_flag(module, training)
-        for _, _, module in list(_HELD.values()):  # a switch reaches submodules that others still hold
-            _set_flag(module, False)
+        if switched:  # a switch reaches submodules that others may still hold
+            for _, _, module in _HELD.values():
+                _set_flag(module, False)
 
 
-def _switch(modules: list[nn.Module], training: bool) -> None:
-    """Tell those modules whose switch is more than the flag. One that refuses is taken as it is."""
-    for module in modules:
-        own = type(module)
-        if (
-            own.train is not nn.Module.train
-            or own.eval is not nn.Module.eval
-            or {"train", "eval"} & vars(module).keys()
-        ):
-            try:
-                module.train() if training else module.eval()
-            except Exception:
-                continue
+def _switch(modules: list[nn.Module], training: bool) -> bool:
+    """Tell the modules whose switch is more than the flag; whether there are any. One that refuses stays as it is."""
+    special = [
+        module for module in modules if not _plain_switch(type(module)) or {"train", "eval"} & vars(module).keys()
+    ]
+    for module in special:
+        with contextlib.suppress(Exception):
+            module.train() if training else module.eval()
+    return bool(special)
+
+
+def _plain_switch(kind: type[nn.Module]) -> bool:
+    return kind.train is nn.Module.train and kind.eval is nn.Module.eval
 
 
 def _set_flag(module: nn.Module, training: bool) -> None:
-    with contextlib.suppress(Exception):  # a frozen scripted module has no flag to set
-        module.training = training
+    own = vars(module)
+    if "training" in own:
+        own["training"] = training  # as an attribute it would pass through torch's checks of every value
+    elif getattr(module, "training", training) != training:
+        with contextlib.suppress(Exception):  # a scripted module keeps its flag elsewhere, a frozen one has none
+            module.training = training
 
 
 def is_there(module: nn.Module, device: torch.device) -> bool:

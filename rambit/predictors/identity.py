@@ -74,7 +74,7 @@ class _Description:
                 for name, member in sorted(vars(owner).items())
                 if isinstance(member, _MEMBERS) and (name in _SPECIAL or not name.startswith("__"))
             }
-            for owner in own_classes(thing)
+            for owner in own_classes(kind)
         ]
         return {"type": f"{kind.__module__}.{kind.__qualname__}", "members": members}
 

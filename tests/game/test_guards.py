@@ -164,3 +164,72 @@ def test_sound_models_are_not_warned_of(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         RaMbIT(SOUND[name], **OPTIONS).attribute(X)
+
+
+def test_answers_that_never_move():
+    def forecaster(x):
+        return 1000.0 * torch.arange(1, 25) + x.sum((1, 2))[:, None]
+
+    with pytest.warns(UserWarning, match="the answers never moved.*output='regression'"):
+        scores = RaMbIT(forecaster, **OPTIONS).attribute(X)
+    assert float(scores.abs().max()) == 0
+    assert float(RaMbIT(forecaster, output="regression", **OPTIONS).attribute(X).abs().max()) > 0
+    with pytest.warns(UserWarning, match="the answers never moved.*is the model constant"):
+        Occlusion(lambda x: torch.ones(len(x), 1), output="regression").attribute(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Occlusion(lambda x: x[:, :1, 0] * 1e-30, output="regression").attribute(X)  # small is not still
+
+
+def test_the_callers_precision_does_not_leak_in():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(10, 3))
+    method = RaMbIT(model, **OPTIONS)
+    expected = method.attribute(X)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = method.attribute(X)
+        assert torch.is_autocast_enabled("cpu")
+    assert torch.equal(found, expected)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(method.attribute(X), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_onnx_labels_are_not_scores():
+    class Output:
+        def __init__(self, name, kind):
+            self.name, self.type, self.shape = name, kind, ["N"]
+
+    class Session:
+        def __init__(self, outputs):
+            self.outputs = outputs
+
+        def get_inputs(self):
+            return [Output("x", "tensor(float)")]
+
+        def get_outputs(self):
+            return self.outputs
+
+        def run(self, names, feed):
+            answer = probabilities(torch.from_numpy(next(iter(feed.values())))).numpy()
+            kinds = {output.name: output.type for output in self.outputs}
+            if kinds[names[0]].startswith("seq"):
+                return [[dict(enumerate(row.tolist())) for row in answer]]
+            return [answer if "int" not in kinds[names[0]] else answer.argmax(1)]
+
+    label, scores = Output("label", "tensor(int64)"), Output("probabilities", "tensor(float)")
+    zipped, hidden = Output("output_probability", "seq(map(int64,tensor(float)))"), Output("hidden", "tensor(float)")
+    expected = RaMbIT(linear, **OPTIONS).attribute(X)
+    for outputs in ([label, scores], [label, zipped], [label, scores, hidden], [label, hidden, scores]):
+        session = Session(outputs)
+        session.get_inputs()[0].shape = ["N", 2, 5]
+        torch.testing.assert_close(RaMbIT(session, **OPTIONS).attribute(X), expected)
+    for select in ("hidden", 2):
+        chosen = Predictor.of(Session([label, scores, hidden]), select=select, output="probs")
+        torch.testing.assert_close(RaMbIT(chosen, **OPTIONS).attribute(X), expected)
+    for outputs, select in (([label], None), ([hidden, hidden], None), ([label, scores], "label"), ([scores], 5)):
+        with pytest.raises(ValueError, match="select.*there are 0"):
+            Predictor.of(Session(outputs), select=select)
+    with pytest.raises(ValueError, match="select is for ONNX sessions"):
+        Predictor.of(linear, select=0)
