@@ -11,7 +11,7 @@ from torch import nn
 
 from rambit import RaMbIT
 from rambit.attribution import ExactShapley, Occlusion
-from rambit.predictors import PredictionError
+from rambit.predictors import PredictionError, Predictor
 from rambit.rex import ReX
 
 X = torch.randn(6, 2, 5, generator=torch.Generator().manual_seed(0))
@@ -229,7 +229,7 @@ def test_onnx_labels_are_not_scores():
         chosen = Predictor.of(Session([label, scores, hidden]), select=select, output="probs")
         torch.testing.assert_close(RaMbIT(chosen, **OPTIONS).attribute(X), expected)
     for outputs, select in (([label], None), ([hidden, hidden], None), ([label, scores], "label"), ([scores], 5)):
-        with pytest.raises(ValueError, match="select.*there are 0"):
+        with pytest.raises(ValueError, match=r"select.*there are 0"):
             Predictor.of(Session(outputs), select=select)
     with pytest.raises(ValueError, match="select is for ONNX sessions"):
         Predictor.of(linear, select=0)
