@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from tests.naive.rambit import distance
 
@@ -14,8 +15,10 @@ def values_of(runs, b, s, d, start, t):
     return runs[s, b, d, start, : t + 1 - start]
 
 
-def effect(f, X, b, t, start, features, runs, metric, kept_head=None):
-    """Mean over draws of the distance at t with the features replaced over [start, t], clipped."""
+def effect(f, X, b, t, start, features, runs, metric, kept_head=None, target=0, observed=None):
+    """Mean over draws of the distance at t with the features replaced over [start, t], clipped.
+
+    What is not observed is never replaced."""
     if start > t:
         return 0.0
     total = 0.0
@@ -26,11 +29,13 @@ def effect(f, X, b, t, start, features, runs, metric, kept_head=None):
             first = start + 1 if d == kept_head else start
             if first <= t:
                 x[d, first : t + 1] = values_of(runs, b, s, d, first, t)
-        total += distance(metric, p, f(x[None, :, : t + 1])[0])
+        if observed is not None:
+            x = torch.where(observed[b], x, X[b])
+        total += distance(metric, p, f(x[None, :, : t + 1])[0], target)
     return float(np.clip(total / len(runs), -1e6, 1e6))
 
 
-def winit(f, X, runs, window, metric="pd"):
+def winit(f, X, runs, window, metric="pd", targets=None, observed=None):
     """Windows (B, D, T, W) and the observation-by-age table [p, j]."""
     B, D, T = X.shape
     windows = np.zeros((B, D, T, window))
@@ -39,13 +44,28 @@ def winit(f, X, runs, window, metric="pd"):
             for t in range(1, T):
                 before = 0.0
                 for n in range(1, min(t, window) + 1):
-                    now = effect(f, X, b, t, t - n + 1, [d], runs, metric)
+                    now = effect(f, X, b, t, t - n + 1, [d], runs, metric, target=of(targets, b), observed=observed)
                     windows[b, d, t, window - n] = now - before
                     before = now
+    return unseen(windows, observed)
+
+
+def of(targets, b):
+    return 0 if targets is None else int(targets[b])
+
+
+def unseen(windows, observed):
+    """Observations that are missing score 0: entry l at t is about step t - window + l + 1."""
+    if observed is not None:
+        window = windows.shape[3]
+        for b, d, t, l in np.ndindex(*windows.shape):
+            p = t - window + l + 1
+            if p >= 0 and not bool(observed[b, d, p]):
+                windows[b, d, t, l] = 0.0
     return windows
 
 
-def biwinit(f, X, runs, window, height, metric="pd"):
+def biwinit(f, X, runs, window, height, metric="pd", targets=None, observed=None):
     B, D, T = X.shape
     windows = np.zeros((B, D, T, window))
     for b in range(B):
@@ -53,10 +73,11 @@ def biwinit(f, X, runs, window, height, metric="pd"):
             block = range(d, min(D, d + height))
             for t in range(1, T):
                 for n in range(min(t, window)):  # heads at time 0 score nothing
-                    whole = effect(f, X, b, t, t - n, block, runs, metric)
-                    kept = effect(f, X, b, t, t - n, block, runs, metric, kept_head=d)
+                    more = {"target": of(targets, b), "observed": observed}
+                    whole = effect(f, X, b, t, t - n, block, runs, metric, **more)
+                    kept = effect(f, X, b, t, t - n, block, runs, metric, kept_head=d, **more)
                     windows[b, d, t, window - 1 - n] = whole - kept
-    return windows
+    return unseen(windows, observed)
 
 
 def aggregate(windows, how):
