@@ -11,12 +11,11 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor
 
-from rambit import ops
+from rambit import arrays, ops
 from rambit.attribution.batch import Batch
 from rambit.checks import count, one_of, warn
 from rambit.counterfactuals import Counterfactual, CounterfactualLike, Replay, read_background, resolve
-from rambit.game import ANCHORS, EVALUATIONS, Cost, Game, TensorSample, progress
-from rambit.game import guards
+from rambit.game import ANCHORS, EVALUATIONS, Cost, Game, TensorSample, guards, progress
 from rambit.game.progress import Progress
 from rambit.predictors import Predictor
 from rambit.predictors.base import LAYOUTS
@@ -50,11 +49,15 @@ class Call:
 
 @dataclass(frozen=True)
 class Part:
-    """Scores (b, D, T) float64 of the series of one length, with their standard error where there is one."""
+    """Scores (b, D, T) float64 of the series of one length, with their standard error where there is one.
+
+    ``evaluated``: which cells have a score, bool; None: all that are observed.
+    """
 
     values: Tensor
     stderr: Tensor | None
     windows: Tensor | None = None
+    evaluated: Tensor | None = None
 
 
 Answer = Callable[[Game, Tensor], Part]
@@ -143,7 +146,8 @@ class Attributor(ABC):
 
         * ``target``: class (int or (B,)) for metric ``diff``; default: the predicted class at the last step.
         * ``lengths`` (B,): series b ends before step lengths[b]; ``observed`` (bool, like X): False where a value is
-          missing (X may be NaN there). Such cells are never replaced, and score 0.
+          missing (X may be NaN there). Such cells are not replaced and not evaluated: they score 0, and
+          the result's ``evaluated`` says so.
         * ``ids`` (B,): what draws are keyed by, default 0 … B-1.
         * ``counterfactuals`` (S, B, D, T): exactly these values instead of drawn ones.
 
@@ -178,6 +182,8 @@ class Attributor(ABC):
     # -- how a call is carried out --------------------------------------------------------------------------------
 
     def _strategy(self, counterfactuals: CounterfactualLike | None) -> Counterfactual:
+        if arrays.is_array(counterfactuals):
+            counterfactuals = arrays.whole("counterfactuals", counterfactuals)
         if isinstance(counterfactuals, Tensor) and self.layout == "BTD" and counterfactuals.ndim >= 4:
             counterfactuals = counterfactuals.transpose(2, 3)
         return resolve(counterfactuals, self.background)
@@ -186,14 +192,11 @@ class Attributor(ABC):
         """Check a call's arguments. ``quiet``: without the warning about draws that would only repeat."""
         batch = Batch.read(X, self.predictor, self.layout, **series)
         strategy = self.counterfactuals if counterfactuals is None else self._strategy(counterfactuals)
-        B, D, T = batch.x.shape
-        strategy.check(D, T)
+        strategy.check(*batch.x.shape[1:])
         draws = self.num_samples
         if isinstance(strategy, Replay):
+            strategy = strategy.within(batch.needed())
             draws = len(strategy.values)
-            if strategy.values.shape[1:4] != (B, D, T):
-                got = tuple(strategy.values.shape)
-                raise ValueError(f"counterfactuals must be (S, {B}, {D}, {T}) for this X, got {got}")
         elif strategy.single and draws > 1:
             draws = 1
             if not quiet:
@@ -247,6 +250,7 @@ class Attributor(ABC):
         values = torch.zeros(batch.x.shape, dtype=torch.float64, device=batch.x.device)
         errors: Tensor | None = torch.zeros_like(values)
         windows: Tensor | None = None
+        evaluated = torch.ones(batch.x.shape, dtype=torch.bool, device=batch.x.device)
         rows = row_steps = 0
         mode, moved = "", False
         with progress(show_progress, lambda: self._count(call, answer).row_steps) as bar:
@@ -263,6 +267,8 @@ class Attributor(ABC):
                     if windows is None:
                         windows = values.new_zeros(*values.shape, part.windows.shape[3])
                     windows[here, :, :steps] = part.windows
+                if part.evaluated is not None:
+                    evaluated[here, :, :steps] = part.evaluated
                 moved = moved or game.runner.moved
                 rows, row_steps, mode = rows + game.runner.rows, row_steps + game.runner.row_steps, game.mode
         if not moved and rows > 1:
@@ -279,7 +285,7 @@ class Attributor(ABC):
             lengths=batch.lengths,
             ids=batch.ids,
             windows=None if windows is None else batch.restore(windows),
-            evaluated=batch.evaluated(),
+            evaluated=batch.evaluated(evaluated),
         )
 
     def _count(self, call: Call, answer: Answer) -> Cost:

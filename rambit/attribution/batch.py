@@ -95,9 +95,10 @@ class Batch:
         steps = torch.arange(self.x.shape[2], device=self.x.device)
         return needed & (steps < self.lengths.to(self.x.device)[:, None, None])
 
-    def evaluated(self) -> Tensor | None:
-        """Which cells are given a score, bool like X: all but the missing ones. None: all."""
-        return None if self.observed is None or bool(self.observed.all()) else self._like(self.observed)
+    def evaluated(self, scored: Tensor) -> Tensor | None:
+        """Which cells have a score, bool like X: those ``scored`` (B, D, T), but the missing ones. None: all."""
+        scored = scored if self.observed is None else scored & self.observed
+        return None if bool(scored.all()) else self._like(scored)
 
     def _not_finite(self, wrong: Tensor) -> str:
         """What is wrong with the first of these cells (B, D, T)."""

@@ -65,6 +65,9 @@ class External(Attributor):
             raise ValueError(f"counterfactuals does not apply to {type(self).__name__}")
         call = super()._call(X, None, quiet=quiet, **series)
         steps = call.batch.x.shape[2]
+        if self.background is not None and not bool(self.background.isfinite().all()):
+            name = type(self).__name__
+            raise ValueError(f"background holds missing values, which {name} cannot leave out: give a complete one")
         if self.background is not None and self.background.shape[2] < steps:
             raise ValueError(f"background has {self.background.shape[2]} steps, but X has {steps}")
         return call

@@ -55,6 +55,7 @@ class FIT(Attributor):
                 )
                 change = (now * (now / before).log()).sum(dim=1)  # KL(p_t ‖ p_{t-1}), (B, T - 1)
                 scores[:, d, 1:] = change - unexplained[0, :, 1:, 0]
-            return Part(2 * torch.sigmoid(5 * scores) - 1, None)
+            after_the_first = torch.arange(T, device=game.device) > 0
+            return Part(2 * torch.sigmoid(5 * scores) - 1, None, evaluated=after_the_first)
 
         return answer

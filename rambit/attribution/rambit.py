@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rambit import ops
+from rambit import arrays, ops
 from rambit.attribution.base import METRICS, Answer, Attributor, Call, Part
 from rambit.attribution.checkpoint import Checkpoint, Saved
 from rambit.checks import count, one_of, warn
@@ -141,7 +141,8 @@ class RaMbIT(Attributor):
 
         * ``target``: class (int or (B,)) for metric ``diff``; default: the predicted class at the last step.
         * ``lengths`` (B,): series b ends before step lengths[b]; ``observed`` (bool, like X): False where a value is
-          missing (X may be NaN there). Such cells are never replaced, never counted, and score 0.
+          missing (X may be NaN there). Such cells are not replaced and not evaluated: they score 0, and
+          the result's ``evaluated`` says so.
         * ``ids`` (B,): what draws are keyed by, default 0 … B-1: X[3:4] with ids=[3] gives row 3 of X.
         * ``masks`` (L, D, T) bool and ``counterfactuals`` (S, B, D, T): exactly these instead of sampled ones.
         * ``checkpoint``: a folder; a run that was killed goes on from there and gives the same bits.
@@ -207,6 +208,8 @@ class RaMbIT(Attributor):
     # -- how a call is carried out --------------------------------------------------------------------------------
 
     def _family(self, masks: str | Tensor | Family) -> Family:
+        if arrays.is_array(masks):
+            masks = arrays.whole("masks", masks)
         if isinstance(masks, Tensor) and self.layout == "BTD":
             masks = masks.transpose(-1, -2)
         return resolve(masks, *self._bounds)
@@ -235,7 +238,7 @@ class RaMbIT(Attributor):
             # A game that only counts has no errors to be tolerant of: it counts the first round.
             rows = self._fill(game, scores, family or self.masks, part, None if game.runner.dry else tolerance, left)
             left = None if left is None else max(1, left - rows)
-            return Part(scores.values(), scores.stderr())
+            return Part(scores.values(), scores.stderr(), evaluated=scores.seen())
 
         return answer
 

@@ -74,6 +74,8 @@ class _Values(Attributor):
                 return -game.coalition_distances(Coalitions(coalitions, player), METRICS[self.metric], target)
 
             scores, variance, by_draw = self._values(payoffs, int(player.max()) + 1)
+            known = ~scores.isnan()
+            scores = scores.nan_to_num(nan=0.0)
             shared = call.shared_draws
             if variance is not None and shared > 1:
                 variance = variance + draws.variance(by_draw.transpose(0, 1), shared)
@@ -83,13 +85,16 @@ class _Values(Attributor):
                 table = of_players[player.to(of_players.device)].T.reshape(game.sample.x.shape)
                 return table if game.sample.observed is None else table * game.sample.observed
 
-            return Part(spread(scores), None if error is None else spread(error))
+            return Part(spread(scores), None if error is None else spread(error), evaluated=spread(known))
 
         return answer
 
     @abstractmethod
     def _values(self, payoffs: Payoffs, n: int) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Values (n, B) of the players, their variance given the draws, and values (n, G, B) by group of draws."""
+        """Values (n, B) of the players, their variance given the draws, and values (n, G, B) by group of draws.
+
+        NaN stands for a player that no coalition tells about.
+        """
 
 
 class ExactShapley(_Values):
@@ -175,7 +180,7 @@ class Banzhaf(_Values):
             estimate.add(coalitions, paid.mean(dim=1))
             of_draws.add(coalitions, by_draw.flatten(1))
         assert estimate is not None
-        found = estimate.values()
+        found = estimate.values().masked_fill(~estimate.seen(), torch.nan)
         return found, estimate.stderr() ** 2, of_draws.values().view(n, -1, found.shape[1])
 
 

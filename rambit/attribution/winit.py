@@ -51,7 +51,8 @@ class WinIT(Attributor):
             seen = self._seen(game, self._target(call, places, game))  # (B, D, T, W): by observation and age
             if game.sample.observed is not None:
                 seen = seen * game.sample.observed[..., None]
-            return Part(self._aggregate(seen), None, _by_prediction(seen))
+            after_the_first = torch.arange(game.rule.T, device=game.device) > 0  # no window begins at time 0
+            return Part(self._aggregate(seen), None, _by_prediction(seen), after_the_first)
 
         return answer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -93,7 +93,7 @@ class Game:
         self.sample = cut.in_memory_order(predictor.features_last)
         self.rule = HorizonRule(anchor, window_size, cut.x.shape[2])
         if not (predictor.looked or predictor.proven):
-            self.runner.before_first = lambda: guards.look(self.runner, self.sample, counterfactuals, seed)
+            self.runner.before_first = partial(guards.look, sample=self.sample, strategy=counterfactuals, seed=seed)
 
     def _batch(self, batch_size: int | str, x: Tensor) -> int:
         D, T = x.shape[1:]

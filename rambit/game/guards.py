@@ -10,7 +10,7 @@ from rambit.counterfactuals import Counterfactual
 from rambit.game import probes
 from rambit.game.runner import Inputs, Runner
 from rambit.game.sample import TensorSample
-from rambit.predictors import Predictor
+from rambit.predictors import PredictionError, Predictor
 
 
 def look(runner: Runner, sample: TensorSample, strategy: Counterfactual, seed: int) -> None:
@@ -43,7 +43,9 @@ def never_moved(rows: int, predictor: Predictor) -> None:
     """Warn that no answer differed from another, so that all scores are 0."""
     why = "is the model constant?"
     if predictor.output != "regression":
-        why = "are they forecasts (output='regression'), hard votes, or logits so large that one class has probability 1?"
+        why = (
+            "are they forecasts (output='regression'), hard votes, or logits so large that one class has probability 1?"
+        )
     warn(f"{rows} rows were asked and the answers never moved, so that no score says anything: {why}")
 
 
@@ -55,10 +57,17 @@ def _answers(runner: Runner, x: Tensor, inputs: Inputs) -> Tensor:
         parts.append(runner.whole(x[begin:end].clone(), inputs)[:, :, 0].clone())
 
     runner.pieces(len(x), 0, work, new_rows=0)
-    return torch.cat(parts)
+    return torch.cat(parts) if len({part.shape[1] for part in parts}) == 1 else _changing(*parts)
+
+
+def _changing(*answers: Tensor) -> Tensor:
+    numbers = " and ".join(str(number) for number in sorted({part.shape[1] for part in answers}))
+    raise PredictionError(f"the model returned {numbers} outputs for rows of one batch: the number must not change")
 
 
 def _moved(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape:
+        _changing(one, other)
     return bool(((one - other).abs() > probes.allowed(one)).any())
 
 

@@ -94,7 +94,7 @@ class Runner:
         self._bad: Tensor | None = None
         self._outputs: int | None = None
         self._moved: Tensor | bool = False
-        self.before_first: Callable[[], None] | None = None  # called once, before the model is asked
+        self.before_first: Callable[[Runner], None] | None = None  # called once, before the model is asked
 
     def count(self, rows: int, row_steps: int) -> None:
         """Rows that the model answers, and what they cost."""
@@ -105,7 +105,7 @@ class Runner:
         """Do what has to be done before the model is asked for the first time."""
         first, self.before_first = self.before_first, None
         if first is not None:
-            first()
+            first(self)
 
     # -- pieces ---------------------------------------------------------------------------------------------------
 

@@ -96,6 +96,10 @@ class FlipScores:
         weight = torch.from_numpy(np.maximum(self.weight, np.finfo(float).tiny)).to(self.sum.device)
         return (self.sum / weight).view(self.shape)
 
+    def seen(self) -> Tensor:
+        """Which cells (1, D, T) some mask counts for."""
+        return torch.from_numpy(self.count > 0).to(self.sum.device).view(1, *self.shape[1:])
+
     def stderr(self) -> Tensor | None:
         """Standard error (B, D, T) float64 of the mean over masks and draws; None where it cannot be told.
 

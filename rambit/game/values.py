@@ -84,9 +84,12 @@ class Banzhaf:
 
     def values(self) -> Tensor:
         """(n, B); 0 for a player that was always in or always out."""
-        seen = (self.count > 0).all(dim=0)[:, None]
         mean = self.sum / self.count.clamp(min=1)[..., None]
-        return torch.where(seen, mean[1] - mean[0], 0.0)
+        return torch.where(self.seen(), mean[1] - mean[0], 0.0)
+
+    def seen(self) -> Tensor:
+        """(n, 1) bool: players that were in some coalitions and out of others."""
+        return (self.count > 0).all(dim=0)[:, None]
 
     def stderr(self) -> Tensor:
         """Standard error (n, B)."""

@@ -130,6 +130,8 @@ def test_a_cell_that_no_mask_sees_scores_nothing(kind):
     scores = method.attribute(X, masks=mask, observed=observed)
     assert bool(torch.isfinite(scores).all())
     assert float(scores[0, 0, 7]) == 0
+    evaluated = method.explain(X, masks=mask, observed=observed).evaluated
+    assert evaluated[0, 0].tolist() == [True] * 2 + [False] * 6
 
 
 @pytest.mark.parametrize("mode", ["prefix", "causal", "stateful"])

@@ -11,6 +11,7 @@ import torch
 
 from rambit.attribution import Banzhaf, ExactShapley, ShapleySampling
 from rambit.game import values
+from rambit.masks import Bernoulli
 from tests.models_for_tests import GRU
 
 N = 8
@@ -136,3 +137,13 @@ def test_players_given_as_labels_and_bad_input():
     ):
         with pytest.raises(ValueError, match=words):
             build()
+
+
+def test_players_that_no_coalition_tells_about_have_no_value():
+    model, _, X, draws = game()
+    result = Banzhaf(model, num_masks=3, players="cells").explain(X, counterfactuals=draws)
+    coalitions = Bernoulli(0.5).sample(3, 1, X[0].numel(), seed=0).masks[:, 0]
+    told = (coalitions.any(dim=0) & ~coalitions.all(dim=0)).view(X.shape[1:])
+    assert 0 < int(told.sum()) < told.numel()
+    assert torch.equal(result.evaluated, told.expand(X.shape))
+    assert bool((result.values[~result.evaluated] == 0).all())

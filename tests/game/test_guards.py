@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from torch import nn
 
 from rambit import RaMbIT
 from rambit.attribution import ExactShapley, Occlusion
+from rambit.counterfactuals import Zero
+from rambit.game import Game, TensorSample
 from rambit.predictors import PredictionError, Predictor
 from rambit.rex import ReX
 
@@ -120,6 +124,28 @@ def test_a_number_of_outputs_that_changes():
 
     with pytest.raises(PredictionError, match="returned 3 outputs, and 2 before"):
         RaMbIT(growing, **OPTIONS).attribute(X)
+    calls = []
+
+    def changing(x):
+        calls.append(len(x))
+        return torch.randn(len(x), 2 + len(calls) % 3)
+
+    for anchor in ("cell", "mask", "end"):
+        with pytest.raises(PredictionError, match="outputs"):
+            RaMbIT(changing, num_samples=1, L=3, anchor=anchor).attribute(X)
+
+
+def test_games_do_not_outlive_their_use():
+    """They hold the batch: without the collector of cycles they are gone at once."""
+    gc.disable()
+    try:
+        game = Game(Predictor.of(linear), TensorSample(X, torch.arange(len(X))), Zero())
+        game.predict()
+        gone = weakref.ref(game)
+        del game
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_models_that_are_none():

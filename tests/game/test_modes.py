@@ -193,6 +193,7 @@ def test_a_look_ahead_that_few_series_show():
         assert found == "prefix"
 
 
+@pytest.mark.filterwarnings("ignore:.*never moved")
 def test_a_check_whose_answers_do_not_vary_confirms_nothing():
     X = noise(3, 0)
     with pytest.warns(UserWarning, match="did not vary"):
