@@ -271,6 +271,10 @@ class Attributor(ABC):
                     evaluated[here, :, :steps] = part.evaluated
                 moved = moved or game.runner.moved
                 rows, row_steps, mode = rows + game.runner.rows, row_steps + game.runner.row_steps, game.mode
+        nothing = ~(evaluated & batch.needed())  # the one place where what is missing, padding or unseen scores 0
+        for table in (values, errors):
+            if table is not None:
+                table[nothing] = 0.0
         if not moved and rows > 1:
             guards.never_moved(rows, self.predictor)
         return Attribution(

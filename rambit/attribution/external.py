@@ -74,7 +74,7 @@ class External(Attributor):
 
     def _answer(self, call: Call) -> Answer:
         def answer(game: Game, places: Tensor) -> Part:
-            x, observed, given = game.sample.x, game.sample.observed, call.batch.target
+            x, given = game.sample.x, call.batch.target
             if game.runner.dry:
                 rows = len(x) * self._rows(given is not None)
                 game.runner.count(rows, rows * x.shape[2])
@@ -85,7 +85,7 @@ class External(Attributor):
             with torch.random.fork_rng(devices), self.predictor.session(gradients=True):
                 torch.manual_seed(self.seed)
                 scores = self._scores(game, target).detach().to(game.device, torch.float64)
-            return Part(scores if observed is None else scores.where(observed, 0.0), None)
+            return Part(scores, None)
 
         return answer
 

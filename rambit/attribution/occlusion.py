@@ -103,8 +103,6 @@ class Occlusion(Attributor):
                 total[:, :, columns + k] += down[:, :D]
             total = total[:, :, :T]
             covered = _inside(rows, height, D).sum(0)[:, None] * _inside(columns, width, T).sum(0)
-            if game.sample.observed is not None:
-                total = total * game.sample.observed
             return Part(total / covered.to(total.device).clamp(min=1), None)
 
         return answer

@@ -82,8 +82,7 @@ class _Values(Attributor):
             error = None if variance is None or shared == 1 else variance.sqrt()
 
             def spread(of_players: Tensor) -> Tensor:
-                table = of_players[player.to(of_players.device)].T.reshape(game.sample.x.shape)
-                return table if game.sample.observed is None else table * game.sample.observed
+                return of_players[player.to(of_players.device)].T.reshape(game.sample.x.shape)
 
             return Part(spread(scores), None if error is None else spread(error), evaluated=spread(known))
 
