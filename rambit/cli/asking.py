@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rambit import RaMbIT
 from rambit.cli import common
-from rambit.cli.options import add_flags, make_attributor
+from rambit.cli.options import add_flags, check_size, make_attributor
 from rambit.datasets import Dataset
 from rambit.models import Classifier
 
@@ -22,7 +22,7 @@ def add_request(parser: common.Parser) -> None:
     parser.add_argument("--model", metavar="FILE", required=True, help="a checkpoint that `rambit train` wrote")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--series", metavar="0,3-7", help="only these, counted from 0")
-    which.add_argument("--limit", metavar="N", type=int, help="only the first N")
+    which.add_argument("--limit", metavar="N", type=common.whole(common.MOST_SEED), help="only the first N")
     parser.add_argument("--split", choices=("train", "test", "all"), help="the part of a data set (test)")
     add_flags(parser)
 
@@ -56,6 +56,7 @@ class Request:
         places = common.chosen(args.series, args.limit, len(data))
         data = data.take(places)
         X = torch.from_numpy(data.X).to(next(model.parameters()).dtype)
+        check_size(args, attributor, X.shape)
         # With the places as ids a series gets the same draws alone as among all the others.
         known: dict[str, Any] = {"ids": torch.tensor(places)}
         if data.lengths is not None:

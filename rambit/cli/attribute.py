@@ -6,7 +6,7 @@ import argparse
 
 from rambit.cli import common
 from rambit.cli.asking import Request, add_request
-from rambit.cli.options import make_attributor
+from rambit.cli.options import check_size, make_attributor
 from rambit.distributed import DataFile, attribute_many
 
 EPILOG = """\
@@ -37,11 +37,15 @@ def add(commands: common.Commands) -> None:
         epilog=EPILOG,
     )
     add_request(parser)
-    parser.add_argument("--target", metavar="CLASS", type=int, help="the class of --metric diff (the predicted one)")
+    parser.add_argument(
+        "--target", metavar="CLASS", type=common.whole(), help="the class of --metric diff (the predicted one)"
+    )
     parser.add_argument(
         "--tolerance", metavar="X", type=float, help="add masks until standard error / largest score is below X"
     )
-    parser.add_argument("--max-rows", metavar="N", type=int, help="or until the model has answered N rows")
+    parser.add_argument(
+        "--max-rows", metavar="N", type=common.whole(common.MOST_SEED), help="or until the model has answered N rows"
+    )
     parser.add_argument("--checkpoint", metavar="DIR", help="keep the work there, so that a killed run can go on")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--out", metavar="FILE", help="the result (.safetensors)")
@@ -64,8 +68,12 @@ def run(args: argparse.Namespace) -> None:
     common.check_suffix("--out", args.out, ".safetensors")
     if args.figure is not None:
         common.check_figure(args.figure)
-    common.check_outputs((args.out, args.figure), force=args.force, inputs=(args.data, args.model))
+    inputs = (args.data, args.model, getattr(args, "background", None))
+    with common.reserved((args.out, args.figure), force=args.force, inputs=inputs) as place:
+        _explain(args, place)
 
+
+def _explain(args: argparse.Namespace, place: common.Place) -> None:
     request = Request.read(args)
     result = request.attributor.explain(
         request.X,
@@ -76,11 +84,13 @@ def run(args: argparse.Namespace) -> None:
         checkpoint=args.checkpoint,
         show_progress=common.shows_progress(args),
     )
-    result.save(args.out, force=args.force)
+    written = [place(args.out)]
+    result.save(written[0], force=True)
     if args.figure is not None:
+        written.append(place(args.figure))
         count = min(len(result.values), 9)
         result.plot(
-            args.figure,
+            written[1],
             X=request.X,
             series=range(count),
             feature_names=request.data.feature_names,
@@ -100,7 +110,7 @@ def run(args: argparse.Namespace) -> None:
     for i, cell in enumerate(result.top(3)):
         where = f"series {int(request.known['ids'][cell.series])}, {request.data.feature_names[cell.feature]}"
         rows.append(("top cells" if i == 0 else "", f"{where}, step {cell.time}: {cell.score:.4g}"))
-    rows.append(("wrote", ", ".join(path for path in (args.out, args.figure) if path is not None)))
+    rows.append(("wrote", ", ".join(map(str, written))))
     print(common.table(rows))
 
 
@@ -118,6 +128,7 @@ def run_store(args: argparse.Namespace) -> None:
     dtype = next(model.parameters()).dtype
     batches = ({**batch, "X": batch["X"].to(dtype)} for batch in data)
     attributor = make_attributor(args, model)
+    check_size(args, attributor, next(iter(data))["X"].shape)
     results = attribute_many(attributor, batches, args.store, show_progress=common.shows_progress(args))
     print(
         common.table(

@@ -6,20 +6,29 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor
 
+from rambit.checks import warn
+from rambit.cli.terminal import plain, shortened
 from rambit.datasets import DATASETS, Dataset, load, load_file
 from rambit.datasets.files import READERS
 from rambit.models import Classifier
+from rambit.store import Lock, StoreError, is_lock
 from rambit.training import load_checkpoint
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["Parser"]
+
+#: The largest numbers that options take: more would only fill the memory, or never end.
+MOST, MOST_UNITS, MOST_SEED = 1_000_000, 8192, 2**63 - 1
+MOST_BYTES = 1 << 60
 
 DATA_HELP = (
     f"a built-in name ({', '.join(DATASETS)}; with options: spike:delay=2,n=500), any other name of the UCR/UEA "
@@ -73,12 +82,28 @@ def shows_progress(args: argparse.Namespace) -> bool:
     return bool(args.progress or (sys.stderr.isatty() and not args.quiet))
 
 
+def whole(most: int = MOST) -> Callable[[str], int]:
+    """A whole number of at most this size; what else is allowed, the argument's owner checks."""
+
+    def read(text: str) -> int:
+        number = int(text)
+        if abs(number) > most:
+            raise argparse.ArgumentTypeError(f"must be at most {most:,}, got {shortened(text, 40)}")
+        return number
+
+    read.__name__ = "int"  # as messages call it
+    return read
+
+
 def memory(text: str) -> int:
     """Bytes from 1073741824, 512M or 2G (powers of 1024)."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", text.strip().upper().removesuffix("B").removesuffix("I"))
     if match is None:
-        raise argparse.ArgumentTypeError(f"must be bytes or a size such as 512M or 2G, got {text!r}")
-    return int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " "))
+        raise argparse.ArgumentTypeError(f"must be bytes or a size such as 512M or 2G, got {shortened(text, 40)!r}")
+    size = float(match[1]) * 1024 ** " KMGT".index(match[2] or " ")
+    if size > MOST_BYTES:
+        raise argparse.ArgumentTypeError(f"must be at most {MOST_BYTES >> 40:,}T, got {shortened(text, 40)}")
+    return int(size)
 
 
 def device(text: str) -> torch.device:
@@ -95,7 +120,7 @@ def batch_size(text: str) -> int | str:
     """A number of rows, or auto."""
     if text != "auto" and not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be auto or a number of rows, got {text!r}")
-    return text if text == "auto" else int(text)
+    return text if text == "auto" else whole()(text)
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
@@ -151,10 +176,10 @@ def chosen(series: str | None, limit: int | None, count: int) -> list[int]:
         return list(range(count))
     indices: list[int] = []
     for part in series.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        match = re.fullmatch(r"\s*(\d{1,18})(?:-(\d{1,18}))?\s*", part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
         if first > last:
-            raise ValueError(f"--series must be numbers and ranges such as 0,3-7, got {series!r}")
+            raise ValueError(f"--series must be numbers and ranges such as 0,3-7, got {shortened(series, 80)!r}")
         if last >= count:
             raise ValueError(f"--series {part.strip()}: there are series 0 to {count - 1}")
         indices.extend(range(first, last + 1))
@@ -168,18 +193,68 @@ def chosen(series: str | None, limit: int | None, count: int) -> list[int]:
 
 def check_outputs(paths: Iterable[str | Path | None], *, force: bool, inputs: Iterable[str | Path | None] = ()) -> None:
     """Before any work: each output may be written, and none of them is something that is read. Raises OSError."""
-    read_from = {Path(path).resolve() for path in inputs if path is not None}
+    read_from = [Path(path) for path in inputs if path is not None]
     for path in (Path(path) for path in paths if path is not None):
-        if path.resolve() in read_from:
+        if any(_is_same(path, other) for other in read_from):
             raise FileExistsError(f"{path} is read by this command, so it is not written")
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder")
-        if os.path.lexists(path) and not force:  # a link to nothing too
+        if os.path.lexists(path) and not force and not is_lock(path):  # a link to nothing too
             raise FileExistsError(f"{path} exists; --force overwrites it")
         if not path.parent.is_dir():
             raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
         if not os.access(path.parent, os.W_OK):
             raise PermissionError(f"{path}: nothing may be written to the folder {path.parent}")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two names mean one file: by way of links, or where the system takes a for A."""
+    try:
+        return one.resolve() == other.resolve() or os.path.samefile(one, other)
+    except OSError:  # one of them is not there
+        return False
+
+
+Place = Callable[..., Path]
+
+
+@contextmanager
+def reserved(
+    paths: Iterable[str | Path | None], *, force: bool, inputs: Iterable[str | Path | None] = ()
+) -> Iterator[Place]:
+    """Check outputs as `check_outputs` does and, while the work goes on, keep their places against other processes.
+
+    Yields ``place(path, *beside)``: where that output goes now, which is ``path`` unless, without ``force``, something
+    else came to stand there or at ``beside``; then it is a free name like it, and a warning says so. A place is a lock
+    file, which a later run takes over from a dead one. Raises OSError, or StoreError where another run holds a place.
+    """
+    outputs = [Path(path) for path in paths if path is not None]
+    check_outputs(outputs, force=force, inputs=inputs)
+    locks: dict[Path, Lock] = {}
+
+    def place(path: str | Path, *beside: str | Path) -> Path:
+        wanted = [Path(path), *map(Path, beside)]
+        if force or all(_holds(locks[one]) for one in wanted):
+            return wanted[0]
+        names = ([one.with_stem(f"{one.stem}-{number}") for one in wanted] for number in count(1))
+        free = next(found for found in names if not any(map(os.path.lexists, found)))
+        warn(f"{path} came to be while this worked, and is not overwritten: the result goes to {free[0]}")
+        return free[0]
+
+    with ExitStack() as stack:
+        for path in outputs:
+            if not os.path.lexists(path) or is_lock(path):
+                locks[path] = Lock(path, path)
+                stack.callback(locks[path].release)
+        yield place
+
+
+def _holds(lock: Lock) -> bool:
+    try:
+        lock.check()
+    except StoreError:
+        return False
+    return True
 
 
 def check_suffix(option: str, path: str, suffix: str) -> None:
@@ -209,7 +284,7 @@ def check_figure(path: str) -> None:
 
 
 def table(rows: Iterable[tuple[str, object]]) -> str:
-    """Lines of a name and what belongs to it, in two columns."""
-    lines = [(name, str(value)) for name, value in rows]
+    """Lines of a name and what belongs to it, in two columns; what can't be printed is escaped."""
+    lines = [(plain(name), plain(str(value))) for name, value in rows]
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)

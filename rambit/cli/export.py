@@ -45,7 +45,11 @@ def add(commands: common.Commands) -> None:
 def run(args: argparse.Namespace) -> None:
     """Read every result and write the table."""
     common.check_suffix("--out", args.out, ".parquet")
-    common.check_outputs((args.out,), force=args.force, inputs=(args.results,))
+    with common.reserved((args.out,), force=args.force, inputs=(args.results,)) as place:
+        _export(args, place)
+
+
+def _export(args: argparse.Namespace, place: common.Place) -> None:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -61,8 +65,9 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"the results of {args.results} don't fit one table: {error}") from error
     data = io.BytesIO()
     pyarrow.parquet.write_table(table, data)
-    atomic_write(args.out, data.getvalue())
-    print(common.table([("results", len(rows)), ("columns", ", ".join(columns)), ("wrote", args.out)]))
+    path = place(args.out)
+    atomic_write(path, data.getvalue())
+    print(common.table([("results", len(rows)), ("columns", ", ".join(columns)), ("wrote", path)]))
 
 
 def _results(path: Path) -> Iterator[tuple[str, dict[str, Tensor], dict[str, Any]]]:
@@ -84,7 +89,7 @@ def _record(metadata: Mapping[str, str], file: Path) -> dict[str, Any]:
         record = json.loads(text)
         if not isinstance(record, dict):
             raise TypeError(f"it is a {type(record).__name__}")
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{file} is not a result file: {error}") from error
     return record
 

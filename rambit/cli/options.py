@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,8 @@ from rambit.cli import common
 from rambit.counterfactuals import resolve
 from rambit.game import ANCHORS, EVALUATIONS
 
+#: Of all masks together, and of all drawn values (in each of their bytes); and what goes with each mask.
+MOST_BYTES, MASK_BYTES = 1 << 30, 32
 BLOCK_SIZES = ("Wt_min", "Wt_max", "Wd_min", "Wd_max")
 #: Mask families by name, and which block sizes each of them reads.
 MASKS = {
@@ -49,6 +51,7 @@ class Flag:
     choices: tuple[str, ...] | None = None
     switch: bool | None = None  # a flag without a value, and what it sets
     default: str = field(default="")  # how the default reads; RaMbIT's own, if empty
+    most: int = common.MOST  # of a whole number
 
     def add(self, group: argparse._ArgumentGroup) -> None:
         """Without a default of its own, so that only what was given is handed on."""
@@ -67,7 +70,7 @@ class Flag:
         choices = f"; one of {', '.join(self.choices)}" if self.choices else ""
         group.add_argument(
             "--" + self.name.replace("_", "-"),
-            type=self.type,
+            type=common.whole(self.most) if self.type is int else self.type,
             choices=self.choices,
             metavar="N" if self.type is int else "NAME" if self.choices else "VALUE",
             default=argparse.SUPPRESS,
@@ -102,7 +105,7 @@ FLAGS = (
     Flag("evaluation", "how the model is asked; never changes a number", choices=EVALUATIONS),
     Flag("batch_size", "rows in one call of the model", common.batch_size),
     Flag("max_memory", "bound on what the engine allocates, such as 512M or 2G", common.memory, default="1G"),
-    Flag("seed", "of masks and draws", int),
+    Flag("seed", "of masks and draws", int, most=common.MOST_SEED),
     Flag("device", "cpu, cuda or cuda:N", common.device, default="cpu"),
 )
 
@@ -128,6 +131,22 @@ def make_attributor(args: argparse.Namespace, model: Any) -> RaMbIT:
             raise ValueError(f"--no-share-draws does not apply: {type(strategy).__name__} values are always the same")
         given.setdefault("num_samples", 1)
     return RaMbIT(model, **given)
+
+
+def check_size(args: argparse.Namespace, attributor: RaMbIT, shape: Sequence[int]) -> None:
+    """Raise ValueError if the --L or --num-samples that was given would only fill the memory, for series (B, D, T)."""
+    B, D, T = shape
+    each = (D * T + MASK_BYTES) * (1 if attributor.share_masks else D * T)
+    if attributor.anchor == "end":
+        each *= attributor.window_size  # the mask is shifted
+    sizes = {"L": (each, f"masks of {D} × {T} cells"), "num_samples": (B * D * T, f"{B} series of {D} × {T} cells")}
+    for name, (size, what) in sizes.items():
+        if hasattr(args, name) and getattr(args, name) * size > MOST_BYTES:
+            most = MOST_BYTES // size
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(
+                f"{option} must be at most {most:,} for {what} and these options, got {getattr(args, name)}"
+            )
 
 
 def check_applies(given: dict[str, Any]) -> None:

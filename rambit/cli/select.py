@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -46,19 +47,31 @@ def add(commands: common.Commands) -> None:
     )
     which = parser.add_argument_group("selector (default)")
     which.add_argument("--method", choices=METHODS, default="topk", help="(%(default)s)")
-    which.add_argument("--k", metavar="N", type=int, help="how many timestamps to keep (needed for topk; gumbel: 1)")
+    which.add_argument(
+        "--k", metavar="N", type=common.whole(), help="how many timestamps to keep (needed for topk; gumbel: 1)"
+    )
     which.add_argument("--threshold", metavar="P", type=float, default=0.5, help="of --method threshold (%(default)s)")
     which.add_argument("--temperature", metavar="X", type=float, default=1.0, help="of gumbel (%(default)s)")
-    which.add_argument("--hidden", metavar="N", type=int, default=64, help="units (%(default)s)")
-    which.add_argument("--heads", metavar="N", type=int, default=4, help="of the attention (%(default)s)")
+    which.add_argument(
+        "--hidden", metavar="N", type=common.whole(common.MOST_UNITS), default=64, help="units (%(default)s)"
+    )
+    which.add_argument("--heads", metavar="N", type=common.whole(), default=4, help="of the attention (%(default)s)")
     which.add_argument("--positions", action="store_true", help="the scorer knows where a timestamp stands")
     how = parser.add_argument_group("training (default)")
-    how.add_argument("--epochs", metavar="N", type=int, default=30, help="(%(default)s)")
-    how.add_argument("--warmup", metavar="N", type=int, default=10, help="epochs before, on random masks (%(default)s)")
-    how.add_argument("--batch-size", metavar="N", type=int, default=32, help="series (%(default)s)")
+    how.add_argument("--epochs", metavar="N", type=common.whole(), default=30, help="(%(default)s)")
+    how.add_argument(
+        "--warmup", metavar="N", type=common.whole(), default=10, help="epochs before, on random masks (%(default)s)"
+    )
+    how.add_argument("--batch-size", metavar="N", type=common.whole(), default=32, help="series (%(default)s)")
     how.add_argument("--lr", metavar="X", type=float, default=2e-3, help="learning rate (%(default)s)")
     how.add_argument("--diversity", metavar="X", type=float, default=0.0, help="weight of that loss (%(default)s)")
-    how.add_argument("--seed", metavar="N", type=int, default=0, help="of weights, order and noise (%(default)s)")
+    how.add_argument(
+        "--seed",
+        metavar="N",
+        type=common.whole(common.MOST_SEED),
+        default=0,
+        help="of weights, order and noise (%(default)s)",
+    )
     common.add_force(parser)
     common.add_progress(parser)
     parser.set_defaults(run=run)
@@ -70,7 +83,11 @@ def run(args: argparse.Namespace) -> None:
     beside = Path(args.out).with_suffix(".json")
     if args.figure is not None:
         common.check_figure(args.figure)
-    common.check_outputs((args.out, beside, args.figure), force=args.force, inputs=(args.data,))
+    with common.reserved((args.out, beside, args.figure), force=args.force, inputs=(args.data,)) as place:
+        _select(args, beside, place)
+
+
+def _select(args: argparse.Namespace, beside: Path, place: common.Place) -> None:
     common.check_file_options(args, "x", "y", "layout")
     data = common.read(args, "train", y=args.y or "y")
     task, targets, outputs = _task(args, data)
@@ -97,10 +114,13 @@ def run(args: argparse.Namespace) -> None:
     selector = wrapper.framework.selector
     _read_raw(selector, center, scale)
     notes = {"data": args.data, "task": task, "feature_names": list(data.feature_names), **score}
-    save_selector(args.out, selector, notes)
+    path = place(args.out, beside)
+    save_selector(path, selector, notes)
+    written = [path, path.with_suffix(".json")]
     if args.figure is not None:
-        _draw(args.figure, data, kept)
-    print(_report(args, data, task, history, kept, score, beside))
+        written.append(place(args.figure))
+        _draw(written[-1], data, kept)
+    print(_report(args, data, task, history, kept, score, written))
 
 
 class Reader(nn.Module):
@@ -172,7 +192,7 @@ def _score(task: str, predictions: Tensor, targets: Tensor) -> dict[str, float]:
     return {"mean squared error": float(functional.mse_loss(predictions, targets))}
 
 
-def _draw(path: str, data: Dataset, kept: Tensor) -> None:
+def _draw(path: Path, data: Dataset, kept: Tensor) -> None:
     from rambit import plots
 
     count = min(len(data), SHOWN)
@@ -189,7 +209,7 @@ def _report(
     history: list[dict[str, float]],
     kept: Tensor,
     score: dict[str, float],
-    beside: Path,
+    written: Sequence[Path],
 ) -> str:
     count, features, steps = data.X.shape
     share = kept.double().mean(dim=0)
@@ -201,7 +221,7 @@ def _report(
         *((f"{name}, kept alone", f"{value:.4f}") for name, value in score.items()),
         ("kept most often", ", ".join(f"{t} ({share[t]:.0%})" for t in often) or "none"),
         *((f"series {i}", _steps(kept[i])) for i in range(min(3, count))),
-        ("wrote", ", ".join(str(path) for path in (args.out, beside, args.figure) if path is not None)),
+        ("wrote", ", ".join(map(str, written))),
     ]
     return common.table(rows)
 

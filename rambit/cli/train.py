@@ -25,6 +25,7 @@ MODEL_OPTIONS = {
     "standardize": "standardize",
 }
 TRAINING_OPTIONS = ("epochs", "batch_size", "lr", "weight_decay", "valid", "patience", "standardize", "seed", "device")
+MOST_WEIGHTS, MOST_DILATED = 1 << 27, 16
 EPILOG = """\
 examples:
   rambit train BasicMotions --model gru --hidden 64 --dropout 0.3 --epochs 120 --batch-size 10 --lr 5e-3 \\
@@ -53,22 +54,35 @@ def add(commands: common.Commands) -> None:
         "--out", metavar="FILE", required=True, help="the checkpoint (.safetensors), and a .json beside"
     )
     model = parser.add_argument_group("model (default)")
-    model.add_argument("--hidden", metavar="N", type=int, help="units (the model's own default; gru, lstm: 200)")
-    model.add_argument("--layers", metavar="N", type=int, help="(the model's own default; gru, lstm: 1)")
+    model.add_argument(
+        "--hidden",
+        metavar="N",
+        type=common.whole(common.MOST_UNITS),
+        help="units (the model's own default; gru, lstm: 200)",
+    )
+    model.add_argument("--layers", metavar="N", type=common.whole(1000), help="(the model's own default; gru, lstm: 1)")
     model.add_argument("--dropout", metavar="P", type=float, help="(0)")
     model.add_argument("--head", metavar="NAME", choices=HEADS, help=f"of gru, lstm: {' or '.join(HEADS)} ({HEADS[0]})")
     model.add_argument("--standardize", action="store_true", help="the model scales each feature itself")
     how = parser.add_argument_group("training (default)")
-    how.add_argument("--epochs", metavar="N", type=int, default=30, help="at most (%(default)s)")
-    how.add_argument("--batch-size", metavar="N", type=int, default=100, help="series (%(default)s)")
+    how.add_argument("--epochs", metavar="N", type=common.whole(), default=30, help="at most (%(default)s)")
+    how.add_argument("--batch-size", metavar="N", type=common.whole(), default=100, help="series (%(default)s)")
     how.add_argument("--lr", metavar="X", type=float, default=1e-3, help="learning rate (%(default)s)")
     how.add_argument("--weight-decay", metavar="X", type=float, default=1e-3, help="(%(default)s)")
     how.add_argument("--valid", metavar="FRACTION", type=float, help="held out to choose the best epoch (none)")
-    how.add_argument("--patience", metavar="N", type=int, help="stop after N epochs without a better one (never)")
+    how.add_argument(
+        "--patience", metavar="N", type=common.whole(), help="stop after N epochs without a better one (never)"
+    )
     how.add_argument(
         "--per-step", action="store_true", help="learn to answer at every step (always, if every step has a label)"
     )
-    how.add_argument("--seed", metavar="N", type=int, default=0, help="of weights, order and dropout (%(default)s)")
+    how.add_argument(
+        "--seed",
+        metavar="N",
+        type=common.whole(common.MOST_SEED),
+        default=0,
+        help="of weights, order and dropout (%(default)s)",
+    )
     how.add_argument("--device", metavar="NAME", type=common.device, help="cpu, cuda or cuda:N (cpu)")
     common.add_force(parser)
     common.add_progress(parser)
@@ -79,7 +93,12 @@ def run(args: argparse.Namespace) -> None:
     """Train, test, write the checkpoint and say how good it is."""
     common.check_suffix("--out", args.out, ".safetensors")
     beside = Path(args.out).with_suffix(".json")
-    common.check_outputs((args.out, beside), force=args.force, inputs=(args.data, args.test_data))
+    with common.reserved((args.out, beside), force=args.force, inputs=(args.data, args.test_data)) as place:
+        _train(args, beside, place)
+
+
+def _train(args: argparse.Namespace, beside: Path, place: common.Place) -> None:
+    _check_size(args)
     data, test = _read(args)
     model, history = train_classifier(args.model, data, vars(args), show_progress=common.shows_progress(args))
     accuracy = {name: _accuracy(model, part) for name, part in (("train", data), ("test", test)) if part is not None}
@@ -89,8 +108,18 @@ def run(args: argparse.Namespace) -> None:
         "feature_names": list(data.feature_names),
         "accuracy": accuracy,
     }
-    save_checkpoint(args.out, model, notes)
-    print(_report(args, data, model, history, accuracy, beside))
+    path = place(args.out, beside)
+    save_checkpoint(path, model, notes)
+    print(_report(args, data, model, history, accuracy, path))
+
+
+def _check_size(args: argparse.Namespace) -> None:
+    """Raise ValueError for a model that would only fill the memory."""
+    hidden, layers = args.hidden or 1, args.layers or 1
+    if args.model == "tcn" and layers > MOST_DILATED:
+        raise ValueError(f"--layers of tcn must be at most {MOST_DILATED}, each of twice the reach, got {layers}")
+    if hidden**2 * layers > MOST_WEIGHTS:
+        raise ValueError(f"--hidden² × --layers must be at most {MOST_WEIGHTS:,}, got {hidden}² × {layers}")
 
 
 def train_classifier(
@@ -161,7 +190,7 @@ def _report(
     model: Classifier,
     history: History,
     accuracy: dict[str, float],
-    beside: Path,
+    path: Path,
 ) -> str:
     count, features, steps = data.X.shape
     weights = sum(p.numel() for p in model.parameters())
@@ -179,6 +208,6 @@ def _report(
             ("model", f"{args.model}, {weights} weights"),
             ("training", f"{kept}, {loss}"),
             *((f"{name} accuracy", f"{value:.4f}") for name, value in accuracy.items()),
-            ("wrote", f"{args.out}, {beside}"),
+            ("wrote", f"{path}, {path.with_suffix('.json')}"),
         ]
     )

@@ -11,6 +11,7 @@ from rambit.cli.compare import table
 from rambit.cli.compare.faithful import Size
 from rambit.cli.compare.methods import NAMES, parse, split
 from rambit.cli.compare.runs import Settings, Study, open_folder
+from rambit.cli.terminal import shortened
 from rambit.models import HEADS
 
 DATA = "spike,spike:delay=2,state:truth=change,state:truth=active"
@@ -43,7 +44,9 @@ def add(commands: common.Commands) -> None:
     )
     parser.add_argument("--data", metavar="SETS", default=DATA, help="data sets, with commas between (%(default)s)")
     parser.add_argument("--methods", metavar="LIST", default=METHODS, help="with commas between (%(default)s)")
-    parser.add_argument("--keep", metavar="K", type=int, help="best timestamps that acc. kept keeps (a tenth of them)")
+    parser.add_argument(
+        "--keep", metavar="K", type=common.whole(), help="best timestamps that acc. kept keeps (a tenth of them)"
+    )
     parser.add_argument(
         "--cells", metavar="SHARE", type=float, default=Size.cells, help="of suffic. and compreh. (%(default)s)"
     )
@@ -73,7 +76,7 @@ def add_settings(parser: common.Parser, default: Settings) -> None:
         group.add_argument(
             f"--{name.replace('_', '-')}",
             metavar={int: "N", float: "X", str: "NAME"}[kind],
-            type=kind,
+            type=common.whole(common.MOST_UNITS if name == "hidden" else common.MOST) if kind is int else kind,
             choices=HEADS if name == "head" else None,
             help=f"{text} ({value})",
         )
@@ -89,8 +92,9 @@ def read_settings(args: argparse.Namespace, default: Settings) -> tuple[Settings
         if getattr(settings, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(settings, name)}")
     seeds = args.seeds.split(",")
-    if not all(seed.isdecimal() for seed in seeds) or len(set(seeds)) < len(seeds):
-        raise ValueError(f"--seeds must be different whole numbers such as 0,1,2, got {args.seeds!r}")
+    sound = all(seed.isdecimal() and len(seed) < 19 for seed in seeds)
+    if not sound or len({int(seed) for seed in seeds}) < len(seeds):
+        raise ValueError(f"--seeds must be different whole numbers such as 0,1,2, got {shortened(args.seeds, 80)!r}")
     return settings, [int(seed) for seed in seeds]
 
 

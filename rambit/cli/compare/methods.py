@@ -26,9 +26,11 @@ from rambit.attribution import (
     WinIT,
 )
 from rambit.attribution.base import Common
+from rambit.cli import common
 from rambit.cli.compare.responsibility import Responsibility
 from rambit.cli.compare.selection import Selection
 from rambit.cli.compare.sufficient import Sufficient
+from rambit.cli.terminal import shortened
 from rambit.counterfactuals import FeatureGenerator, JointGenerator
 from rambit.masks import Bernoulli
 from rambit.results import Attribution
@@ -198,10 +200,14 @@ def _options(kind: str) -> dict[str, Callable[[str], Any]]:
 
 def _value(part: str, value: str, read: Callable[[str], Any]) -> Any:
     try:
-        return read(value)
+        found = read(value)
     except ValueError:
         kind = "true or false" if read is _boolean else "a whole number" if read is int else "a number"
-        raise ValueError(f"--methods: {part!r} must be {kind}") from None
+        raise ValueError(f"--methods: {shortened(part, 80)!r} must be {kind}") from None
+    most = common.MOST_UNITS if "hidden" in part else common.MOST
+    if read is int and abs(found) > most:
+        raise ValueError(f"--methods: {shortened(part, 80)!r} must be at most {most:,}")
+    return found
 
 
 def _boolean(text: str) -> bool:

@@ -21,7 +21,7 @@ from rambit.cli.train import train_classifier
 from rambit.counterfactuals import FeatureGenerator, JointGenerator
 from rambit.datasets import DATASETS, Dataset, load
 from rambit.models import Classifier, GRUClassifier
-from rambit.store import atomic_write, resume_key
+from rambit.store import atomic_write, make_folder, read_file, resume_key
 from rambit.training import evaluate, load_checkpoint, save_checkpoint
 
 SETTINGS = "settings.json"
@@ -56,8 +56,8 @@ def open_folder(out: str, settings: Settings, *, force: bool) -> Path:
     path = folder / SETTINGS
     if path.exists() and not force:
         try:
-            found = dict(json.loads(path.read_text()))
-        except (ValueError, TypeError):
+            found = dict(json.loads(read_file(path)))
+        except (ValueError, TypeError, RecursionError):
             raise ValueError(f"{path} holds no settings; name another --out, or --force writes there") from None
         wanted = asdict(settings)
         lines = [
@@ -68,7 +68,7 @@ def open_folder(out: str, settings: Settings, *, force: bool) -> Path:
     elif folder.is_dir() and not force and any(folder.iterdir()):
         raise FileExistsError(f"{out} holds something else; name another --out, or --force writes there")
     for part in ("models", "results"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
+        make_folder(folder / part)
     text = json.dumps(asdict(settings), indent=2) + "\n"
     if not path.exists() or path.read_text() != text:
         atomic_write(path, text.encode())

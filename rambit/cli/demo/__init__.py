@@ -8,6 +8,7 @@ from pathlib import Path
 from rambit.cli import common
 from rambit.cli.demo import motions, spike
 from rambit.cli.demo.parts import FAST, FULL, Job, one_thread
+from rambit.store import make_folder
 
 EPILOG = """\
 examples:
@@ -39,12 +40,13 @@ def run(args: argparse.Namespace) -> None:
     out, figures = Path(args.out), common.has_matplotlib()
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is not a folder")
-    if out.is_dir():
-        names = (*motions.FILES, *motions.FIGURES, *spike.FILES, *spike.FIGURES)
-        common.check_outputs([out / name for name in names], force=args.force)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
+    names = (*motions.FILES, *motions.FIGURES, *spike.FILES, *spike.FIGURES)
+    with common.reserved([out / name for name in names], force=args.force) as place:
+        _demo(args, Job(out, FAST if args.fast else FULL, figures, common.shows_progress(args), place))
 
-    job = Job(out, FAST if args.fast else FULL, figures, common.shows_progress(args))
+
+def _demo(args: argparse.Namespace, job: Job) -> None:
     data = motions.read()
     with one_thread():
         if data is None:
@@ -52,8 +54,8 @@ def run(args: argparse.Namespace) -> None:
         else:
             print(motions.explain(job, *data), end="\n\n", flush=True)
         print(spike.explain(job), end="\n\n", flush=True)
-    drawn = (*(() if data is None else motions.FIGURES), *spike.FIGURES) if figures else ()
-    print(_closing(out, drawn))
+    drawn = (*(() if data is None else motions.FIGURES), *spike.FIGURES) if job.figures else ()
+    print(_closing(job.out, drawn))
 
 
 def _closing(out: Path, drawn: tuple[str, ...]) -> str:

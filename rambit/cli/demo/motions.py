@@ -42,7 +42,7 @@ def explain(job: Job, train: Dataset, test: Dataset) -> str:
     recipe: dict[str, Any] = {"per_step": True, "standardize": True, "batch_size": 10, "lr": 5e-3, "weight_decay": 1e-2}
     history = fit(model, train.X, train.y, epochs=job.size.motion_epochs, show_progress=job.bars, **recipe)
     accuracy = evaluate(model, test.X, test.y)["accuracy"]
-    save_model(job.out / FILES[0], model, train)
+    save_model(job.file(*FILES[:2]), model, train)
 
     # Evenly spread, because the test part is sorted by class.
     places = np.arange(job.size.motion_series) * len(test) // job.size.motion_series
@@ -56,7 +56,7 @@ def explain(job: Job, train: Dataset, test: Dataset) -> str:
         background=torch.from_numpy(train.X),
     )
     result = method.explain(X, ids=places, show_progress=job.bars)
-    result.save(job.out / FILES[2], force=True)
+    result.save(job.file(FILES[2]), force=True)
 
     cells = X[0].numel()
     ks = [round(cells * share) for share in SHARES]
@@ -124,5 +124,5 @@ def _draw(
     ]
     # Each relative to its own highest score, since they differ so much that one scale would show one series only.
     relative = result.values[chosen] / highest[chosen, None, None]
-    plots.heatmap(relative, X=X[chosen], titles=titles, path=job.out / FIGURES[0])
-    plots.drop_curve(SHARES, {"highest scores first": ranked, "random": random}, job.out / FIGURES[1])
+    plots.heatmap(relative, X=X[chosen], titles=titles, path=job.file(FIGURES[0]))
+    plots.drop_curve(SHARES, {"highest scores first": ranked, "random": random}, job.file(FIGURES[1]))

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from rambit import Attribution
+from rambit.cli import common
 from rambit.datasets import Dataset
 from rambit.models import Classifier
 from rambit.training import save_checkpoint
@@ -42,6 +43,11 @@ class Job:
     size: Size
     figures: bool
     bars: bool
+    place: common.Place
+
+    def file(self, name: str, *beside: str) -> Path:
+        """Where that file goes."""
+        return self.place(self.out / name, *(self.out / other for other in beside))
 
 
 def save_model(path: Path, model: Classifier, train: Dataset) -> None:

@@ -39,12 +39,12 @@ def explain(job: Job) -> str:
         show_progress=job.bars,
     )
     accuracy = evaluate(model, test.X, test.y, per_step=True)["accuracy"]
-    save_model(job.out / FILES[0], model, train)
+    save_model(job.file(*FILES[:2]), model, train)
 
     X = torch.from_numpy(test.X)
     method = RaMbIT(model, counterfactuals="interpolate", num_samples=1)
     result = method.explain(X, show_progress=job.bars)
-    result.save(job.out / FILES[2], force=True)
+    result.save(job.file(FILES[2]), force=True)
     found = average_precision(result.to_numpy(), test.salient)
     drawn = RaMbIT(model, background=torch.from_numpy(train.X), num_samples=job.size.draws)
     other = average_precision(drawn.explain(X, show_progress=job.bars).to_numpy(), test.salient)
@@ -55,7 +55,7 @@ def explain(job: Job) -> str:
     if job.figures:
         spiky = np.flatnonzero(test.salient.any(axis=(1, 2)))[:4].tolist()
         titles = [f"first spike of feature 0: step {int(test.salient[i, 0].argmax())}" for i in spiky]
-        result.plot(job.out / FIGURES[0], X=X, series=spiky, titles=titles)
+        result.plot(job.file(FIGURES[0]), X=X, series=spiky, titles=titles)
     return "\n".join(
         [
             "Spike: the truth is known. 3 features, 80 steps; the label is 1 from the first spike of feature 0 on.",

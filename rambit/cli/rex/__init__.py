@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from rambit.cli import common
@@ -58,33 +59,40 @@ def run(args: argparse.Namespace) -> None:
     """Explain the input or inputs, write the files and print what was found."""
     given = read_options(args)
     sources, many = find_sources(args, {o.name: given.pop(o.name) for o in IMAGES if o.name in given})
+    target = given.get("target")
     if many:
-        check_folder("--out", args.out)
+        check_folder("--out", args.out, args.input)
         args.checkpoint = args.out  # where the same command goes on after an interruption
-    else:
-        common.check_suffix("--out", args.out, ".safetensors")
-        if args.figure is not None:
-            common.check_figure(args.figure)
-        common.check_outputs((args.out, args.figure), force=args.force, inputs=(args.input, args.model, args.settings))
+        explain_many(args, _explainer(args, given), sources, target=target)
+        return
+    common.check_suffix("--out", args.out, ".safetensors")
+    if args.figure is not None:
+        common.check_figure(args.figure)
+    inputs = (args.input, args.model, args.settings)
+    with common.reserved((args.out, args.figure), force=args.force, inputs=inputs) as place:
+        _explain_one(args, _explainer(args, given), sources[0], place, target=target)
+
+
+def _explainer(args: argparse.Namespace, given: Mapping[str, Any]) -> ReX:
     settings = {option.name: given[option.name] for option in (*REX, *CIRCLES) if option.name in given}
     predictor = read_model(
         args.model, output=given.get("output", "auto"), device=given.get("device"), model_id=args.model_id
     )
-    explainer = ReX(predictor, **settings)
-    if many:
-        explain_many(args, explainer, predictor, sources, target=given.get("target"))
-    else:
-        _explain_one(args, explainer, sources[0], target=given.get("target"))
+    return ReX(predictor, **settings)
 
 
-def _explain_one(args: argparse.Namespace, explainer: ReX, source: Source, *, target: int | None) -> None:
+def _explain_one(
+    args: argparse.Namespace, explainer: ReX, source: Source, place: common.Place, *, target: int | None
+) -> None:
     one = source.read()
     started = time.perf_counter()
     found = explainer.explain(one.x, target=target, show_progress=common.shows_progress(args))
     seconds = time.perf_counter() - started
-    found.save(args.out, force=args.force)
+    written = [place(args.out)]
+    found.save(written[0], force=True)
     if args.figure is not None:
-        found.plot(args.figure, x=one.picture)
+        written.append(place(args.figure))
+        found.plot(written[1], x=one.picture)
     rows: list[tuple[str, Any]] = [
         ("input", f"{args.input}: {' x '.join(map(str, one.x.shape[1:]))}"),
         ("class", found.target),
@@ -92,6 +100,6 @@ def _explain_one(args: argparse.Namespace, explainer: ReX, source: Source, *, ta
         *([] if found.spotlights is None else [("explanations", len(found.spotlights))]),
         *found.stats.items(),
         ("seconds", f"{seconds:.2f}"),
-        ("wrote", ", ".join(path for path in (args.out, args.figure) if path is not None)),
+        ("wrote", ", ".join(map(str, written))),
     ]
     print(common.table(rows))

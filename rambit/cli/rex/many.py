@@ -14,12 +14,10 @@ from rambit.cli import common
 from rambit.cli.rex.inputs import Input, Source
 from rambit.predictors import Predictor
 from rambit.rex import Explanation, NoExplanationError, ReX
-from rambit.store import Store, resume_key
+from rambit.store import Store, make_folder, resume_key
 
 
-def explain_many(
-    args: argparse.Namespace, explainer: ReX, predictor: Predictor, sources: list[Source], *, target: int | None
-) -> None:
+def explain_many(args: argparse.Namespace, explainer: ReX, sources: list[Source], *, target: int | None) -> None:
     """Explain what the store does not hold yet, draw what is not drawn yet, and print a summary.
 
     An input without an explanation is named and left out; where there is no other, NoExplanationError is raised.
@@ -27,7 +25,7 @@ def explain_many(
     for source in sources:
         Store.check_name(source.name)
     settings = {**explainer.settings(), "target": target}
-    model = _fingerprint(predictor)
+    model = _fingerprint(explainer.predictor)
     rambit = version("rambit")
     started, made, areas, rows = time.perf_counter(), 0, [], 0
     key = resume_key(settings=settings, model=model, version=rambit)
@@ -66,9 +64,11 @@ def explain_many(
     )
 
 
-def check_folder(option: str, path: str) -> Path:
-    """A folder, or the name of one to be made. Raises OSError or ValueError."""
+def check_folder(option: str, path: str, read: str) -> Path:
+    """A folder, or the name of one to be made, other than what is ``read``. Raises OSError or ValueError."""
     folder = Path(path)
+    if folder.resolve() == Path(read).resolve():
+        raise FileExistsError(f"{option} {path} is read by this command, so nothing is written there")
     if folder.suffix in (".safetensors", ".png", ".pdf", ".svg"):
         raise ValueError(f"{option} must be a folder, since there are many inputs, got {path}")
     if folder.exists() and not folder.is_dir():
@@ -82,10 +82,10 @@ def _pictures(args: argparse.Namespace, store: Store, sources: list[Source]) -> 
     """Where each picture goes. Raises OSError where one is already there that belongs to no stored result."""
     if args.figure is None:
         return {}
-    folder = check_folder("--figure", args.figure)
+    folder = check_folder("--figure", args.figure, args.input)
     paths = {source.name: folder / f"{source.name}.png" for source in sources}
     common.check_figure("any.png")
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     common.check_outputs((path for name, path in paths.items() if name not in store), force=args.force)
     return paths
 
@@ -116,5 +116,6 @@ def _explain(explainer: ReX, name: str, one: Input, target: int | None) -> Expla
         return explainer.explain(one.x, target=target)
     except NoExplanationError:
         raise
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(f"{name}: {error}") from error
+    except Exception as error:  # a user's model may raise anything
+        what = str(error) if isinstance(error, (ValueError, RuntimeError)) else repr(error)
+        raise ValueError(f"{name}: {what}") from error

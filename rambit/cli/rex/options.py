@@ -12,7 +12,9 @@ from enum import Enum
 from typing import Any
 
 from rambit.cli import common
+from rambit.cli.terminal import shortened
 from rambit.rex import ExtractionOptions, ReX
+from rambit.rex.explainer import MAX_POSITIONS
 from rambit.store import read_file
 
 if sys.version_info >= (3, 11):
@@ -21,8 +23,11 @@ else:
     import tomli as tomllib
 
 
+_whole = common.whole(2**31 - 1)  # what the search counts with
+
+
 def _count(text: str) -> int | None:
-    return None if text == "all" else int(text)
+    return None if text == "all" else _whole(text)
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -40,6 +45,8 @@ def _size(text: str) -> tuple[int, int]:
     parts = [int(part) for part in text.replace("x", ",").split(",")]
     if len(parts) > 2 or min(parts) < 1:
         raise ValueError
+    if parts[0] * parts[-1] > MAX_POSITIONS:
+        raise argparse.ArgumentTypeError(f"must be of at most {MAX_POSITIONS:,} pixels, got {shortened(text, 40)}")
     return parts[0], parts[-1]
 
 
@@ -86,7 +93,7 @@ class Option:
         try:
             return self.parse(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"must be {self.expects}, got {value!r}") from None
+            raise argparse.ArgumentTypeError(f"must be {self.expects}, got {shortened(repr(value), 80)}") from None
 
 
 _DEFAULTS = {field.name: field.default for field in fields(ExtractionOptions)} | {
@@ -96,10 +103,10 @@ _INT, _FLOAT = "a whole number", "a number"
 
 #: The arguments of ReX.
 REX = (
-    Option("iters", "independent searches, each over a random box tree of its own", int, _INT),
-    Option("tree_depth", "boxes deeper than this are not split", int, _INT),
-    Option("min_box_size", "boxes of fewer positions are not split", int, _INT),
-    Option("search_limit", "stop a search after this many mutants", int, _INT),
+    Option("iters", "independent searches, each over a random box tree of its own", common.whole(), _INT),
+    Option("tree_depth", "boxes deeper than this are not split", _whole, _INT),
+    Option("min_box_size", "boxes of fewer positions are not split", _whole, _INT),
+    Option("search_limit", "stop a search after this many mutants", _whole, _INT),
     Option("queue", "which passing mutants are searched further: area, all, intersection, dc"),
     Option("queue_len", "how many of them, or all", _count, "a whole number or all"),
     Option("distribution", "how boxes are split: uniform, betabinom, adaptive"),
@@ -110,7 +117,7 @@ REX = (
     Option("responsibility_style", "how searches are merged: multiplicative, additive"),
     Option("negative_responsibility", "subtract the other classes' maps", None),
     Option("strategy", "global, spatial, multi_spotlight, contrastive, complete"),
-    Option("chunk_size", "positions revealed at a time", int, _INT),
+    Option("chunk_size", "positions revealed at a time", _whole, _INT),
     Option("minimum_confidence_threshold", "share of the target's confidence that suffices", float, _FLOAT),
     Option(
         "mask_value",
@@ -124,12 +131,12 @@ REX = (
 )
 #: Those of the strategies spatial and multi_spotlight.
 CIRCLES = (
-    Option("initial_radius", "of circles", int, _INT),
+    Option("initial_radius", "of circles", _whole, _INT),
     Option("radius_growth", "factor by which circles grow", float, _FLOAT),
-    Option("spotlights", "explanations that are looked for", int, _INT),
-    Option("expansions", "radii that each spotlight tries at a place", int, _INT),
-    Option("budget", "further places that it tries", int, _INT),
-    Option("step", "how far it walks", int, _INT),
+    Option("spotlights", "explanations that are looked for", common.whole(1000), _INT),
+    Option("expansions", "radii that each spotlight tries at a place", _whole, _INT),
+    Option("budget", "further places that it tries", _whole, _INT),
+    Option("step", "how far it walks", _whole, _INT),
     Option("objective", "where to: none (a jump), or where the mean or max responsibility is no less"),
     Option("permitted_overlap", "largest Dice coefficient of two explanations", float, _FLOAT),
 )
@@ -137,7 +144,7 @@ CIRCLES = (
 MODEL = (
     Option("output", "what the model returns: auto, logits, probs", _answers, "auto, logits or probs"),
     Option("device", "cpu, cuda or cuda:N", common.device, "a device"),
-    Option("target", "the class to explain; the input must have it (the predicted one)", int, _INT),
+    Option("target", "the class to explain; the input must have it (the predicted one)", _whole, _INT),
 )
 #: How image files become inputs.
 IMAGES = (

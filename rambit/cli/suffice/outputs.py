@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rambit.cli import common
+from rambit.store import make_folder
 from rambit.sufficiency import Explanation
 
+Write = Callable[[Sequence[Explanation]], int]
 
-def paths(args: argparse.Namespace, places: Sequence[int]) -> list[Path]:
-    """The files of explanations of these series or documents, none without --out. Raises OSError before any work."""
+
+@contextmanager
+def files(args: argparse.Namespace, places: Sequence[int]) -> Iterator[Write]:
+    """Keep the places of the files of explanations of these series or documents, none without --out.
+
+    Yields what saves one explanation for each of them and returns how many. Raises OSError or StoreError before any
+    work. A folder that did not exist stays only if something was written.
+    """
     if args.out is None:
-        return []
+        yield lambda found: 0
+        return
     folder = Path(args.out)
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder")
-    files = [folder / f"{place}.safetensors" for place in places]
-    if folder.is_dir():
-        common.check_outputs(files, force=args.force, inputs=(args.model, args.data))
-    return files
+    paths = [folder / f"{place}.safetensors" for place in places]
+    new = not folder.exists()
+    make_folder(folder)
+    try:
+        with common.reserved(paths, force=args.force, inputs=(args.model, args.data)) as place:
 
+            def write(found: Sequence[Explanation]) -> int:
+                for path, explanation in zip(paths, found, strict=True):
+                    explanation.save(place(path), force=True)
+                return len(found)
 
-def write(files: Sequence[Path], found: Sequence[Explanation], *, force: bool) -> None:
-    """Save each explanation in its file."""
-    for path, explanation in zip(files, found, strict=False):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        explanation.save(path, force=force)
+            yield write
+    finally:
+        if new and not any(folder.iterdir()):
+            folder.rmdir()

@@ -9,6 +9,9 @@ import torch
 
 from rambit.cli import common
 from rambit.cli.suffice import outputs
+from rambit.cli.terminal import plain
+from rambit.datasets import Dataset
+from rambit.models import Classifier
 from rambit.sufficiency import Explanation, explain
 
 
@@ -20,8 +23,18 @@ def run(args: argparse.Namespace, options: dict[str, Any]) -> None:
     data = common.read(args, args.split or "test", y=None)
     model, _ = common.read_model(args.model, data.X.shape[1], args.data)
     places = common.chosen(args.series, args.limit, len(data))
-    files = outputs.paths(args, places)
-    data = data.take(places)
+    with outputs.files(args, places) as write:
+        found = _explained(model, data.take(places), args, options)
+        written = write(found)
+    for place, explanation in zip(places, found, strict=True):
+        print(plain(f"series {place}: {explanation}"))
+    if written:
+        print(f"wrote {written} results into {args.out}")
+
+
+def _explained(
+    model: Classifier, data: Dataset, args: argparse.Namespace, options: dict[str, Any]
+) -> list[Explanation]:
     X = torch.from_numpy(data.X).to(next(model.parameters()).dtype)
     options |= {"terms": args.terms, "counterfactuals": args.counterfactuals or "zero"}
     found: list[Explanation] = []
@@ -33,8 +46,4 @@ def run(args: argparse.Namespace, options: dict[str, Any]) -> None:
             one = explain(model, x[None, :, :length], **options)
             assert isinstance(one, Explanation)
             found.append(one)
-    outputs.write(files, found, force=args.force)
-    for place, explanation in zip(places, found, strict=True):
-        print(f"series {place}: {explanation}")
-    if files:
-        print(f"wrote {len(files)} results into {args.out}")
+    return found
