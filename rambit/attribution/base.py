@@ -271,10 +271,7 @@ class Attributor(ABC):
                     evaluated[here, :, :steps] = part.evaluated
                 moved = moved or game.runner.moved
                 rows, row_steps, mode = rows + game.runner.rows, row_steps + game.runner.row_steps, game.mode
-        nothing = ~(evaluated & batch.needed())  # the one place where what is missing, padding or unseen scores 0
-        for table in (values, errors):
-            if table is not None:
-                table[nothing] = 0.0
+        _clear(~(evaluated & batch.needed()), values, errors)
         if not moved and rows > 1:
             guards.never_moved(rows, self.predictor)
         return Attribution(
@@ -303,3 +300,10 @@ class Attributor(ABC):
         assert total is not None
         unconfirmed = self.evaluation == "auto" and not self.predictor.proven and total.mode in ("causal", "stateful")
         return replace(total, mode=total.mode + " (unconfirmed)") if unconfirmed else total
+
+
+def _clear(where: Tensor, *tables: Tensor | None) -> None:
+    """Score 0 where nothing was evaluated: the one place for what is missing, padding, or seen by no mask."""
+    for table in tables:
+        if table is not None:
+            table[where] = 0.0

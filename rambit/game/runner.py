@@ -93,7 +93,7 @@ class Runner:
         self._buffer: Tensor | None = None
         self._bad: Tensor | None = None
         self._outputs: int | None = None
-        self._moved: Tensor | bool = False
+        self._moved: Tensor | bool | None = None
         self.before_first: Callable[[Runner], None] | None = None  # called once, before the model is asked
 
     def count(self, rows: int, row_steps: int) -> None:
@@ -192,7 +192,9 @@ class Runner:
             raise PredictionError(f"the model returned {answers.shape[1]} outputs, and {self._outputs} before")
         if self._moved is not True:
             moved = (answers != answers[:1]).any()
-            self._moved = len(answers) == 1 or (bool(moved) if self.device.type == "cpu" else moved | self._moved)
+            self._moved = len(answers) == 1 or (
+                bool(moved) if self.device.type == "cpu" else moved if self._moved is None else moved | self._moved
+            )
         bad = self.predictor.check(answers)
         if self.device.type == "cpu":
             if bool(bad.any()):
@@ -206,8 +208,10 @@ class Runner:
 
     @property
     def moved(self) -> bool:
-        """Whether two answers differed; for all that is known, if rows were asked one by one."""
-        return self._moved if isinstance(self._moved, bool) else bool(self.to_host(self._moved))
+        """Whether two answers differed; for all that is known, if none were checked, or rows came one by one."""
+        if isinstance(self._moved, Tensor):
+            self._moved = bool(self.to_host(self._moved))
+        return self._moved is not False
 
     def check_target(self, target: Tensor, metric: ops.Metric, answers: Tensor) -> None:
         """ValueError where ``diff`` is to follow an output that the answers (n, C, K) do not have."""
