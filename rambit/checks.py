@@ -16,11 +16,13 @@ def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
 
 
 def count(name: str, value: Any, low: int = 1) -> int:
-    """An integer (NumPy's too) of at least ``low``; TypeError or ValueError otherwise."""
+    """An integer (NumPy's too) of at least ``low`` and below 2**63; TypeError or ValueError otherwise."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if value < low:
         raise ValueError(f"{name} must be at least {low}, got {value}")
+    if value >= 2**63:  # what tensors count with
+        raise ValueError(f"{name} must be below 2**63, got a number of {operator.index(value).bit_length()} bits")
     return operator.index(value)
 
 

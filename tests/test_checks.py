@@ -19,6 +19,13 @@ def test_an_integer_may_be_of_numpy():
         count("k", np.int8(1), 2)
 
 
+def test_an_integer_fits_what_counts_in_tensors():
+    assert count("k", 2**63 - 1) == 2**63 - 1
+    for wrong, bits in ((2**63, 64), (np.uint64(2**63), 64), (10**30, 100), (10**6000, 19932)):
+        with pytest.raises(ValueError, match=rf"k must be below 2\*\*63, got a number of {bits} bits"):
+            count("k", wrong)
+
+
 def test_one_of_says_what_is_allowed():
     assert one_of("k", "a", ("a", "b")) == "a"
     with pytest.raises(ValueError, match="k must be one of a, b, got 'c'"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import sys
@@ -93,6 +94,14 @@ def whole(most: int = MOST) -> Callable[[str], int]:
 
     read.__name__ = "int"  # as messages call it
     return read
+
+
+def finite(text: str) -> float:
+    """A number other than NaN and infinity."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"must be finite, got {shortened(text, 40)}")
+    return number
 
 
 def memory(text: str) -> int:

@@ -64,7 +64,9 @@ def add(commands: common.Commands) -> None:
     )
     how.add_argument("--batch-size", metavar="N", type=common.whole(), default=32, help="series (%(default)s)")
     how.add_argument("--lr", metavar="X", type=float, default=2e-3, help="learning rate (%(default)s)")
-    how.add_argument("--diversity", metavar="X", type=float, default=0.0, help="weight of that loss (%(default)s)")
+    how.add_argument(
+        "--diversity", metavar="X", type=common.finite, default=0.0, help="weight of that loss (%(default)s)"
+    )
     how.add_argument(
         "--seed",
         metavar="N",

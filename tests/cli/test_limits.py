@@ -141,3 +141,9 @@ def test_seeds_and_series(fails, made, tmp_path):
         assert "--seeds must be different whole numbers" in fails("compare", "--out", tmp_path / "c", "--seeds", seeds)
     said = fails("cost", made.data, "--model", made.model, "--series", f"0-{10**30}")
     assert "--series must be numbers and ranges" in said
+
+
+def test_weights_are_finite(fails, tmp_path):
+    for number in ("nan", "inf", "-inf", "1e309", "9" * 5000, "x"):
+        command = ("select", "data.npz", "--k", 2, "--out", tmp_path / "s.safetensors", f"--diversity={number}")
+        assert "argument --diversity: " in fails(*command)
