@@ -124,7 +124,8 @@ def uniform(asked: Asked, number: int, count: int, seed: int, first: int = 0) ->
     """(count, players) float64 in [0, 1): keyed by seed, first sample of the problem, draw and player."""
     problem = asked.problems[number]
     out = torch.empty(count, 1, 1, problem.players, dtype=torch.float64)
-    ops.draw(out, torch.tensor(problem.samples[:1]), ops.Draw.UNIFORM, seed=seed, first_draw=first)
+    own = ops.stream(seed, "heuristics")
+    ops.draw(out, torch.tensor(problem.samples[:1]), ops.Draw.UNIFORM, seed=own, first_draw=first)
     return out[:, 0, 0]
 
 
