@@ -1,10 +1,38 @@
 """rambit: explains what a time-series model looked at, exactly and fast."""
 
-from rambit.allocator import tune_allocator
-from rambit.attribution import RaMbIT
-from rambit.predictors import PredictionError, Predictor
-from rambit.results import Attribution
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rambit.allocator import tune_allocator
+    from rambit.attribution import RaMbIT
+    from rambit.predictors import PredictionError, Predictor
+    from rambit.results import Attribution
 
 __version__ = "0.1.0"
 
 __all__ = ["Attribution", "PredictionError", "Predictor", "RaMbIT", "__version__", "tune_allocator"]
+
+_MODULES = {
+    "Attribution": "results",
+    "PredictionError": "predictors",
+    "Predictor": "predictors",
+    "RaMbIT": "attribution",
+    "tune_allocator": "allocator",
+}
+_PACKAGES = ("attribution", "counterfactuals", "game", "masks", "metrics", "models", "ops", "predictors", "results")
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported when it is first asked for: until torch is needed, an interrupt is only that."""
+    if name in _MODULES:
+        return getattr(import_module(f"rambit.{_MODULES[name]}"), name)
+    if name in _PACKAGES:
+        return import_module(f"rambit.{name}")
+    raise AttributeError(f"module 'rambit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_PACKAGES})

@@ -29,6 +29,10 @@ METRICS = {
     "l2": ops.Metric.L2,
     "abs": ops.Metric.PD,  # of regression values
 }
+#: Steps that can be counted.
+LONGEST = 2**31 - 1
+#: Masks of a call, and values drawn for a series, that are made at most, in cells.
+MOST_CELLS = 1 << 31
 CLASS_METRICS = ("pd", "kl", "js", "diff", "l2")
 REGRESSION_METRICS = ("abs", "diff", "l2")
 
@@ -117,6 +121,8 @@ class Attributor(ABC):
         self.metric = one_of("metric", metric, REGRESSION_METRICS if regression else CLASS_METRICS)
         self.num_samples = count("num_samples", num_samples)
         self.window_size = count("window_size", window_size)
+        if self.window_size > LONGEST:
+            raise ValueError(f"window_size must be at most {LONGEST}, got {window_size}")
         self.anchor = one_of("anchor", anchor, ANCHORS)
         self.background = read_background(background, layout=layout)
         self.counterfactuals = self._strategy(counterfactuals)
@@ -204,6 +210,8 @@ class Attributor(ABC):
                     f"num_samples={self.num_samples}, but {type(strategy).__name__} counterfactuals have one value: "
                     "one draw is asked"
                 )
+        if not isinstance(strategy, Replay) and (cells := draws * batch.x[0].numel()) > MOST_CELLS:
+            raise ValueError(f"num_samples={draws} would draw {cells} values a series, at most {MOST_CELLS} are made")
         return Call(batch, strategy, draws)
 
     def _game(

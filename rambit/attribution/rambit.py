@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rambit import arrays, ops
-from rambit.attribution.base import METRICS, Answer, Attributor, Call, Part
+from rambit.attribution.base import METRICS, MOST_CELLS, Answer, Attributor, Call, Part
 from rambit.attribution.checkpoint import Checkpoint, Saved
 from rambit.checks import count, one_of, warn
 from rambit.counterfactuals import CounterfactualLike, Replay, Zero
@@ -218,6 +218,9 @@ class RaMbIT(Attributor):
         D, T = call.batch.x.shape[1:]
         if isinstance(family, Explicit) and family.masks.shape[1:] != (D, T):
             raise ValueError(f"masks must be (L, {D}, {T}) for this X, got {tuple(family.masks.shape)}")
+        cells = self.L * D * T * (1 if self.share_masks else D * T)
+        if not family.sized and cells > MOST_CELLS:
+            raise ValueError(f"L={self.L} masks of this X would have {cells} cells, at most {MOST_CELLS} are made")
         if family.sized and self.L != DEFAULT_L:
             raise ValueError(f"L={self.L} does not apply: the masks given say themselves how many they are")
 

@@ -29,6 +29,8 @@ from rambit.memory import DEFAULT_MEMORY
 from rambit.predictors import Predictor
 
 Int32 = npt.NDArray[np.int32]
+#: Rows a call at most, whatever batch size is asked for: more would only cost memory.
+MOST_ROWS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,9 @@ class Game:
 
     def _batch(self, batch_size: int | str, x: Tensor) -> int:
         D, T = x.shape[1:]
-        return (
-            auto_batch(D, T, x.element_size(), self.max_memory, x.device) if batch_size == "auto" else int(batch_size)
-        )
+        if batch_size == "auto":
+            return auto_batch(D, T, x.element_size(), self.max_memory, x.device)
+        return min(int(batch_size), MOST_ROWS)
 
     def counting(self) -> Game:
         """The same game, that counts what it is asked and asks the model nothing."""

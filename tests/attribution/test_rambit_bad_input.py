@@ -162,3 +162,26 @@ def test_a_fixed_length_model_is_pointed_to_anchor_end():
     with pytest.raises(ValueError, match="anchor='end'"):
         RaMbIT(fixed, num_samples=1).attribute(X)
     assert RaMbIT(fixed, num_samples=1, anchor="end").explain(X).mode == "full"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"L": 2**40}, "L=1099511627776 masks of this X would have .* at most"),
+        ({"L": 2**22, "share_masks": False}, "masks of this X would have .* at most"),
+        ({"num_samples": 2**40, "counterfactuals": "uniform"}, "num_samples=1099511627776 would draw .* at most"),
+        ({"window_size": 2**31}, "window_size must be at most 2147483647"),
+    ],
+)
+def test_numbers_that_would_need_all_memory(options, words):
+    asked = []
+    method_of = {"num_samples": 1, **options}
+    with pytest.raises(ValueError, match=words):
+        RaMbIT(lambda x: asked.append(len(x)) or plain(x), **method_of).attribute(torch.randn(2, 3, 8))
+    assert not asked
+
+
+def test_a_batch_size_beyond_all_rows_is_as_many_as_there_are():
+    X = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0))
+    few, many = (RaMbIT(plain, num_samples=1, L=2, batch_size=size).attribute(X) for size in (1 << 16, 1 << 40))
+    assert torch.equal(few, many)
