@@ -131,8 +131,8 @@ def auc_drop(
 ) -> float:
     """The task's AUROC before minus after the top k are removed, in [-1, 1]; high is better.
 
-    ``labels`` (B,): the classes, as places in the model's answers. (A model with one output p answers (p, 1 - p): the
-    series that p means are class 0.) The AUROC is that of each class against the rest, averaged over the classes that
+    ``labels`` (B,): the classes, as places in the model's answers. (A model with one output p answers (1 - p, p): the
+    series that p means are class 1.) The AUROC is that of each class against the rest, averaged over the classes that
     occur; there must be two of them. Source: FIT (Tonekaboni et al., 2020) and WinIT (Leung et al., 2023).
     """
     removal = Removal.of(game, scores, k, per, extent)

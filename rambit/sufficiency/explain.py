@@ -158,7 +158,7 @@ def _check(
     reading.tolerance("rel_tol", rel_tol, 1.0)
     if abs_tol is not None:
         reading.tolerance("abs_tol", abs_tol, 2.0)
-    reading.whole("num_samples", num_samples, 1)
+    reading.whole("num_samples", num_samples, 1, REMOVAL_DRAW)
     reading.whole("seed", seed, 0, 2**63)
     if max_memory is not None:
         reading.whole("max_memory", max_memory, 1 << 20)

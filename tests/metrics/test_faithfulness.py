@@ -149,7 +149,7 @@ def test_regression(name, extent):
 
 
 def test_by_hand():
-    # One series, two cells, p = sigmoid(x0 + 3 x1) of class 0: the second cell matters most.
+    # One series, two cells, p = sigmoid(x0 + 3 x1) of class 1: the second cell matters most.
     x = torch.tensor([[[1.0, 1.0]]], dtype=torch.float64)
     weight = torch.tensor([1.0, 3.0], dtype=torch.float64)
     game = Game(
@@ -158,7 +158,7 @@ def test_by_hand():
     p = {k: 1 / (1 + np.exp(-k)) for k in (0, 1, 3, 4)}
     scores = np.array([[[0.1, 0.9]]])
     assert metrics.comprehensiveness(game, scores, 1) == pytest.approx(p[4] - p[1])
-    assert metrics.comprehensiveness(game, scores, 1, target=1) == pytest.approx(p[1] - p[4])
+    assert metrics.comprehensiveness(game, scores, 1, target=0) == pytest.approx(p[1] - p[4])
     assert metrics.sufficiency(game, scores, 1) == pytest.approx(p[4] - p[3])
     assert metrics.log_odds(game, scores, 1) == pytest.approx(np.log(p[1]) - np.log(p[4]))
     assert metrics.average_prediction_difference(game, scores, 1, target=[1]) == pytest.approx(p[4] - p[1])
@@ -206,7 +206,9 @@ def test_a_series_that_has_lost_its_share_adds_nothing():
             total = x.sum((1, 2)) + noise * len(calls) * (x[:, 0, 0] == 7)
             return torch.stack((total, -total), dim=1)
 
-        game = Game(Predictor.of(f), TensorSample(x, torch.arange(2)), Zero(), batch_size=2)
+        predictor = Predictor.of(f, output="logits")
+        predictor.looked = True  # only the rows that are asked for
+        game = Game(predictor, TensorSample(x, torch.arange(2)), Zero(), batch_size=2)
         values.append(metrics.cpd(game, scores, 3, per="all"))
         assert len(calls) == 4
     assert values[0] == values[1] > 0

@@ -297,7 +297,8 @@ def test_a_part_that_does_not_suffice_alone_is_not_returned():
     ones = torch.ones(1, 1, 30)
     sample = TensorSample(ones, torch.zeros(1, dtype=torch.int64))
     model = Fickle(torch.ones(30, dtype=torch.float64), 3.0)
-    asked = Asked(Game(Predictor.of(model), sample, mask_values(0, sample)), dimensions=1)
+    with pytest.warns(UserWarning, match="depends on its batch"):
+        asked = Asked(Game(Predictor.of(model), sample, mask_values(0, sample)), dimensions=1)
     found = extract(asked, torch.arange(30.0), options=ExtractionOptions(chunk_size=1))
     assert bool(found.mask.all())
 

@@ -154,6 +154,12 @@ def test_only_the_first_of_several_pictures(tmp_path):
         assert np.array_equal(read(tmp_path / "a.tif", grey=True), np.array(pages[0], np.float32)[None] / 255)
 
 
+def test_a_size_that_no_image_may_have_is_refused(tmp_path):
+    pillow.fromarray(GREY).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="size must have at most 67,108,864 positions, got 10000000 x 100"):
+        _image(tmp_path / "a.png", {"size": (10_000_000, 100)})
+
+
 def test_what_pillow_would_cut_is_refused(tmp_path):
     write_png(tmp_path / "a.png", COLOURS[..., :2], 4)
     with pytest.raises(ValueError, match=r"a\.png has samples of a kind \(LA;16B.*save it as RGB or grey"):

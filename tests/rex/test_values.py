@@ -28,7 +28,9 @@ def rows(x, value, masks, seed=0):
 
     series = x.ndim == 3
     sample = TensorSample(x, torch.zeros(1, dtype=torch.int64)) if series else TensorSample.spatial(x)
-    game = Game(Predictor.of(model), sample, mask_values(value, sample), seed=seed)
+    predictor = Predictor.of(model, output="logits")
+    predictor.looked = True  # only the rows that are asked for
+    game = Game(predictor, sample, mask_values(value, sample), seed=seed)
     list(game.ask(Coalitions(masks)))
     return torch.cat(seen)
 

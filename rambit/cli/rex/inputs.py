@@ -53,6 +53,8 @@ class Preparation:
     grey: bool = False
 
     def __post_init__(self) -> None:
+        if self.size is not None and self.size[0] * self.size[1] > MAX_POSITIONS:
+            raise ValueError(f"size must have at most {MAX_POSITIONS:,} positions, got {self.size[0]} x {self.size[1]}")
         channels = 1 if self.grey else 3
         for name in ("mean", "std"):
             numbers = getattr(self, name)
