@@ -1,6 +1,7 @@
 """Mask families: which subsets of a series to keep. A mask is boolean, True = kept."""
 
 from rambit.masks.families import (
+    FAMILIES,
     AllBlocks,
     Bernoulli,
     Block,
@@ -12,10 +13,12 @@ from rambit.masks.families import (
     Rows,
     Segments,
     UpperTriangle,
+    Whole,
     resolve,
 )
 
 __all__ = [
+    "FAMILIES",
     "AllBlocks",
     "Bernoulli",
     "Block",
@@ -27,5 +30,6 @@ __all__ = [
     "Rows",
     "Segments",
     "UpperTriangle",
+    "Whole",
     "resolve",
 ]

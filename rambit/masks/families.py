@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rambit import arrays, ops
+from rambit.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,10 @@ class Family(ABC):
         return {"name": type(self).__name__, **{k: v for k, v in vars(self).items() if not isinstance(v, Tensor)}}
 
 
+#: Mask families by name. ``Wt_min`` … ``Wd_max`` of a constructor are filled from RaMbIT's arguments.
+FAMILIES: Registry[type[Family]] = Registry("family")
+
+
 class _Sampled(Family):
     """Sampled natively, mask by mask."""
 
@@ -116,6 +120,7 @@ def _clip(low: int, high: int, size: int) -> tuple[int, int]:
     return min(low, size), min(high, size)
 
 
+@FAMILIES.register("block")
 class Block(_Sampled):
     """A random block of Wt steps × Wd features is replaced; its corner is uniform over all positions that fit."""
 
@@ -128,6 +133,7 @@ class Block(_Sampled):
         return _clip(self.Wt_min, self.Wt_max, T), _clip(self.Wd_min, self.Wd_max, D)
 
 
+@FAMILIES.register("rows")
 class Rows(Block):
     """Whole features are replaced: Wd neighbouring ones, over all time."""
 
@@ -138,6 +144,7 @@ class Rows(Block):
         return (T, T), _clip(self.Wd_min, self.Wd_max, D)
 
 
+@FAMILIES.register("columns")
 class Columns(Block):
     """Whole time bands are replaced: Wt neighbouring steps of every feature."""
 
@@ -148,6 +155,7 @@ class Columns(Block):
         return _clip(self.Wt_min, self.Wt_max, T), (D, D)
 
 
+@FAMILIES.register("segments")
 class Segments(Block):
     """Every feature loses a segment of its own, of Wt steps."""
 
@@ -157,6 +165,7 @@ class Segments(Block):
         super().__init__(Wt_min, Wt_max, 1, 1)
 
 
+@FAMILIES.register("upper_triangle")
 class UpperTriangle(Block):
     """A staircase that starts at the target cell (d, t): feature d + i is replaced over [t + i, t + Wt)."""
 
@@ -164,6 +173,7 @@ class UpperTriangle(Block):
     per_cell = True
 
 
+@FAMILIES.register("bernoulli")
 class Bernoulli(_Sampled):
     """Each cell is replaced with probability p, independently."""
 
@@ -177,12 +187,14 @@ class Bernoulli(_Sampled):
         self.p = float(p)
 
 
+@FAMILIES.register("permutation")
 class Permutation(_Sampled):
     """A prefix of random length of a random order of the cells is kept: the coalitions of Shapley sampling."""
 
     native = ops.Family.PERMUTATION
 
 
+@FAMILIES.register("all_blocks")
 class AllBlocks(Block):
     """Every block that fits, weighted 1 / (nWt · nWd · positions): the expectation of Block without sampling error."""
 
@@ -217,6 +229,27 @@ class AllBlocks(Block):
                     weights[i] = 1.0 / (len(sizes) * positions)
                     i += 1
         return _whole(masks.to(device), weights.to(device), owners, exact=True)
+
+
+@FAMILIES.register("none")
+class Whole(Family):
+    """One mask that keeps everything: each cell is replaced alone."""
+
+    sized = True
+
+    def sample(
+        self,
+        count: int,
+        D: int,
+        T: int,
+        *,
+        seed: int,
+        first: int = 0,
+        owners: Tensor | None = None,
+        device: torch.device | None = None,
+    ) -> MaskSet:
+        masks = torch.ones(1, D, T, dtype=torch.bool, device=device)
+        return _whole(masks, torch.ones(1, dtype=torch.float64, device=device), owners, exact=True)
 
 
 class Explicit(Family):
@@ -259,26 +292,18 @@ def _whole(masks: Tensor, weights: Tensor, owners: Tensor | None, *, exact: bool
 
 
 def resolve(masks: str | Tensor | Family, Wt: tuple[int, int], Wd: tuple[int, int]) -> Family:
-    """The family that a user named, built with the bounds given beside the name."""
+    """The family that a user named, with those of the block sizes given beside the name that it reads."""
     if isinstance(masks, Family):
         return masks
     if isinstance(masks, Tensor):
         return Explicit(masks)
-    named: dict[str, Callable[[], Family]] = {
-        "block": lambda: Block(*Wt, *Wd),
-        "all_blocks": lambda: AllBlocks(*Wt, *Wd),
-        "rows": lambda: Rows(*Wd),
-        "columns": lambda: Columns(*Wt),
-        "segments": lambda: Segments(*Wt),
-        "upper_triangle": lambda: UpperTriangle(*Wt, *Wd),
-        "bernoulli": Bernoulli,
-        "permutation": Permutation,
-    }
     if not isinstance(masks, str):
         raise TypeError(
             f"masks must be a family, its name or a bool tensor, got {type(masks).__name__}"
             + arrays.hint("masks", masks)
         )
-    if masks not in named:
-        raise ValueError(f"masks: unknown family {masks!r}; known: {', '.join(sorted(named))}")
-    return named[masks]()
+    try:
+        family: Family = FAMILIES.make(masks, Wt_min=Wt[0], Wt_max=Wt[1], Wd_min=Wd[0], Wd_max=Wd[1])
+    except ValueError as error:
+        raise ValueError(f"masks: {error}") from None
+    return family
