@@ -21,10 +21,10 @@ class Registry(Generic[T]):
 
     def register(self, name: str) -> Callable[[T], T]:
         """A decorator that gives a class or function its name. Raises ValueError for a name that is taken."""
+        if not name or set(name) & set(":,= "):
+            raise ValueError(f"a {self.what} needs a name without ':', ',', '=' and spaces, got {name!r}")
 
         def add(entry: T) -> T:
-            if not name or set(name) & set(":,= "):
-                raise ValueError(f"a {self.what} needs a name without ':', ',', '=' and spaces, got {name!r}")
             known = self._entries.get(name)
             if known is not None and (known.__module__, known.__qualname__) != (entry.__module__, entry.__qualname__):
                 raise ValueError(f"there is a {self.what} called {name!r} already: {known.__qualname__}")

@@ -43,7 +43,7 @@ def test_a_family_from_outside(one_more_family):
     found = RaMbIT(plain, masks="last-steps:steps=3", **options).explain(X)
     assert torch.equal(found.values, RaMbIT(plain, masks=given, **options).attribute(X))
     assert found.settings["masks"] == {"name": "LastSteps", "steps": 3}
-    with pytest.raises(ValueError, match="masks: family last-steps has no option 'stepz=3'; .*: steps"):
+    with pytest.raises(ValueError, match=r"masks: family last-steps has no option 'stepz=3'; .*: steps"):
         RaMbIT(plain, masks="last-steps:stepz=3")
 
 

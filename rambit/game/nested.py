@@ -62,8 +62,10 @@ class NestedGame:
             def work(first: int, last: int, masks: Tensor = masks, found: list[Tensor] = found) -> None:
                 logits = self.prepared.answer(masks[first:last])
                 answers = self.predictor.finish(logits.flatten(0, 1)[:, :, None])
-                if bool(self.predictor.check(answers.detach()).any()):
-                    raise PredictionError("the model returned NaN or infinite values for a nested sample")
+                bad = self.predictor.check(answers.detach())
+                if bool(bad.any()):
+                    b = int(bad.int().argmax()) % B
+                    raise PredictionError(f"the model returned NaN or infinite values for nested sample {b}")
                 found.append(answers[:, :, 0].view(last - first, B, -1))
 
             with self.predictor.session(gradients=soft):

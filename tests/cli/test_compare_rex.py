@@ -32,7 +32,9 @@ def test_scores_are_the_responsibility(features):
         answered.append(len(x))
         return rising(x)
 
-    found = Responsibility(counted, iters=4, min_box_size=2, mask_value="mean", seed=3).explain(X)
+    method = Responsibility(counted, iters=4, min_box_size=2, mask_value="mean", seed=3)
+    method.rex.predictor.looked = True  # that look is not counted
+    found = method.explain(X)
     assert found.rows == sum(answered)
     assert found.row_steps == 20 * found.rows
     explainer = ReX(rising, iters=4, min_box_size=2, mask_value="mean", seed=3)
@@ -43,8 +45,10 @@ def test_scores_are_the_responsibility(features):
 def test_series_that_are_not_explained_score_nothing_and_are_counted():
     X = torch.ones(3, 12, 12)
     X[1, 0, 0] = 0.0  # class 0, for which any part suffices
-    found = Responsibility(whole, iters=3).explain(X)
+    with pytest.warns(UserWarning, match="are probabilities"):
+        found = Responsibility(whole, iters=3).explain(X)
     assert found.settings["unexplained"] == 2
+    assert found.evaluated.flatten(1).all(dim=1).tolist() == [False, True, False]
     assert not found.values[[0, 2]].any()
     assert found.values[1].any()
     assert found.rows > 3

@@ -28,7 +28,7 @@ WHOLE = {
     "cost": {"--num-samples": 10**6, "--L": 10**6, "--window-size": 10**6, "--seed": 2**63 - 1},
     "rex": {
         "--iters": 10**6,
-        "--spotlights": 1000,
+        "--spotlights": 500,
         **dict.fromkeys(("--tree-depth", "--min-box-size", "--search-limit", "--queue-len"), 2**31 - 1),
         **dict.fromkeys(("--chunk-size", "--initial-radius", "--expansions", "--budget", "--step"), 2**31 - 1),
         "--target": 2**31 - 1,

@@ -52,18 +52,25 @@ class Responsibility:
     def explain(self, X: Tensor) -> Attribution:
         """Scores like X (B, D, T), float32."""
         started = time.perf_counter()
-        values, rows, unexplained = torch.zeros(X.shape), 0, 0
+        values, explained, rows = torch.zeros(X.shape), torch.zeros(X.shape, dtype=torch.bool), 0
         for b in range(len(X)):
             asked = self.rex.asked(X[b : b + 1])
             found = search(asked, self.rex.search).maps.get(asked.target)
             rows += asked.rows
-            if found is None:
-                unexplained += 1
-            else:
-                values[b] = torch.from_numpy(found).view(X.shape[1:])
-        settings = {**self.rex.settings(), "unexplained": unexplained}
-        seconds = time.perf_counter() - started
-        return Attribution(values, None, rows, rows * X.shape[2], seconds, settings, self.rex.search.seed, "full")
+            if found is not None:
+                values[b], explained[b] = torch.from_numpy(found).view(X.shape[1:]), True
+        settings = {**self.rex.settings(), "unexplained": int((~explained).flatten(1).all(dim=1).sum())}
+        return Attribution(
+            values,
+            None,
+            rows,
+            rows * X.shape[2],
+            time.perf_counter() - started,
+            settings,
+            self.rex.search.seed,
+            "full",
+            evaluated=None if bool(explained.all()) else explained,
+        )
 
 
 def _number_or_name(text: str) -> float | str:

@@ -26,6 +26,7 @@ examples:
   rambit rex BasicMotions --model model.safetensors --series 3 --mask-value mean --out third.safetensors
 
 The result holds the responsibility map and a small part of the input that suffices for the model's answer.
+Unsigned samples of up to 16 bits are read as 0 … 1; signed, 32-bit and float samples keep their values.
 A settings file has the same names, with underscores, one a line:  iters = 30
 Of many inputs the results go into a folder, as they come; the same command goes on after an interruption. An input
 for which no part suffices is named and left out.
@@ -93,10 +94,13 @@ def _explain_one(
     if args.figure is not None:
         written.append(place(args.figure))
         found.plot(written[1], x=one.picture)
+    kept = f"{found.area:.2%}, with a confidence of {found.confidence:.4f}"
+    if not found.mask.any():
+        kept = f"nothing: what replaces the input has the class by itself, with a confidence of {found.confidence:.4f}"
     rows: list[tuple[str, Any]] = [
         ("input", f"{args.input}: {' x '.join(map(str, one.x.shape[1:]))}"),
         ("class", found.target),
-        ("kept", f"{found.area:.2%}, with a confidence of {found.confidence:.4f}"),
+        ("kept", kept),
         *([] if found.spotlights is None else [("explanations", len(found.spotlights))]),
         *found.stats.items(),
         ("seconds", f"{seconds:.2f}"),

@@ -133,7 +133,7 @@ REX = (
 CIRCLES = (
     Option("initial_radius", "of circles", _whole, _INT),
     Option("radius_growth", "factor by which circles grow", float, _FLOAT),
-    Option("spotlights", "explanations that are looked for", common.whole(1000), _INT),
+    Option("spotlights", "explanations that are looked for", common.whole(500), _INT),
     Option("expansions", "radii that each spotlight tries at a place", _whole, _INT),
     Option("budget", "further places that it tries", _whole, _INT),
     Option("step", "how far it walks", _whole, _INT),
