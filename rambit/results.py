@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -14,7 +15,6 @@ import torch
 from torch import Tensor
 
 from rambit import arrays
-from rambit.checks import count
 from rambit.store import json_dict, load_result, save_result
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _FORMAT = "rambit-attribution-1"  # the name of the one metadata entry of a saved file
 _TENSORS = ("values", "stderr", "lengths", "ids", "windows", "evaluated")
-_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+#: The types of scores and maps; those of 8 bits are none, which nothing can be computed with.
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _NUMBERS = {"rows": int, "row_steps": int, "seconds": float, "seed": int, "mode": str}
 
 
@@ -62,11 +63,11 @@ class Attribution:
     evaluated: Tensor | None = None
 
     def __post_init__(self) -> None:
-        _check_tensor("values", self.values, _FLOATS)
+        _check_tensor("values", self.values, FLOATS)
         shape = tuple(self.values.shape)
         if not shape:
             raise ValueError("values must have a batch axis, given a scalar")
-        for name, kinds in (("stderr", _FLOATS), ("windows", _FLOATS), ("evaluated", (torch.bool,))):
+        for name, kinds in (("stderr", FLOATS), ("windows", FLOATS), ("evaluated", (torch.bool,))):
             tensor = getattr(self, name)
             if tensor is None:
                 continue
@@ -77,15 +78,12 @@ class Attribution:
         for name, numbers in (("lengths", self.lengths), ("ids", self.ids)):
             if numbers is not None:
                 _check_integers(name, numbers, shape[0])
-        for name in ("rows", "row_steps"):
-            count(name, getattr(self, name), 0)
-        scalars: dict[str, Any] = {"seconds": Real, "seed": Integral, "mode": str, "settings": dict}
-        for name, kind in scalars.items():
-            value = getattr(self, name)
-            if not isinstance(value, kind) or isinstance(value, bool):
-                raise TypeError(f"{name} must be of type {kind.__name__}, given {value!r}")
-        if not self.seconds >= 0:
-            raise ValueError(f"seconds must be at least 0, given {self.seconds}")
+        for name, low in (("rows", 0), ("row_steps", 0), ("seed", None)):
+            check_integer(name, getattr(self, name), low)
+        check_number("seconds", self.seconds, 0, math.inf)
+        check_settings(self.settings)
+        if not isinstance(self.mode, str):
+            raise TypeError(f"mode must be text, given {self.mode!r}")
         layout = self.settings.get("layout", "BDT")
         if layout not in ("BDT", "BTD"):
             raise ValueError(f"settings['layout'] must be 'BDT' or 'BTD', given {layout!r}")
@@ -224,6 +222,28 @@ class Attribution:
             ends = torch.as_tensor(self.lengths).cpu()
             valid &= (torch.arange(scores.shape[2]) < ends[:, None])[:, None]
         return scores, valid
+
+
+def check_integer(name: str, value: Any, low: int | None = 0) -> None:
+    """TypeError or ValueError unless an entry of a record is a whole number (NumPy's too) of at least ``low``."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer, given {value!r}")
+    if low is not None and int(value) < low:
+        raise ValueError(f"{name} must be at least {low}, given {value}")
+
+
+def check_number(name: str, value: Any, low: float = -sys.float_info.max, high: float = sys.float_info.max) -> None:
+    """TypeError or ValueError unless an entry of a record is a number from ``low`` to ``high``: by default, finite."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, given {value!r}")
+    if not low <= float(value) <= high:
+        raise ValueError(f"{name} must be a number from {low:.3g} to {high:.3g}, given {value}")
+
+
+def check_settings(value: Any) -> None:
+    """TypeError unless it is a dictionary; what is in it is checked where it is written."""
+    if not isinstance(value, dict):
+        raise TypeError(f"settings must be a dictionary, given {value!r}")
 
 
 def _check_tensor(name: str, value: Any, kinds: tuple[torch.dtype, ...]) -> None:

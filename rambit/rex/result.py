@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from rambit.results import FLOATS, check_integer, check_number, check_settings
 from rambit.store import json_dict, load_result, save_result
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Explanation:
     "passing", the "depth" reached, and the "rows" that the model answered. settings: JSON values. necessary, complete:
     further masks of the strategies contrastive and complete. spotlights: (K, *grid), the masks of multi_spotlight.
 
-    Errors: ValueError naming the part that does not have the shape of the map.
+    Errors: TypeError or ValueError naming a part that is of another kind, or does not fit the others.
     """
 
     responsibility: Tensor
@@ -49,18 +50,39 @@ class Explanation:
     spotlights: Tensor | None = None
 
     def __post_init__(self) -> None:
-        grid = tuple(self.responsibility.shape)
-        if not 1 <= len(grid) <= 3 or not self.responsibility.is_floating_point():
+        if not _is(self.responsibility, None, *FLOATS) or not 1 <= self.responsibility.ndim <= 3:
             raise ValueError(f"responsibility must be a float map of 1 to 3 axes, given {_kind(self.responsibility)}")
+        grid = tuple(self.responsibility.shape)
+        if not isinstance(self.maps, dict):
+            raise TypeError(f"maps must be a dictionary, class -> map, given {self.maps!r}")
         for label, map_ in self.maps.items():
-            if tuple(map_.shape) != grid:
-                raise ValueError(f"maps[{label}] must have the shape of responsibility {grid}, given {_kind(map_)}")
+            check_integer("the class of a map", label)
+            if not _is(map_, grid, *FLOATS):
+                raise ValueError(
+                    f"maps[{label}] must have the shape of responsibility {grid} and be float, given {_kind(map_)}"
+                )
+            if not bool(map_.isfinite().all()):
+                raise ValueError(f"maps[{label}] must be finite, but holds NaN or infinite values")
+        if not bool(self.responsibility.isfinite().all()):
+            raise ValueError("responsibility must be finite, but holds NaN or infinite values")
+        check_integer("target", self.target)
+        if self.target not in self.maps:
+            raise ValueError(f"target must be a class with a map, one of {sorted(self.maps)}, given {self.target}")
         for name in ("mask", "necessary", "complete"):
             mask: Tensor | None = getattr(self, name)
-            if mask is not None and (tuple(mask.shape) != grid or mask.dtype != torch.bool):
+            if not (mask is None and name in _OPTIONAL) and not _is(mask, grid, torch.bool):
                 raise ValueError(f"{name} must be {grid} bool, given {_kind(mask)}")
-        if self.spotlights is not None and tuple(self.spotlights.shape[1:]) != grid:
-            raise ValueError(f"spotlights must be (K, *{grid}) bool, given {_kind(self.spotlights)}")
+        lights = self.spotlights
+        if lights is not None and not (_is(lights, None, torch.bool) and tuple(lights.shape[1:]) == grid):
+            raise ValueError(f"spotlights must be (K, *{grid}) bool, given {_kind(lights)}")
+        check_number("confidence", self.confidence)
+        check_number("area", self.area, 0, 1)
+        if not isinstance(self.stats, dict):
+            raise TypeError(f"stats must be a dictionary of counts, given {self.stats!r}")
+        for name, count in self.stats.items():
+            check_integer(f"stats[{name!r}]", count)
+        check_settings(self.settings)
+        check_integer("seed", self.seed, None)
 
     def __repr__(self) -> str:
         parts = [
@@ -139,7 +161,10 @@ class Explanation:
         """The explanation with these `tensors()` and this `record()`; entries of neither are ignored."""
         fields: dict[str, Any] = {name: tensors.get(name) for name in _OPTIONAL}
         fields |= {name: record[name] for name in _RECORD}
-        maps = dict(zip(tensors["classes"].tolist(), tensors["maps"], strict=True))
+        classes = tensors["classes"].tolist()
+        maps = dict(zip(classes, tensors["maps"], strict=True))
+        if len(maps) < len(classes):
+            raise ValueError(f"classes must differ, given {classes}")
         return cls(responsibility=tensors["responsibility"], maps=maps, mask=tensors["mask"], **fields)
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
@@ -155,5 +180,12 @@ class Explanation:
         return load_result(path, _FORMAT, "explanation", cls.of)
 
 
-def _kind(tensor: Tensor) -> str:
-    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+def _is(value: Any, shape: tuple[int, ...] | None, *kinds: torch.dtype) -> bool:
+    """Whether it is a tensor of one of these types and of this shape, or (None) of any."""
+    return isinstance(value, Tensor) and value.dtype in kinds and shape in (None, tuple(value.shape))
+
+
+def _kind(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return repr(value)
+    return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"

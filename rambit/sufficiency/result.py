@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from rambit.results import check_integer, check_number, check_settings
 from rambit.store import json_dict, load_result, save_result
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Explanation:
     had to reach. rows: what the model answered about this sample. calls, seconds: of the whole batch. settings: JSON
     values. document: the kept part of a nested sample, None for a tensor.
 
-    Errors: TypeError if the mask is not boolean.
+    Errors: TypeError or ValueError naming a part that is of another kind.
     """
 
     mask: Tensor
@@ -53,8 +54,14 @@ class Explanation:
     document: Any = None
 
     def __post_init__(self) -> None:
-        if self.mask.dtype != torch.bool:
-            raise TypeError(f"mask must be boolean, given {self.mask.dtype}")
+        if not isinstance(self.mask, Tensor) or self.mask.dtype != torch.bool:
+            raise TypeError(f"mask must be boolean, given {getattr(self.mask, 'dtype', type(self.mask).__name__)}")
+        for name, low in (("size", 0), ("target", 0), ("rows", 0), ("calls", 0), ("seed", None)):
+            check_integer(name, getattr(self, name), low)
+        check_number("gap", self.gap)
+        check_number("threshold", self.threshold)
+        check_number("seconds", self.seconds, 0)
+        check_settings(self.settings)
 
     def __repr__(self) -> str:
         kept, shape = int(self.mask.sum()), " x ".join(map(str, self.mask.shape))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from rambit.rex.result import Explanation
+from rambit.store import encode, resume_key
 
 GRIDS = [(7,), (4, 6), (3, 4, 5)]
 
@@ -99,6 +101,66 @@ def test_repr():
 def test_shapes_must_fit(changes, message):
     with pytest.raises(ValueError, match=message):
         made(**changes)
+
+
+MAP = torch.rand(4, 6, generator=torch.Generator().manual_seed(0))
+MASK = MAP > 0.6
+#: Parts that a hash can hold for good, but no explanation.
+SENSELESS = [
+    ("responsibility", MAP.where(MAP > 0.1, math.nan)),
+    ("responsibility", MAP.where(MAP > 0.1, math.inf)),
+    *(("responsibility", MAP.to(kind)) for kind in (torch.float8_e4m3fn, torch.complex64, torch.int64, torch.bool)),
+    *(("maps", torch.stack((MAP, MAP)).to(kind)) for kind in (torch.float8_e4m3fn, torch.complex64, torch.int64)),
+    ("maps", torch.stack((MAP, MAP * math.nan))),
+    ("maps", torch.stack((MAP, MAP, MAP))),
+    *(("classes", torch.tensor(given)) for given in ([1 + 0j, 3], [1.0, 3.0], [1.5, 3.0], [math.nan, 3.0], [1, 2])),
+    *(("classes", torch.tensor(given)) for given in ([3, 3], [-1, 3], [True, False], [[1], [3]], 3)),
+    *((name, MASK.to(kind)) for name in ("mask", "necessary", "complete") for kind in (torch.uint8, torch.float32)),
+    *(("spotlights", torch.stack((MASK, MASK)).to(kind)) for kind in (torch.uint8, torch.float32)),
+    *((name, value) for name in ("target", "seed") for value in ("3", 3.0, [3], None, True, {})),
+    ("target", 2),
+    ("target", -1),
+    *((name, value) for name in ("confidence", "area") for value in ("0.5", [0.5], None, True, math.nan, math.inf)),
+    ("area", -3.0),
+    ("area", 1.5),
+    *(("stats", value) for value in (3, [1], None, "rows", {"rows": "x"}, {"rows": 1.5}, {"rows": -1}, {"rows": None})),
+    *(("settings", value) for value in ([], None, 3, "iters")),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), SENSELESS, ids=str)
+def test_a_file_with_senseless_parts_is_refused(tmp_path, name, value):
+    """Also where its hash is right; and so is the object."""
+    one, path = made(), tmp_path / "some file"
+    tensors, record = one.tensors(), one.record()
+    (tensors if isinstance(value, torch.Tensor) else record)[name] = value
+    record["sha256"] = resume_key(tensors=tensors, record=record)
+    path.write_bytes(encode(tensors, {"rambit-rex-1": json.dumps(record)}))
+    with pytest.raises(ValueError, match=r"some file is corrupt or not a saved explanation: .") as caught:
+        Explanation.load(path)
+    assert "\n" not in str(caught.value)
+    if name not in ("maps", "classes"):  # in the object they are a dictionary
+        with pytest.raises((TypeError, ValueError), match=rf"{name}.* must"):
+            Explanation(**vars(made()) | {name: value})
+
+
+@pytest.mark.parametrize("maps", [None, [], {0.5: MAP, 3: MAP}, {"3": MAP}, {3: None}, {3: MAP.numpy()}, {1: MAP}, {}])
+def test_maps_are_one_for_each_class(maps):
+    with pytest.raises((TypeError, ValueError), match=r"map.* must|target must be a class with a map"):
+        made(maps=maps)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_a_file_that_save_wrote_before_loads(tmp_path, dtype):
+    """What ``save`` writes has not changed: its bytes, from the parts themselves."""
+    map_, path = MAP.to(dtype), tmp_path / "old"
+    tensors = {"responsibility": map_, "mask": MASK, "maps": map_[None], "classes": torch.tensor([3])}
+    record = {"target": 3, "confidence": 1, "area": 0, "stats": {}, "settings": {"a": [1]}, "seed": 2**63}
+    record["sha256"] = resume_key(tensors=tensors, record=record)
+    path.write_bytes(encode(tensors, {"rambit-rex-1": json.dumps(record)}))
+    back = Explanation.load(path)
+    assert torch.equal(back.maps[3], map_)
+    assert (back.target, back.confidence, back.area, back.seed) == (3, 1, 0, 2**63)
 
 
 def test_settings_are_json(tmp_path):
