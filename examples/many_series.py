@@ -1,4 +1,4 @@
-"""Many series: a stream or file of any size is explained in constant memory, and a killed run goes on where it was."""
+"""Many series: a stream or a file is explained a piece at a time, and a killed run goes on where it was."""
 
 import tempfile
 from pathlib import Path

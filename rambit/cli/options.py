@@ -102,7 +102,7 @@ FLAGS = (
     Flag("masks", "the mask family", choices=tuple(MASKS)),
     Flag("share_masks", "L masks for each cell, instead of the same for all", switch=False),
     Flag("share_draws", "counterfactual values for each mask, instead of the same for all", switch=False),
-    Flag("evaluation", "how the model is asked; never changes a number", choices=EVALUATIONS),
+    Flag("evaluation", "how the model is asked; changes no number beyond rounding", choices=EVALUATIONS),
     Flag("batch_size", "rows in one call of the model", common.batch_size),
     Flag("max_memory", "bound on what the engine allocates, such as 512M or 2G", common.memory, default="1G"),
     Flag("seed", "of masks and draws", int, most=common.MOST_SEED),

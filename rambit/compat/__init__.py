@@ -1,4 +1,7 @@
-"""Drop-in replacements for published explainers: the same constructor, ``set_model``, ``attribute``, ``get_name``."""
+"""Published explainers over ours: the same constructors, ``set_model(model)``, ``attribute(x)`` and generator methods.
+
+Not taken: further keywords, which are ignored there, and ``set_eval``. The texts of ``get_name`` are our own.
+"""
 
 from rambit.compat.jimex import JIMEx
 from rambit.compat.winit import BiWinITExplainer, WinITExplainer

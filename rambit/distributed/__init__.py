@@ -1,4 +1,4 @@
-"""Many series: explained in constant memory, on several devices or a cluster, and resumed after any kill."""
+"""Many series: explained a piece at a time, on several devices or a cluster, and resumed after any kill."""
 
 from rambit.distributed.cluster import attribute_on_ray
 from rambit.distributed.files import DataFile

@@ -29,7 +29,7 @@ def attribute_many(
     shard_size: int | str = "auto",
     show_progress: bool = False,
 ) -> Attributions:
-    """Explain any number of series in constant memory; a run that was killed goes on where it was.
+    """Explain a stream of series a piece at a time; a run that was killed goes on where it was.
 
     * ``attributor``: any of ours (RaMbIT, WinIT, FO, ...). A plain callable as its model needs ``model_id``.
     * ``data``: a DataLoader or any iterable of batches, or a file (see ``DataFile``; .npy, .npz, .safetensors,
@@ -37,7 +37,8 @@ def attribute_many(
       that starts with X (what follows is not read), or a dict with ``X`` and, of all batches or none, ``ids``,
       ``lengths`` and ``target`` (B,); ``observed`` like X where values are missing. All X have the same D, T and dtype.
     * ``folder``: where the results are kept, as shards of ``shard_size`` series (auto: 256, fewer where those take more
-      than 16 MiB). In memory are a shard for each device, a batch, and the manifest, about 1 KB for each shard.
+      than 16 MiB). In memory are a shard for each device, a batch, and the manifest: less than 1 KB
+      for each shard and at most 256 MiB; a longer run needs larger shards.
     * ``devices``: one process for each, such as ["cuda:0", "cuda:1"]; None: in this process. A script that passes it
       needs ``if __name__ == "__main__":``, and the model's class must be importable.
 

@@ -1,6 +1,7 @@
 """Learned timestamp selection: which steps of a series (B, T, D) suffice for a task, trained together with it.
 
-The interface is that of the TSInfluenceScoring package.
+The interface is that of the TSInfluenceScoring package, but for two things: `InfluenceFramework` takes neither
+``sigma`` nor ``mi_hidden_dim``, and ``use_mi`` without target features is an error.
 """
 
 from rambit.plots.selection import visualize_selection
