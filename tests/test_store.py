@@ -626,3 +626,11 @@ def test_a_fork_is_not_the_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             store._lock.release()
         assert (tmp_path / "writer.lock").exists()
         store.put("a", some())
+
+
+@pytest.mark.parametrize("folder", ["", " ", "\n"])
+def test_a_folder_without_a_name(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="folder must name a folder"):
+        Store(folder, key="k")
+    assert not list(tmp_path.iterdir())

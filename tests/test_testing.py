@@ -19,7 +19,7 @@ SMALL = {
     "Occlusion": {"width": 2},
 }
 GENERATOR = JointGenerator(3, hidden_size=4)
-METHODS = [getattr(attribution, name) for name in attribution.__all__ if name != "Attributor"]
+METHODS = [attribution.METHODS[name] for name in attribution.METHODS]
 LEARNED = (Dynamask, ExtremalMask)  # minutes of gradient descent, by a library that is not always there
 
 
@@ -29,8 +29,10 @@ def maker(method):
             return method(model, **options)
         if method is FIT:
             return FIT(model, generator=GENERATOR, num_samples=2, **options)
-        background = BACKGROUND if options.get("layout", "BDT") == "BDT" else BACKGROUND.transpose(1, 2)
-        return method(model, background=background, **SMALL.get(method.__name__, {}), **options)
+        if method is not FO:  # which draws from a uniform
+            background = BACKGROUND if options.get("layout", "BDT") == "BDT" else BACKGROUND.transpose(1, 2)
+            options = {"background": background, **options}
+        return method(model, **SMALL.get(method.__name__, {}), **options)
 
     return make
 
@@ -50,7 +52,7 @@ def explained(change):
         def explain(self, X, **options):
             return change(self, super().explain(X, **options), X, options)
 
-    return lambda model, **options: Broken(model, background=None, **options)
+    return lambda model, **options: Broken(model, **options)
 
 
 def replaced(**parts):

@@ -86,7 +86,7 @@ METHODS = {
     "RaMbIT mask": lambda f, **o: RaMbIT(f, L=3, window_size=2, num_samples=1, anchor="mask", **o),
     "RaMbIT end": lambda f, **o: RaMbIT(f, L=3, window_size=2, num_samples=1, anchor="end", **o),
     "RaMbIT fresh": lambda f, **o: RaMbIT(f, L=2, share_masks=False, share_draws=False, num_samples=2, **o),
-    "FO": lambda f, **o: FO(f, num_samples=1, **o),
+    "FO": lambda f, background, **o: FO(f, num_samples=1, **o),  # it draws from a uniform
     "AFO": lambda f, **o: AFO(f, num_samples=1, **o),
     "Occlusion": lambda f, **o: Occlusion(f, width=2, **o),
     "ExactShapley": lambda f, **o: ExactShapley(f, **o),

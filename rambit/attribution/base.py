@@ -14,14 +14,22 @@ from torch import Tensor
 from rambit import arrays, ops
 from rambit.attribution.batch import Batch
 from rambit.checks import count, one_of, warn
-from rambit.counterfactuals import Counterfactual, CounterfactualLike, Replay, read_background, resolve
+from rambit.counterfactuals import (
+    Counterfactual,
+    CounterfactualLike,
+    Replay,
+    read_background,
+    reads_background,
+    resolve,
+)
 from rambit.game import ANCHORS, EVALUATIONS, Cost, Game, TensorSample, guards, progress
 from rambit.game.progress import Progress
 from rambit.predictors import Predictor
 from rambit.predictors.base import LAYOUTS
+from rambit.registry import Registry
 from rambit.results import Attribution
 
-METRICS = {
+DISTANCES = {
     "pd": ops.Metric.PD,
     "kl": ops.Metric.KL,
     "js": ops.Metric.JS,
@@ -124,6 +132,9 @@ class Attributor(ABC):
         if self.window_size > LONGEST:
             raise ValueError(f"window_size must be at most {LONGEST}, got {window_size}")
         self.anchor = one_of("anchor", anchor, ANCHORS)
+        if background is not None and not reads_background(counterfactuals):
+            name = counterfactuals if isinstance(counterfactuals, str) else type(counterfactuals).__name__
+            raise ValueError(f"background does not apply to counterfactuals={name!r}, which reads none")
         self.background = read_background(background, layout=layout)
         self.counterfactuals = self._strategy(counterfactuals)
         self.evaluation = one_of("evaluation", evaluation, EVALUATIONS)
@@ -308,6 +319,10 @@ class Attributor(ABC):
         assert total is not None
         unconfirmed = self.evaluation == "auto" and not self.predictor.proven and total.mode in ("causal", "stateful")
         return replace(total, mode=total.mode + " (unconfirmed)") if unconfirmed else total
+
+
+#: Methods by name: on the command line, in tables, in the reference and under the contract of ``rambit.testing``.
+METHODS: Registry[type[Attributor]] = Registry("method")
 
 
 def _clear(where: Tensor, *tables: Tensor | None) -> None:

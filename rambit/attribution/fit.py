@@ -9,11 +9,12 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from rambit import ops
-from rambit.attribution.base import Answer, Attributor, Call, Common, Part, only_common
+from rambit.attribution.base import METHODS, Answer, Attributor, Call, Common, Part, only_common
 from rambit.counterfactuals import JointGenerator, Replay
 from rambit.game import Game, Runs
 
 
+@METHODS.register("fit")
 class FIT(Attributor):
     """Feature importance in time (Tonekaboni et al., NeurIPS 2020).
 

@@ -8,19 +8,20 @@ from typing import Any
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from rambit.attribution.base import Common
+from rambit.attribution.base import METHODS, Common
 from rambit.attribution.external import External, library
 from rambit.checks import one_of
 from rambit.game import Game
 
 #: captum's class, and how many rows it asks for one series.
-METHODS = {
+CAPTUM = {
     "integrated_gradients": ("IntegratedGradients", 50),
     "gradient_shap": ("GradientShap", 5),
     "deep_lift": ("DeepLift", 2),
 }
 
 
+@METHODS.register("gradients")
 class Gradients(External):
     """``integrated_gradients``, ``gradient_shap`` or ``deep_lift`` of the target's probability, by captum.
 
@@ -32,7 +33,7 @@ class Gradients(External):
     def __init__(
         self, model: nn.Module, method: str = "integrated_gradients", *, anchor: str = "end", **common: Unpack[Common]
     ) -> None:
-        self.method = one_of("method", method, tuple(METHODS))
+        self.method = one_of("method", method, tuple(CAPTUM))
         super().__init__(model, anchor=anchor, **common)
         self.captum = library("captum.attr", "captum")
 
@@ -41,7 +42,7 @@ class Gradients(External):
         return {**super().settings(), "method": self.method}
 
     def _rows(self, target_given: bool) -> int:
-        return METHODS[self.method][1] + (not target_given)
+        return CAPTUM[self.method][1] + (not target_given)
 
     def _scores(self, game: Game, target: Tensor | None) -> Tensor:
         x = game.sample.x.detach().clone()
@@ -50,7 +51,7 @@ class Gradients(External):
         if self.method != "gradient_shap":  # which draws from the series; the others take one baseline
             baseline = baseline.mean(dim=0, keepdim=True).expand_as(x).contiguous()
         answer = _Answer(self.predictor.module, lambda x, chosen: self._ask(game, x, chosen)[:, 0].sum(dim=1))
-        method = getattr(self.captum, METHODS[self.method][0])(answer)
+        method = getattr(self.captum, CAPTUM[self.method][0])(answer)
         scores: Tensor = method.attribute(x, baselines=baseline, additional_forward_args=(chosen,))
         return scores
 

@@ -9,12 +9,13 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from rambit import ops
-from rambit.attribution.base import METRICS, Answer, Attributor, Call, Common, Part, only_common
+from rambit.attribution.base import DISTANCES, METHODS, Answer, Attributor, Call, Common, Part, only_common
 from rambit.checks import count, one_of
 from rambit.game import Coalitions, Flips, FlipScores, Game
 from rambit.masks import MaskSet
 
 
+@METHODS.register("fo")
 class FO(Attributor):
     """Feature occlusion: the distance of the prediction at t when cell (d, t) alone is replaced (Suresh et al., 2017).
 
@@ -37,18 +38,20 @@ class FO(Attributor):
             nothing = torch.ones(1, D, T, dtype=torch.bool, device=game.device)
             masks = MaskSet(nothing, torch.ones(1, dtype=torch.float64, device=game.device))
             target = self._target(call, places, game)
-            scores = FlipScores((B, D, T), METRICS[self.metric], ops.Reduce.MEAN, "all", target, game.device)
+            scores = FlipScores((B, D, T), DISTANCES[self.metric], ops.Reduce.MEAN, "all", target, game.device)
             return Part(game.reduce(Flips(masks), scores).values(), None)
 
         return answer
 
 
+@METHODS.register("afo")
 class AFO(FO):
     """Augmented feature occlusion: FO with draws from the data, ``background`` (Tonekaboni et al., NeurIPS 2020)."""
 
     default = "marginal"
 
 
+@METHODS.register("occlusion")
 class Occlusion(Attributor):
     """A sliding window of ``height`` features × ``width`` steps is replaced; compared at the last step.
 
@@ -92,7 +95,7 @@ class Occlusion(Attributor):
                 Coalitions(~_windows(corners[begin : begin + piece], (height, width), (D, T)).flatten(1))
                 for begin in range(0, len(corners), piece)
             )
-            scores = torch.cat([game.coalition_distances(q, METRICS[self.metric], target) for q in questions])
+            scores = torch.cat([game.coalition_distances(q, DISTANCES[self.metric], target) for q in questions])
             by_corner = scores.mean(dim=1).T.reshape(B, len(rows), len(columns))
             # First down the features, then along time: windows that start apart never share a place of one pass.
             down = by_corner.new_zeros(B, D + height, len(columns))

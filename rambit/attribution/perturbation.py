@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from rambit.attribution.base import Common
+from rambit.attribution.base import METHODS, Common
 from rambit.attribution.external import External, library
 from rambit.checks import count, one_of
 from rambit.game import Game
@@ -97,6 +97,7 @@ class LearnedMask(External):
         return nn.MSELoss() if self.predictor.output == "regression" else CrossEntropy()
 
 
+@METHODS.register("dynamask")
 class Dynamask(LearnedMask):
     """Dynamic masks (Crabbé & van der Schaar, ICML 2021): a mask of given size that keeps the answer.
 
@@ -149,6 +150,7 @@ class Dynamask(LearnedMask):
         return masks
 
 
+@METHODS.register("extremal-mask")
 class ExtremalMask(LearnedMask):
     """Extremal masks (Enguehard, ICML 2023): the smallest mask that keeps the answer, what replaces learned with it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -9,17 +10,18 @@ import torch
 from torch import Tensor
 
 from rambit import arrays, ops
-from rambit.attribution.base import METRICS, MOST_CELLS, Answer, Attributor, Call, Part
+from rambit.attribution.base import DISTANCES, METHODS, MOST_CELLS, Answer, Attributor, Call, Part
 from rambit.attribution.checkpoint import Checkpoint, Saved
 from rambit.checks import count, one_of, warn
 from rambit.counterfactuals import CounterfactualLike, Replay, Zero
 from rambit.game import Cost, Flips, FlipScores, Game
-from rambit.masks import Explicit, Family, resolve
+from rambit.masks import FAMILIES, Explicit, Family, resolve
 from rambit.results import Attribution
 
 DEFAULT_L = 20
 
 
+@METHODS.register("rambit")
 class RaMbIT(Attributor):
     """Importance of each cell: how far replacing it moves the prediction, beside L random masks.
 
@@ -111,10 +113,17 @@ class RaMbIT(Attributor):
         self.normalize = one_of("normalize", normalize, ("all", "visible"))
         if normalize == "visible" and anchor != "mask":
             raise ValueError(f"normalize='visible' applies to anchor='mask' only, got anchor={anchor!r}")
+        if reduce == "max" and anchor == "end":
+            raise ValueError("reduce='max' does not apply to anchor='end', which has one horizon")
         self.share_masks, self.share_draws = bool(share_masks), bool(share_draws)
+        if not self.share_draws and self.counterfactuals.single:
+            name = type(self.counterfactuals).__name__
+            raise ValueError(f"share_draws=False does not apply: {name} values are always the same")
         self._bounds = (Wt_min, Wt_max), (Wd_min, Wd_max)
+        _check_sizes(masks, Wt_min=Wt_min, Wt_max=Wt_max, Wd_min=Wd_min, Wd_max=Wd_max)
         resolve("block", *self._bounds)  # the bounds are checked even where another family ignores them
         self.masks = self._family(masks)
+        self._check_number(self.masks)
         if self.masks.per_cell and self.share_masks:
             raise ValueError(f"masks={type(self.masks).__name__} belong to a target cell each: pass share_masks=False")
 
@@ -221,6 +230,9 @@ class RaMbIT(Attributor):
         cells = self.L * D * T * (1 if self.share_masks else D * T)
         if not family.sized and cells > MOST_CELLS:
             raise ValueError(f"L={self.L} masks of this X would have {cells} cells, at most {MOST_CELLS} are made")
+        self._check_number(family)
+
+    def _check_number(self, family: Family) -> None:
         if family.sized and self.L != DEFAULT_L:
             raise ValueError(f"L={self.L} does not apply: the masks given say themselves how many they are")
 
@@ -250,7 +262,7 @@ class RaMbIT(Attributor):
         target = self._target(call, places, game)
         B, D, T = game.sample.x.shape
         draws = call.shared_draws if self.share_draws else 0
-        return FlipScores((B, D, T), METRICS[self.metric], reduce, self.normalize, target, game.device, draws)
+        return FlipScores((B, D, T), DISTANCES[self.metric], reduce, self.normalize, target, game.device, draws)
 
     def _fill(
         self,
@@ -321,3 +333,15 @@ class RaMbIT(Attributor):
             "values": call.strategy.tensors(),
             "model": self.predictor.fingerprint(),
         }
+
+
+def _check_sizes(masks: str | Tensor | Family, **sizes: int) -> None:
+    """Raise ValueError for a block size that is not the default beside masks that do not read it."""
+    name = masks.partition(":")[0] if isinstance(masks, str) else ""
+    if isinstance(masks, str) and name not in FAMILIES:
+        return
+    reads = FAMILIES.parameters(name) if name else {}
+    defaults = inspect.signature(RaMbIT).parameters
+    for size, value in sizes.items():
+        if size not in reads and value != defaults[size].default:
+            raise ValueError(f"{size}={value} does not apply to masks={name or type(masks).__name__!r}")

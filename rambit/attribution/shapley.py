@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from rambit.attribution.base import METRICS, Answer, Attributor, Call, Common, Part, only_common
+from rambit.attribution.base import DISTANCES, METHODS, Answer, Attributor, Call, Common, Part, only_common
 from rambit.checks import count
 from rambit.game import Coalitions, Game, draws, values
 from rambit.masks import Bernoulli
@@ -71,7 +71,7 @@ class _Values(Attributor):
             target = self._target(call, places, game)
 
             def payoffs(coalitions: Tensor) -> Tensor:
-                return -game.coalition_distances(Coalitions(coalitions, player), METRICS[self.metric], target)
+                return -game.coalition_distances(Coalitions(coalitions, player), DISTANCES[self.metric], target)
 
             scores, variance, by_draw = self._values(payoffs, int(player.max()) + 1)
             known = ~scores.isnan()
@@ -96,6 +96,7 @@ class _Values(Attributor):
         """
 
 
+@METHODS.register("exact-shapley")
 class ExactShapley(_Values):
     """Shapley values from all 2^n coalitions, for up to 16 players.
 
@@ -115,6 +116,7 @@ class ExactShapley(_Values):
         return found, torch.zeros_like(found), _each(values.exact_shapley, by_draw)
 
 
+@METHODS.register("shapley")
 class ShapleySampling(_Values):
     """Shapley values from random orders of the players (Castro et al., 2009), with their standard error.
 
@@ -151,6 +153,7 @@ class ShapleySampling(_Values):
         return total / R, None if R < 2 else spread / R, by_draw.view(n, G, B) / R
 
 
+@METHODS.register("banzhaf")
 class Banzhaf(_Values):
     """Banzhaf values from random coalitions, each of which counts for every player (maximum sample reuse).
 

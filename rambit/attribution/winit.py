@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from rambit.attribution.base import METRICS, Answer, Attributor, Call, Common, Part, only_common
+from rambit.attribution.base import DISTANCES, METHODS, Answer, Attributor, Call, Common, Part, only_common
 from rambit.checks import count, one_of
 from rambit.game import Game, Runs
 
 CLIP = 1e6
 
 
+@METHODS.register("winit")
 class WinIT(Attributor):
     """Importance of each observation for each prediction that it could still influence (Leung et al., ICLR 2023).
 
@@ -60,7 +61,7 @@ class WinIT(Attributor):
         """(B, D, T, W): entry [b, d, p, j] is observation (d, p) for the prediction at p + j."""
         D = game.sample.x.shape[1]
         features = torch.eye(D, dtype=torch.bool)
-        distances, _ = game.distances(Runs(features, self.window_size), METRICS[self.metric], target)
+        distances, _ = game.distances(Runs(features, self.window_size), DISTANCES[self.metric], target)
         distances = distances.clamp(-CLIP, CLIP)
         shorter = torch.zeros_like(distances)  # the window that begins one step later, at the same prediction
         shorter[:, :, :-1, 1:] = distances[:, :, 1:, :-1]
@@ -92,6 +93,7 @@ def _by_prediction(seen: Tensor) -> Tensor:
     return out
 
 
+@METHODS.register("biwinit")
 class BiWinIT(WinIT):
     """WinIT over blocks of neighbouring features: i(block) - i(block with its head cell kept).
 
@@ -121,6 +123,6 @@ class BiWinIT(WinIT):
         D = game.sample.x.shape[1]
         feature = torch.arange(D)
         blocks = (feature >= feature[:, None]) & (feature < feature[:, None] + self.height)  # row d: from d on
-        whole, _ = game.distances(Runs(blocks, self.window_size), METRICS[self.metric], target)
-        kept, _ = game.distances(Runs(blocks, self.window_size, heads=feature), METRICS[self.metric], target)
+        whole, _ = game.distances(Runs(blocks, self.window_size), DISTANCES[self.metric], target)
+        kept, _ = game.distances(Runs(blocks, self.window_size, heads=feature), DISTANCES[self.metric], target)
         return (whole.clamp(-CLIP, CLIP) - kept.clamp(-CLIP, CLIP)).transpose(0, 1)

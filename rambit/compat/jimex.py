@@ -50,7 +50,7 @@ class JIMEx(Explainer):
             Wd_max=self.wd_bounds[1],
             anchor="mask",
             metric=self.metric,
-            background=declared(self.background),
+            background=None if self.zero else declared(self.background),
             all_zero_cf=self.zero,
             seed=self.seed,
             device=self.device,

@@ -85,7 +85,7 @@ class WinITExplainer(Explainer):
             "num_samples": 1 if values == "zero" else self.num_samples,
             "metric": self.metric,
             "counterfactuals": values,
-            "background": declared(self.background),
+            "background": declared(self.background) if values == "marginal" else None,
             "seed": self.seed,
             "device": self.device,
         }

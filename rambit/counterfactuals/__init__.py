@@ -2,6 +2,7 @@
 
 from rambit.counterfactuals.generator import FeatureGenerator, GeneratorModel, JointGenerator
 from rambit.counterfactuals.strategies import (
+    STRATEGIES,
     CarryForward,
     Counterfactual,
     CounterfactualLike,
@@ -16,10 +17,12 @@ from rambit.counterfactuals.strategies import (
     Zero,
     declared,
     read_background,
+    reads_background,
     resolve,
 )
 
 __all__ = [
+    "STRATEGIES",
     "CarryForward",
     "Counterfactual",
     "CounterfactualLike",
@@ -37,5 +40,6 @@ __all__ = [
     "Zero",
     "declared",
     "read_background",
+    "reads_background",
     "resolve",
 ]

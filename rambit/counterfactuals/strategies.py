@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rambit import arrays, memory, ops
 from rambit.counterfactuals.generator import GeneratorModel
+from rambit.registry import Registry
 
 
 class Counterfactual(ABC):
@@ -63,12 +64,17 @@ class Counterfactual(ABC):
         return {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
 
 
+#: Strategies by name. One whose constructor takes ``background`` is given it.
+STRATEGIES: Registry[type[Counterfactual]] = Registry("strategy")
+
+
 def _drawn(x: Tensor, ids: Tensor, count: int, kind: ops.Draw, seed: int, first: int, **source: Any) -> Tensor:
     """Draws (count, B, D, T) like x from the native generator; ``source`` is the background, or two numbers."""
     out = memory.empty((count, *x.shape), x)
     return ops.draw(out, ids, kind, seed=seed, first_draw=first, **source)
 
 
+@STRATEGIES.register("zero")
 class Zero(Counterfactual):
     """Zero everywhere."""
 
@@ -120,6 +126,7 @@ def _check_features(background: Tensor | None, D: int) -> None:
         raise ValueError(f"background has {background.shape[1]} features, but X has {D}")
 
 
+@STRATEGIES.register("mean")
 class Mean(Counterfactual):
     """The mean over time of the same feature of the same series, or of the background if one is given.
 
@@ -148,6 +155,7 @@ class Mean(Counterfactual):
         return mean.to(x.dtype).expand(count, *x.shape).contiguous()
 
 
+@STRATEGIES.register("marginal")
 class Marginal(_FromBackground):
     """Each cell from the background's values of the same feature, at any time. Missing values are not drawn."""
 
@@ -174,6 +182,7 @@ def _values_first(background: Tensor) -> Tensor:
     return flat.gather(1, flat.isnan().byte().argsort(dim=1, stable=True))
 
 
+@STRATEGIES.register("joint")
 class Joint(_FromBackground):
     """A whole other series of the background, the same for all cells of one draw.
 
@@ -209,6 +218,7 @@ def _check_numbers(**given: object) -> None:
             raise TypeError(f"{name} must be a number, got {value!r}")
 
 
+@STRATEGIES.register("uniform")
 class Uniform(Counterfactual):
     """Uniform on (lo, hi)."""
 
@@ -224,6 +234,7 @@ class Uniform(Counterfactual):
         return _drawn(x, ids, count, ops.Draw.UNIFORM, seed, first, low=self.lo, high=self.hi)
 
 
+@STRATEGIES.register("gaussian")
 class Gaussian(Counterfactual):
     """Normal noise with the given mean and standard deviation."""
 
@@ -239,6 +250,7 @@ class Gaussian(Counterfactual):
         return _drawn(x, ids, count, ops.Draw.GAUSSIAN, seed, first, low=self.mean, high=self.std)
 
 
+@STRATEGIES.register("carry_forward")
 class CarryForward(Counterfactual):
     """The last kept value of the same feature; before the first kept one, that one; 0 where nothing is kept."""
 
@@ -259,6 +271,7 @@ class CarryForward(Counterfactual):
         return before[None, ..., None].expand(1, *x.shape, window)
 
 
+@STRATEGIES.register("interpolate")
 class Interpolate(Counterfactual):
     """A straight line between the kept neighbours of the same feature, plus normal noise of deviation ``noise``.
 
@@ -510,22 +523,24 @@ def resolve(counterfactuals: CounterfactualLike | None, background: Tensor | Non
         return Generated(counterfactuals)
     if counterfactuals is None:
         counterfactuals = "zero" if background is None else "marginal"
-    known = declared(background)
-    named: dict[str, Callable[[], Counterfactual]] = {
-        "zero": Zero,
-        "mean": lambda: Mean(known),
-        "marginal": lambda: Marginal(known),
-        "joint": lambda: Joint(known),
-        "uniform": Uniform,
-        "gaussian": Gaussian,
-        "carry_forward": CarryForward,
-        "interpolate": Interpolate,
-    }
     if not isinstance(counterfactuals, str):
         raise TypeError(
             f"counterfactuals must be a strategy, its name or a tensor, got {type(counterfactuals).__name__}"
             + arrays.hint("counterfactuals", counterfactuals)
         )
-    if counterfactuals not in named:
-        raise ValueError(f"counterfactuals: unknown strategy {counterfactuals!r}; known: {', '.join(sorted(named))}")
-    return named[counterfactuals]()
+    try:
+        STRATEGIES.parse(counterfactuals)
+    except ValueError as error:
+        raise ValueError(f"counterfactuals: {error}") from None
+    strategy: Counterfactual = STRATEGIES.make(counterfactuals, background=declared(background))
+    return strategy
+
+
+def reads_background(counterfactuals: CounterfactualLike | None) -> bool:
+    """Whether what a user named takes reference data."""
+    if counterfactuals is None:
+        return True
+    if not isinstance(counterfactuals, str):
+        return False
+    name = counterfactuals.partition(":")[0]
+    return name not in STRATEGIES or "background" in STRATEGIES.parameters(name)

@@ -303,7 +303,8 @@ def resolve(masks: str | Tensor | Family, Wt: tuple[int, int], Wd: tuple[int, in
             + arrays.hint("masks", masks)
         )
     try:
-        family: Family = FAMILIES.make(masks, Wt_min=Wt[0], Wt_max=Wt[1], Wd_min=Wd[0], Wd_max=Wd[1])
+        FAMILIES.parse(masks)
     except ValueError as error:
         raise ValueError(f"masks: {error}") from None
+    family: Family = FAMILIES.make(masks, Wt_min=Wt[0], Wt_max=Wt[1], Wd_min=Wd[0], Wd_max=Wd[1])
     return family

@@ -71,12 +71,13 @@ def make_folder(folder: Path) -> None:
     """Make a folder and the missing ones above it, so that they survive a power cut. Errors: OSError."""
     if not folder.is_dir():
         make_folder(folder.parent)
-        try:
-            os.mkdir(folder)
-        except FileExistsError:
-            if not folder.is_dir():  # or another process was faster
-                raise
-        sync_folder(folder.parent)
+        with naming(folder):
+            try:
+                os.mkdir(folder)
+            except FileExistsError:
+                if not folder.is_dir():  # or another process was faster
+                    raise
+            sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -62,6 +62,8 @@ class Store:
     ) -> None:
         if not (isinstance(key, str) and key) and not (read_only and key is None):
             raise ValueError(f"key must be a string that is not empty (or None with read_only=True), given {key!r}")
+        if not str(folder).strip():
+            raise ValueError(f"folder must name a folder, given {str(folder)!r}")
         self.folder = Path(folder).absolute()
         self.read_only = read_only
         self._lock: Lock | None = None

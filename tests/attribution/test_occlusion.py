@@ -39,8 +39,8 @@ def test_fo_replaces_one_cell(name, mode, anchor):
             x = X[b : b + 1].clone()
             x[0, d, t] = DRAWS[s, b, d, t]
             expected[b, d, t] += distance("pd", f(X[b : b + 1, :, : h + 1]), f(x[:, :, : h + 1])) / S
-    for method in (FO, AFO):
-        scores = method(model, anchor=anchor, evaluation=mode, background=X).attribute(X, counterfactuals=DRAWS)
+    for method in (FO(model, anchor=anchor, evaluation=mode), AFO(model, anchor=anchor, evaluation=mode, background=X)):
+        scores = method.attribute(X, counterfactuals=DRAWS)
         np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-6, atol=1e-12)
 
 

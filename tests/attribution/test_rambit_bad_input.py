@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from rambit import PredictionError, RaMbIT
+from rambit.masks import Bernoulli
 from tests.models_for_tests import plain
 
 pytestmark = pytest.mark.wheel
 
-X = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(0))
+X = BACKGROUND = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(0))
 
 
 def never(x):
@@ -185,3 +186,25 @@ def test_a_batch_size_beyond_all_rows_is_as_many_as_there_are():
     X = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0))
     few, many = (RaMbIT(plain, num_samples=1, L=2, batch_size=size).attribute(X) for size in (1 << 16, 1 << 40))
     assert torch.equal(few, many)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"reduce": "max", "anchor": "end"}, "reduce='max' does not apply to anchor='end', which has one horizon"),
+        ({"counterfactuals": "zero", "background": BACKGROUND}, "background does not apply to counterfactuals='zero'"),
+        ({"counterfactuals": "uniform:lo=-1", "background": BACKGROUND}, "background does not apply to"),
+        ({"counterfactuals": BACKGROUND[None], "background": BACKGROUND}, r"background does not apply to .*'Tensor'"),
+        ({"share_draws": False}, "share_draws=False does not apply: Zero values are always the same"),
+        ({"masks": "rows", "Wt_max": 3}, "Wt_max=3 does not apply to masks='rows'"),
+        ({"masks": "columns", "Wd_min": 2}, "Wd_min=2 does not apply to masks='columns'"),
+        ({"masks": "bernoulli:p=0.3", "Wt_max": 3}, "Wt_max=3 does not apply to masks='bernoulli'"),
+        ({"masks": Bernoulli(0.3), "Wt_max": 3}, "Wt_max=3 does not apply to masks='Bernoulli'"),
+        ({"masks": torch.ones(2, 3, 6, dtype=torch.bool), "Wd_max": 3}, "Wd_max=3 does not apply to masks='Tensor'"),
+        ({"masks": "none", "L": 3}, "L=3 does not apply"),
+        ({"masks": "all_blocks", "L": 3}, "L=3 does not apply"),
+    ],
+)
+def test_an_option_without_effect_beside_the_others(options, words):
+    with pytest.raises(ValueError, match=words):
+        RaMbIT(plain, **{"num_samples": 1, **options})

@@ -65,7 +65,7 @@ CASES = [(m, mode, a) for m, modes in MODES.items() for mode in modes for a in (
 @pytest.mark.parametrize(("name", "mode", "anchor"), [*CASES, ("gru", "full", "end"), ("plain", "full", "end")])
 def test_equals_the_definition(name, mode, anchor):
     model, (X, draws, masks) = make(name), data(len(name) * 7 + len(anchor))
-    for reduce in ("mean", "max"):
+    for reduce in ("mean",) if anchor == "end" else ("mean", "max"):  # the last step is one horizon
         expected, each = naive.rambit(twin_of(model), X, masks, draws, anchor=anchor, window=3, reduce=reduce)
         result = RaMbIT(model, window_size=3, anchor=anchor, reduce=reduce, evaluation=mode).explain(
             X, masks=masks, counterfactuals=draws

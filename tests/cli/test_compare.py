@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from rambit import RaMbIT, metrics
-from rambit.attribution import FO, WinIT
-from rambit.cli.compare.methods import NAMES, parse, split
+from rambit import RaMbIT, attribution, metrics, testing
+from rambit.attribution import FO, Attributor, WinIT
+from rambit.attribution.base import Part
+from rambit.cli.compare import methods as known
+from rambit.cli.compare.methods import parse, split
 from rambit.cli.compare.runs import Case, Data, Settings
-from rambit.counterfactuals import FeatureGenerator
+from rambit.counterfactuals import STRATEGIES, FeatureGenerator, Zero
 from rambit.datasets import load
 from rambit.results import Attribution
 from rambit.training import load_checkpoint
@@ -176,8 +179,8 @@ def test_a_folder_of_something_else_is_refused(rambit, fails, tmp_path):
         ("rambit:L=many", SPIKE, "'L=many' must be a whole number"),
         ("rambit:L=0", SPIKE, "--methods rambit:L=0: L must be at least 1"),
         ("rambit:anchor=middle", SPIKE, "anchor must be one of"),
-        ("rambit:masks=none,L=3", SPIKE, "L does not apply to masks=none"),
-        ("rambit:p=0.1", SPIKE, "p=0.1 applies to masks=bernoulli only"),
+        ("rambit:masks=none,L=3", SPIKE, "L=3 does not apply: the masks given say themselves how many"),
+        ("rambit:p=0.1", SPIKE, "masks: family block has no option 'p=0.1'"),
         ("rambit:share_masks=maybe", SPIKE, "must be true or false"),
         ("fo:seed=3", SPIKE, "fo has no option 'seed=3'"),
         ("random,random", SPIKE, "names something twice"),
@@ -211,7 +214,7 @@ def test_all_methods_serve_a_small_set(rambit, tmp_path):
     small = {"rambit": ":L=2", "shapley": ":num_permutations=2", "banzhaf": ":num_masks=5"}
     small |= dict.fromkeys(("dynamask", "extremal-mask"), ":epochs=2,lr=0.1")
     needs = {"gradients": "captum", "dynamask": "tint", "extremal-mask": "tint"}
-    names = [name for name in NAMES if name not in needs or find_spec(needs[name])]
+    names = [name for name in known.names() if name not in needs or find_spec(needs[name])]
     methods = ",".join(name + small.get(name, "") for name in names)
     done = rambit(*command(tmp_path / "out", methods=methods))
     assert done.code == 0, done.err
@@ -219,3 +222,48 @@ def test_all_methods_serve_a_small_set(rambit, tmp_path):
     assert len(found) == len(names)
     assert all(row["seeds"] == "1" and row["auprc_stderr"] == "" for row in found)
     assert all(np.isfinite(float(row["auroc"])) for row in found)
+
+
+@pytest.fixture
+def registered():
+    """A method and a strategy from outside the package."""
+
+    @attribution.METHODS.register("magnitude")
+    class Magnitude(Attributor):
+        """The size of each value; asks its model nothing."""
+
+        def __init__(self, model, *, power: float = 1.0, **common):
+            super().__init__(model, **common)
+            self.power = power
+
+        def settings(self):
+            return {**super().settings(), "power": self.power}
+
+        def _answer(self, call):
+            def answer(game, places):
+                return Part(game.sample.x.double().abs() ** self.power, None)
+
+            return answer
+
+    @STRATEGIES.register("sevens")
+    class Sevens(Zero):
+        """Seven everywhere."""
+
+        def draws(self, x, observed, ids, count, *, seed, first=0):
+            return torch.full((count, *x.shape), 7.0, dtype=x.dtype)
+
+    yield
+    del attribution.METHODS._entries["magnitude"], STRATEGIES._entries["sevens"]
+
+
+def test_methods_and_strategies_from_outside(registered, rambit, fails, tmp_path):
+    testing.check_attributor(lambda model, **options: attribution.METHODS["magnitude"](model, **options))
+    methods = "magnitude:power=2.0,rambit:cf=sevens,L=2"
+    done = rambit(*command(tmp_path / "out", methods=methods))
+    assert done.code == 0, done.err
+    assert [row["method"] for row in rows(tmp_path / "out")] == ["magnitude:power=2.0", "rambit:cf=sevens,L=2"]
+    assert "magnitude has no option 'exponent=2'" in fails(*command(tmp_path / "b", methods="magnitude:exponent=2"))
+    assert "known: " in (said := fails(*command(tmp_path / "b", methods="nothing")))
+    assert "magnitude" in said
+    assert "known: carry_forward" in (said := fails(*command(tmp_path / "b", methods="rambit:cf=eights")))
+    assert "sevens" in said

@@ -26,7 +26,7 @@ KINDS = {
     ),
     "winit": lambda m, e: WinIT(m, window_size=3, evaluation=e, **SMALL),
     "biwinit": lambda m, e: BiWinIT(m, window_size=3, evaluation=e, **SMALL),
-    "fo": lambda m, e: FO(m, evaluation=e, **SMALL),
+    "fo": lambda m, e: FO(m, evaluation=e, output="regression", num_samples=2),
     "afo": lambda m, e: AFO(m, evaluation=e, **SMALL),
     "occlusion": lambda m, e: Occlusion(m, width=2, **SMALL),
     "exact": lambda m, e: ExactShapley(m, metric="abs", **SMALL),

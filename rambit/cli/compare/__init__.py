@@ -9,7 +9,7 @@ from pathlib import Path
 from rambit.cli import common
 from rambit.cli.compare import table
 from rambit.cli.compare.faithful import Size
-from rambit.cli.compare.methods import NAMES, parse, split
+from rambit.cli.compare.methods import names, parse, split
 from rambit.cli.compare.runs import Settings, Study, open_folder
 from rambit.cli.terminal import shortened
 from rambit.models import HEADS
@@ -17,7 +17,7 @@ from rambit.models import HEADS
 DATA = "spike,spike:delay=2,state:truth=change,state:truth=active"
 METHODS = "rambit-cell,rambit-mask,leave-one-out,winit,fo,afo,random"
 EPILOG = f"""\
-methods: {", ".join(NAMES)}
+methods: {", ".join(names())}
 Any of them takes options: rambit:anchor=cell,masks=bernoulli,p=0.1,W=5 (W: window_size, S: num_samples, cf:
 counterfactuals; cf=generator: a trained one; masks=none: one mask that keeps all, as leave-one-out has).
 

@@ -10,29 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from rambit.attribution import (
-    AFO,
-    FIT,
-    FO,
-    Banzhaf,
-    BiWinIT,
-    Dynamask,
-    ExactShapley,
-    ExtremalMask,
-    Gradients,
-    Occlusion,
-    RaMbIT,
-    ShapleySampling,
-    WinIT,
-)
+from rambit.attribution import METHODS
 from rambit.attribution.base import Common
 from rambit.cli import common
 from rambit.cli.compare.responsibility import Responsibility
 from rambit.cli.compare.selection import Selection
 from rambit.cli.compare.sufficient import Sufficient
 from rambit.cli.terminal import shortened
-from rambit.counterfactuals import FeatureGenerator, JointGenerator
-from rambit.masks import Bernoulli
+from rambit.counterfactuals import FeatureGenerator, JointGenerator, reads_background
 from rambit.results import Attribution
 
 if TYPE_CHECKING:
@@ -51,20 +36,8 @@ class Random:
         return Attribution(values, None, 0, 0, 0.0, {"method": "Random"}, self.seed)
 
 
-KINDS: dict[str, type[Any]] = {
-    "rambit": RaMbIT,
-    "winit": WinIT,
-    "biwinit": BiWinIT,
-    "fit": FIT,
-    "fo": FO,
-    "afo": AFO,
-    "occlusion": Occlusion,
-    "shapley": ShapleySampling,
-    "exact-shapley": ExactShapley,
-    "banzhaf": Banzhaf,
-    "gradients": Gradients,
-    "dynamask": Dynamask,
-    "extremal-mask": ExtremalMask,
+#: What is compared beside the attribution methods.
+OTHERS: dict[str, type[Any]] = {
     "sufficient": Sufficient,
     "rex": Responsibility,
     "selection": Selection,
@@ -76,7 +49,6 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "rambit-end": ("rambit", {"anchor": "end", "window_size": 1}),
     "leave-one-out": ("rambit", {"masks": "none"}),
 }
-NAMES = (*PRESETS, *KINDS)
 SHORT = {"W": "window_size", "S": "num_samples", "cf": "counterfactuals"}
 FIXED = {"model", "seed", "background", "device", "output", "layout", "model_id", "generator", "players", "stride"}
 #: Methods whose scores may be drawn from a trained generator, and what they draw from if nothing is said.
@@ -96,6 +68,15 @@ class Source(Protocol):
     def joint_generator(self) -> JointGenerator: ...
 
 
+def names() -> tuple[str, ...]:
+    """All that may be compared."""
+    return (*PRESETS, *METHODS, *OTHERS)
+
+
+def _class(kind: str) -> Any:
+    return OTHERS[kind] if kind in OTHERS else METHODS[kind]
+
+
 @dataclass(frozen=True)
 class Method:
     """A method and its options; `text` is its name in the table."""
@@ -111,22 +92,20 @@ class Method:
     def build(self, source: Source) -> Any:
         """The attributor. Raises ValueError or TypeError for options that do not fit together."""
         options = {**self.options_for(source.data.whole), "seed": source.seed}
-        if self.kind in ("random", "rex"):
-            return KINDS[self.kind](source.model(), **options)
-        if self.kind == "fit":
-            return FIT(source.model(), generator=source.joint_generator(), **options)
-        if self.kind == "sufficient":
-            return Sufficient(source.model(), **options)
+        made, takes = _class(self.kind), _options(self.kind)
+        if "p" in options:  # of the masks
+            options["masks"] = f"{options.get('masks', 'block')}:p={options.pop('p')}"
         if self.kind == "selection":
-            return Selection(source.model(), background=source.background(), **options)
-        if self.kind == "rambit":
-            _read_masks(options, source.background())
-        values = options.setdefault("counterfactuals", DEFAULT_VALUES.get(self.kind))
-        if values == "generator":
-            options["counterfactuals"] = source.generator()
-        elif values in (None, "marginal", "joint", "mean"):
             options["background"] = source.background()
-        return KINDS[self.kind](source.model(), **options)
+        if "generator" in inspect.signature(made).parameters:
+            options["generator"] = source.joint_generator()
+        elif self.kind in METHODS and "counterfactuals" in takes:
+            values = options.setdefault("counterfactuals", DEFAULT_VALUES.get(self.kind))
+            if values == "generator":
+                options["counterfactuals"] = source.generator()
+            elif reads_background(values):
+                options["background"] = source.background()
+        return made(source.model(), **options)
 
     def check(self, source: Source) -> None:
         """Raise ValueError, naming the method, if it can't be built."""
@@ -134,19 +113,6 @@ class Method:
             self.build(source)
         except (ValueError, TypeError) as error:
             raise ValueError(f"--methods {self.text}: {error}") from error
-
-
-def _read_masks(options: dict[str, Any], background: Tensor) -> None:
-    """`masks=none`: one mask that keeps all; `p=`: of Bernoulli masks."""
-    masks, p = options.get("masks"), options.pop("p", None)
-    if masks == "none":
-        if "L" in options:
-            raise ValueError("L does not apply to masks=none, which is one mask that keeps everything")
-        options["masks"] = torch.ones(1, *background.shape[1:], dtype=torch.bool)
-    if p is not None:
-        if masks != "bernoulli":
-            raise ValueError(f"p={p} applies to masks=bernoulli only")
-        options["masks"] = Bernoulli(p)
 
 
 def split(text: str) -> list[str]:
@@ -165,8 +131,8 @@ def split(text: str) -> list[str]:
 def parse(text: str) -> Method:
     """The method of one item. Raises ValueError for an unknown name or option."""
     name, _, given = text.partition(":")
-    if name not in NAMES:
-        raise ValueError(f"--methods: unknown method {name!r}; known: {', '.join(NAMES)}")
+    if name not in names():
+        raise ValueError(f"--methods: unknown method {name!r}; known: {', '.join(names())}")
     kind, preset = PRESETS.get(name, (name, {}))
     allowed = _options(kind)
     options = dict(preset)
@@ -174,15 +140,15 @@ def parse(text: str) -> Method:
         key, equals, value = part.partition("=")
         key = SHORT.get(key, key)
         if key not in allowed or not equals or key in preset:
-            names = ", ".join(sorted(set(allowed) - set(preset))) or "none"
-            raise ValueError(f"--methods: {name} has no option {part!r}; its options (as name=value): {names}")
+            listed = ", ".join(sorted(set(allowed) - set(preset))) or "none"
+            raise ValueError(f"--methods: {name} has no option {part!r}; its options (as name=value): {listed}")
         options[key] = _value(part, value, allowed[key])
     return Method(text, kind, options)
 
 
 def _options(kind: str) -> dict[str, Callable[[str], Any]]:
     """What may be given, and how it is read."""
-    parameters = inspect.signature(KINDS[kind]).parameters
+    parameters = inspect.signature(_class(kind)).parameters
     found = {name: parameter.default for name, parameter in parameters.items()}
     if kind in ("shapley", "exact-shapley", "banzhaf"):
         found["segment"] = 10
