@@ -23,6 +23,8 @@ def clipped(bounds, size):
 
 def family(name, count, D, T, wt, wd, *, p=0.5, seed=0, first=0, owner=None):
     """Masks first … first + count - 1 of a family and their weights, for one cell d * T + t, or for all (None)."""
+    if name == "none":
+        return torch.ones(1, D, T, dtype=torch.bool), [1.0]
     if name == "all_blocks":
         return all_blocks(D, T, clipped(wt, T), clipped(wd, D))
     wt = {"rows": (T, T), "bernoulli": (1, 1), "permutation": (1, 1)}.get(name, clipped(wt, T))

@@ -263,7 +263,7 @@ def _regression(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Asked:
 
 
 class LooksAhead(nn.Module):
-    """An answer at every step, which looks a step ahead, but only where that is large."""
+    """An answer at every step, which looks a step ahead, but only where that is positive."""
 
     def __init__(self, D: int, dtype: torch.dtype) -> None:
         super().__init__()
@@ -271,13 +271,19 @@ class LooksAhead(nn.Module):
 
     def forward(self, x: Tensor, return_all: bool = False) -> Tensor:
         ahead = torch.cat((x[:, :, 1:], torch.zeros_like(x[:, :, :1])), dim=2)
-        answers = self.head((x + ahead * (ahead > 1.5)).transpose(1, 2)).transpose(1, 2)
+        answers = self.head((x + ahead * (ahead > 0)).transpose(1, 2)).transpose(1, 2)
         return answers if return_all else answers[:, :, -1]
 
 
 def _looks_ahead(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Asked:
     module = LooksAhead(D, dtype)
     return Asked("", module, _last(module), PREFIX, false=("causal",))
+
+
+def _gaps(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Asked:
+    """Reads NaN, as series with missing values may hold it, as a number."""
+    model = Opaque(D, dtype)
+    return Asked("", lambda x: model(x.nan_to_num(-0.5)), lambda x: model(x.nan_to_num(-0.5)).softmax(-1), PREFIX)
 
 
 KINDS: dict[str, Callable[[Draw, int, int, torch.dtype], Asked]] = {
@@ -299,4 +305,5 @@ KINDS: dict[str, Callable[[Draw, int, int, torch.dtype], Asked]] = {
     "single": _single,
     "regression": _regression,
     "looks_ahead": _looks_ahead,
+    "gaps": _gaps,
 }

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rambit.counterfactuals import (
+    STRATEGIES,
     CarryForward,
     FeatureGenerator,
     Gaussian,
@@ -142,11 +143,15 @@ def series(
     X = draw.normal(B, D, T, dtype=dtype) * draw.of(1.0, 1.0, 1.0, 0.01, 5.0) + draw.of(0.0, 0.0, 2.0)
     if draw.chance(0.1):
         X = X.round()  # equal values, among them zeros
+    if asked.kind == "looks_ahead":
+        X[:, 0] = X[:, 0].abs() + 0.1  # there is something to see, so that the claim can be found out
     found = Series(X, asked, X, dtype, layout, ids=torch.arange(B))
     if lengths and draw.chance(0.25):
         found.lengths = draw.integers(1, T, B)
-    if missing and draw.chance(0.25):
+    if missing and draw.chance(0.7 if asked.kind == "gaps" else 0.25):
         found.observed = draw.bools(B, D, T, p=0.7)
+        if asked.kind == "gaps":
+            X[~found.observed] = torch.nan
     if draw.chance(0.2):
         found.ids = torch.tensor(draw.rng.choice(1000, B, replace=False))
     _choose_metric(draw, found, target)
@@ -210,6 +215,8 @@ RUNS = ("runs", "generator", "joint_generator")
 
 def values(draw: Draw, s: Series, seed: int, kinds: tuple[str, ...] = FIXED + GAPS + RUNS, most: int = 2) -> Values:
     """A random strategy, with what the twins need to know of its values."""
+    new = set(STRATEGIES) - {*FIXED, *GAPS}
+    draw.equal(new, set(), what="the strategies of which nothing is known here")
     name, count = draw.of(*kinds), draw.whole(1, most)
     B, D, T = s.X.shape
     background = draw.normal(draw.whole(1, 4), D, T + draw.whole(0, 2), dtype=s.dtype)
@@ -259,7 +266,8 @@ def values(draw: Draw, s: Series, seed: int, kinds: tuple[str, ...] = FIXED + GA
     elif name in ("generator", "joint_generator"):
         kind = FeatureGenerator if name == "generator" else JointGenerator
         given = kind(D, prediction_size=draw.whole(1, 3), seed=draw.seed % 1000)
-        if s.observed is not None and not bool(s.observed.all()):
+        seen = [s.cut(places, length)[1] for places, length in s.parts()]
+        if any(part is not None and not bool(part.all()) for part in seen):
             refused = "generator needs complete series"
         given = given if draw.chance() else Generated(given)
     elif draw.chance(0.3):
@@ -267,8 +275,9 @@ def values(draw: Draw, s: Series, seed: int, kinds: tuple[str, ...] = FIXED + GA
             "zero": Zero, "mean": lambda: Mean(passed), "marginal": lambda: Marginal(background),
             "joint": lambda: Joint(background), "carry_forward": CarryForward, "interpolate": Interpolate,
         }  # fmt: skip
-        given, passed = made[name](), passed
-    return Values(name, given, _background(draw, s, passed), count, refused, twin)
+        given = made[name]()
+    beside = passed if isinstance(given, str) else None  # a strategy has its own
+    return Values(name, given, _background(draw, s, beside), count, refused, twin)
 
 
 def _background(draw: Draw, s: Series, passed: Tensor | None) -> Any:

@@ -13,6 +13,8 @@ from rambit.attribution import (
     AFO,
     FIT,
     FO,
+    METHODS,
+    Attributor,
     Banzhaf,
     BiWinIT,
     ExactShapley,
@@ -25,6 +27,7 @@ from rambit.counterfactuals import JointGenerator
 from rambit.game import ANCHORS
 from rambit.game import values as orders_of
 from rambit.masks import (
+    FAMILIES,
     AllBlocks,
     Bernoulli,
     Block,
@@ -36,8 +39,10 @@ from rambit.masks import (
     Rows,
     Segments,
     UpperTriangle,
+    Whole,
     resolve,
 )
+from rambit.testing import check_attributor
 from tests.models_for_tests import GRU
 from tests.naive import attribution as naive
 from tests.naive import masks as naive_masks
@@ -46,7 +51,7 @@ from tests.naive import winit as naive_winit
 from tests.soak.engine import TOLERANCE, Draw, case, either
 from tests.soak.series import FIXED, GAPS, RUNS, Series, Values, series, turned, values
 
-NAMED = ("block", "all_blocks", "rows", "columns", "segments", "upper_triangle", "bernoulli", "permutation")
+NAMED = ("block", "all_blocks", "rows", "columns", "segments", "upper_triangle", "bernoulli", "permutation", "none")
 
 
 def how_asked(draw: Draw, s: Series, anchor: str) -> tuple[dict[str, Any], str | None]:
@@ -71,7 +76,35 @@ def both_ways(draw: Draw, method: Any, s: Series, refused: str | None, **options
     if draw.chance(0.3):
         draw.equal(draw.call(method.attribute, s.given, **s.options(), **options), result.values, what="attribute")
     draw.true(result.values.dtype == s.dtype and result.values.is_contiguous(), "scores are like X")
+    if draw.chance(0.3):
+        given = {name: value for name, value in s.options().items() if name != "target"}
+        cost = draw.call(method.cost, s.given, **given, **options)
+        if cost.mode == result.mode:  # a claim that was found out is asked otherwise
+            draw.equal((cost.rows, cost.row_steps), (result.rows, result.row_steps), what="what it costs")
     return result
+
+
+@case()
+def contracts(draw: Draw) -> None:
+    """What every attributor promises, of random series: the package's own checks of it."""
+    X = draw.normal(draw.whole(4, 5), draw.whole(1, 3), draw.whole(5, 8))
+    seed, background = draw.whole(0, 99), draw.normal(3, X.shape[1], X.shape[2])
+    own = {
+        "rambit": {"L": 2, "anchor": draw.of(*ANCHORS)}, "winit": {"window_size": 2}, "biwinit": {"window_size": 2},
+        "fo": {}, "afo": {"anchor": draw.of("cell", "end")}, "occlusion": {"width": 2}, "banzhaf": {"num_masks": 8},
+        "exact-shapley": {"players": "features"}, "shapley": {"num_permutations": 2},
+    }  # fmt: skip
+    others = {"fit", "gradients", "dynamask", "extremal-mask"}  # which need a generator, or another library
+    draw.equal(set(METHODS), {*own, *others}, what="the set of known methods")
+    name = draw.of(*own)
+    draw.note(name=name, shape=tuple(X.shape), own=own[name], seed=seed)
+
+    def make(model: Any, **options: Any) -> Attributor:
+        if name != "fo":  # which draws from nothing by default
+            options["background"] = background.transpose(1, 2) if options.get("layout") == "BTD" else background
+        return METHODS[name](model, **{"seed": seed, "num_samples": 2, **own[name], **options})
+
+    draw.call(check_attributor, make, X=X, pure=False)
 
 
 def of_series(s: Series, shape: tuple[int, ...] = ()) -> np.ndarray[Any, Any]:
@@ -100,10 +133,10 @@ class Masks:
         if self.name == "all_blocks":  # small ones, or there are hundreds
             self.wt, self.wd = [1, min(2, self.wt[1])], [1, 1]
         self.shared = self.name != "upper_triangle" and not draw.chance(0.25)
-        self.options: dict[str, Any] = {
-            "Wt_min": self.wt[0], "Wt_max": self.wt[1], "Wd_min": self.wd[0], "Wd_max": self.wd[1],
-            "share_masks": self.shared, "masks": self.name,
-        }  # fmt: skip
+        self.options: dict[str, Any] = {"share_masks": self.shared, "masks": self.name}
+        sizes = {"Wt_min": self.wt[0], "Wt_max": self.wt[1], "Wd_min": self.wd[0], "Wd_max": self.wd[1]}
+        if self.name in FAMILIES:  # the sizes that it reads
+            self.options |= {name: size for name, size in sizes.items() if name in FAMILIES.parameters(self.name)}
         self.call: dict[str, Any] = {}
         if self.name in ("explicit", "replayed"):
             self.exact = draw.bools(self.L, D, T, p=draw.of(0.3, 0.7, 0.95))
@@ -113,12 +146,17 @@ class Masks:
                 del self.options["masks"]
             else:
                 self.options["masks"] = there if s.layout == "BTD" or draw.chance() else Explicit(self.exact)
-        elif self.name != "all_blocks":
+        elif not self.exact_family:
             self.options["L"] = self.L
         if self.name == "bernoulli" and draw.chance():
             self.p = draw.number(0, 1)
-            self.options["masks"] = Bernoulli(self.p)
+            self.options["masks"] = draw.of(Bernoulli(self.p), f"bernoulli:p={self.p!r}")
         draw.note(masks=self.name, L=self.L, wt=self.wt, wd=self.wd, p=self.p, share_masks=self.shared)
+
+    @property
+    def exact_family(self) -> bool:
+        """Nothing is sampled."""
+        return self.name in ("all_blocks", "none")
 
     def of(self, length: int, seed: int, owner: int | None = None) -> tuple[Tensor, list[float]]:
         if self.name in ("explicit", "replayed"):
@@ -134,17 +172,16 @@ def rambit(draw: Draw) -> None:
     exact = s.dtype == torch.float64
     masks, seed = Masks(draw, s), draw.whole(0, 2**63 - 1)
     cf = values(draw, s, seed)
-    options = draw.options(
-        anchor=ANCHORS, window_size=(1, 2, 3, 12), reduce=("mean", "max") if exact else ("mean",),
-        normalize=("all", "visible"),
-    )  # fmt: skip
+    anchor = draw.of(*ANCHORS)
+    reduce = ("mean", "max") if exact and anchor != "end" else ("mean",)  # the end is one horizon
+    options = draw.options(anchor=(anchor,), window_size=(1, 2, 3, 12), reduce=reduce, normalize=("all", "visible"))
     how, refused = how_asked(draw, s, options["anchor"])
     if options["normalize"] == "visible" and options["anchor"] != "mask":
         if draw.chance(0.9):
             options["normalize"] = "all"
         else:
             refused = either(refused, "normalize")
-    fresh = masks.shared and draw.chance(0.15)
+    fresh = masks.shared and cf.random and draw.chance(0.25)
     draw.note(share_draws=not fresh, **options)
 
     def ask() -> Attribution:
@@ -168,7 +205,7 @@ def rambit_twin(
 ) -> tuple[Any, Any]:
     """Scores, and standard errors where they are known: over the masks, and over draws that all masks share."""
     expected, variance = of_series(s), of_series(s)
-    exact, shared = masks.name == "all_blocks", cf.random and not fresh
+    exact, shared = masks.exact_family, cf.random and not fresh
     for places, length in s.parts():
         x, seen, aim = s.cut(places, length)
         kind, draws = cf.twin(places, length)
@@ -247,6 +284,7 @@ def rambit_rounds(draw: Draw) -> None:
 @case()
 def mask_families(draw: Draw) -> None:
     """Masks and weights, whole and in pieces, for all cells and for each of some."""
+    draw.equal(set(FAMILIES), set(NAMED), what="the set of known families")
     D, T, L, first = draw.whole(1, 4), draw.whole(1, 9), draw.whole(1, 4), draw.of(0, 0, 3, 2**20)
     wt, wd = sorted((draw.whole(1, 12), draw.whole(1, 12))), sorted((draw.whole(1, 6), draw.whole(1, 6)))
     name, p, seed = draw.of(*NAMED), draw.number(0, 1), draw.whole(0, 2**63 - 1)
@@ -254,7 +292,7 @@ def mask_families(draw: Draw) -> None:
         "block": lambda: Block(*wt, *wd), "all_blocks": lambda: AllBlocks(*wt, *wd), "rows": lambda: Rows(*wd),
         "columns": lambda: Columns(*wt), "segments": lambda: Segments(*wt),
         "upper_triangle": lambda: UpperTriangle(*wt, *wd), "bernoulli": lambda: Bernoulli(p),
-        "permutation": Permutation,
+        "permutation": Permutation, "none": Whole,
     }[name]()  # fmt: skip
     if name != "bernoulli" and draw.chance():
         made = draw.call(resolve, name, tuple(wt), tuple(wd))
