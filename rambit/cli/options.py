@@ -4,41 +4,21 @@ from __future__ import annotations
 
 import argparse
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rambit import RaMbIT
 from rambit.attribution.base import CLASS_METRICS
 from rambit.cli import common
-from rambit.counterfactuals import resolve
+from rambit.counterfactuals import STRATEGIES, needs_background, reads_background, resolve
 from rambit.game import ANCHORS, EVALUATIONS
+from rambit.masks import FAMILIES
+from rambit.registry import Registry
 
 #: Of all masks together, and of all drawn values (in each of their bytes); and what goes with each mask.
 MOST_BYTES, MASK_BYTES = 1 << 30, 32
 BLOCK_SIZES = ("Wt_min", "Wt_max", "Wd_min", "Wd_max")
-#: Mask families by name, and which block sizes each of them reads.
-MASKS = {
-    "block": BLOCK_SIZES,
-    "all_blocks": BLOCK_SIZES,
-    "rows": BLOCK_SIZES[2:],
-    "columns": BLOCK_SIZES[:2],
-    "segments": BLOCK_SIZES[:2],
-    "upper_triangle": BLOCK_SIZES,
-    "bernoulli": (),
-    "permutation": (),
-}
-#: Strategies by name, and whether each of them draws on a background: no, if there is one, or always.
-STRATEGIES = {
-    "zero": "no",
-    "mean": "may",
-    "marginal": "must",
-    "joint": "must",
-    "uniform": "no",
-    "gaussian": "no",
-    "carry_forward": "no",
-    "interpolate": "no",
-}
 
 
 @dataclass(frozen=True)
@@ -48,7 +28,7 @@ class Flag:
     name: str
     help: str
     type: Callable[[str], Any] = str
-    choices: tuple[str, ...] | None = None
+    choices: Iterable[str] | None = None
     switch: bool | None = None  # a flag without a value, and what it sets
     default: str = field(default="")  # how the default reads; RaMbIT's own, if empty
     most: int = common.MOST  # of a whole number
@@ -71,11 +51,24 @@ class Flag:
         group.add_argument(
             "--" + self.name.replace("_", "-"),
             type=common.whole(self.most) if self.type is int else self.type,
-            choices=self.choices,
+            choices=None if isinstance(self.choices, Registry) else self.choices,
             metavar="N" if self.type is int else "NAME" if self.choices else "VALUE",
             default=argparse.SUPPRESS,
             help=f"{self.help}{choices} ({default})",
         )
+
+
+def _named(registry: Registry[Any]) -> Callable[[str], str]:
+    """A reader of what is registered, by its name or as name:option=value."""
+
+    def read(text: str) -> str:
+        try:
+            registry.parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return text
+
+    return read
 
 
 FLAGS = (
@@ -95,11 +88,15 @@ FLAGS = (
     ),
     Flag("metric", "distance between answers", choices=("auto", *CLASS_METRICS)),
     Flag(
-        "counterfactuals", "what stands in", choices=tuple(STRATEGIES), default="marginal with --background, else zero"
+        "counterfactuals",
+        "what stands in, with its options as in uniform:lo=-1,hi=1",
+        _named(STRATEGIES),
+        STRATEGIES,
+        default="marginal with --background, else zero",
     ),
     Flag("background", "reference data: train (DATA's train part), a data set or a file", default="none"),
     Flag("all_zero_cf", "short for --counterfactuals zero", switch=True),
-    Flag("masks", "the mask family", choices=tuple(MASKS)),
+    Flag("masks", "the mask family, with its options as in bernoulli:p=0.3", _named(FAMILIES), FAMILIES),
     Flag("share_masks", "L masks for each cell, instead of the same for all", switch=False),
     Flag("share_draws", "counterfactual values for each mask, instead of the same for all", switch=False),
     Flag("evaluation", "how the model is asked; changes no number beyond rounding", choices=EVALUATIONS),
@@ -151,23 +148,23 @@ def check_size(args: argparse.Namespace, attributor: RaMbIT, shape: Sequence[int
 
 def check_applies(given: dict[str, Any]) -> None:
     """Raise ValueError for an option that would have no effect beside the others, or that needs another."""
-    masks, anchor = given.get("masks", "block"), given.get("anchor", "cell")
+    masks, anchor = given.get("masks", "block").partition(":")[0], given.get("anchor", "cell")
     strategy, background = given.get("counterfactuals"), "background" in given
     if "all_zero_cf" in given:
         for name in ("counterfactuals", "background"):
             if name in given:
                 raise ValueError(f"--{name} does not apply: --all-zero-cf says what replaces")
-    if background and STRATEGIES.get(strategy or "marginal") == "no":
+    if background and not reads_background(strategy):
         raise ValueError(f"--background does not apply to --counterfactuals {strategy}")
-    if not background and STRATEGIES.get(strategy or "zero") == "must":
+    if not background and strategy is not None and needs_background(strategy):
         raise ValueError(f"--counterfactuals {strategy} needs --background (train, a data set or a file)")
     for name in BLOCK_SIZES:
-        if name in given and name not in MASKS[masks]:
+        if name in given and name not in FAMILIES.parameters(masks):
             raise ValueError(f"--{name.replace('_', '-')} does not apply to --masks {masks}")
-    if masks == "all_blocks" and "L" in given:
-        raise ValueError("--L does not apply to --masks all_blocks, which says itself how many there are")
-    if masks == "upper_triangle" and given.get("share_masks", True):
-        raise ValueError("--masks upper_triangle needs --no-share-masks: each of them belongs to one cell")
+    if FAMILIES[masks].sized and "L" in given:
+        raise ValueError(f"--L does not apply to --masks {masks}, which says itself how many there are")
+    if FAMILIES[masks].per_cell and given.get("share_masks", True):
+        raise ValueError(f"--masks {masks} needs --no-share-masks: each of them belongs to one cell")
     if "normalize" in given and anchor != "mask":
         raise ValueError(f"--normalize does not apply to --anchor {anchor}, only to --anchor mask")
     if "reduce" in given and anchor == "end":

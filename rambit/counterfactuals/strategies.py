@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -544,3 +545,9 @@ def reads_background(counterfactuals: CounterfactualLike | None) -> bool:
         return False
     name = counterfactuals.partition(":")[0]
     return name not in STRATEGIES or "background" in STRATEGIES.parameters(name)
+
+
+def needs_background(counterfactuals: str) -> bool:
+    """Whether a strategy, by its name, cannot do without reference data."""
+    takes = STRATEGIES.parameters(counterfactuals.partition(":")[0])
+    return "background" in takes and takes["background"].default is inspect.Parameter.empty

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from rambit import Attribution, RaMbIT
-from rambit.cli.options import FLAGS, MASKS, STRATEGIES
+from rambit.cli.options import BLOCK_SIZES, FLAGS
+from rambit.counterfactuals import STRATEGIES, needs_background, reads_background
 from rambit.counterfactuals import resolve as strategy_of
 from rambit.datasets import Dataset, load, save_file
+from rambit.masks import FAMILIES
 from rambit.masks import resolve as family_of
 from rambit.models import build_model
 from rambit.training import load_checkpoint, save_checkpoint
@@ -330,23 +332,41 @@ def test_every_option_of_rambit_is_a_flag():
     assert {flag.name for flag in FLAGS} == own - {"output", "layout", "model_id"}
 
 
-def test_block_sizes_that_a_family_reads():
-    for name, reads in MASKS.items():
+def test_block_sizes_that_a_family_takes_matter():
+    for name in FAMILIES:
         plain = family_of(name, (1, 4), (1, 3))
-        for i, size in enumerate(("Wt_min", "Wt_max", "Wd_min", "Wd_max")):
+        if not hasattr(plain, "bounds"):
+            assert not set(BLOCK_SIZES) & FAMILIES.parameters(name).keys()
+            continue
+        for i, size in enumerate(BLOCK_SIZES):
             sizes = [1, 4, 1, 3]
             sizes[i] = 2
             other = family_of(name, tuple(sizes[:2]), tuple(sizes[2:]))
             matters = plain.bounds(6, 8) != other.bounds(6, 8)
-            assert matters == (size in reads), (name, size)
+            assert matters == (size in FAMILIES.parameters(name)), (name, size)
 
 
 def test_strategies_that_need_a_background():
     background = torch.randn(2, 3, 4)
-    for name, needs in STRATEGIES.items():
+    for name in STRATEGIES:
         strategy_of(name, background)
-        if needs == "must":
+        if needs_background(name):
+            assert reads_background(name)
             with pytest.raises(ValueError, match="background"):
                 strategy_of(name)
         else:
             strategy_of(name)
+
+
+def test_masks_and_values_with_options_of_their_own(rambit, fails, made, tmp_path):
+    def scores(*options):
+        out = tmp_path / f"{len(list(tmp_path.iterdir()))}.safetensors"
+        done = rambit("attribute", made.data, "--model", made.model, "--out", out, "--limit", 1, "--L", 2, *options)
+        assert done.code == 0, done.err
+        return Attribution.load(out)
+
+    found = scores("--masks", "bernoulli:p=0.9", "--counterfactuals", "uniform:lo=-1,hi=1", "--num-samples", 2)
+    assert found.settings["masks"] == {"name": "Bernoulli", "p": 0.9}
+    assert found.settings["counterfactuals"] == {"name": "Uniform", "lo": -1.0, "hi": 1.0}
+    for option, said in (("bernoulli:q=1", "family bernoulli has no option 'q=1'"), ("dice", "unknown family 'dice'")):
+        assert said in fails("cost", made.data, "--model", made.model, "--masks", option)
