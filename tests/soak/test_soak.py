@@ -36,7 +36,7 @@ def test_each_case_runs_and_repeats(name):
     for _ in range(2):
         tally = Tally()
         told: list[str] = []
-        engine.run(engine.CASES[name], 1, tally, told.append)
+        engine.run(engine.CASES[name], 2, tally, told.append)
         assert not tally.failed, "\n".join(told)
         pairs.append((tally.calls, tally.refused, tally.worst))
     assert pairs[0] == pairs[1]

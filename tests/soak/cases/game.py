@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rambit import PredictionError, Predictor, ops
-from rambit.counterfactuals import STRATEGIES, Counterfactual, Replay, Zero, reads_background
+from rambit.counterfactuals import STRATEGIES, Counterfactual, Replay, Zero, needs_background, reads_background
 from rambit.counterfactuals import resolve as counterfactual_of
 from rambit.game import (
     EVALUATIONS,
@@ -222,7 +222,8 @@ def counterfactuals(draw: Draw) -> None:
     first = draw.whole(0, 5)
     strategy: Counterfactual = draw.call(counterfactual_of, name, background)
     draw.true(isinstance(strategy, STRATEGIES[name]), "the strategy is the one named")
-    draw.equal(draw.call(reads_background, name), name in ("marginal", "joint"), what="whether it takes reference data")
+    for asked in (reads_background, needs_background):
+        draw.equal(draw.call(asked, name), name in ("marginal", "joint"), what="whether it takes reference data")
     found = draw.call(strategy.draws, x, None, ids, S, seed=seed, first=first)
     if name == "zero":
         draw.true(isinstance(strategy, Zero) and not found.any() and found.shape == (S, B, D, T), "zeros are drawn")
