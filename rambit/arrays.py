@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def is_array(value: Any) -> bool:
@@ -60,6 +60,21 @@ def whole(name: str, value: Any, *, holds: str = "numbers") -> Tensor:
             f"write {name}.filled(...) with what shall stand there"
         )
     return tensor
+
+
+def model_type(module: nn.Module | None) -> torch.dtype | None:
+    """The type of all parameters of a model, if there is one and rows can be made in it."""
+    kinds = {p.dtype for p in module.parameters() if p.is_floating_point()} if module else set()
+    return kinds.pop() if len(kinds) == 1 and kinds <= {torch.float32, torch.float64} else None
+
+
+def as_model(name: str, x: Tensor, module: nn.Module | None) -> Tensor:
+    """Finite values in the type of a model's parameters. ValueError naming the first that is beyond that type."""
+    cast = x.to(model_type(module) or x.dtype)
+    if not bool(cast.isfinite().all()):
+        first = tuple((~cast.isfinite()).nonzero()[0].tolist())
+        raise ValueError(f"{name} holds values beyond {cast.dtype}, the type of the model, the first at {first}")
+    return cast
 
 
 def _dense(name: str, value: Tensor) -> Tensor:

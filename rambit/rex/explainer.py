@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rambit import arrays
 from rambit.checks import channels_first
 from rambit.counterfactuals import Counterfactual
 from rambit.game import Game, TensorSample, progress
@@ -116,7 +117,7 @@ class ReX:
         mask is empty: nothing of x is needed. Raises ValueError or TypeError naming x or target, and NoExplanationError
         where no part passes.
         """
-        x = _one(x)
+        x = self._one(x)
         with progress(show_progress, lambda: 0) as bar:  # how far the search goes is not known before
             asked = self._asked(x, target, bar)
             result = self._search(asked)
@@ -153,10 +154,12 @@ class ReX:
         device of X. ``target`` (B,): the classes that the model is expected to give. The map of an input whose class
         what replaces it has by itself means little: `explain` says so. Raises as `explain` does, naming the input.
         """
-        X = _inputs("X", X)
-        if target is not None and len(target) != len(X):
-            raise ValueError(f"target must have one class an input, ({len(X)},), got {len(target)}")
-        targets: Sequence[Any] = [None] * len(X) if target is None else torch.as_tensor(target).tolist()
+        X = self._inputs("X", X)
+        targets: Sequence[Any] = [None] * len(X)
+        if target is not None:
+            targets = arrays.whole("target", target, holds="integers").tolist()
+            if len(targets) != len(X):
+                raise ValueError(f"target must have one class an input, ({len(X)},), got {len(targets)}")
         maps = []
         for b, wanted in enumerate(targets):
             with _named(f"X[{b}]"):
@@ -170,7 +173,7 @@ class ReX:
 
         ``x``, ``target`` and what is raised: as in `explain`.
         """
-        return self._asked(_one(x), target, None)
+        return self._asked(self._one(x), target, None)
 
     def evaluate(
         self, x: Tensor, explanation: Explanation, *, step: int = 100, repeats: int = 50, seed: int = 0
@@ -181,7 +184,7 @@ class ReX:
         that robustness draws. Raises ValueError naming the argument; also where the model does not give the
         explanation's class to x.
         """
-        x = _one(x)
+        x = self._one(x)
         if explanation.responsibility.shape != _grid(x):
             raise ValueError(
                 f"explanation must be of x, over the grid {_grid(x)}, got {tuple(explanation.responsibility.shape)}"
@@ -199,11 +202,21 @@ class ReX:
         plain = {name: option.value if isinstance(option, Enum) else option for name, option in options.items()}
         return {"method": "ReX", **plain, "mask_value": value, "output": self.predictor.output}
 
+    def _inputs(self, name: str, x: Any) -> Tensor:
+        """Inputs in the model's type. Raises TypeError or ValueError naming the argument."""
+        return arrays.as_model(name, _checked(name, x), self.predictor.module)
+
+    def _one(self, x: Any) -> Tensor:
+        one = self._inputs("x", x)
+        if len(one) != 1:
+            raise ValueError(f"x must be one input, {_SHAPES}, got a batch of {len(one)}: {tuple(one.shape)}")
+        return one
+
     def _asked(self, x: Tensor, target: int | None, bar: Any) -> Asked:
         """The game about one input, and the decision that is explained."""
         if target is not None and (isinstance(target, bool) or not isinstance(target, (int, np.integer))):
             raise TypeError(f"target must be an integer, got {target!r}")
-        inside = x.detach().to(self.predictor.device)
+        inside = x.to(self.predictor.device)
         ids = torch.zeros(1, dtype=torch.int64, device=inside.device)
         sample = TensorSample(inside, ids) if x.ndim == 3 else TensorSample.spatial(inside, ids)
         game = Game(
@@ -254,11 +267,11 @@ def _check_names(given: Iterable[str]) -> None:
             raise TypeError(f"ReX has no option {name!r}; {hint}")
 
 
-def _inputs(name: str, x: Any) -> Tensor:
+def _checked(name: str, given: Any) -> Tensor:
     """Floating inputs with a batch axis, checked. Raises TypeError or ValueError naming the argument."""
-    x = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{name} must be a tensor, got {type(x).__name__}")
+    if not arrays.is_array(given):
+        raise TypeError(f"{name} must be a tensor, got {type(given).__name__}")
+    x = arrays.whole(name, given)
     if x.ndim not in (3, 4, 5) or x.numel() == 0:
         raise ValueError(f"{name} must be {_SHAPES.replace('(1, ', '(B, ')}, got {tuple(x.shape)}")
     if x.dtype not in (torch.float32, torch.float64):
@@ -271,13 +284,6 @@ def _inputs(name: str, x: Any) -> Tensor:
         raise ValueError(f"{name} must be finite, got NaN or infinite values, the first at {first}")
     channels_first(name, tuple(x.shape))
     return x
-
-
-def _one(x: Any) -> Tensor:
-    one = _inputs("x", x)
-    if len(one) != 1:
-        raise ValueError(f"x must be one input, {_SHAPES}, got a batch of {len(one)}: {tuple(one.shape)}")
-    return one
 
 
 def _grid(x: Tensor) -> tuple[int, ...]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rambit import arrays
 from rambit.checks import channels_first
 from rambit.counterfactuals import Counterfactual, CounterfactualLike, Replay, resolve
 from rambit.game import Game, TensorSample
@@ -58,10 +58,9 @@ def subject_of(
     """The batch as something that can be asked. Raises TypeError or ValueError naming the argument."""
     if isinstance(sample, Sample):
         return _nested(model, sample, counterfactuals, terms, max_memory, progress)
-    if isinstance(sample, np.ndarray):
-        sample = torch.from_numpy(sample)
-    if not isinstance(sample, Tensor):
+    if not arrays.is_array(sample):
         raise TypeError(f"sample must be a tensor or a rambit.structure.Sample, got {type(sample).__name__}")
+    sample = arrays.whole("sample", sample)
     if not 2 <= sample.ndim <= 5:
         raise ValueError(
             "sample must be tables (B, F), series (B, D, T), images (B, C, H, W) or volumes (B, C, Z, H, W), "
@@ -78,7 +77,7 @@ def subject_of(
     predictor = Predictor.of(_of_tables(model) if sample.ndim == 2 else model, output=output)
     if predictor.output == "regression":
         raise TypeError("output must not be regression: a decision for a class is explained")
-    x = sample.detach().to(predictor.device)
+    x = arrays.as_model("sample", sample, predictor.module).to(predictor.device)
     held = (
         TensorSample.spatial(x)
         if x.ndim > 3
@@ -110,23 +109,25 @@ def _of_tables(model: Any) -> Any:
 
 def _values(given: CounterfactualLike, shape: tuple[int, ...], held: TensorSample) -> Counterfactual:
     """The strategy; exact values, (S, *shape) or one set of them, in the shape in which the game holds the batch."""
-    if not isinstance(given, Tensor):
+    if not arrays.is_array(given):
         strategy = resolve(given)
         if not strategy.fixed and held.shape is not None:
             raise ValueError(f"counterfactuals: {type(strategy).__name__} fills gaps along time, so it is for series")
         return strategy
-    sets = given[None] if tuple(given.shape) == shape else given
+    values = arrays.whole("counterfactuals", given)
+    sets = values[None] if tuple(values.shape) == shape else values
     if tuple(sets.shape[1:]) != shape:
         raise ValueError(
-            f"counterfactuals must be (S, *{shape}), sets of values like the sample, got {tuple(given.shape)}"
+            f"counterfactuals must be (S, *{shape}), sets of values like the sample, got {tuple(values.shape)}"
         )
     return Replay(sets.reshape(len(sets), *held.x.shape))
 
 
 def _groups(terms: str | Tensor | None, B: int, grid: tuple[int, ...], ndim: int) -> Tensor:
     """(B, cells) int64: the term of each cell, counted from 0 in each sample."""
-    if isinstance(terms, Tensor):
-        if terms.is_floating_point() or terms.dtype == torch.bool or tuple(terms.shape) not in (grid, (B, *grid)):
+    if arrays.is_array(terms):
+        terms = arrays.whole("terms", terms, holds="integers")
+        if not _holds_integers(terms) or tuple(terms.shape) not in (grid, (B, *grid)):
             raise ValueError(
                 f"terms must be an integer tensor {grid} or {(B, *grid)}, got {terms.dtype} {tuple(terms.shape)}"
             )
@@ -174,11 +175,13 @@ def players_of(clusters: Tensor | None, subject: Subject) -> list[Tensor]:
         return list(torch.split_with_sizes(torch.arange(total), subject.terms))
     if isinstance(subject, NestedSubject):
         total = subject.game.sample.terms
-    if not isinstance(clusters, Tensor) or clusters.is_floating_point() or clusters.dtype == torch.bool:
+    if arrays.is_array(clusters):
+        clusters = arrays.whole("clusters", clusters, holds="integers")
+    if not isinstance(clusters, Tensor) or not _holds_integers(clusters):
         raise TypeError("clusters must be an integer tensor, an id for each term")
     if clusters.numel() != total:
         raise ValueError(f"clusters must have an id for each of {total} terms, got {tuple(clusters.shape)}")
-    flat = clusters.detach().cpu().long().flatten()
+    flat = clusters.cpu().long().flatten()
     if isinstance(subject, NestedSubject):
         return [flat[places] for places in subject.places]
     return list(torch.split_with_sizes(flat, subject.terms))
@@ -189,14 +192,21 @@ def targets_of(target: Any, answers: Tensor) -> Tensor:
     B, C = answers.shape
     if target is None:
         return answers.argmax(dim=1)
-    given = torch.as_tensor(target).cpu()
-    if given.is_floating_point() or given.dtype == torch.bool:
+    several = arrays.is_array(target) or isinstance(target, (list, tuple))
+    given = arrays.whole("target", target if several else [target], holds="classes").cpu()
+    given = given if several else given[0]
+    if not _holds_integers(given):
         raise TypeError(f"target must be a class or one for each sample, got {given.dtype}")
     if tuple(given.shape) not in ((), (B,)):
         raise ValueError(f"target must be a class or one for each of {B} samples, got {tuple(given.shape)}")
-    if bool(((given < 0) | (given >= C)).any()):
+    classes = given.long()
+    if bool(((classes < 0) | (classes >= C)).any()):
         raise ValueError(f"target must lie in 0 … {C - 1}, got {given.tolist()}")
-    return given.long().expand(B)
+    return classes.expand(B)
+
+
+def _holds_integers(tensor: Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
 
 
 def heuristic_of(given: Any, sample: Any, subject: Subject) -> str | list[Tensor]:
@@ -213,12 +223,15 @@ def heuristic_of(given: Any, sample: Any, subject: Subject) -> str | list[Tensor
         given = given.responsibility[None]
     elif callable(getattr(given, "attribute", None)):
         given = given.attribute(sample)
-    if not isinstance(given, Tensor):
+    if not arrays.is_array(given):
         raise TypeError(
             "heuristic must be a name, a tensor, a result with scores or responsibility, or something with attribute, "
             f"got {type(given).__name__}"
         )
-    scores = given.detach().double()
+    values = arrays.whole("heuristic", given)
+    if values.is_complex():
+        raise TypeError(f"heuristic must hold real scores, got {values.dtype}")
+    scores = values.double()
     if not bool(torch.isfinite(scores).all()):
         raise ValueError("heuristic holds NaN or infinite scores")
     return subject.scores(scores)

@@ -8,6 +8,7 @@ import torch
 
 from rambit.counterfactuals import Zero
 from rambit.game import Game, TensorSample
+from rambit.models import GRUClassifier
 from rambit.predictors import PredictionError, Predictor
 from rambit.rex import Asked, NoExplanationError, ReX, SearchSettings, search
 from rambit.rex.evaluation import evaluate
@@ -339,6 +340,37 @@ def test_inputs_of_other_types_are_named():
         ReX(model).explain(x.tolist())
     with pytest.raises(TypeError, match="target must be an integer, got 'cat'"):
         ReX(model).explain(x, target="cat")
+
+
+def test_inputs_are_arrays_of_any_kind():
+    x = planted((3, 40), 3, 0)[0][0]
+    model = GRUClassifier(3, 4, 2).eval()
+    rex = ReX(model, iters=3, min_box_size=2, mask_value="mean")
+    one = rex.explain(x)
+    arrays = {
+        "array": x.numpy(),
+        "double": x.double(),
+        "big-endian": x.numpy().astype(">f4"),
+        "reversed": np.ascontiguousarray(x.numpy()[:, :, ::-1])[:, :, ::-1],
+        "read-only": np.broadcast_to(x.numpy(), x.shape),
+        "nothing masked": np.ma.array(x.numpy(), mask=False),
+        "long double": x.numpy().astype(np.longdouble),
+    }
+    for name, given in arrays.items():
+        found = rex.explain(given)
+        assert torch.equal(found.responsibility, one.responsibility), name
+        assert torch.equal(rex.attribute(given), one.responsibility[None]), name
+        assert vars(rex.evaluate(given, found)) == vars(rex.evaluate(x, one)), name
+    for call in (rex.explain, rex.attribute, rex.asked, lambda x: rex.evaluate(x, one)):
+        with pytest.raises(ValueError, match=r"(?i)x is a masked array with 5 masked values"):
+            call(np.ma.array(x.numpy(), mask=np.arange(120).reshape(1, 3, 40) < 5))
+        for given, message in ((x.to_sparse(), "is stored as"), (x.to("meta"), "is on the device 'meta'")):
+            with pytest.raises(TypeError, match=f"(?i)x {message}"):
+                call(given)
+        with pytest.raises(ValueError, match=r"(?i)x holds values beyond torch\.float32.*first at \(0, 0, 0\)"):
+            call(x.double() + 1e300)
+    with pytest.raises(ValueError, match="target is a masked array"):
+        rex.attribute(x, target=np.ma.array([0], mask=True))
 
 
 def test_targets_must_exist_and_be_what_the_model_says():

@@ -12,6 +12,7 @@ from torch import nn
 
 from rambit import RaMbIT
 from rambit.counterfactuals import CarryForward
+from rambit.models import GRUClassifier
 from rambit.rex import ReX
 from rambit.structure import HierarchicalClassifier, from_json
 from rambit.sufficiency import HEURISTICS, SEARCHES, Explanation, cost, explain
@@ -290,6 +291,41 @@ def test_bad_options_are_refused_before_any_work(options, error, message):
 def test_bad_samples(sample, error, message):
     with pytest.raises(error, match=message):
         explain(lambda x: x.flatten(1), sample)
+
+
+def test_arguments_are_arrays_of_any_kind():
+    model = GRUClassifier(3, 4, 2).eval()
+    x, plain = randn(2, 3, 4, g=rng(0)).float(), {"search": "flat_harr", "heuristic": "const"}
+    classes = model(x).argmax(1)
+    given = {
+        "target": classes,
+        "counterfactuals": torch.ones(2, 3, 4),
+        "terms": torch.arange(12).view(3, 4) // 2,
+        "clusters": torch.arange(12) // 2,
+        "heuristic": randn(2, 3, 4, g=rng(1)),
+    }
+    one = explain(model, x, **plain | given)
+    for change in (
+        lambda a: a.numpy(),
+        lambda a: a.double() if a.is_floating_point() else a.int(),
+        lambda a: a.numpy().astype(a.numpy().dtype.newbyteorder(">")),
+        lambda a: np.flip(np.flip(a.numpy()).copy()),
+        lambda a: np.ma.array(a.numpy(), mask=False),
+    ):
+        other = explain(model, change(x), **plain | {name: change(value) for name, value in given.items()})
+        assert all(torch.equal(a.mask, b.mask) and a.gap == b.gap for a, b in zip(one, other, strict=True))
+    for name, value in {"sample": x, **given}.items():
+        for wrong, error, message in (
+            (np.ma.array(value.numpy(), mask=value.numpy() == value.numpy().max()), ValueError, "is a masked array"),
+            (value.to_sparse(), TypeError, "is stored as"),
+            (value.to("meta"), TypeError, "is on the device 'meta'"),
+            (value.to(torch.complex64), (TypeError, ValueError), "must"),
+        ):
+            options = plain | given | {name: wrong}
+            with pytest.raises(error, match=f"{name} {message}"):
+                explain(model, options.pop("sample", x), **options)
+    with pytest.raises(ValueError, match=r"sample holds values beyond torch\.float32"):
+        explain(model, x.double() + 1e300)
 
 
 def test_bad_nested_input():
