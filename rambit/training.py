@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from rambit import arrays
 from rambit.models import Classifier, build_model
 from rambit.models.base import at_least
 from rambit.store import fill, load_module, save_module
@@ -73,6 +74,8 @@ def fit(
     The order of the series and the dropout are drawn from `seed`; the global generators are left as they were. The
     optimiser is Adam (Kingma and Ba, 2015). The model is called as `model(x)`, with `lengths=` and `return_all=True`
     only where they are needed. An interrupted call, too, leaves the best weights so far.
+
+    What stands in the padding, beyond `lengths`, may be anything, NaN too.
 
     Raises TypeError or ValueError before any work for wrong arguments, and RuntimeError if the loss becomes NaN.
     """
@@ -177,14 +180,11 @@ class _Data(NamedTuple):
 
 
 def _data(model: nn.Module, X: ArrayLike, y: ArrayLike, lengths: ArrayLike | None, per_step: bool) -> _Data:
-    series = _tensor(X)
+    series = arrays.whole("X", X).cpu()
     if series.dim() != 3 or 0 in series.shape:
         raise ValueError(f"X must have shape (N, D, T) without an empty axis, got {tuple(series.shape)}")
     if not series.dtype.is_floating_point:
         raise TypeError(f"X must be floating, got {series.dtype}")
-    if not series.isfinite().all():
-        first = tuple((~series.isfinite()).nonzero()[0].tolist())
-        raise ValueError(f"X holds NaN or infinite values, the first at (series, feature, step) {first}")
     n, _, steps = series.shape
     if per_step:
         labels = _integers("y", y, [(n,), (n, steps)])
@@ -197,6 +197,7 @@ def _data(model: nn.Module, X: ArrayLike, y: ArrayLike, lengths: ArrayLike | Non
 
     data = _Data(series.to(next(model.parameters()).dtype), labels, sizes)
     valid = data.valid_steps().expand(n, steps)
+    data = data._replace(X=_numbers(data.X, series, valid[:, None]))
     classes = _classes(model, data)
     counted = labels[valid] if per_step else labels
     if counted.min() < 0 or counted.max() >= classes:
@@ -205,13 +206,19 @@ def _data(model: nn.Module, X: ArrayLike, y: ArrayLike, lengths: ArrayLike | Non
     return data._replace(y=labels.where(valid, IGNORED)) if per_step else data
 
 
-def _tensor(value: ArrayLike) -> Tensor:
-    """`value` on the host; a NumPy array is copied, because torch shares no read-only or reversed ones."""
-    return value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+def _numbers(X: Tensor, given: Tensor, valid: Tensor) -> Tensor:
+    """X (N, D, T), which was `given` in another type, with numbers everywhere: padding may hold anything."""
+    wrong = ~X.isfinite()
+    if bool((wrong & valid).any()):
+        first = tuple((wrong & valid).nonzero()[0].tolist())
+        beyond = bool(given[first].isfinite())
+        what = f"values beyond {X.dtype}, the type of the model" if beyond else "NaN or infinite values"
+        raise ValueError(f"X holds {what}, the first at (series, feature, step) {first}")
+    return X.masked_fill(wrong, 0.0) if bool(wrong.any()) else X
 
 
 def _integers(name: str, value: ArrayLike, shapes: list[tuple[int, ...]], hint: str = "") -> Tensor:
-    tensor = _tensor(value)
+    tensor = arrays.whole(name, value, holds="integers").cpu()
     if tensor.dtype.is_floating_point or tensor.dtype.is_complex or tensor.dtype == torch.bool:
         raise TypeError(f"{name} must hold integers, got {tensor.dtype}")
     if tuple(tensor.shape) not in shapes:

@@ -176,6 +176,62 @@ def test_any_module_trains_and_arrays_of_any_kind_pass(capsys):
     assert set(evaluate(model, X, y)) == {"accuracy", "loss", "auroc"}
 
 
+def test_arrays_of_any_kind_train_the_same():
+    X, y = task(20)
+    plain, lengths = make(), np.full(20, 5)
+    fit(plain, X, y, lengths=lengths, epochs=1)
+    for change in (
+        lambda a: torch.tensor(a),
+        lambda a: a.astype(a.dtype.newbyteorder(">")),
+        lambda a: a[::-1].copy()[::-1],
+        lambda a: a.tolist(),
+        lambda a: np.ma.array(a, mask=False),
+    ):
+        model = make()
+        fit(model, change(X), change(y), lengths=change(lengths), epochs=1)
+        assert same_weights(model, plain)
+    for name, wrong in {"X": X, "y": y, "lengths": lengths}.items():
+        arguments = {"X": X, "y": y, "lengths": lengths}
+        for call in (lambda **given: fit(make(), epochs=1, **given), lambda **given: evaluate(plain, **given)):
+            with pytest.raises(ValueError, match=f"{name} is a masked array"):
+                call(**arguments | {name: np.ma.array(wrong, mask=wrong == wrong.max())})
+            with pytest.raises(TypeError, match=f"{name} is stored as"):
+                call(**arguments | {name: torch.tensor(wrong).to_sparse()})
+
+
+@pytest.mark.parametrize("per_step", [False, True])
+@pytest.mark.parametrize("padding", [np.nan, np.inf, -np.inf])
+def test_padding_may_hold_anything(per_step, padding):
+    """As zeros do, which are what the network then sees there."""
+    X, y = task(20)
+    lengths = np.random.default_rng(0).integers(1, 9, 20)
+    beyond = np.broadcast_to((np.arange(8) >= lengths[:, None])[:, None], X.shape)
+    models = []
+    for value in (0.0, padding):
+        models.append(make(standardize=True))
+        given = (np.where(beyond, np.float32(value), X), y)
+        fit(models[-1], *given, lengths=lengths, per_step=per_step, standardize=True, epochs=2, valid=(*given, lengths))
+    assert same_weights(*models)
+    assert all(p.isfinite().all() for p in models[1].parameters())
+    b = int(np.flatnonzero(lengths < 8)[0])
+    late = np.where(beyond, np.float32(padding), X)
+    late[b, 1, lengths[b] - 1] = np.nan
+    with pytest.raises(ValueError, match=rf"X holds NaN .* \({b}, 1, {lengths[b] - 1}\)"):
+        fit(make(), late, y, lengths=lengths, per_step=per_step)
+
+
+def test_values_that_the_model_has_no_numbers_for():
+    X, y = task(6)
+    large = X.astype(np.float64)
+    large[2, 1, 3] = 1e300
+    with pytest.raises(ValueError, match=r"X holds values beyond torch\.float32, .* \(2, 1, 3\)"):
+        fit(make(), large, y)
+    with pytest.raises(ValueError, match=r"X holds values beyond torch\.float32"):
+        fit(make(), X, y, valid=(large, y))
+    with pytest.raises(ValueError, match=r"X holds values beyond torch\.float32"):
+        evaluate(make(), large, y)
+
+
 def test_one_label_for_all_steps():
     X, y = task(20)
     one, two = make(), make()

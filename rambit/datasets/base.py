@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rambit import arrays
+
 Array = NDArray[Any]
 
 
@@ -18,7 +20,8 @@ class Dataset:
 
     X: (N, D, T) float32; NaN marks a missing value. y: int64 classes (N,) or, one for each step, (N, T); float32 of
     the same shapes for regression; None where there are no labels. salient: (N, D, T) bool, True where a cell decides
-    the label. lengths: (N,) int64 in 1..T, for padded series. Names that are not given are made up.
+    the label. lengths: (N,) int64 in 1..T, for padded series: what stands beyond them is not looked at. Names that are
+    not given are made up.
 
     Raises TypeError for a wrong dtype and ValueError for a wrong shape or value, naming the field.
     """
@@ -35,8 +38,6 @@ class Dataset:
         _check("X", self.X, np.float32)
         if self.X.ndim != 3 or 0 in self.X.shape:
             raise ValueError(f"X must have shape (N, D, T) without an empty axis, got {self.X.shape}")
-        if np.isinf(self.X).any():
-            raise ValueError("X holds infinite values")
         n, d, t = self.X.shape
         if self.salient is not None:
             _check("salient", self.salient, np.bool_, (n, d, t))
@@ -44,6 +45,8 @@ class Dataset:
             _check("lengths", self.lengths, np.int64, (n,))
             if self.lengths.min() < 1 or self.lengths.max() > t:
                 raise ValueError(f"lengths must lie in 1..{t}, got {self.lengths.min()}..{self.lengths.max()}")
+        if (np.isinf(self.X) & self._counted()[:, None]).any():
+            raise ValueError("X holds infinite values")
         if self.y is not None:
             self._check_labels(self.y)
         features = tuple(self.feature_names) or tuple(f"feature {i}" for i in range(d))
@@ -51,12 +54,20 @@ class Dataset:
             raise ValueError(f"feature_names must name {d} features, got {len(features)}")
         object.__setattr__(self, "feature_names", features)
 
+    def _counted(self) -> Array:
+        """(N, T) bool, False in the padding, where anything may stand."""
+        n, _, t = self.X.shape
+        ends = np.full(n, t) if self.lengths is None else self.lengths
+        return np.asarray(np.arange(t) < ends[:, None])
+
     def _check_labels(self, y: Array) -> None:
         n, _, t = self.X.shape
+        _whole("y", y)
         if y.dtype not in (np.int64, np.float32):
             raise TypeError(f"y must be int64 (classes) or float32 (regression), got {y.dtype}")
         if y.shape not in ((n,), (n, t)):
             raise ValueError(f"y must have shape ({n},) or ({n}, {t}), got {y.shape}")
+        y = y[self._counted()] if y.ndim == 2 else y
         if y.dtype == np.float32:
             if self.class_names:
                 raise ValueError("class_names need classes, but y holds float32 values")
@@ -128,5 +139,12 @@ def _check(name: str, value: Any, dtype: type[np.generic], shape: tuple[int, ...
     if not isinstance(value, np.ndarray) or value.dtype != dtype:
         found = getattr(value, "dtype", type(value).__name__)
         raise TypeError(f"{name} must be a {np.dtype(dtype)} array, got {found}")
+    _whole(name, value)
     if shape is not None and value.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {value.shape}")
+
+
+def _whole(name: str, value: Any) -> None:
+    """Raises ValueError for a masked array: what is masked in it would count as a value."""
+    if np.ma.is_masked(value):
+        arrays.whole(name, value)

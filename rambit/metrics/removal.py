@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rambit import arrays
 from rambit.checks import one_of
 from rambit.game import Coalitions, Game
 from rambit.metrics.truth import Array, read_numbers
@@ -89,7 +90,9 @@ class Removal:
 
 def read_scores(game: Game, scores: Array) -> Float:
     """Scores (B, D, T) in float64. Raises ValueError unless they are of the game's series, and for a dry game."""
-    values = read_numbers(game.to_host(scores) if isinstance(scores, Tensor) else scores, "scores")
+    if isinstance(scores, Tensor):
+        scores = game.to_host(arrays.whole("scores", scores))
+    values = read_numbers(scores, "scores")
     shape = tuple(game.sample.x.shape)
     if values.shape != shape:
         raise ValueError(f"scores must have the shape (B, D, T) = {shape} of the game's series, got {values.shape}")

@@ -21,6 +21,8 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 from torch import Tensor
 
+from rambit import arrays
+
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 Int = npt.NDArray[np.int64]
@@ -160,7 +162,7 @@ def summary(scores: Array, truth: Array, *, skip_first: bool = False, quantile: 
 
 def read_numbers(value: Array, name: str) -> Float:
     """Finite numbers as float64 on the host. Errors: TypeError or ValueError naming the argument."""
-    array = _host(value)
+    array = _host(value, name)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be real numbers, got {array.dtype}")
     array = array.astype(np.float64, copy=False)
@@ -172,11 +174,10 @@ def read_numbers(value: Array, name: str) -> Float:
     return array
 
 
-def _host(value: Array) -> npt.NDArray[Any]:
-    if isinstance(value, Tensor):
-        value = value.detach().cpu()
-        value = value.double() if value.is_floating_point() else value  # NumPy has no bfloat16
-        return np.asarray(value.numpy())
+def _host(value: Array, name: str) -> npt.NDArray[Any]:
+    if isinstance(value, (Tensor, np.ma.MaskedArray, list, tuple)):
+        tensor = arrays.whole(name, value, holds="real numbers").cpu()
+        return np.asarray((tensor.double() if tensor.is_floating_point() else tensor).numpy())  # it has no bfloat16
     return np.asarray(value)
 
 
@@ -190,7 +191,7 @@ def _read_scores(scores: Array, skip_first: bool) -> Float:
 
 
 def _read(scores: Array, truth: Array, skip_first: bool) -> tuple[Float, Bool]:
-    s, y = read_numbers(scores, "scores"), _host(truth)
+    s, y = read_numbers(scores, "scores"), _host(truth, "truth")
     if y.shape != s.shape:
         raise ValueError(f"truth must have the shape of scores {s.shape}, got {y.shape}")
     if y.dtype != bool:

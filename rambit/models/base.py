@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rambit import arrays
+
 
 class Classifier(nn.Module, ABC):
     """A causal classifier of time series: (B, D, T) in raw units -> logits (B, C), or (B, C, T) with `return_all=True`.
@@ -52,7 +54,9 @@ class Classifier(nn.Module, ABC):
         model's own type.
         """
         like = next(self.parameters())
-        mean, scale = mean.to(like, copy=True), scale.to(like, copy=True)
+        mean, scale = (
+            arrays.whole(name, value).to(like, copy=True) for name, value in (("mean", mean), ("scale", scale))
+        )
         for name, value in (("mean", mean), ("scale", scale)):
             if value.shape != (self.num_features,):
                 raise ValueError(f"{name} must have shape ({self.num_features},), got {tuple(value.shape)}")
@@ -62,6 +66,8 @@ class Classifier(nn.Module, ABC):
 
     def _standardized(self, x: Tensor) -> Tensor:
         """`x` (B, D, T), checked, as the network sees it."""
+        if not isinstance(x, Tensor):
+            raise TypeError(f"x must be a tensor, got {type(x).__name__}{arrays.hint('x', x)}")
         if x.dim() != 3 or x.shape[1] != self.num_features or x.shape[2] == 0:
             raise ValueError(f"x must have shape (B, {self.num_features}, T) with T >= 1, got {tuple(x.shape)}")
         if self.input_mean is None or self.input_scale is None:
@@ -69,10 +75,11 @@ class Classifier(nn.Module, ABC):
         return (x - self.input_mean[:, None]) / self.input_scale[:, None]
 
 
-def at_lengths(steps: Tensor, lengths: Tensor) -> Tensor:
+def at_lengths(steps: Tensor, lengths: Any) -> Tensor:
     """The last valid one of `steps` (B, T, H) for `lengths` (B,): (B, H)."""
     batch, count, size = steps.shape
-    lengths = torch.as_tensor(lengths)
+    # Tensors as they are, so that a compiled graph has nothing to look at.
+    lengths = lengths if isinstance(lengths, Tensor) else arrays.whole("lengths", lengths, holds="integers")
     kind = lengths.dtype
     if lengths.shape != (batch,) or kind.is_floating_point or kind.is_complex or kind == torch.bool:
         raise ValueError(f"lengths must be integers of shape ({batch},), got {kind} {tuple(lengths.shape)}")

@@ -133,3 +133,28 @@ def test_wrong_names():
     for name in ("data.txt", "folder/data"):
         with pytest.raises(ValueError, match=r"must end in one of \.npz"):
             load(name)
+
+
+def test_what_stands_in_the_padding_is_not_looked_at():
+    lengths = np.array([1, 2, 3, 4, 4, 4])
+    beyond = np.arange(4) >= lengths[:, None]
+    X, y = example().X.copy(), np.arange(24).reshape(6, 4) % 3
+    X[np.broadcast_to(beyond[:, None], X.shape)] = np.inf
+    labels = (np.where(beyond, -100, y), np.where(beyond, 99, y), np.where(beyond, np.nan, y).astype(np.float32))
+    for given, names in zip(labels, (("0", "1", "2"),) * 2 + ((),), strict=True):
+        data = example(X=X, y=given, lengths=lengths)
+        assert data.class_names == names
+        assert len(data.take([0, 3])) == 2
+    for given, message in ((labels[0], "y must hold classes"), (labels[2], "y holds NaN")):
+        with pytest.raises(ValueError, match=message):
+            example(y=given, lengths=None)
+    with pytest.raises(ValueError, match="X holds infinite"):
+        example(X=X, y=y, lengths=lengths + (lengths < 4))
+
+
+@pytest.mark.parametrize("name", ["X", "y", "salient", "lengths"])
+def test_masked_arrays_are_refused(name):
+    value = getattr(example(), name)
+    assert np.array_equal(getattr(example(**{name: np.ma.array(value, mask=False)}), name), value)
+    with pytest.raises(ValueError, match=f"{name} is a masked array with"):
+        example(**{name: np.ma.array(value, mask=value == value.max())})

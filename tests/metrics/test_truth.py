@@ -289,6 +289,29 @@ def test_bad_input(name, arguments, error, message):
 
 
 @pytest.mark.parametrize("name", EVERY)
+def test_arrays_of_any_kind(name):
+    want = call(name, *GOOD)
+    for change in (
+        torch.tensor,
+        lambda a: a.tolist(),
+        lambda a: [torch.tensor(row) for row in a],
+        lambda a: a.astype(a.dtype.newbyteorder(">")),
+        lambda a: np.ma.array(a, mask=False),
+    ):
+        assert call(name, *map(change, GOOD)) == want
+    for place, argument in enumerate(("scores", "truth")):
+        masked = np.ma.array(GOOD[place], mask=GOOD[1])
+        for wrong, error, message in (
+            (masked, ValueError, " is a masked array"),
+            (list(masked), ValueError, r"(\[\d\])? is a masked array"),
+            (torch.tensor(GOOD[place]).to_sparse(), TypeError, " is stored as"),
+            (torch.tensor(GOOD[place], device="meta"), TypeError, " is on the device 'meta'"),
+        ):
+            with pytest.raises(error, match=argument + message):
+                call(name, *[wrong if i == place else given for i, given in enumerate(GOOD)])
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_skipping_everything(name):
     scores, truth = GOOD[0][:, :, :1], np.ones((2, 3, 1), dtype=bool)
     with pytest.raises(ValueError, match="skip_first leaves nothing"):

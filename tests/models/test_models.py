@@ -363,3 +363,20 @@ def test_wrong_inputs(cls):
     for bad in (torch.tensor([1, 5]), torch.tensor([0, 1]), torch.tensor([1.0, 2.0]), torch.tensor([1])):
         with pytest.raises(ValueError, match="lengths must"):
             model(x, lengths=bad)
+
+
+def test_lengths_are_arrays_of_any_kind_and_inputs_are_tensors():
+    model, x = make(GRUClassifier), torch.randn(2, 3, 5)
+    want = model(x, lengths=torch.tensor([2, 5]))
+    for lengths in ([2, 5], np.array([2, 5], ">i4"), np.array([5, 2])[::-1], np.ma.array([2, 5], mask=False)):
+        assert torch.equal(model(x, lengths=lengths), want)
+    with pytest.raises(ValueError, match="lengths is a masked array"):
+        model(x, lengths=np.ma.array([2, 5], mask=[0, 1]))
+    with pytest.raises(TypeError, match=r"x must be a tensor, got MaskedArray: write torch\.tensor\(x\.filled"):
+        model(np.ma.array(x.numpy(), mask=x.numpy() > 0))
+    ones = np.ones(3, ">f4")
+    model.set_standardization(ones, ones[::-1])
+    assert model.input_mean.tolist() == model.input_scale.tolist() == [1.0] * 3
+    for name in ("mean", "scale"):
+        with pytest.raises(ValueError, match=f"{name} is a masked array"):
+            model.set_standardization(**{"mean": ones, "scale": ones, name: np.ma.array(ones, mask=[0, 0, 1])})
