@@ -33,7 +33,7 @@ def attribute_many(
 
     * ``attributor``: any of ours (RaMbIT, WinIT, FO, ...). A plain callable as its model needs ``model_id``.
     * ``data``: a DataLoader or any iterable of batches, or a file (see ``DataFile``; .npy, .npz, .safetensors,
-      .parquet) of any size. A batch is X like the attributor's layout says, (B, D, T) or (B, T, D), a tuple or list
+      .parquet), larger than memory or not. A batch is X like the attributor's layout says, (B, D, T) or (B, T, D), a tuple or list
       that starts with X (what follows is not read), or a dict with ``X`` and, of all batches or none, ``ids``,
       ``lengths`` and ``target`` (B,); ``observed`` like X where values are missing. All X have the same D, T and dtype.
     * ``folder``: where the results are kept, as shards of ``shard_size`` series (auto: 256, fewer where those take more
