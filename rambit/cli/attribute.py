@@ -49,7 +49,9 @@ def add(commands: common.Commands) -> None:
     parser.add_argument("--checkpoint", metavar="DIR", help="keep the work there, so that a killed run can go on")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--out", metavar="FILE", help="the result (.safetensors)")
-    where.add_argument("--store", metavar="DIR", help="results in shards, for a file larger than memory; goes on if it exists")
+    where.add_argument(
+        "--store", metavar="DIR", help="results in shards, for a file larger than memory; goes on if it exists"
+    )
     parser.add_argument("--figure", metavar="FILE", help="heat maps of the first 9 series (.png, .pdf, .svg)")
     common.add_force(parser)
     common.add_progress(parser)
