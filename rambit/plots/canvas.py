@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 DPI = 100
 FONT = 9  # points: legible at 100 dpi
+#: Larger values have differences, and steps of an axis, that no number tells.
+LARGEST = 1e300
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's
 
 
@@ -36,6 +38,12 @@ def numbers(value: Array, name: str, *ndims: int) -> NDArray[np.float64]:
     array = (tensor if masked is None else tensor.masked_fill(masked, np.nan)).numpy()
     if array.ndim not in ndims:
         raise ValueError(f"{name} must have {' or '.join(map(str, ndims))} axes, given the shape {array.shape}")
+    largest = np.abs(array).max(initial=0.0, where=np.isfinite(array))
+    if largest > LARGEST:
+        raise ValueError(
+            f"{name} must lie within {LARGEST:g} of zero to be drawn, given a value of magnitude {largest:.3g}: divide "
+            "it by a number first"
+        )
     return array
 
 

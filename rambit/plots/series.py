@@ -142,7 +142,8 @@ def drop_curve(
         mean = y if y.ndim == 1 else y.mean(0)
         axes.plot(100 * x, mean, label=short(name), linewidth=1.8, **style)
         if y.ndim == 2 and len(y) > 1:
-            error = y.std(0, ddof=1) / math.sqrt(len(y))
+            scale = np.abs(y).max(initial=1.0, where=np.isfinite(y))  # whose square may be beyond float64
+            error = (y / scale).std(0, ddof=1) * scale / math.sqrt(len(y))
             axes.fill_between(100 * x, mean - error, mean + error, color=style["color"], alpha=0.18, linewidth=0)
     axes.set_xlabel("cells replaced (%)", fontsize=FONT)
     axes.set_ylabel(ylabel, fontsize=FONT)

@@ -190,3 +190,39 @@ def test_slices_of_a_volume(depth):
 def test_wrong_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         explanation(**{"responsibility": np.zeros((4, 5)), **arguments})
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e-280])
+@pytest.mark.parametrize("shape", [(12,), (3, 4), (2, 3, 4)])
+def test_values_are_drawn_whatever_their_scale(shape, scale):
+    scores = scale * np.where(np.arange(np.prod(shape)) % 2, 1.0, -1.0).reshape(shape)
+    for x in (scores, scores[None]):
+        figure = explanation(scores, x=x if len(shape) < 3 else scores[None], masks={"m": scores > 0})
+        assert figure.axes[0].images[-1].get_clim() == (-scale, scale)
+        figure.canvas.draw()
+
+
+@pytest.mark.parametrize("large", [1.01e300, 1e308])
+def test_values_too_far_apart_are_named(large):
+    far = np.array([[large, -large], [0.0, 1.0]])
+    cube = np.broadcast_to(far, (1, 2, 2))
+    for name, call in {
+        "responsibility": lambda: explanation(far),
+        "x": lambda: explanation(np.zeros((2, 2)), x=far),
+        "values": lambda: plots.heatmap(cube),
+        "X": lambda: plots.heatmap(np.zeros((1, 2, 2)), X=cube),
+        r"curves\['a'\]": lambda: plots.drop_curve([0, 1], {"a": far}),
+        "fractions": lambda: plots.drop_curve(far[0], {"a": [0, 1]}),
+    }.items():
+        with pytest.raises(ValueError, match=rf"{name} must lie within 1e\+300 of zero to be drawn, given a value of"):
+            call()
+
+
+def test_the_band_of_large_values_is_one_standard_error():
+    y = rng().normal(size=(5, 3))
+    bands = [plots.drop_curve([0, 0.5, 1], {"a": s * y}).axes[0].collections[0].get_paths()[0] for s in (1.0, 2.0**900)]
+    assert np.array_equal(bands[0].vertices[:, 0], bands[1].vertices[:, 0])
+    np.testing.assert_allclose(bands[1].vertices[:, 1] / 2.0**900, bands[0].vertices[:, 1], rtol=1e-12, atol=1e-15)
+    gap = np.where(np.arange(3) == 1, np.nan, y)
+    [band] = plots.drop_curve([0, 0.5, 1], {"a": gap}).axes[0].collections
+    assert np.unique(np.concatenate([path.vertices[:, 0] for path in band.get_paths()])).tolist() == [0.0, 100.0]
