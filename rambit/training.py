@@ -82,6 +82,7 @@ def fit(
     for name, count in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
         if count is not None:
             at_least(name, count, 1)
+    at_least("seed", seed, -(2**63), 2**64 - 1)  # what torch's generators take
     if not 0 < lr < math.inf or not 0 <= weight_decay < math.inf:
         raise ValueError(f"lr must be above 0 and weight_decay at least 0, got {lr} and {weight_decay}")
     train = _data(model, X, y, lengths, per_step)

@@ -241,6 +241,7 @@ def test_one_label_for_all_steps():
 
 
 X, Y = task(6)
+COUNTS = ("epochs", "batch_size", "patience")
 
 
 @pytest.mark.parametrize(
@@ -267,6 +268,11 @@ X, Y = task(6)
         ({"epochs": 1.5}, TypeError, "float"),
         ({"batch_size": 0}, ValueError, "batch_size"),
         ({"patience": 0}, ValueError, "patience"),
+        *(({name: 2**31}, ValueError, f"{name} must be at most 2147483647, got") for name in COUNTS),
+        *(({name: 10**5000}, ValueError, f"{name} must .* got a number of 16610 bits") for name in COUNTS),
+        *(({name: "3"}, TypeError, f"{name} must be an integer, got str '3'") for name in COUNTS),
+        ({"seed": 2**64}, ValueError, "seed must be at most"),
+        ({"seed": 1.5}, TypeError, "seed must be an integer"),
         ({"lr": 0.0}, ValueError, "lr must be above 0"),
         ({"lr": float("nan")}, ValueError, "lr"),
         ({"weight_decay": -1.0}, ValueError, "weight_decay"),

@@ -94,7 +94,8 @@ def _options(kind: str, text: str) -> dict[str, Any]:
     for part in filter(None, text.split(",")):
         key, _, value = part.partition("=")
         number = isinstance(known.get(key), int)
-        if key not in known or (number and not value.isdecimal()):
+        # Python reads no number of thousands of digits; the longest that mean anything are seeds, of 128 bits.
+        if key not in known or (number and not (value.isdecimal() and len(value) < 40)):
             example = ",".join(f"{name}={default}" for name, default in known.items())
             raise ValueError(f"{kind}: the options and their defaults are {kind}:{example}; got {part!r}")
         options[key] = int(value) if number else value

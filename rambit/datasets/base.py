@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 from rambit import arrays
 
 Array = NDArray[Any]
+
+#: Cells of the largest synthetic set: each takes dozens of bytes while it is made.
+MOST_CELLS = 1 << 26
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +114,14 @@ def at_least(low: int, **values: int) -> None:
     for name, value in values.items():
         if value < low:
             raise ValueError(f"{name} must be at least {low}, got {value}")
+
+
+def fits(**sizes: int) -> None:
+    """Raises ValueError, naming the sizes of a set (n, D, T), if it would have more cells than are made at once."""
+    cells = math.prod(map(int, sizes.values()))
+    if cells > MOST_CELLS:
+        given = " x ".join(f"{name}={size}" for name, size in sizes.items())
+        raise ValueError(f"{given} are {cells:,} cells, but at most {MOST_CELLS:,} are made: ask for fewer")
 
 
 def streams(seed: int, count: int) -> list[np.random.Generator]:

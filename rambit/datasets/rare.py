@@ -7,7 +7,7 @@ import torch
 from scipy import signal
 from torch import Tensor, nn
 
-from rambit.datasets.base import Array, Dataset, at_least, streams
+from rambit.datasets.base import Array, Dataset, at_least, fits, streams
 
 AR, MA = (2.0, 0.5, 0.2, 0.1), (2.0,)
 
@@ -49,6 +49,7 @@ def rare_time(n: int = 10, T: int = 50, D: int = 50, size: int = 5, seed: int = 
     at_least(size, T=T)
     at_least(2, D=D)
     at_least(0, seed=seed)
+    fits(n=n, D=D, T=T)
     noise, place = streams(seed, 2)
     first = place.integers(0, T - size + 1, n)
     steps = (np.arange(T) >= first[:, None]) & (np.arange(T) < first[:, None] + size)
@@ -65,6 +66,7 @@ def rare_feature(n: int = 10, T: int = 50, D: int = 50, size: int = 5, seed: int
     at_least(2, T=T)
     at_least(size, D=D)
     at_least(0, seed=seed)
+    fits(n=n, D=D, T=T)
     noise, place = streams(seed, 2)
     rank = place.random((n, D)).argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
     return _assemble("rare_feature", noise.standard_normal((n, D, T)), (rank < size)[:, :, None] & _middle(T))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rambit.datasets.base import Array, Dataset, at_least, streams
+from rambit.datasets.base import Array, Dataset, at_least, fits, streams
 from rambit.datasets.spike import CLASSES, SPIKE, Draws, first, smooth_series, spikes_at
 from rambit.datasets.spike import _draw as _draw_spike
 
@@ -25,6 +25,7 @@ def redundant_spike(n: int = 3000, T: int = 80, seed: int = 0) -> Dataset:
     at_least(1, n=n)
     at_least(2, T=T)
     at_least(0, seed=seed)
+    fits(n=n, D=3, T=T)
     return _assemble(*_draw(n, T, seed))
 
 

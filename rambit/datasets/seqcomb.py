@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rambit.datasets.base import Array, Dataset, at_least, streams
+from rambit.datasets.base import Array, Dataset, at_least, fits, streams
 from rambit.datasets.spike import narma
 
 CLASSES = ("nothing", "falling, falling", "rising, rising", "rising, falling")
@@ -41,6 +41,7 @@ def seqcomb_mv(n: int = 5000, T: int = 200, D: int = 4, seed: int = 0) -> Datase
     at_least(113, T=T)
     at_least(2, D=D)
     at_least(0, seed=seed)
+    fits(n=n, D=D, T=T)
     return _assemble(_draw(n, T, D, seed))
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import signal
 
-from rambit.datasets.base import Array, Dataset, at_least, streams
+from rambit.datasets.base import Array, Dataset, at_least, fits, streams
 
 # For each of the three features: y[t] = C0 y[t-1] + C2 u[t-2] u[t] + C3, then a trend.
 C0 = np.array([0.5, 0.5, 0.3])
@@ -44,6 +44,7 @@ def spike(n: int = 3000, T: int = 80, delay: int = 0, seed: int = 0) -> Dataset:
     at_least(1, n=n)
     at_least(2, T=T)
     at_least(0, delay=delay, seed=seed)
+    fits(n=n, D=3, T=T)
     if delay >= T:
         raise ValueError(f"delay must be less than T={T}, got {delay}")
     return _assemble(_draw(n, T, seed), delay)

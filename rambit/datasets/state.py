@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rambit.datasets.base import Array, Dataset, at_least, streams
+from rambit.datasets.base import Array, Dataset, at_least, fits, streams
 from rambit.datasets.chain import salient_cells, walk
 
 # To state 1 with probability .9, to state 0 with .1, from either.
@@ -38,6 +38,7 @@ def state(n: int = 1000, T: int = 200, truth: str = "change", seed: int = 0) -> 
     at_least(1, n=n)
     at_least(2, T=T)
     at_least(0, seed=seed)
+    fits(n=n, D=3, T=T)
     return _assemble(_draw(n, T, seed), truth)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from rambit.datasets.base import Array, Dataset, at_least, streams
+from rambit.datasets.base import MOST_CELLS, Array, Dataset, at_least, fits, streams
 from rambit.datasets.chain import salient_cells, walk
 
 TRANSITION = np.array([[0.95, 0.02, 0.03], [0.02, 0.95, 0.03], [0.03, 0.02, 0.95]])
@@ -37,6 +38,9 @@ def switch_feature(n: int = 1000, T: int = 100, truth: str = "change", seed: int
     at_least(1, n=n)
     at_least(2, T=T)
     at_least(0, seed=seed)
+    fits(n=n, D=3, T=T)
+    if T * T > MOST_CELLS:
+        raise ValueError(f"T must be at most {math.isqrt(MOST_CELLS)}, got {T}: a Gaussian process needs T x T numbers")
     return _assemble(_draw(n, T, seed), truth)
 
 

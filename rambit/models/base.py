@@ -90,13 +90,20 @@ def at_lengths(steps: Tensor, lengths: Any) -> Tensor:
     return steps.gather(1, last).squeeze(1)
 
 
-def at_least(name: str, value: int, low: int) -> int:
-    """`value` as a plain int; TypeError if it is none, ValueError if it is below `low`."""
-    if isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, got {value}")
+#: Layers of a network, at most: more only take time to make.
+LAYERS = 1024
+
+
+def at_least(name: str, value: int, low: int, high: int = 2**31 - 1) -> int:
+    """`value` as a plain int; TypeError if it is none, ValueError if it is below `low` or above `high`."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, got {type(value).__name__} {value!r}")
     number = operator.index(value)
     if number < low:
         raise ValueError(f"{name} must be at least {low}, got {number}")
+    if number > high:
+        given = number if number.bit_length() < 64 else f"a number of {number.bit_length()} bits"
+        raise ValueError(f"{name} must be at most {high}, got {given}")
     return number
 
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from rambit.models.base import Classifier, at_least, at_lengths, dropout_rate
+from rambit.models.base import LAYERS, Classifier, at_least, at_lengths, dropout_rate
 
 State = Tensor | tuple[Tensor, ...]
 HEADS = ("linear", "batchnorm")
@@ -39,7 +39,7 @@ class RecurrentClassifier(Classifier):
         if head not in HEADS:
             raise ValueError(f"head must be one of {', '.join(HEADS)}, got {head!r}")
         self.hidden_size = at_least("hidden_size", hidden_size, 1)
-        self.num_layers = at_least("num_layers", num_layers, 1)
+        self.num_layers = at_least("num_layers", num_layers, 1, LAYERS)
         rate = dropout_rate(dropout)
         self.rnn = self.rnn_class(self.num_features, self.hidden_size, self.num_layers, batch_first=True)
         self.norm = nn.BatchNorm1d(self.hidden_size) if head == "batchnorm" else None

@@ -12,6 +12,8 @@ from rambit.models.base import Classifier, at_least, at_lengths, dropout_rate
 
 # Up to here a matrix product of the few steps is faster than a convolution: on a CPU, four times for one step.
 SHORT = 4
+# The next layer would reach back by another 2^16 kernels, further than any series; and each doubles the state.
+LAYERS = 16
 
 
 class TCNClassifier(Classifier):
@@ -20,7 +22,7 @@ class TCNClassifier(Classifier):
     The answer at a step depends on `receptive_field` steps, itself included. State: the last inputs of each of the
     2 num_layers convolutions, (N, (kernel_size - 1) dilation, channels), so that a step costs the same whatever the
     receptive field. Bai, Kolter and Koltun, "An empirical evaluation of generic convolutional and recurrent networks
-    for sequence modeling", 2018; without weight normalisation.
+    for sequence modeling", 2018; without weight normalisation. num_layers: at most 16.
     """
 
     def __init__(
@@ -36,7 +38,7 @@ class TCNClassifier(Classifier):
     ) -> None:
         super().__init__(num_features, num_classes, standardize=standardize)
         self.hidden_size = at_least("hidden_size", hidden_size, 1)
-        self.num_layers = at_least("num_layers", num_layers, 1)
+        self.num_layers = at_least("num_layers", num_layers, 1, LAYERS)
         self.kernel_size = at_least("kernel_size", kernel_size, 2)
         self.dropout = dropout_rate(dropout)
         sizes = [self.num_features] + [self.hidden_size] * (self.num_layers - 1)

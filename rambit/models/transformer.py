@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rambit.models.base import Classifier, at_least, at_lengths, dropout_rate
+from rambit.models.base import LAYERS, Classifier, at_least, at_lengths, dropout_rate
 
 
 class TransformerClassifier(Classifier):
@@ -33,7 +33,7 @@ class TransformerClassifier(Classifier):
     ) -> None:
         super().__init__(num_features, num_classes, standardize=standardize)
         self.hidden_size = at_least("hidden_size", hidden_size, 2)
-        self.num_layers = at_least("num_layers", num_layers, 1)
+        self.num_layers = at_least("num_layers", num_layers, 1, LAYERS)
         self.num_heads = at_least("num_heads", num_heads, 1)
         if self.hidden_size % self.num_heads or self.hidden_size % 2:
             raise ValueError(f"hidden_size must be even and a multiple of num_heads={num_heads}, got {hidden_size}")

@@ -127,6 +127,23 @@ def test_wrong_options(name):
         load(name)
 
 
+@pytest.mark.parametrize("name", SYNTHETIC)
+def test_a_set_that_does_not_fit_names_its_sizes(name, monkeypatch):
+    """Before a number is drawn."""
+    monkeypatch.setattr("numpy.random.Philox", None)
+    for options in ("n=2147483648", "T=2147483648", "n=500000,T=500", f"n={10**38}", "n=67108865,T=200"):
+        sizes = " x .*".join(options.split(","))
+        with pytest.raises(ValueError, match=rf"{sizes}.* are [\d,]+ cells, but at most 67,108,864 are made"):
+            load(f"{name}:{options}")
+    with pytest.raises(ValueError, match=rf"{name}: the options and their defaults are"):
+        load(f"{name}:n=1{'0' * 5000}")
+
+
+def test_the_steps_of_a_gaussian_process_have_a_limit():
+    with pytest.raises(ValueError, match="T must be at most 8192, got 8193"):
+        load("switch_feature:n=1,T=8193")
+
+
 def test_wrong_names():
     with pytest.raises(ValueError, match="split"):
         load("spike", "valid")

@@ -343,6 +343,10 @@ def test_wrong_config(change, message):
     [
         (TCNClassifier, {"kernel_size": 1}, "kernel_size must be at least 2"),
         (TCNClassifier, {"dropout": -0.1}, "dropout must lie"),
+        (TCNClassifier, {"num_layers": 17}, "num_layers must be at most 16, got 17"),
+        *((cls, {"num_layers": 2**31}, r"num_layers must be at most (16|1024), got 2147483648") for cls in CLASSES),
+        *((cls, {"hidden_size": 2**31}, "hidden_size must be at most 2147483647, got") for cls in CLASSES),
+        *((cls, {"num_features": 10**5000}, "num_features must .* a number of 16610 bits") for cls in CLASSES),
         (TransformerClassifier, {"hidden_size": 6}, "even and a multiple of num_heads=4, got 6"),
         (TransformerClassifier, {"hidden_size": 9, "num_heads": 3}, "even"),
         (TransformerClassifier, {"num_heads": 0}, "num_heads must be at least 1"),
@@ -380,3 +384,17 @@ def test_lengths_are_arrays_of_any_kind_and_inputs_are_tensors():
     for name in ("mean", "scale"):
         with pytest.raises(ValueError, match=f"{name} is a masked array"):
             model.set_standardization(**{"mean": ones, "scale": ones, name: np.ma.array(ones, mask=[0, 0, 1])})
+
+
+def test_the_deepest_network_reaches_back_as_far_as_it_says():
+    """Its answer moves with the first step that it depends on, and with none before."""
+    model = make(TCNClassifier, D=1, hidden_size=1, kernel_size=2, num_layers=16).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(1.0)
+    steps = model.receptive_field
+    assert steps == 1 + 2 * (2**16 - 1)
+    x = torch.ones(1, 1, steps + 1, dtype=torch.float64, requires_grad=True)
+    model(x)[0, 0].backward()
+    assert x.grad[0, 0, 0] == 0
+    assert x.grad[0, 0, 1] > 0

@@ -246,6 +246,7 @@ BAD = [
     ({"abs_tol": "a"}, TypeError, "abs_tol"),
     ({"num_samples": 0}, ValueError, "num_samples"),
     ({"num_samples": 10**30}, ValueError, "num_samples must be at least 1 and below 1073741824"),
+    ({"num_samples": 2**30}, ValueError, "num_samples must be at least 1 and below 1073741824, got 1073741824"),
     ({"num_samples": 1.5}, TypeError, "num_samples"),
     ({"seed": -1}, ValueError, "seed"),
     ({"max_memory": 10}, ValueError, "max_memory"),
