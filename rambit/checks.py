@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import operator
+import reprlib
 import sys
 import warnings
 from typing import Any
+
+import numpy as np
 
 
 def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
@@ -15,15 +19,42 @@ def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
     return value
 
 
-def count(name: str, value: Any, low: int = 1) -> int:
-    """An integer (NumPy's too) of at least ``low`` and below 2**63; TypeError or ValueError otherwise."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < low:
-        raise ValueError(f"{name} must be at least {low}, got {value}")
-    if value >= 2**63:  # what tensors count with
-        raise ValueError(f"{name} must be below 2**63, got a number of {operator.index(value).bit_length()} bits")
-    return operator.index(value)
+def count(name: str, value: Any, low: int = 1, high: int = 2**63 - 1) -> int:
+    """An integer (NumPy's too) from ``low`` to ``high``; TypeError or ValueError otherwise."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except (TypeError, ValueError, RuntimeError):  # of arrays and tensors that hold none, or several
+        raise TypeError(f"{name} must be an integer, got {reprlib.repr(value)}") from None
+    if number < low:
+        raise ValueError(f"{name} must be at least {low}, got {number}")
+    if number > high:
+        got = number if number.bit_length() < 128 else f"a number of {number.bit_length()} bits"
+        raise ValueError(f"{name} must be at most {high}, got {got}")
+    return number
+
+
+def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf, *, above: bool = False) -> float:
+    """A finite number (NumPy's too) from ``low``, or ``above`` it, to ``high``; TypeError or ValueError otherwise."""
+    try:
+        if isinstance(value, (bool, str, bytes)):
+            raise TypeError
+        found = float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise TypeError(f"{name} must be a number, got {reprlib.repr(value)}") from None
+    if not math.isfinite(found) or found < low or found > high or (above and found == low):
+        lowest = f"above {low:g}" if above else f"at least {low:g}"
+        allowed = f"{lowest} and at most {high:g}" if high < math.inf else lowest if low > -math.inf else "finite"
+        raise ValueError(f"{name} must be {allowed}, got {reprlib.repr(value)}")
+    return found
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False (NumPy's too); TypeError otherwise."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {reprlib.repr(value)}")
+    return bool(value)
 
 
 def channels_first(name: str, shape: tuple[int, ...]) -> None:

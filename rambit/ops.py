@@ -155,7 +155,7 @@ def boxed_batch(
 
     boxes (K, 6) int32 are half-open [z0, z1, y0, y1, x0, x1); row i owns offsets[i] … offsets[i + 1] - 1, with offsets
     (N + 1,) int64. ``stale``: the boxes and offsets that the first rows of ``out`` were last written with, from the
-    same ``outside``; less is then written. Values of any element size, bool among them.
+    same ``outside``; less is then written. Values are floating or bool.
     """
     torch.ops.rambit.boxed_batch(out, inside, outside, boxes, offsets, *(stale or (None, None)))
     return out

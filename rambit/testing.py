@@ -69,13 +69,17 @@ def check_attributor(make: Make, *, model: nn.Module | None = None, X: Tensor | 
 
     ``make`` passes the options on (layout, batch_size, output) and sets what the method needs besides. What does not
     apply to a method, an option or missing values, may be refused with ValueError or TypeError; then it is not checked.
-    ``model`` returns probabilities (N, C) of series ``X`` (B, D, T); default: one that every method here can explain.
+    ``model`` returns probabilities (N, C) of ``X`` (B, D, T), at least three series of three steps; default: one that
+    every method here can explain. The global generator is as before afterwards.
     """
     if X is None:
         X = torch.randn(4, 3, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    if len(X) < 3 or X.shape[2] < 3:
+        raise ValueError(f"X must have at least 3 series of 3 steps, got {tuple(X.shape)}")
     case = Case(make, Decay(X.shape[1]) if model is None else model, X)
-    for check in CHECKS:
-        check(case)
+    with torch.random.fork_rng():
+        for check in CHECKS:
+            check(case)
 
 
 def scores_are_like_the_series(case: Case) -> None:

@@ -128,9 +128,7 @@ class Attributor(ABC):
             metric = "abs" if regression else "pd"
         self.metric = one_of("metric", metric, REGRESSION_METRICS if regression else CLASS_METRICS)
         self.num_samples = count("num_samples", num_samples)
-        self.window_size = count("window_size", window_size)
-        if self.window_size > LONGEST:
-            raise ValueError(f"window_size must be at most {LONGEST}, got {window_size}")
+        self.window_size = count("window_size", window_size, high=LONGEST)
         self.anchor = one_of("anchor", anchor, ANCHORS)
         if background is not None and not reads_background(counterfactuals):
             name = counterfactuals if isinstance(counterfactuals, str) else type(counterfactuals).__name__
@@ -165,7 +163,7 @@ class Attributor(ABC):
         * ``lengths`` (B,): series b ends before step lengths[b]; ``observed`` (bool, like X): False where a value is
           missing (X may be NaN there). Such cells are not replaced and not evaluated: they score 0, and
           the result's ``evaluated`` says so.
-        * ``ids`` (B,): what draws are keyed by, default 0 … B-1.
+        * ``ids`` (B,): what draws are keyed by, 0 … 2**32 - 1; default 0 … B-1.
         * ``counterfactuals`` (S, B, D, T): exactly these values instead of drawn ones.
 
         Raises ValueError or TypeError for what does not fit, PredictionError when the model's answer is unusable.
@@ -253,9 +251,11 @@ class Attributor(ABC):
         if call.batch.target is not None:
             return call.batch.target[places].to(game.device)
         target = torch.zeros(len(places), dtype=torch.int64, device=game.device)
-        if self.metric != "diff" or game.runner.dry:
+        if self.metric != "diff":
             return target
-        answers = game.predict()
+        answers = game.original
+        if answers is None:  # it only counts
+            return target
         if self.predictor.output != "regression":
             target = answers.argmax(dim=1)
         elif (outputs := answers.shape[1]) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,10 @@ MANY = "; rambit.distributed.attribute_many takes batches"
 
 def integers(name: str, value: Any, B: int, low: int, high: int) -> Tensor:
     """A (B,) int64 tensor of values in low … high, from a tensor, array or list."""
-    tensor = arrays.whole(name, value, holds="integers")
+    try:
+        tensor = arrays.whole(name, value, holds="integers")
+    except (OverflowError, RuntimeError):
+        raise ValueError(f"{name} must lie between {low} and {high}, got {reprlib.repr(value)}") from None
     if tensor.is_floating_point() or tensor.dtype == torch.bool or tensor.is_complex():
         raise TypeError(f"{name} must hold integers, got {tensor.dtype}")
     if tensor.shape != (B,):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -23,7 +24,7 @@ class Checkpoint:
         self.store = store
 
     @staticmethod
-    def open(folder: str | None, identity: Callable[[], dict[str, Any]]) -> Checkpoint:
+    def open(folder: str | Path | None, identity: Callable[[], dict[str, Any]]) -> Checkpoint:
         """Raises StoreError (a ValueError) when the folder belongs to other settings, data or another model."""
         if folder is None:
             return Checkpoint(None)

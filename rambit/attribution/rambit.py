@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from rambit import arrays, ops
 from rambit.attribution.base import DISTANCES, METHODS, MOST_CELLS, Answer, Attributor, Call, Part
 from rambit.attribution.checkpoint import Checkpoint, Saved
-from rambit.checks import count, one_of, warn
+from rambit.checks import count, flag, number, one_of, warn
 from rambit.counterfactuals import CounterfactualLike, Replay, Zero
 from rambit.game import Cost, Flips, FlipScores, Game
 from rambit.masks import FAMILIES, Explicit, Family, resolve
@@ -87,7 +88,7 @@ class RaMbIT(Attributor):
         device: torch.device | str | None = None,
         model_id: str | None = None,
     ) -> None:
-        if all_zero_cf:
+        if flag("all_zero_cf", all_zero_cf):
             if counterfactuals not in (None, "zero") and not isinstance(counterfactuals, Zero):
                 raise ValueError("all_zero_cf=True contradicts counterfactuals=; give one of them")
             counterfactuals = "zero"
@@ -115,7 +116,7 @@ class RaMbIT(Attributor):
             raise ValueError(f"normalize='visible' applies to anchor='mask' only, got anchor={anchor!r}")
         if reduce == "max" and anchor == "end":
             raise ValueError("reduce='max' does not apply to anchor='end', which has one horizon")
-        self.share_masks, self.share_draws = bool(share_masks), bool(share_draws)
+        self.share_masks, self.share_draws = flag("share_masks", share_masks), flag("share_draws", share_draws)
         if not self.share_draws and self.counterfactuals.single:
             name = type(self.counterfactuals).__name__
             raise ValueError(f"share_draws=False does not apply: {name} values are always the same")
@@ -137,7 +138,7 @@ class RaMbIT(Attributor):
         ids: Any = None,
         masks: Tensor | None = None,
         counterfactuals: Tensor | None = None,
-        checkpoint: str | None = None,
+        checkpoint: str | Path | None = None,
         show_progress: bool = False,
         tolerance: float | None = None,
         max_rows: int | None = None,
@@ -152,7 +153,7 @@ class RaMbIT(Attributor):
         * ``lengths`` (B,): series b ends before step lengths[b]; ``observed`` (bool, like X): False where a value is
           missing (X may be NaN there). Such cells are not replaced and not evaluated: they score 0, and
           the result's ``evaluated`` says so.
-        * ``ids`` (B,): what draws are keyed by, default 0 … B-1: X[3:4] with ids=[3] gives row 3 of X.
+        * ``ids`` (B,): what draws are keyed by, 0 … 2**32 - 1, default 0 … B-1: X[3:4] with ids=[3] gives row 3 of X.
         * ``masks`` (L, D, T) bool and ``counterfactuals`` (S, B, D, T): exactly these instead of sampled ones.
         * ``checkpoint``: a folder; a run that was killed goes on from there and gives the same bits.
         * ``tolerance``: go on in rounds of L masks until the largest standard error, relative to the largest score, is
@@ -165,8 +166,7 @@ class RaMbIT(Attributor):
         call = self._call(X, counterfactuals, target=target, lengths=lengths, observed=observed, ids=ids)
         self._check_family(family, call)
         if tolerance is not None:
-            if not tolerance > 0:
-                raise ValueError(f"tolerance must be positive, got {tolerance}")
+            tolerance = number("tolerance", tolerance, 0, above=True)
             if family.sized:
                 raise ValueError("tolerance adds masks, but these masks are given: there are no more to add")
             if self.share_draws and call.shared_draws == 1:
@@ -177,6 +177,8 @@ class RaMbIT(Attributor):
                 raise ValueError("max_rows limits how far tolerance goes: give tolerance too")
         settings = self.settings(family, call)
         stop: dict[str, Any] = {"tolerance": tolerance, "max_rows": max_rows}
+        if checkpoint is not None and not isinstance(checkpoint, (str, Path)):
+            raise TypeError(f"checkpoint must be the path of a folder, got {checkpoint!r}")
         with Checkpoint.open(checkpoint, lambda: self._identity(call, family, settings, stop)) as saved:
             answer = self._answer(call, family, saved, **stop)
             return self._collect(call, answer, settings=settings, show_progress=show_progress)
@@ -278,14 +280,14 @@ class RaMbIT(Attributor):
         Rows are counted by a game that asks nothing, so that a run that was resumed counts, and ends, like another.
         """
         counted = game.counting()
-        for number in range(1 << 31):
-            question = self._question(game, family, number * self.L)
-            game.reduce(question, scores, added=saved.added(number), done=saved.done(number, game.to_host))
+        for turn in range(1 << 31):
+            question = self._question(game, family, turn * self.L)
+            game.reduce(question, scores, added=saved.added(turn), done=saved.done(turn, game.to_host))
             if tolerance is None:
                 return game.runner.rows
             if max_rows is not None:
                 counted.reduce(question, self._nothing(scores))
-            if number < saved.reached[0]:  # the sums are those of a later round, which was begun: go on
+            if turn < saved.reached[0]:  # the sums are those of a later round, which was begun: go on
                 continue
             if self._is_precise(game, scores, tolerance) or counted.runner.rows >= (max_rows or math.inf):
                 return counted.runner.rows

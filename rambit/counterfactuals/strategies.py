@@ -429,7 +429,8 @@ def read_background(background: object, *, layout: str = "BDT") -> Tensor | None
     if isinstance(background, Mapping) or arrays.is_array(background):
         data = _one_background(background, axes)
     elif isinstance(background, Iterable):
-        batches = [batch[0] if isinstance(batch, (tuple, list)) and batch else batch for batch in background]
+        with torch.random.fork_rng(devices=[]):  # a DataLoader draws a seed from torch's generator
+            batches = [batch[0] if isinstance(batch, (tuple, list)) and batch else batch for batch in background]
         if not batches:
             raise ValueError("background is empty")
         if not all(isinstance(batch, Mapping) or arrays.is_array(batch) for batch in batches):

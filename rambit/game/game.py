@@ -84,7 +84,7 @@ class Game:
         self.mode = (
             modes.claimed(predictor, anchor, evaluation)
             if dry
-            else modes.choose(self.runner, sample, anchor, evaluation, counterfactuals, seed)
+            else modes.choose(self.runner, sample, anchor, evaluation, counterfactuals, draws, seed)
         )
         if sample.shape is not None and (anchor != "end" or predictor.features_last):
             raise ValueError("images need anchor='end' and layout='BDT'")
@@ -129,12 +129,12 @@ class Game:
 
     def predict(self) -> Tensor:
         """Answers (B, C) to the original series at their last step; asked once."""
-        assert self._original is not None, "a dry game has no answers"
-        return self._original
+        assert self.original is not None, "a dry game has no answers"
+        return self.original
 
     @cached_property
-    def _original(self) -> Tensor | None:
-        """The original answers (B, C), None from a dry game."""
+    def original(self) -> Tensor | None:
+        """The answers (B, C) to the original series at their last step, None from a dry game, which counts them."""
         B = len(self.sample)
         inputs = self._inputs(slice(0, B), count=0)
         answers: list[Tensor] = []
@@ -180,7 +180,7 @@ class Game:
     def coalition_distances(self, question: Coalitions, metric: ops.Metric, target: Tensor) -> Tensor:
         """Distances (N, S, B) float64 of the coalitions' answers from the original ones, for each draw."""
         B = len(self.sample)
-        original = None if self._original is None else self._original[:, :, None]
+        original = None if self.original is None else self.original[:, :, None]
         if original is not None:
             self.runner.check_target(target, metric, original)
         parts = []

@@ -51,6 +51,7 @@ def choose(
     anchor: str,
     evaluation: str,
     counterfactuals: Counterfactual,
+    draws: int,
     seed: int,
 ) -> str:
     """The mode to use. Claims are confirmed on rows as the engine makes them, of series spread over the batch.
@@ -67,7 +68,7 @@ def choose(
     predictor = predictor.as_given().raw()
     sample = sample.cut().in_memory_order(predictor.features_last)
     x = probes.rows(sample, counterfactuals, seed, predictor.features_last)
-    x = torch.cat((x, probes.extremes(sample, x[:2], seed)))
+    x = torch.cat((x, probes.extremes(sample, counterfactuals, draws, seed)))
     with predictor.session():
         expected = _expected(runner, predictor, x, anchor)
         for candidate in _weaker(mode, predictor):

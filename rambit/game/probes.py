@@ -19,11 +19,8 @@ TOLERANCE = {torch.float32: (1e-5, 1e-4), torch.float64: (1e-9, 1e-7)}
 
 def rows(sample: TensorSample, strategy: Counterfactual, seed: int, features_last: bool) -> Tensor:
     """(n, D, T): up to four series spread over the batch as they are, and with about half of their cells replaced."""
-    B, (D, T) = len(sample), sample.x.shape[1:]
-    which = torch.linspace(0, B - 1, min(SERIES, B)).round().long().to(sample.x.device)
-    sample = sample.take(which)
-    if isinstance(strategy, Replay):
-        strategy = strategy.take(which.cpu(), T)
+    sample, strategy = _spread(sample, strategy)
+    D, T = sample.x.shape[1:]
     inputs = Inputs.of(sample, strategy, 1, seed=seed, features_last=features_last)
     masks = memory.full((2, D, T), torch.empty(0), True, torch.bool)
     masks[1] = _coins((D, T), seed)
@@ -37,12 +34,24 @@ def rows(sample: TensorSample, strategy: Counterfactual, seed: int, features_las
     )
 
 
-def extremes(sample: TensorSample, like: Tensor, seed: int) -> Tensor:
-    """Series like (n, D, T) of the smallest and largest values of each feature, in the batch and in those series."""
-    known = [torch.nan_to_num(x).transpose(0, 1).flatten(1) for x in (sample.x, like)]
-    both = torch.cat(known, dim=1)
-    low, high = both.amin(dim=1)[:, None], both.amax(dim=1)[:, None]
-    return torch.where(_coins(tuple(like.shape), seed).to(like.device), low, high)
+def extremes(sample: TensorSample, strategy: Counterfactual, draws: int, seed: int, count: int = 2) -> Tensor:
+    """(count, D, T): series of the smallest and largest values of each feature, in the batch and in what replaces."""
+    few, strategy = _spread(sample, strategy)
+    inputs = Inputs.of(few, strategy, draws, seed=seed, features_last=False)
+    values = [sample.x.transpose(0, 1).flatten(1), inputs.draws.movedim(2, 0).flatten(1)]
+    if inputs.runs is not None:
+        values.append(inputs.runs.movedim(2, 0).flatten(1))
+    known = torch.nan_to_num(torch.cat(values, dim=1))
+    low, high = known.amin(dim=1)[:, None], known.amax(dim=1)[:, None]
+    return torch.where(_coins((count, *sample.x.shape[1:]), seed).to(known.device), low, high)
+
+
+def _spread(sample: TensorSample, strategy: Counterfactual) -> tuple[TensorSample, Counterfactual]:
+    """A few series over the whole batch, and the strategy for them."""
+    which = torch.linspace(0, len(sample) - 1, min(SERIES, len(sample))).round().long()
+    if isinstance(strategy, Replay):
+        strategy = strategy.take(which, sample.x.shape[2])
+    return sample.take(which.to(sample.x.device)), strategy
 
 
 def _coins(shape: tuple[int, ...], seed: int) -> Tensor:

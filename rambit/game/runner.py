@@ -54,7 +54,7 @@ class Inputs:
         x, observed, ids = sample.x, sample.observed, sample.ids
         draws = torch.cat([strategy.draws(x, observed, ids, count, seed=seed, first=first) for first in firsts])
         runs, fill = None, strategy.fill
-        if fill == ops.Fill.RUNS or window is not None:
+        if count > 0 and (fill == ops.Fill.RUNS or window is not None):
             steps = window or x.shape[2]
             sets = [strategy.runs(x, observed, ids, count, steps, seed=seed, first=first) for first in firsts]
             given = [values for values in sets if values is not None]

@@ -257,8 +257,8 @@ def _device(device: torch.device | str | None) -> torch.device:
         return torch.device("cpu")
     try:
         found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+        torch.zeros(1, device=found).item()
+    except (RuntimeError, TypeError, ValueError, OverflowError, AssertionError, NotImplementedError) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise ValueError(f"device={str(device)!r} cannot be used here: {reason}") from None
     return found

@@ -99,3 +99,19 @@ def test_bad_input(setting):
     observed[0, 0, 0] = False
     with pytest.raises(ValueError, match="complete series"):
         RaMbIT(model, counterfactuals=feature).attribute(X, observed=observed)
+
+
+@pytest.mark.parametrize("kind", ["feature", "joint"])
+def test_a_target_of_the_models_own_and_values_for_each_mask(setting, kind):
+    model, X, feature, joint = setting
+    generator = feature if kind == "feature" else joint
+    common = {"num_samples": 2, "seed": 5, "counterfactuals": generator, "metric": "diff"}
+    chosen = model(X).argmax(dim=1)
+    for make in (lambda: RaMbIT(model, L=3, window_size=2, **common), lambda: WinIT(model, window_size=3, **common)):
+        own = make().explain(X)
+        assert torch.equal(own.values, make().attribute(X, target=chosen))
+        assert make().cost(X).rows == own.rows
+    fresh = RaMbIT(model, L=3, window_size=2, share_draws=False, **common)
+    result = fresh.explain(X)
+    assert bool(torch.isfinite(result.values).all())
+    assert fresh.cost(X).rows == result.rows

@@ -315,3 +315,12 @@ def test_weights_that_no_training_leaves_are_refused(tmp_path, name, value):
         return
     with pytest.raises(ValueError, match=r"g\.safetensors .*: (its weights are not finite|the deviations)"):
         GeneratorModel.load(tmp_path / "g.safetensors")
+
+
+def test_a_loader_leaves_the_global_generator_alone():
+    data = torch.randn(6, 2, 4, generator=torch.Generator().manual_seed(0))
+    before = torch.get_rng_state()
+    for shuffle in (False, True):
+        loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(data), batch_size=2, shuffle=shuffle)
+        assert len(read_background(loader)) == 6
+    assert torch.equal(torch.get_rng_state(), before)

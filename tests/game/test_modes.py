@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rambit import RaMbIT
-from rambit.counterfactuals import Zero
+from rambit.counterfactuals import Zero, reads_background
 from rambit.game import Game, TensorSample
 from rambit.models import GRUClassifier
 from rambit.predictors import Predictor
@@ -215,5 +215,24 @@ def test_the_check_is_on_rows_of_any_strategy():
     torch.manual_seed(0)
     model, X = GRU().eval(), noise(3, 0)
     for name in ("zero", "mean", "marginal", "uniform", "carry_forward", "interpolate"):
-        found = RaMbIT(model, num_samples=1, L=2, counterfactuals=name, background=X).explain(X)
+        background = X if reads_background(name) else None
+        found = RaMbIT(model, num_samples=1, L=2, counterfactuals=name, background=background).explain(X)
         assert found.mode == "stateful"
+
+
+class AheadOfDraws(Claims):
+    """Looks a step ahead, but only at values that no series has: those that replace."""
+
+    def steps(self, x):
+        ahead = torch.cat((x[:, :, 1:], x[:, :, -1:]), dim=2)
+        seen = torch.where(ahead > 50, ahead, x)
+        return torch.cat((seen[:, :1], -seen[:, 1:2]), dim=1)
+
+
+def test_what_only_the_replacing_values_show():
+    X = noise(5, 0)
+    background = noise(40, 1)
+    background[17, :, 3] = 60.0
+    with pytest.warns(UserWarning, match="falling back"):
+        found = RaMbIT(AheadOfDraws(), num_samples=10, L=2, background=background).explain(X)
+    assert found.mode == "prefix"

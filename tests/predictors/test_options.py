@@ -82,7 +82,7 @@ class Answers(nn.Module):
 BAD = [
     ({"autocast": torch.float32}, "autocast must be torch.bfloat16, torch.float16 or None, got torch.float32"),
     ({"autocast": "bfloat16"}, "autocast must be torch.bfloat16, torch.float16 or None, got 'bfloat16'"),
-    ({"autocast": torch.bfloat16, "device": "meta"}, "autocast is not available on meta"),
+    ({"autocast": torch.bfloat16, "device": "meta"}, "device='meta' cannot be used here"),
     ({"compile": "fast"}, "compile must be True, False or one of default, reduce-overhead, .*, got 'fast'"),
     ({"compile": None}, "compile must be .*, got None"),
     ({"compile": 1}, "compile must be .*, got 1"),
@@ -445,3 +445,9 @@ def test_settings_say_what_was_asked_for():
     assert settings["autocast"] == "torch.bfloat16"
     assert settings["compile"] == "default"
     assert not {"autocast", "compile"} & RaMbIT(model, anchor="end").settings().keys()
+
+
+def test_autocast_that_a_device_does_not_have(monkeypatch):
+    monkeypatch.setattr(torch.amp, "is_autocast_available", lambda kind: False)
+    with pytest.raises(ValueError, match="autocast is not available on cpu"):
+        Predictor.of(plain, autocast=torch.bfloat16)
