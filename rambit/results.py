@@ -24,6 +24,7 @@ _FORMAT = "rambit-attribution-1"  # the name of the one metadata entry of a save
 _TENSORS = ("values", "stderr", "lengths", "ids", "windows", "evaluated")
 #: The types of scores and maps; those of 8 bits are none, which nothing can be computed with.
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_MAX = sys.float_info.max
 _NUMBERS = {"rows": int, "row_steps": int, "seconds": float, "seed": int, "mode": str}
 
 
@@ -232,12 +233,14 @@ def check_integer(name: str, value: Any, low: int | None = 0) -> None:
         raise ValueError(f"{name} must be at least {low}, given {value}")
 
 
-def check_number(name: str, value: Any, low: float = -sys.float_info.max, high: float = sys.float_info.max) -> None:
+def check_number(name: str, value: Any, low: float = -_MAX, high: float = _MAX) -> None:
     """TypeError or ValueError unless an entry of a record is a number from ``low`` to ``high``: by default, finite."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, given {value!r}")
-    if not low <= float(value) <= high:
-        raise ValueError(f"{name} must be a number from {low:.3g} to {high:.3g}, given {value}")
+    number: Any = value
+    if not low <= number <= high:
+        bounds = ["finite"] * (high == _MAX) + [f"at least {low}"] * (low > -_MAX) + [f"at most {high}"] * (high < _MAX)
+        raise ValueError(f"{name} must be {' and '.join(bounds)}, given {value}")
 
 
 def check_settings(value: Any) -> None:

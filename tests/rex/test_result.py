@@ -120,7 +120,11 @@ SENSELESS = [
     *((name, value) for name in ("target", "seed") for value in ("3", 3.0, [3], None, True, {})),
     ("target", 2),
     ("target", -1),
-    *((name, value) for name in ("confidence", "area") for value in ("0.5", [0.5], None, True, math.nan, math.inf)),
+    *(
+        (name, value)
+        for name in ("confidence", "area")
+        for value in ("0.5", [0.5], None, True, math.nan, math.inf, 10**400)
+    ),
     ("area", -3.0),
     ("area", 1.5),
     *(("stats", value) for value in (3, [1], None, "rows", {"rows": "x"}, {"rows": 1.5}, {"rows": -1}, {"rows": None})),

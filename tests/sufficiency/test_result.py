@@ -31,7 +31,7 @@ SENSELESS = [
     *((name, value) for name in (*INTEGERS, *NUMBERS) for value in ("1", [1], None, True, {})),
     *((name, 1.5) for name in INTEGERS),
     *((name, -1) for name in (*INTEGERS[:-1], "seconds")),
-    *((name, value) for name in NUMBERS for value in (math.nan, math.inf, -math.inf)),
+    *((name, value) for name in NUMBERS for value in (math.nan, math.inf, -math.inf, 10**400)),
     *(("settings", value) for value in ([], None, 3, "exact")),
 ]
 
