@@ -171,9 +171,11 @@ class Attributor(ABC):
         call = self._call(X, counterfactuals, target=target, lengths=lengths, observed=observed, ids=ids)
         return self._collect(call, self._answer(call), settings=self.settings(), show_progress=show_progress)
 
-    def cost(self, X: Tensor, *, lengths: Any = None, observed: Tensor | None = None, ids: Any = None) -> Cost:
+    def cost(
+        self, X: Tensor, *, target: Any = None, lengths: Any = None, observed: Tensor | None = None, ids: Any = None
+    ) -> Cost:
         """Rows, row-steps, the engine's memory bound in bytes and the mode of a call; the model is not asked."""
-        call = self._call(X, None, quiet=True, lengths=lengths, observed=observed, ids=ids)
+        call = self._call(X, None, quiet=True, target=target, lengths=lengths, observed=observed, ids=ids)
         return self._count(call, self._answer(call))
 
     @abstractmethod

@@ -75,7 +75,7 @@ class Batch:
                 f"X is on {like.device}, but the model is on {predictor.device}: "
                 f"pass device={str(like.device)!r} or move X"
             )
-        x = like.to(predictor.device, _model_type(predictor) or like.dtype)
+        x = like.to(predictor.device, arrays.model_type(predictor.module) or like.dtype)
         seen = observations("observed", observed, masked, like.shape)
         seen = None if seen is None else seen.to(predictor.device)
         if layout == "BTD":
@@ -152,12 +152,6 @@ def _series(X: Any, layout: str) -> tuple[Tensor, Tensor | None]:
     if x.numel() == 0:
         raise ValueError(f"X is empty: {tuple(x.shape)}")
     return x, masked
-
-
-def _model_type(predictor: Predictor) -> torch.dtype | None:
-    """The type of all parameters of a model, if there is one and rows can be made in it."""
-    kinds = {p.dtype for p in predictor.module.parameters() if p.is_floating_point()} if predictor.module else set()
-    return kinds.pop() if len(kinds) == 1 and kinds <= {torch.float32, torch.float64} else None
 
 
 def _target(target: Any, B: int) -> Tensor:

@@ -187,6 +187,7 @@ class RaMbIT(Attributor):
         self,
         X: Tensor,
         *,
+        target: Any = None,
         lengths: Any = None,
         observed: Tensor | None = None,
         ids: Any = None,
@@ -198,7 +199,8 @@ class RaMbIT(Attributor):
         Under ``evaluation="auto"`` the mode is the strongest one that the model claims, marked "unconfirmed".
         """
         family = self.masks if masks is None else self._family(masks)
-        call = self._call(X, counterfactuals, quiet=True, lengths=lengths, observed=observed, ids=ids)
+        series = {"target": target, "lengths": lengths, "observed": observed, "ids": ids}
+        call = self._call(X, counterfactuals, quiet=True, **series)
         self._check_family(family, call)
         return self._count(call, self._answer(call, family))
 

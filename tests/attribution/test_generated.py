@@ -110,7 +110,7 @@ def test_a_target_of_the_models_own_and_values_for_each_mask(setting, kind):
     for make in (lambda: RaMbIT(model, L=3, window_size=2, **common), lambda: WinIT(model, window_size=3, **common)):
         own = make().explain(X)
         assert torch.equal(own.values, make().attribute(X, target=chosen))
-        assert make().cost(X).rows == own.rows
+        assert make().cost(X).rows == own.rows == make().cost(X, target=chosen).rows + len(X)
     fresh = RaMbIT(model, L=3, window_size=2, share_draws=False, **common)
     result = fresh.explain(X)
     assert bool(torch.isfinite(result.values).all())

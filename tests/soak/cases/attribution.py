@@ -77,8 +77,7 @@ def both_ways(draw: Draw, method: Any, s: Series, refused: str | None, **options
         draw.equal(draw.call(method.attribute, s.given, **s.options(), **options), result.values, what="attribute")
     draw.true(result.values.dtype == s.dtype and result.values.is_contiguous(), "scores are like X")
     if draw.chance(0.3):
-        given = {name: value for name, value in s.options().items() if name != "target"}
-        cost = draw.call(method.cost, s.given, **given, **options)
+        cost = draw.call(method.cost, s.given, **s.options(), **options)
         if cost.mode == result.mode:  # a claim that was found out is asked otherwise
             draw.equal((cost.rows, cost.row_steps), (result.rows, result.row_steps), what="what it costs")
     return result
@@ -90,7 +89,7 @@ def contracts(draw: Draw) -> None:
     X = draw.normal(draw.whole(4, 5), draw.whole(1, 3), draw.whole(5, 8))
     seed, background = draw.whole(0, 99), draw.normal(3, X.shape[1], X.shape[2])
     own = {
-        "rambit": {"L": 2, "anchor": draw.of(*ANCHORS)}, "winit": {"window_size": 2}, "biwinit": {"window_size": 2},
+        "rambit": {"L": 8, "anchor": draw.of(*ANCHORS)}, "winit": {"window_size": 2}, "biwinit": {"window_size": 2},
         "fo": {}, "afo": {"anchor": draw.of("cell", "end")}, "occlusion": {"width": 2}, "banzhaf": {"num_masks": 8},
         "exact-shapley": {"players": "features"}, "shapley": {"num_permutations": 2},
     }  # fmt: skip
