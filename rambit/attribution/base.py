@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import torch
 from torch import Tensor
@@ -22,13 +23,17 @@ from rambit.counterfactuals import (
     reads_background,
     resolve,
 )
-from rambit.game import ANCHORS, EVALUATIONS, Cost, Game, TensorSample, guards, progress
+from rambit.game import ANCHORS, EVALUATIONS, Anchor, Cost, Evaluation, Game, TensorSample, guards, progress
 from rambit.game.progress import Progress
 from rambit.predictors import Predictor
-from rambit.predictors.base import LAYOUTS
+from rambit.predictors.base import LAYOUTS, Layout, Output
 from rambit.registry import Registry
 from rambit.results import Attribution
 
+#: Anchors of methods that have no blocks.
+CellOrEnd = Literal["cell", "end"]
+#: Distances between answers: ``auto`` is pd for classes, abs for regression.
+Distance = Literal["auto", "pd", "kl", "js", "diff", "l2", "abs"]
 DISTANCES = {
     "pd": ops.Metric.PD,
     "kl": ops.Metric.KL,
@@ -41,8 +46,8 @@ DISTANCES = {
 LONGEST = 2**31 - 1
 #: Masks of a call, and values drawn for a series, that are made at most, in cells.
 MOST_CELLS = 1 << 31
-CLASS_METRICS = ("pd", "kl", "js", "diff", "l2")
-REGRESSION_METRICS = ("abs", "diff", "l2")
+CLASS_METRICS: tuple[Distance, ...] = ("pd", "kl", "js", "diff", "l2")
+REGRESSION_METRICS: tuple[Distance, ...] = ("abs", "diff", "l2")
 
 
 @dataclass(frozen=True)
@@ -78,13 +83,13 @@ Answer = Callable[[Game, Tensor], Part]
 class Common(TypedDict, total=False):
     """The keyword arguments that every attributor takes (see RaMbIT)."""
 
-    metric: str
+    metric: Distance
     counterfactuals: CounterfactualLike | None
     background: Any
-    evaluation: str
-    output: str
-    layout: str
-    batch_size: int | str
+    evaluation: Evaluation
+    output: Output
+    layout: Layout
+    batch_size: int | Literal["auto"]
     max_memory: int | None
     seed: int
     device: torch.device | str | None
@@ -102,20 +107,25 @@ def only_common(method: type, options: Mapping[str, Any]) -> None:
 class Attributor(ABC):
     """A method with ``attribute`` (a tensor like X), ``explain`` (a result object) and ``cost`` (asks nothing)."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let help and editors see what stands behind ``**common``, too."""
+        super().__init_subclass__(**options)
+        cls.__signature__ = _signature(cls)  # type: ignore[attr-defined]
+
     def __init__(
         self,
         model: Any,
         *,
         num_samples: int = 1,
         window_size: int = 1,
-        anchor: str = "end",
-        metric: str = "auto",
+        anchor: Anchor = "end",
+        metric: Distance = "auto",
         counterfactuals: CounterfactualLike | None = None,
         background: Any = None,
-        evaluation: str = "auto",
-        output: str = "auto",
-        layout: str = "BDT",
-        batch_size: int | str = "auto",
+        evaluation: Evaluation = "auto",
+        output: Output = "auto",
+        layout: Layout = "BDT",
+        batch_size: int | Literal["auto"] = "auto",
         max_memory: int | None = None,
         seed: int = 0,
         device: torch.device | str | None = None,
@@ -321,6 +331,22 @@ class Attributor(ABC):
         assert total is not None
         unconfirmed = self.evaluation == "auto" and not self.predictor.proven and total.mode in ("causal", "stateful")
         return replace(total, mode=total.mode + " (unconfirmed)") if unconfirmed else total
+
+
+def _signature(method: type[Attributor]) -> inspect.Signature:
+    """The arguments of a method: its own, those of the classes that it hands the rest to, and the common ones."""
+    found: dict[str, inspect.Parameter] = {}
+    for owner in method.__mro__:
+        if "__init__" not in vars(owner):
+            continue
+        parameters = list(inspect.signature(vars(owner)["__init__"], eval_str=False).parameters.values())[1:]
+        for one in parameters:
+            passed_on = owner is not Attributor or one.name in Common.__annotations__ or one.name == "model"
+            if one.kind is not one.VAR_KEYWORD and passed_on:
+                found.setdefault(one.name, one)
+        if owner is Attributor or not any(one.kind is one.VAR_KEYWORD for one in parameters):
+            break
+    return inspect.Signature(sorted(found.values(), key=lambda one: one.kind))
 
 
 #: Methods by name: on the command line, in tables, in the reference and under the contract of ``rambit.testing``.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from rambit import ops
-from rambit.attribution.base import Answer, Attributor, Call, Common, Part, only_common
+from rambit.attribution.base import Answer, Attributor, Call, CellOrEnd, Common, Part, only_common
 from rambit.checks import one_of
 from rambit.game import Game
 from rambit.predictors import PredictionError
@@ -36,7 +36,7 @@ class External(Attributor):
     for other models, ValueError for a setting that does not apply.
     """
 
-    def __init__(self, model: nn.Module, *, anchor: str = "end", **common: Unpack[Common]) -> None:
+    def __init__(self, model: nn.Module, *, anchor: CellOrEnd = "end", **common: Unpack[Common]) -> None:
         name = type(self).__name__
         if not isinstance(model, nn.Module):
             raise TypeError(f"{name} needs an nn.Module, for its gradients, got {type(model).__name__}")

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from rambit.attribution.base import METHODS, Common
+from rambit.attribution.base import METHODS, CellOrEnd, Common
 from rambit.attribution.external import External, library
 from rambit.checks import one_of
 from rambit.game import Game
@@ -31,7 +31,12 @@ class Gradients(External):
     """
 
     def __init__(
-        self, model: nn.Module, method: str = "integrated_gradients", *, anchor: str = "end", **common: Unpack[Common]
+        self,
+        model: nn.Module,
+        method: str = "integrated_gradients",
+        *,
+        anchor: CellOrEnd = "end",
+        **common: Unpack[Common],
     ) -> None:
         self.method = one_of("method", method, tuple(CAPTUM))
         super().__init__(model, anchor=anchor, **common)

@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from rambit import ops
-from rambit.attribution.base import DISTANCES, METHODS, Answer, Attributor, Call, Common, Part, only_common
+from rambit.attribution.base import DISTANCES, METHODS, Answer, Attributor, Call, CellOrEnd, Common, Part, only_common
 from rambit.checks import count, one_of
 from rambit.game import Coalitions, Flips, FlipScores, Game
 from rambit.masks import MaskSet
@@ -25,7 +25,9 @@ class FO(Attributor):
 
     default = "uniform"
 
-    def __init__(self, model: Any, *, num_samples: int = 10, anchor: str = "cell", **common: Unpack[Common]) -> None:
+    def __init__(
+        self, model: Any, *, num_samples: int = 10, anchor: CellOrEnd = "cell", **common: Unpack[Common]
+    ) -> None:
         only_common(type(self), common)
         one_of("anchor", anchor, ("cell", "end"))
         if common.get("counterfactuals") is None:

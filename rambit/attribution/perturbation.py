@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from rambit.attribution.base import METHODS, Common
+from rambit.attribution.base import METHODS, CellOrEnd, Common
 from rambit.attribution.external import External, library
 from rambit.checks import count, one_of
 from rambit.game import Game
@@ -32,7 +32,13 @@ class LearnedMask(External):
     """
 
     def __init__(
-        self, model: nn.Module, *, epochs: int, lr: float, anchor: str = "end", **common: Unpack[Common]
+        self,
+        model: nn.Module,
+        *,
+        epochs: int,
+        lr: float,
+        anchor: CellOrEnd = "end",
+        **common: Unpack[Common],
     ) -> None:
         self.epochs = count("epochs", epochs)
         self.lr = positive("lr", lr)
@@ -117,7 +123,7 @@ class Dynamask(LearnedMask):
         time_reg_factor: float = 0.0,
         epochs: int = 500,
         lr: float = 0.01,
-        anchor: str = "end",
+        anchor: CellOrEnd = "end",
         **common: Unpack[Common],
     ) -> None:
         self.perturbation = one_of("perturbation", perturbation, PERTURBATIONS)
@@ -169,7 +175,7 @@ class ExtremalMask(LearnedMask):
         lambda_2: float = 1.0,
         epochs: int = 500,
         lr: float = 0.01,
-        anchor: str = "end",
+        anchor: CellOrEnd = "end",
         **common: Unpack[Common],
     ) -> None:
         self.learned = learned

@@ -5,18 +5,19 @@ from __future__ import annotations
 import inspect
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from rambit import arrays, ops
-from rambit.attribution.base import DISTANCES, METHODS, MOST_CELLS, Answer, Attributor, Call, Part
+from rambit.attribution.base import DISTANCES, METHODS, MOST_CELLS, Answer, Attributor, Call, Distance, Part
 from rambit.attribution.checkpoint import Checkpoint, Saved
 from rambit.checks import count, flag, number, one_of, warn
 from rambit.counterfactuals import CounterfactualLike, Replay, Zero
-from rambit.game import Cost, Flips, FlipScores, Game
+from rambit.game import Anchor, Cost, Evaluation, Flips, FlipScores, Game
 from rambit.masks import FAMILIES, Explicit, Family, resolve
+from rambit.predictors.base import Layout, Output
 from rambit.results import Attribution
 
 DEFAULT_L = 20
@@ -69,20 +70,20 @@ class RaMbIT(Attributor):
         Wt_max: int = 10,
         Wd_min: int = 1,
         Wd_max: int = 5,
-        anchor: str = "cell",
-        reduce: str = "mean",
-        normalize: str = "all",
-        metric: str = "auto",
+        anchor: Anchor = "cell",
+        reduce: Literal["mean", "max"] = "mean",
+        normalize: Literal["all", "visible"] = "all",
+        metric: Distance = "auto",
         counterfactuals: CounterfactualLike | None = None,
         background: Any = None,
         all_zero_cf: bool = False,
         masks: str | Tensor | Family = "block",
         share_masks: bool = True,
         share_draws: bool = True,
-        evaluation: str = "auto",
-        output: str = "auto",
-        layout: str = "BDT",
-        batch_size: int | str = "auto",
+        evaluation: Evaluation = "auto",
+        output: Output = "auto",
+        layout: Layout = "BDT",
+        batch_size: int | Literal["auto"] = "auto",
         max_memory: int | None = None,
         seed: int = 0,
         device: torch.device | str | None = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from rambit.checks import count, one_of
 from rambit.game import Game, Runs
 
 CLIP = 1e6
+Aggregate = Literal["mean", "max", "absmax"]
 
 
 @METHODS.register("winit")
@@ -36,12 +37,12 @@ class WinIT(Attributor):
         *,
         window_size: int = 10,
         num_samples: int = 3,
-        aggregate: str = "mean",
+        aggregate: Aggregate = "mean",
         **common: Unpack[Common],
     ) -> None:
         only_common(type(self), common)
         super().__init__(model, window_size=window_size, num_samples=num_samples, anchor="cell", **common)
-        self.aggregate = one_of("aggregate", aggregate, ("mean", "max", "absmax"))
+        self.aggregate = one_of("aggregate", aggregate, get_args(Aggregate))
 
     def settings(self) -> dict[str, Any]:
         """Everything that the scores depend on, as JSON-able values."""
@@ -109,7 +110,7 @@ class BiWinIT(WinIT):
         window_size: int = 10,
         height: int = 2,
         num_samples: int = 3,
-        aggregate: str = "mean",
+        aggregate: Aggregate = "mean",
         **common: Unpack[Common],
     ) -> None:
         super().__init__(model, window_size=window_size, num_samples=num_samples, aggregate=aggregate, **common)

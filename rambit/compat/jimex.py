@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rambit.attribution import RaMbIT
+from rambit.attribution.base import Distance
 from rambit.compat.base import Explainer
 from rambit.counterfactuals import declared
 
@@ -27,7 +28,7 @@ class JIMEx(Explainer):
         wt_bounds: tuple[int, int] = (1, 3),
         wd_bounds: tuple[int, int] = (1, 3),
         device: Any = None,
-        metric: str = "pd",
+        metric: Distance = "pd",
         window_size: int = 10,
         train_loader: Any = None,
         random_state: int | None = None,

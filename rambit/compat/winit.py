@@ -10,6 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from rambit.attribution import BiWinIT, WinIT
+from rambit.attribution.base import Distance
 from rambit.compat.base import Explainer
 from rambit.counterfactuals import FeatureGenerator, GeneratorModel, JointGenerator, declared, read_background
 
@@ -33,7 +34,7 @@ class WinITExplainer(Explainer):
         num_samples: int = 3,
         conditional: bool = False,
         joint: bool = False,
-        metric: str = "pd",
+        metric: Distance = "pd",
         random_state: int | None = None,
     ) -> None:
         super().__init__(num_features, device, train_loader, random_state)

@@ -2,8 +2,8 @@
 
 from rambit.game.function import CoalitionFunction
 from rambit.game.game import Cost, Game
-from rambit.game.horizons import ANCHORS
-from rambit.game.modes import EVALUATIONS
+from rambit.game.horizons import ANCHORS, Anchor
+from rambit.game.modes import EVALUATIONS, Evaluation
 from rambit.game.progress import progress
 from rambit.game.questions import Boxes, Coalitions, Flips, Runs, Soft
 from rambit.game.sample import TensorSample
@@ -12,10 +12,12 @@ from rambit.game.scores import FlipScores
 __all__ = [
     "ANCHORS",
     "EVALUATIONS",
+    "Anchor",
     "Boxes",
     "CoalitionFunction",
     "Coalitions",
     "Cost",
+    "Evaluation",
     "FlipScores",
     "Flips",
     "Game",

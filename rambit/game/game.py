@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,8 @@ from rambit import memory, ops
 from rambit.counterfactuals import Counterfactual, Replay
 from rambit.game import boxes, coalitions, guards, modes, states
 from rambit.game.flips import CausalRun, FlipRun, WholeRun
-from rambit.game.horizons import ANCHORS, HorizonRule
+from rambit.game.horizons import ANCHORS, Anchor, HorizonRule
+from rambit.game.modes import Evaluation
 from rambit.game.progress import Progress
 from rambit.game.questions import Boxes, Coalitions, Flips, Runs, Soft
 from rambit.game.rows import base_rows
@@ -62,11 +64,11 @@ class Game:
         sample: TensorSample,
         counterfactuals: Counterfactual,
         *,
-        anchor: str = "end",
+        anchor: Anchor = "end",
         window_size: int = 1,
         draws: int = 1,
-        evaluation: str = "auto",
-        batch_size: int | str = "auto",
+        evaluation: Evaluation = "auto",
+        batch_size: int | Literal["auto"] = "auto",
         max_memory: int | None = None,
         seed: int = 0,
         progress: Progress | None = None,
@@ -97,7 +99,7 @@ class Game:
         if not (predictor.looked or predictor.proven):
             self.runner.before_first = partial(guards.look, sample=self.sample, strategy=counterfactuals, seed=seed)
 
-    def _batch(self, batch_size: int | str, x: Tensor) -> int:
+    def _batch(self, batch_size: int | Literal["auto"], x: Tensor) -> int:
         D, T = x.shape[1:]
         if batch_size == "auto":
             return auto_batch(D, T, x.element_size(), self.max_memory, x.device)

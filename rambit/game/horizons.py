@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 Int32 = npt.NDArray[np.int32]
 
-ANCHORS = ("cell", "mask", "end")
+Anchor = Literal["cell", "mask", "end"]
+ANCHORS: tuple[Anchor, ...] = get_args(Anchor)
 
 
 @dataclass(frozen=True)
 class HorizonRule:
     """``cell``: t … t + window - 1; ``mask``: those after the block; ``end``: the last step, of shifted blocks."""
 
-    anchor: str
+    anchor: Anchor
     window: int
     T: int
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -12,12 +13,14 @@ from torch import Tensor
 from rambit.checks import warn
 from rambit.counterfactuals import Counterfactual
 from rambit.game import probes, states
+from rambit.game.horizons import Anchor
 from rambit.game.runner import Runner
 from rambit.game.sample import TensorSample
 from rambit.memory import is_out_of_memory
 from rambit.predictors import PredictionError, Predictor
 
-EVALUATIONS = ("auto", "prefix", "causal", "stateful", "full")
+Evaluation = Literal["auto", "prefix", "causal", "stateful", "full"]
+EVALUATIONS: tuple[Evaluation, ...] = get_args(Evaluation)
 #: After so many steps, spread over the series, the future is changed to see whether a model looks at it.
 CUTS = 12
 #: So many single steps are taken at either end of a series.
@@ -25,7 +28,7 @@ SINGLE = 64
 UNVARIED = "its answers in the check did not vary, so that the claim could not be told from a false one"
 
 
-def claimed(predictor: Predictor, anchor: str, evaluation: str) -> str:
+def claimed(predictor: Predictor, anchor: Anchor, evaluation: Evaluation) -> Evaluation:
     """The mode that would be used if every claim held. Raises ValueError where the model cannot serve the request."""
     if evaluation not in EVALUATIONS:
         raise ValueError(f"evaluation must be one of {', '.join(EVALUATIONS)}, got {evaluation!r}")
@@ -48,12 +51,12 @@ def claimed(predictor: Predictor, anchor: str, evaluation: str) -> str:
 def choose(
     runner: Runner,
     sample: TensorSample,
-    anchor: str,
-    evaluation: str,
+    anchor: Anchor,
+    evaluation: Evaluation,
     counterfactuals: Counterfactual,
     draws: int,
     seed: int,
-) -> str:
+) -> Evaluation:
     """The mode to use. Claims are confirmed on rows as the engine makes them, of series spread over the batch.
 
     A model's answer at a step must be what it says of the steps until then alone, whatever follows, and however the
@@ -81,8 +84,9 @@ def choose(
     raise AssertionError("prefix evaluation needs no confirmation")
 
 
-def _weaker(mode: str, predictor: Predictor) -> list[str]:
-    order = [m for m in ("stateful", "causal") if m in predictor.modes] + ["prefix"]
+def _weaker(mode: Evaluation, predictor: Predictor) -> list[Evaluation]:
+    claims: tuple[Evaluation, ...] = ("stateful", "causal")
+    order: list[Evaluation] = [*(m for m in claims if m in predictor.modes), "prefix"]
     return order[order.index(mode) :]
 
 
@@ -93,7 +97,7 @@ def _asked(runner: Runner, x: Tensor, ask: Callable[[Tensor], Tensor]) -> Tensor
     return torch.cat(parts)
 
 
-def _expected(runner: Runner, predictor: Predictor, x: Tensor, anchor: str) -> dict[int, Tensor]:
+def _expected(runner: Runner, predictor: Predictor, x: Tensor, anchor: Anchor) -> dict[int, Tensor]:
     """Answers (n, C) on the first steps alone, for some numbers of them."""
     T = x.shape[2]
 

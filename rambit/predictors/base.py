@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,10 @@ from rambit.checks import warn
 from rambit.predictors.holding import evaluating
 from rambit.predictors.identity import identity
 
-OUTPUTS = ("auto", "logits", "probs", "regression")
-LAYOUTS = ("BDT", "BTD")
+Output = Literal["auto", "logits", "probs", "regression"]
+OUTPUTS: tuple[Output, ...] = get_args(Output)
+Layout = Literal["BDT", "BTD"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 State = Any  # a tensor, or a tuple, list or dict of tensors, each with the row as its first dimension
 
@@ -48,8 +50,8 @@ class Predictor(ABC):
     def __init__(
         self,
         *,
-        output: str = "logits",
-        layout: str = "BDT",
+        output: Output = "logits",
+        layout: Layout = "BDT",
         device: torch.device | str | None = None,
         model_id: str | None = None,
     ) -> None:
@@ -206,8 +208,8 @@ class Predictor(ABC):
     def of(
         model: Any,
         *,
-        output: str = "auto",
-        layout: str = "BDT",
+        output: Output = "auto",
+        layout: Layout = "BDT",
         device: torch.device | str | None = None,
         model_id: str | None = None,
         autocast: torch.dtype | None = None,

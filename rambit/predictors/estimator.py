@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rambit.predictors.base import PredictionError, Predictor
+from rambit.predictors.base import Output, PredictionError, Predictor
 
 
 class EstimatorPredictor(Predictor):
     """An estimator on arrays (N, D, w). One that was fitted on flat tables gets (N, D * w)."""
 
-    def __init__(self, model: Any, *, output: str = "auto", **common: Any) -> None:
+    def __init__(self, model: Any, *, output: Output = "auto", **common: Any) -> None:
         super().__init__(output="probs" if output == "auto" else output, **common)
         self.model = model
 

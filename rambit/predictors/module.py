@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rambit.models import GRUClassifier
 from rambit.models.base import at_lengths
-from rambit.predictors.base import Predictor, State, Walk
+from rambit.predictors.base import Layout, Output, Predictor, State, Walk
 from rambit.predictors.compiled import MODES, Compiled
 from rambit.predictors.fused import GruSteps, GruWalk, is_wrapped, pays
 from rambit.predictors.holding import move
@@ -47,8 +47,8 @@ class ModulePredictor(Predictor):
         self,
         model: Any,
         *,
-        output: str = "auto",
-        layout: str = "BDT",
+        output: Output = "auto",
+        layout: Layout = "BDT",
         device: torch.device | str | None = None,
         model_id: str | None = None,
         autocast: torch.dtype | None = None,
@@ -161,7 +161,7 @@ class ModulePredictor(Predictor):
 class ProtocolPredictor(ModulePredictor):
     """A model asked through ``predict(x, return_all=False)`` -> (N, C) and ``return_all=True`` -> (N, C, w)."""
 
-    def __init__(self, model: Any, *, output: str = "auto", **common: Any) -> None:
+    def __init__(self, model: Any, *, output: Output = "auto", **common: Any) -> None:
         super().__init__(model, output="probs" if output == "auto" else output, **common)
 
     def _called(self) -> Any:

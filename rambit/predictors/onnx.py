@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rambit.predictors.base import Predictor
+from rambit.predictors.base import Output, Predictor
 
 _TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
 _MAPS = tuple(f"seq(map({key},{value}))" for key in ("int64", "string") for value in _TYPES)  # scikit-learn's ZipMap
@@ -22,7 +22,9 @@ class OnnxPredictor(Predictor):
     ``output="auto"``. Raises TypeError for other inputs, ValueError naming what there is where no output can be chosen.
     """
 
-    def __init__(self, session: Any, *, select: str | int | None = None, output: str = "auto", **common: Any) -> None:
+    def __init__(
+        self, session: Any, *, select: str | int | None = None, output: Output = "auto", **common: Any
+    ) -> None:
         inputs = session.get_inputs()
         if len(inputs) != 1 or inputs[0].type not in _TYPES:
             found = ", ".join(f"{i.name}: {i.type}" for i in inputs)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rambit.predictors.base import Predictor, State, Walk
+from rambit.predictors.base import Layout, Output, Predictor, State, Walk
 from rambit.predictors.fused import GruSteps, GruWalk, pays
 from rambit.predictors.holding import move
 
@@ -28,8 +28,8 @@ class Recurrent(Predictor):
         rnn: nn.GRU | nn.LSTM,
         head: Callable[[Tensor], Tensor],
         *,
-        output: str = "logits",
-        layout: str = "BDT",
+        output: Output = "logits",
+        layout: Layout = "BDT",
         device: torch.device | str | None = None,
         model_id: str | None = None,
     ) -> None:

@@ -19,6 +19,7 @@ from rambit.checks import channels_first
 from rambit.counterfactuals import Counterfactual
 from rambit.game import Game, TensorSample, progress
 from rambit.predictors import PredictionError, Predictor
+from rambit.predictors.base import Output
 from rambit.rex.evaluation import Evaluation, evaluate
 from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Strategy, extract
 from rambit.rex.result import Explanation
@@ -70,7 +71,7 @@ class ReX:
         minimum_confidence_threshold: float = 0.0,
         mask_value: MaskValue = 0,
         search: str = "single",
-        output: str = "auto",
+        output: Output = "auto",
         max_memory: int | None = None,
         seed: int = 0,
         device: torch.device | str | None = None,

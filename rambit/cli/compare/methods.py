@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from rambit.attribution import METHODS
-from rambit.attribution.base import Common
 from rambit.cli import common
 from rambit.cli.compare.responsibility import Responsibility
 from rambit.cli.compare.selection import Selection
@@ -50,7 +49,10 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "leave-one-out": ("rambit", {"masks": "none"}),
 }
 SHORT = {"W": "window_size", "S": "num_samples", "cf": "counterfactuals"}
-FIXED = {"model", "seed", "background", "device", "output", "layout", "model_id", "generator", "players", "stride"}
+#: Options that `compare` sets itself, or that have no short text.
+FIXED = {"model", "seed", "background", "device", "output", "layout", "model_id", "generator", "stride"} | {
+    "batch_size", "max_memory", "all_zero_cf",
+}  # fmt: skip
 #: Methods whose scores may be drawn from a trained generator, and what they draw from if nothing is said.
 DEFAULT_VALUES = {"winit": "generator", "biwinit": "generator", "fo": "uniform"}
 
@@ -148,19 +150,12 @@ def parse(text: str) -> Method:
 
 def _options(kind: str) -> dict[str, Callable[[str], Any]]:
     """What may be given, and how it is read."""
-    parameters = inspect.signature(_class(kind)).parameters
-    found = {name: parameter.default for name, parameter in parameters.items()}
-    if kind in ("shapley", "exact-shapley", "banzhaf"):
-        found["segment"] = 10
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
-        found = {"num_samples": 1, **dict.fromkeys(Common.__annotations__, ""), **found}
+    defaults = {name: one.default for name, one in inspect.signature(_class(kind)).parameters.items()}
     readers: dict[str, Callable[[str], Any]] = {
         name: _boolean if isinstance(default, bool) else type(default) if type(default) in (int, float) else str
-        for name, default in found.items()
-        if name not in FIXED | {"common", "options", "batch_size", "max_memory", "all_zero_cf"}
+        for name, default in defaults.items()
+        if name not in FIXED
     }
-    if kind in ("shapley", "exact-shapley", "banzhaf"):
-        readers["players"] = str
     return {**readers, "p": float} if kind == "rambit" else readers
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from rambit.predictors import Predictor
+from rambit.predictors.base import Output
 from rambit.store import read_file
 from rambit.training import load_checkpoint
 
@@ -23,7 +24,7 @@ MODEL_HELP = (
 )
 
 
-def read_model(name: str, *, output: str, device: torch.device | None, model_id: str | None) -> Predictor:
+def read_model(name: str, *, output: Output, device: torch.device | None, model_id: str | None) -> Predictor:
     """The model under its predictor. Raises ValueError, TypeError, OSError or ImportError."""
     suffix = Path(name).suffix.lower()
     if suffix == ".safetensors":
