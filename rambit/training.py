@@ -19,8 +19,10 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from rambit import arrays
+from rambit.checks import count, flag, number
 from rambit.models import Classifier, build_model
-from rambit.models.base import at_least
+from rambit.models.base import MOST, seed_of
+from rambit.predictors.base import _device as _usable
 from rambit.store import fill, load_module, save_module
 
 ArrayLike = Tensor | NDArray[Any]
@@ -79,17 +81,22 @@ def fit(
 
     Raises TypeError or ValueError before any work for wrong arguments, and RuntimeError if the loss becomes NaN.
     """
-    for name, count in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
-        if count is not None:
-            at_least(name, count, 1)
-    at_least("seed", seed, -(2**63), 2**64 - 1)  # what torch's generators take
-    if not 0 < lr < math.inf or not 0 <= weight_decay < math.inf:
-        raise ValueError(f"lr must be above 0 and weight_decay at least 0, got {lr} and {weight_decay}")
-    train = _data(model, X, y, lengths, per_step)
-    train, held = _held_out(model, train, valid, seed)
-    model.to(device)
+    epochs, batch_size = count("epochs", epochs, 1, MOST), count("batch_size", batch_size, 1, MOST)
+    patience = None if patience is None else count("patience", patience, 1, MOST)
+    lr, weight_decay = number("lr", lr, 0.0, above=True), number("weight_decay", weight_decay, 0.0)
+    seed, per_step = seed_of(seed), flag("per_step", per_step)
+    flag("show_progress", show_progress)
+    if flag("standardize", standardize) and not isinstance(model, Classifier):
+        raise TypeError(f"standardize=True needs a model of rambit.models, got {type(model).__name__}")
+    _check_model(model)
+    place = None if device is None else _usable(device)
+    train, held = _held_out(_data(model, X, y, lengths, per_step), valid, model, seed)
+    for data in (train, held):
+        if data is not None:
+            _check_fits(model, data)
+    model.to(place)
     if standardize:
-        _standardize(model, train)
+        _standardize(cast(Classifier, model), train)
 
     history, started = History(), time.perf_counter()
     optimiser = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
@@ -131,8 +138,11 @@ def evaluate(
 
     With per_step every valid step counts as one answer. Arguments and errors are those of `fit`.
     """
-    at_least("batch_size", batch_size, 1)
-    return _evaluate(model, _data(model, X, y, lengths, per_step), batch_size)
+    batch_size = count("batch_size", batch_size, 1, MOST)
+    _check_model(model)
+    data = _data(model, X, y, lengths, flag("per_step", per_step))
+    _check_fits(model, data)
+    return _evaluate(model, data, batch_size)
 
 
 def save_checkpoint(path: str | Path, model: Classifier, extra: dict[str, Any] | None = None) -> None:
@@ -180,7 +190,13 @@ class _Data(NamedTuple):
         return steps >= 0 if self.lengths is None else steps < self.lengths[:, None]
 
 
+def _check_model(model: nn.Module) -> None:
+    if not isinstance(model, nn.Module) or next(model.parameters(), None) is None:
+        raise TypeError(f"model must be a torch.nn.Module with parameters, got {type(model).__name__}")
+
+
 def _data(model: nn.Module, X: ArrayLike, y: ArrayLike, lengths: ArrayLike | None, per_step: bool) -> _Data:
+    """What can be checked without asking the model; `_check_fits` asks it."""
     series = arrays.whole("X", X).cpu()
     if series.dim() != 3 or 0 in series.shape:
         raise ValueError(f"X must have shape (N, D, T) without an empty axis, got {tuple(series.shape)}")
@@ -199,11 +215,9 @@ def _data(model: nn.Module, X: ArrayLike, y: ArrayLike, lengths: ArrayLike | Non
     data = _Data(series.to(next(model.parameters()).dtype), labels, sizes)
     valid = data.valid_steps().expand(n, steps)
     data = data._replace(X=_numbers(data.X, series, valid[:, None]))
-    classes = _classes(model, data)
     counted = labels[valid] if per_step else labels
-    if counted.min() < 0 or counted.max() >= classes:
-        found = f"{int(counted.min())}..{int(counted.max())}"
-        raise ValueError(f"y must lie in 0..{classes - 1}, the model's classes, got {found}")
+    if counted.min() < 0:
+        raise ValueError(f"y must lie in 0..C - 1 for C classes, got {int(counted.min())}..{int(counted.max())}")
     return data._replace(y=labels.where(valid, IGNORED)) if per_step else data
 
 
@@ -228,18 +242,21 @@ def _integers(name: str, value: ArrayLike, shapes: list[tuple[int, ...]], hint: 
     return tensor.long()
 
 
-def _classes(model: nn.Module, data: _Data) -> int:
-    """How many classes the model knows. The one call that this takes also tells whether it fits the data at all."""
+def _check_fits(model: nn.Module, data: _Data) -> None:
+    """Whether the model takes such series, and knows their classes: one call for one series tells."""
     with _eval_mode(model):
         shape = tuple(_logits(model, data.take(torch.arange(1))).shape)
     wanted, steps = ("(1, C, T)", (data.X.shape[2],)) if data.per_step else ("(1, C)", ())
     if len(shape) < 2 or shape != (1, shape[1], *steps):
         raise ValueError(f"for one series the model must give {wanted}, it gave {shape}")
-    return shape[1]
+    counted = data.y[data.y != IGNORED]
+    if counted.max() >= shape[1]:
+        found = f"{int(counted.min())}..{int(counted.max())}"
+        raise ValueError(f"y must lie in 0..{shape[1] - 1}, the model's classes, got {found}")
 
 
 def _held_out(
-    model: nn.Module, data: _Data, valid: tuple[ArrayLike, ...] | float | None, seed: int
+    data: _Data, valid: tuple[ArrayLike, ...] | float | None, model: nn.Module, seed: int
 ) -> tuple[_Data, _Data | None]:
     """What to train on, and what to validate on."""
     if valid is None:
@@ -248,17 +265,15 @@ def _held_out(
         if len(valid) not in (2, 3):
             raise ValueError(f"valid must be (X, y), (X, y, lengths) or a fraction, got {len(valid)} parts")
         return data, _data(model, valid[0], valid[1], valid[2] if len(valid) == 3 else None, data.per_step)
-    n = len(data.X)
-    if not 0 < valid < 1 or n < 2:
+    n, share = len(data.X), number("valid", valid)
+    if not 0 < share < 1 or n < 2:
         raise ValueError(f"as a fraction valid must lie in (0, 1), of at least 2 series; got {valid} of {n}")
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    cut = min(max(round(valid * n), 1), n - 1)
+    cut = min(max(round(share * n), 1), n - 1)
     return data.take(order[cut:]), data.take(order[:cut])
 
 
-def _standardize(model: nn.Module, data: _Data) -> None:
-    if not isinstance(model, Classifier):
-        raise TypeError(f"standardize=True needs a model of rambit.models, got {type(model).__name__}")
+def _standardize(model: Classifier, data: _Data) -> None:
     n, _, steps = data.X.shape
     values = data.X.double().transpose(1, 2)[data.valid_steps().expand(n, steps)]  # (valid steps, D)
     scale = values.std(dim=0, correction=0)

@@ -265,17 +265,29 @@ COUNTS = ("epochs", "batch_size", "patience")
         ({"valid": (X,)}, ValueError, "got 1 parts"),
         ({"valid": (X, Y + 1)}, ValueError, "y must lie"),
         ({"epochs": 0}, ValueError, "epochs must be at least 1"),
-        ({"epochs": 1.5}, TypeError, "float"),
+        ({"epochs": 1.5}, TypeError, "epochs must be an integer, got 1.5"),
         ({"batch_size": 0}, ValueError, "batch_size"),
         ({"patience": 0}, ValueError, "patience"),
         *(({name: 2**31}, ValueError, f"{name} must be at most 2147483647, got") for name in COUNTS),
         *(({name: 10**5000}, ValueError, f"{name} must .* got a number of 16610 bits") for name in COUNTS),
-        *(({name: "3"}, TypeError, f"{name} must be an integer, got str '3'") for name in COUNTS),
+        *(({name: "3"}, TypeError, f"{name} must be an integer, got '3'") for name in COUNTS),
         ({"seed": 2**64}, ValueError, "seed must be at most"),
         ({"seed": 1.5}, TypeError, "seed must be an integer"),
         ({"lr": 0.0}, ValueError, "lr must be above 0"),
         ({"lr": float("nan")}, ValueError, "lr"),
         ({"weight_decay": -1.0}, ValueError, "weight_decay"),
+        ({"lr": "fast"}, TypeError, "lr must be a number, got 'fast'"),
+        ({"weight_decay": None}, TypeError, "weight_decay must be a number, got None"),
+        ({"epochs": None}, TypeError, "epochs must be an integer, got None"),
+        ({"batch_size": torch.zeros(0)}, TypeError, "batch_size must be an integer"),
+        ({"valid": "some"}, TypeError, "valid must be a number, got 'some'"),
+        ({"valid": torch.zeros(0)}, TypeError, "valid must be a number"),
+        ({"lengths": "all"}, TypeError, "lengths must hold integers"),
+        ({"per_step": "yes"}, TypeError, "per_step must be True or False, got 'yes'"),
+        ({"standardize": 1}, TypeError, "standardize must be True or False, got 1"),
+        ({"show_progress": 2}, TypeError, "show_progress must be True or False, got 2"),
+        ({"device": "nowhere"}, ValueError, "device='nowhere' cannot be used here"),
+        ({"device": object()}, ValueError, "device='<object"),
     ],
 )
 def test_wrong_arguments_cost_nothing(changes, error, message):
@@ -283,6 +295,32 @@ def test_wrong_arguments_cost_nothing(changes, error, message):
     with pytest.raises(error, match=message):
         fit(model, **({"X": X, "y": Y} | changes))
     assert same_weights(model, untouched)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"standardize": True},  # of a model that can't
+        *({"valid": valid} for valid in ("some", 1.0, (X,), (X, Y[:2]), (X, Y - 1), (X, Y, Y + 9))),
+        {"lengths": Y - 1},
+        {"y": Y - 1},
+        {"per_step": "yes"},
+    ],
+)
+def test_a_model_is_not_asked_before_all_else_is_right(changes):
+    class Counting(nn.Linear):
+        def forward(self, x):
+            raise AssertionError("it was asked")
+
+    with pytest.raises((TypeError, ValueError), match=r"standardize|valid|lengths|y must|per_step"):
+        fit(Counting(2, 2), **({"X": X, "y": Y} | changes))
+
+
+@pytest.mark.parametrize("model", [object(), nn.Flatten(), lambda x: x, None])
+def test_what_is_no_model_is_named(model):
+    for call in (fit, evaluate):
+        with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module with parameters, got"):
+            call(model, X, Y)
 
 
 def test_models_of_the_wrong_shape():
@@ -384,7 +422,7 @@ def broken_checkpoints():
         "layers": (variant(model=config | {"num_layers": 10**9}), r"1000000000 layers, for \d weights"),
         "class": (variant(model=config | {"model": "Evil"}), "must be one of GRUClassifier"),
         "argument": (variant(model=config | {"colour": 1}), "colour"),
-        "type": (variant(model=config | {"hidden_size": "8"}), "str"),
+        "type": (variant(model=config | {"hidden_size": "8"}), "hidden_size must be an integer, got '8'"),
         "size": (variant(model=config | {"hidden_size": 9}), r"head\.weight should be torch\.float32 \(2, 9\)"),
         "too large": (variant(model=config | {"hidden_size": 10**6}), r"should be torch\.float32 \(\d+"),
         "absurd": (variant(model=config | {"hidden_size": 10**18}), "corrupt or not a checkpoint of a rambit model"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from rambit.models.base import Classifier
+from rambit.models.base import Classifier, seed_of
 from rambit.models.recurrent import HEADS, GRUClassifier, LSTMClassifier, State
 from rambit.models.tcn import TCNClassifier
 from rambit.models.transformer import TransformerClassifier
@@ -35,8 +36,13 @@ MODELS: dict[str, type[Classifier]] = {
 def build_model(config: Mapping[str, Any], *, seed: int | None = None) -> Classifier:
     """A fresh model from what `config()` returned; its weights are drawn from `seed`, or from torch's generator.
 
-    With a seed the global generator is left as it was. Raises ValueError for an unknown class or argument.
+    With a seed the global generator is left as it was. Raises ValueError for an unknown class or argument, TypeError
+    for a config or a seed of another kind.
     """
+    if not isinstance(config, Mapping):
+        raise TypeError(f"config must be what config() returned, got {reprlib.repr(config)}")
+    if seed is not None:
+        seed = seed_of(seed)
     arguments = dict(config)
     name = arguments.pop("model", None)
     if not isinstance(name, str) or name not in MODELS:

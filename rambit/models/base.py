@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rambit import arrays
+from rambit.checks import count, flag, number
 
 
 class Classifier(nn.Module, ABC):
@@ -25,10 +25,11 @@ class Classifier(nn.Module, ABC):
 
     def __init__(self, num_features: int, num_classes: int, *, standardize: bool) -> None:
         super().__init__()
-        self.num_features = at_least("num_features", num_features, 1)
-        self.num_classes = at_least("num_classes", num_classes, 2)
-        self.register_buffer("input_mean", torch.zeros(num_features) if standardize else None)
-        self.register_buffer("input_scale", torch.ones(num_features) if standardize else None)
+        self.num_features = count("num_features", num_features, 1, MOST)
+        self.num_classes = count("num_classes", num_classes, 2, MOST)
+        known = flag("standardize", standardize)
+        self.register_buffer("input_mean", torch.zeros(self.num_features) if known else None)
+        self.register_buffer("input_scale", torch.ones(self.num_features) if known else None)
 
     @abstractmethod
     def forward(self, x: Tensor, return_all: bool = False, lengths: Tensor | None = None) -> Tensor:
@@ -92,23 +93,18 @@ def at_lengths(steps: Tensor, lengths: Any) -> Tensor:
 
 #: Layers of a network, at most: more only take time to make.
 LAYERS = 1024
+#: Any other size, at most.
+MOST = 2**31 - 1
 
 
-def at_least(name: str, value: int, low: int, high: int = 2**31 - 1) -> int:
-    """`value` as a plain int; TypeError if it is none, ValueError if it is below `low` or above `high`."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an integer, got {type(value).__name__} {value!r}")
-    number = operator.index(value)
-    if number < low:
-        raise ValueError(f"{name} must be at least {low}, got {number}")
-    if number > high:
-        given = number if number.bit_length() < 64 else f"a number of {number.bit_length()} bits"
-        raise ValueError(f"{name} must be at most {high}, got {given}")
-    return number
+def seed_of(value: int) -> int:
+    """What torch's generators take as a seed, as a plain int; TypeError or ValueError otherwise."""
+    return count("seed", value, -(2**63), 2**64 - 1)
 
 
 def dropout_rate(value: float) -> float:
-    """`value` as a plain float; ValueError outside [0, 1)."""
-    if not 0 <= value < 1:
+    """`value` as a plain float; TypeError or ValueError outside [0, 1)."""
+    rate = number("dropout", value)
+    if not 0 <= rate < 1:
         raise ValueError(f"dropout must lie in [0, 1), got {value}")
-    return float(value)
+    return rate

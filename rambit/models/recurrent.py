@@ -6,7 +6,8 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from rambit.models.base import LAYERS, Classifier, at_least, at_lengths, dropout_rate
+from rambit.checks import count, one_of
+from rambit.models.base import LAYERS, MOST, Classifier, at_lengths, dropout_rate
 
 State = Tensor | tuple[Tensor, ...]
 HEADS = ("linear", "batchnorm")
@@ -36,10 +37,9 @@ class RecurrentClassifier(Classifier):
         standardize: bool = False,
     ) -> None:
         super().__init__(num_features, num_classes, standardize=standardize)
-        if head not in HEADS:
-            raise ValueError(f"head must be one of {', '.join(HEADS)}, got {head!r}")
-        self.hidden_size = at_least("hidden_size", hidden_size, 1)
-        self.num_layers = at_least("num_layers", num_layers, 1, LAYERS)
+        one_of("head", head, HEADS)
+        self.hidden_size = count("hidden_size", hidden_size, 1, MOST)
+        self.num_layers = count("num_layers", num_layers, 1, LAYERS)
         rate = dropout_rate(dropout)
         self.rnn = self.rnn_class(self.num_features, self.hidden_size, self.num_layers, batch_first=True)
         self.norm = nn.BatchNorm1d(self.hidden_size) if head == "batchnorm" else None

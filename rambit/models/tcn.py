@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rambit.models.base import Classifier, at_least, at_lengths, dropout_rate
+from rambit.checks import count
+from rambit.models.base import MOST, Classifier, at_lengths, dropout_rate
 
 # Up to here a matrix product of the few steps is faster than a convolution: on a CPU, four times for one step.
 SHORT = 4
@@ -37,9 +38,9 @@ class TCNClassifier(Classifier):
         standardize: bool = False,
     ) -> None:
         super().__init__(num_features, num_classes, standardize=standardize)
-        self.hidden_size = at_least("hidden_size", hidden_size, 1)
-        self.num_layers = at_least("num_layers", num_layers, 1, LAYERS)
-        self.kernel_size = at_least("kernel_size", kernel_size, 2)
+        self.hidden_size = count("hidden_size", hidden_size, 1, MOST)
+        self.num_layers = count("num_layers", num_layers, 1, LAYERS)
+        self.kernel_size = count("kernel_size", kernel_size, 2, MOST)
         self.dropout = dropout_rate(dropout)
         sizes = [self.num_features] + [self.hidden_size] * (self.num_layers - 1)
         self.blocks = nn.ModuleList(

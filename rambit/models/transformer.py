@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rambit.models.base import LAYERS, Classifier, at_least, at_lengths, dropout_rate
+from rambit.checks import count
+from rambit.models.base import LAYERS, MOST, Classifier, at_lengths, dropout_rate
 
 
 class TransformerClassifier(Classifier):
@@ -32,9 +33,9 @@ class TransformerClassifier(Classifier):
         standardize: bool = False,
     ) -> None:
         super().__init__(num_features, num_classes, standardize=standardize)
-        self.hidden_size = at_least("hidden_size", hidden_size, 2)
-        self.num_layers = at_least("num_layers", num_layers, 1, LAYERS)
-        self.num_heads = at_least("num_heads", num_heads, 1)
+        self.hidden_size = count("hidden_size", hidden_size, 2, MOST)
+        self.num_layers = count("num_layers", num_layers, 1, LAYERS)
+        self.num_heads = count("num_heads", num_heads, 1, MOST)
         if self.hidden_size % self.num_heads or self.hidden_size % 2:
             raise ValueError(f"hidden_size must be even and a multiple of num_heads={num_heads}, got {hidden_size}")
         self.dropout = dropout_rate(dropout)

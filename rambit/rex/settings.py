@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
+
+from rambit.checks import count, flag, number
 
 SEARCHES = ("single", "conjunctive")
 #: Seeds of numpy's RandomState are below this, and each iteration has one of its own. No other count needs more.
@@ -71,30 +72,30 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         for name in ("iters", "tree_depth", "min_box_size"):
-            _positive(name, getattr(self, name))
+            self._set(name, count(name, getattr(self, name), 1, _SEEDS - 1))
         for name in ("search_limit", "queue_len"):
             if getattr(self, name) is not None:
-                _positive(name, getattr(self, name))
+                self._set(name, count(name, getattr(self, name), 1, _SEEDS - 1))
         for name, kind in (
             ("queue", Queue), ("distribution", Distribution), ("responsibility_style", ResponsibilityStyle)
         ):  # fmt: skip
-            object.__setattr__(self, name, choice(name, getattr(self, name), kind))
+            self._set(name, choice(name, getattr(self, name), kind))
         for name in ("weighted", "concentrate", "negative_responsibility"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be True or False, got {getattr(self, name)!r}")
-        if self.search not in SEARCHES:
+            self._set(name, flag(name, getattr(self, name)))
+        if not isinstance(self.search, str) or self.search not in SEARCHES:
             raise ValueError(f"search must be one of {', '.join(SEARCHES)}, got {self.search!r}")
-        if not (_is_number(self.confidence_filter) and 0 <= self.confidence_filter < math.inf):
-            raise ValueError(f"confidence_filter must be a number of at least 0, got {self.confidence_filter!r}")
-        if not _is_whole(self.seed) or not 0 <= self.seed < _SEEDS - self.iters:
-            raise ValueError(f"seed must be an integer, 0 … {_SEEDS - self.iters - 1}, got {self.seed!r}")
+        self._set("confidence_filter", number("confidence_filter", self.confidence_filter, 0.0))
+        self._set("seed", count("seed", self.seed, 0, _SEEDS - self.iters - 1))
         unbounded = self.queue in (Queue.All, Queue.DC) or self.queue_len is None
         if self.search == "conjunctive" and unbounded and self.search_limit is None:
             raise ValueError(
                 "search='conjunctive' needs a search_limit with the queues all and dc or with queue_len=None, "
                 "which multiply its work in every generation"
             )
-        object.__setattr__(self, "dist_args", check_dist_args(self.distribution, self.dist_args))
+        self._set("dist_args", check_dist_args(self.distribution, self.dist_args))
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
 
 
 def check_dist_args(distribution: Distribution | str, dist_args: Any) -> tuple[float, float] | None:
@@ -103,13 +104,10 @@ def check_dist_args(distribution: Distribution | str, dist_args: Any) -> tuple[f
         if dist_args is not None:
             raise ValueError(f"dist_args belongs to distribution 'betabinom' only, got {dist_args!r}")
         return None
-    if (
-        not isinstance(dist_args, (tuple, list))
-        or len(dist_args) != 2
-        or not all(_is_number(v) and 0 < v < math.inf for v in dist_args)
-    ):
+    if not isinstance(dist_args, (tuple, list)) or len(dist_args) != 2:
         raise ValueError(f"dist_args must be two positive numbers (alpha, beta) for 'betabinom', got {dist_args!r}")
-    return float(dist_args[0]), float(dist_args[1])
+    alpha, beta = dist_args
+    return number("dist_args[0]", alpha, 0.0, above=True), number("dist_args[1]", beta, 0.0, above=True)
 
 
 E_ = TypeVar("E_", bound=Enum)
@@ -122,20 +120,3 @@ def choice(name: str, value: E_ | str, kind: type[E_]) -> E_:
     except ValueError:
         allowed = ", ".join(str(member.value) for member in kind)
         raise ValueError(f"{name} must be one of {allowed}, got {value!r}") from None
-
-
-def _positive(name: str, value: Any) -> None:
-    if not _is_whole(value):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be positive, got {value}")
-    if value >= _SEEDS:
-        raise ValueError(f"{name} must be below {_SEEDS:,}, got {value:,}")
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from rambit import arrays
+from rambit.checks import number
 from rambit.counterfactuals import Counterfactual, Interpolate, Replay, Uniform
 from rambit.game import TensorSample
 
@@ -24,7 +27,7 @@ def mask_values(value: MaskValue, sample: TensorSample) -> Counterfactual:
     value: a number; "min" or "mean" of the whole input; "random", uniform between the input's least and greatest
     value, drawn by the game's seed; "linear", a straight line between the kept neighbours of every gap, and
     "spectral", the same with normal noise of deviation 0.02, for spectra and series (along time, of each feature); a
-    context, a tensor of the input's shape; or any strategy of `rambit.counterfactuals`.
+    context, a tensor or array of the input's shape; or any strategy of `rambit.counterfactuals`.
 
     Errors: TypeError or ValueError naming mask_value.
     """
@@ -32,8 +35,8 @@ def mask_values(value: MaskValue, sample: TensorSample) -> Counterfactual:
     x = sample.x
     if isinstance(value, Counterfactual):
         return _along_time(value, sample)
-    if isinstance(value, Tensor):
-        return Replay(_context(value, sample)[None])
+    if _is_context(value):
+        return Replay(_context(_of_numbers(value), sample)[None])
     if value == "linear":
         return _along_time(Interpolate(), sample)
     if value == "spectral":
@@ -46,22 +49,39 @@ def mask_values(value: MaskValue, sample: TensorSample) -> Counterfactual:
         return _constant(float(x.min()), x)
     if value == "mean":
         return _constant(float(x.double().mean()), x)
-    return _constant(float(value), x)
+    return _constant(number("mask_value", value), x)
 
 
 def check_mask_value(value: MaskValue) -> None:
     """Raise TypeError or ValueError, naming mask_value, for what can't be one, whatever the input."""
-    if isinstance(value, (Counterfactual, Tensor)):
+    if isinstance(value, Counterfactual):
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+    if isinstance(value, str):
+        if value not in NAMES:
+            raise ValueError(f"mask_value must be a number or one of {', '.join(NAMES)}, given {value!r}")
+    elif _is_context(value):
+        _of_numbers(value)
+    elif isinstance(value, (int, float, np.number)):
+        number("mask_value", value)
+    else:
         raise TypeError(f"mask_value must be a number, a name, a tensor or a strategy, given {type(value).__name__}")
-    if isinstance(value, str) and value not in NAMES:
-        raise ValueError(f"mask_value must be a number or one of {', '.join(NAMES)}, given {value!r}")
-    if not isinstance(value, str) and not math.isfinite(value):
-        raise ValueError(f"mask_value must be finite, given {value}")
+
+
+def _is_context(value: Any) -> bool:
+    """Whether it holds values like the input's; NumPy's own scalars are numbers."""
+    return arrays.is_array(value) and not isinstance(value, np.generic)
+
+
+def _of_numbers(value: Any) -> Tensor:
+    tensor = arrays.whole("mask_value", value)
+    if not (tensor.is_floating_point() and bool(torch.isfinite(tensor).all())):
+        raise ValueError(f"mask_value must be a floating tensor of finite values, given {tensor.dtype}")
+    return tensor
 
 
 def _constant(value: float, x: Tensor) -> Replay:
+    if abs(value) > torch.finfo(x.dtype).max:
+        raise ValueError(f"mask_value {value:g} is beyond {x.dtype}, the type of the input")
     return Replay(torch.full_like(x, value)[None])
 
 
@@ -70,9 +90,10 @@ def _context(context: Tensor, sample: TensorSample) -> Tensor:
     shape = tuple(sample.x.shape[1:]) if sample.shape is None else sample.shape
     if tuple(context.shape) not in (shape, (1, *shape)):
         raise ValueError(f"mask_value must have the input's shape {(1, *shape)}, given {tuple(context.shape)}")
-    if not (context.is_floating_point() and bool(torch.isfinite(context).all())):
-        raise ValueError("mask_value must be a floating tensor of finite values")
-    return context.to(sample.x.device, sample.x.dtype).reshape(sample.x.shape)
+    values = context.to(sample.x.device, sample.x.dtype).reshape(sample.x.shape)
+    if not bool(values.isfinite().all()):
+        raise ValueError(f"mask_value holds values beyond {values.dtype}, the type of the input")
+    return values
 
 
 def _along_time(strategy: Counterfactual, sample: TensorSample) -> Counterfactual:

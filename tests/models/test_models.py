@@ -327,7 +327,7 @@ def test_seed_leaves_the_global_generator_alone():
         ({"hiden_size": 3}, "hiden_size"),
         ({"num_features": 0}, "num_features must be at least 1"),
         ({"num_classes": 1}, "num_classes must be at least 2"),
-        ({"num_layers": 1.5}, "float"),
+        ({"num_layers": 1.5}, "num_layers must be an integer, got 1.5"),
         ({"hidden_size": True}, "hidden_size must be an integer"),
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\)"),
         ({"head": "deep"}, "head must be one of linear, batchnorm, got 'deep'"),
@@ -350,7 +350,7 @@ def test_wrong_config(change, message):
         (TransformerClassifier, {"hidden_size": 6}, "even and a multiple of num_heads=4, got 6"),
         (TransformerClassifier, {"hidden_size": 9, "num_heads": 3}, "even"),
         (TransformerClassifier, {"num_heads": 0}, "num_heads must be at least 1"),
-        (TransformerClassifier, {"dropout": float("nan")}, "dropout must lie"),
+        (TransformerClassifier, {"dropout": float("nan")}, "dropout must be finite"),
     ],
 )
 def test_wrong_config_of_its_own(cls, change, message):

@@ -142,8 +142,26 @@ def test_any_strategy():
         (torch.zeros(1, 3, 5, 7), ValueError, r"\(1, 3, 5, 6\), given \(1, 3, 5, 7\)"),
         (torch.zeros(1, 3, 5, 6, dtype=torch.int64), ValueError, "floating"),
         (torch.full((1, 3, 5, 6), torch.inf), ValueError, "finite"),
+        (np.ones((1, 3, 5, 7)), ValueError, r"mask_value must have the input's shape"),
+        (np.ma.masked_equal(np.ones((1, 3, 5, 6)), 1.0), ValueError, "mask_value is a masked array"),
+        (torch.zeros(1, 3, 5, 6).to_sparse(), TypeError, "mask_value is stored as torch.sparse_coo"),
+        (torch.zeros(1, 3, 5, 6, device="meta"), TypeError, "mask_value is on the device 'meta'"),
+        (np.array(["a"]), TypeError, "mask_value must hold numbers"),
+        (10**400, TypeError, "mask_value must be a number"),
+        (1e300, ValueError, r"mask_value 1e\+300 is beyond torch.float32"),
+        (torch.full((1, 3, 5, 6), 1e300, dtype=torch.float64), ValueError, "mask_value holds values beyond"),
     ],
 )
 def test_wrong_values(value, error, message):
     with pytest.raises(error, match=message):
         mask_values(value, TensorSample.spatial(inputs("image")))
+
+
+def test_arrays_are_contexts_and_their_scalars_numbers():
+    x = inputs("image")
+    sample = TensorSample.spatial(x)
+    context = np.linspace(-1, 1, x.numel()).reshape(x.shape)
+    found = mask_values(context, sample).values
+    assert torch.equal(found, mask_values(torch.from_numpy(context), sample).values)
+    assert torch.equal(found.flatten(), torch.from_numpy(context).flatten().to(x.dtype))
+    assert torch.equal(mask_values(np.float32(0.25), sample).values, mask_values(0.25, sample).values)

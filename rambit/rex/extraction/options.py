@@ -8,6 +8,7 @@ from enum import Enum
 
 from torch import Tensor
 
+from rambit.checks import count, number
 from rambit.rex.settings import choice
 
 #: Explanations that are looked for at most: each is kept, and compared with all others.
@@ -59,24 +60,15 @@ class ExtractionOptions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "objective", choice("objective", self.objective, Objective))
         for name in ("chunk_size", "initial_radius", "expansions", "step"):
-            _whole(name, getattr(self, name), 1, _MOST)
-        _whole("spotlights", self.spotlights, 1, _SPOTLIGHTS)
-        _whole("budget", self.budget, 0, _MOST)
-        for name, most in (("minimum_confidence_threshold", math.inf), ("permitted_overlap", 1.0)):
-            value = getattr(self, name)
-            if not 0 <= value <= most or not math.isfinite(value):
-                raise ValueError(f"{name} must be at least 0 and at most {most}, given {value}")
-        if not (math.isfinite(self.radius_growth) and self.radius_growth >= 1):
-            raise ValueError(f"radius_growth must be at least 1, given {self.radius_growth}")
-
-
-def _whole(name: str, value: int, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, given {value!r}")
-    if value < low:
-        raise ValueError(f"{name} must be at least {low}, given {value}")
-    if value > high:
-        raise ValueError(f"{name} must be at most {high:,}, given {value:,}")
+            object.__setattr__(self, name, count(name, getattr(self, name), 1, _MOST))
+        object.__setattr__(self, "spotlights", count("spotlights", self.spotlights, 1, _SPOTLIGHTS))
+        object.__setattr__(self, "budget", count("budget", self.budget, 0, _MOST))
+        for name, low, high in (
+            ("minimum_confidence_threshold", 0.0, math.inf),
+            ("radius_growth", 1.0, math.inf),
+            ("permitted_overlap", 0.0, 1.0),
+        ):
+            object.__setattr__(self, name, number(name, getattr(self, name), low, high))
 
 
 @dataclass(frozen=True)
