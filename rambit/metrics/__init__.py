@@ -13,6 +13,7 @@ from rambit.metrics.faithfulness import (
     sufficiency,
 )
 from rambit.metrics.truth import (
+    MEASURES,
     aup,
     auprc,
     aur,
@@ -26,6 +27,7 @@ from rambit.metrics.truth import (
 )
 
 __all__ = [
+    "MEASURES",
     "accuracy_at",
     "auc_drop",
     "aup",

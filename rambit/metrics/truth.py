@@ -14,6 +14,7 @@ when the scores are rescaled, so report the former first:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from rambit import arrays
+from rambit.registry import Registry
 
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
@@ -31,11 +33,14 @@ Array = Tensor | npt.ArrayLike
 #: Keeps the scaling and the logarithms finite; the value that Dynamask and time_interpret use.
 EPSILON = 1e-5
 TIES = ("average", "min")
+#: How well scores find known cells, by name: functions of scores and truth. ``rambit compare`` has a column for each.
+MEASURES: Registry[Callable[..., float]] = Registry("measure")
 
 
 # -- from the order of the scores --------------------------------------------------------------------------------------
 
 
+@MEASURES.register("auprc")
 def auprc(scores: Array, truth: Array, *, skip_first: bool = False, scale: bool = False) -> float:
     """Average precision Σ_i (R_i - R_{i-1}) P_i over the distinct scores, highest first, all series pooled; in [0, 1].
 
@@ -47,6 +52,7 @@ def auprc(scores: Array, truth: Array, *, skip_first: bool = False, scale: bool 
     return _average_precision(_scaled(s) if scale else s, y)
 
 
+@MEASURES.register("auroc")
 def auroc(scores: Array, truth: Array, *, skip_first: bool = False, scale: bool = False) -> float:
     """Chance that a salient cell scores above another one, ties counting half; all series pooled; in [0, 1].
 
@@ -61,6 +67,7 @@ def auroc(scores: Array, truth: Array, *, skip_first: bool = False, scale: bool 
     return float(twice / (2 * hits[-1] * misses[-1]))
 
 
+@MEASURES.register("mean_rank")
 def mean_rank(scores: Array, truth: Array, *, skip_first: bool = False, ties: str = "average") -> float:
     """Mean rank of the salient cells among the cells of their own series; 1 is best, the cells of a series the worst.
 
@@ -71,6 +78,7 @@ def mean_rank(scores: Array, truth: Array, *, skip_first: bool = False, ties: st
     return float(_ranks(s, ties)[_rows(y)].mean())
 
 
+@MEASURES.register("mean_rank_min")
 def mean_rank_min(scores: Array, truth: Array, *, skip_first: bool = False, ties: str = "average") -> float:
     """Rank of the best salient cell of a series, averaged over the series that have one; 1 is best. As `mean_rank`."""
     s, y = _read(scores, truth, skip_first)
@@ -79,6 +87,7 @@ def mean_rank_min(scores: Array, truth: Array, *, skip_first: bool = False, ties
     return float(best[salient.any(axis=1)].mean())
 
 
+@MEASURES.register("iou")
 def iou(scores: Array, truth: Array, quantile: float = 0.9, *, skip_first: bool = False) -> float:
     """|A ∩ S| / |A ∪ S| of salient cells A and those S that reach their series' ``quantile``; pooled; in [0, 1].
 
@@ -97,6 +106,7 @@ def iou(scores: Array, truth: Array, quantile: float = 0.9, *, skip_first: bool 
 # -- from their values -------------------------------------------------------------------------------------------------
 
 
+@MEASURES.register("aup")
 def aup(scores: Array, truth: Array, *, skip_first: bool = False, scale: bool = True) -> float:
     """Area under precision: ∫ P(θ) dθ by trapezoids over the distinct scores θ, all series pooled; in [0, 1].
 
@@ -110,6 +120,7 @@ def aup(scores: Array, truth: Array, *, skip_first: bool = False, scale: bool = 
     return _area(thresholds, hits / (hits + misses))
 
 
+@MEASURES.register("aur")
 def aur(scores: Array, truth: Array, *, skip_first: bool = False, scale: bool = True) -> float:
     """Area under recall: ∫ R(θ) dθ, R(θ) the share of the salient cells that score at least θ; in [0, 1].
 
@@ -120,6 +131,7 @@ def aur(scores: Array, truth: Array, *, skip_first: bool = False, scale: bool = 
     return _area(thresholds, hits / hits[-1])
 
 
+@MEASURES.register("information")
 def information(scores: Array, truth: Array | None = None, *, skip_first: bool = False, scale: bool = True) -> float:
     """Mask information I_M(A) = Σ_A |log2(1 - m + 1e-5)| in bits, from 0 up to 16.6 a cell.
 
@@ -131,6 +143,7 @@ def information(scores: Array, truth: Array | None = None, *, skip_first: bool =
     return float(np.abs(np.log2(1 - m + EPSILON)).sum())
 
 
+@MEASURES.register("entropy")
 def entropy(scores: Array, truth: Array | None = None, *, skip_first: bool = False, scale: bool = True) -> float:
     """Mask entropy S_M(A) = Σ_A m |log2(1e-5 + m)| + (1 - m) |log2(1e-5 + 1 - m)| in bits, from 0 up to 1 a cell.
 
@@ -142,19 +155,10 @@ def entropy(scores: Array, truth: Array | None = None, *, skip_first: bool = Fal
 
 
 def summary(scores: Array, truth: Array, *, skip_first: bool = False, quantile: float = 0.9) -> dict[str, float]:
-    """All of the above by name, AUPRC and AUROC first; those that change with the scores' scale last."""
+    """All that are registered, by name: AUPRC and AUROC first, those that change with the scores' scale later."""
     s, y = _read(scores, truth, skip_first)
-    return {
-        "auprc": auprc(s, y),
-        "auroc": auroc(s, y),
-        "mean_rank": mean_rank(s, y),
-        "mean_rank_min": mean_rank_min(s, y),
-        "iou": iou(s, y, quantile),
-        "aup": aup(s, y),
-        "aur": aur(s, y),
-        "information": information(s, y),
-        "entropy": entropy(s, y),
-    }
+    options = {name: {"quantile": quantile} if "quantile" in MEASURES.parameters(name) else {} for name in MEASURES}
+    return {name: float(MEASURES[name](s, y, **options[name])) for name in MEASURES}
 
 
 # -- input -------------------------------------------------------------------------------------------------------------

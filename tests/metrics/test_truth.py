@@ -358,3 +358,20 @@ def test_the_first_score_that_is_no_number_is_named():
     scores[1, 2, 3] = np.nan
     with pytest.raises(ValueError, match=r"scores must be finite.*the first at \(1, 2, 3\)"):
         metrics.auprc(scores, np.ones_like(scores))
+
+
+def test_a_measure_of_ones_own():
+    @metrics.MEASURES.register("best-hit")
+    def best_hit(scores, truth):
+        """Whether the highest score is a salient cell."""
+        return float(np.asarray(truth).ravel()[np.asarray(scores).argmax()])
+
+    try:
+        scores, truth = np.array([[[0.1, 0.9], [0.3, 0.2]]]), np.array([[[False, True], [False, False]]])
+        found = metrics.summary(scores, truth)
+        assert found["best-hit"] == 1.0
+        assert list(found)[:2] == ["auprc", "auroc"]
+        assert found.keys() == set(metrics.MEASURES)
+    finally:
+        del metrics.MEASURES._entries["best-hit"]
+    assert "best-hit" not in metrics.summary(scores, truth)

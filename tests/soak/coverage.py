@@ -20,6 +20,8 @@ WITHOUT = {
     "rambit.attribution.Dynamask": "time_interpret's, which is not among the tests' packages; tests/attribution",
     "rambit.attribution.ExtremalMask": "time_interpret's, which is not among the tests' packages; tests/attribution",
     "rambit.counterfactuals.CounterfactualLike": "a type",
+    "rambit.game.Anchor": "a type",
+    "rambit.game.Evaluation": "a type",
     "rambit.game.progress": "a bar on a terminal",
     "rambit.datasets.basic_motions": "reads a file of sktime's: nothing of it is random",
     "rambit.datasets.japanese_vowels": "reads a file of sktime's: nothing of it is random",

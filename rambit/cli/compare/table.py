@@ -22,17 +22,6 @@ from rambit.training import load_checkpoint
 
 ALL = slice(None)
 COST = ("rows", "row_steps", "seconds")
-SCORES = (
-    "auprc",
-    "auroc",
-    "mean_rank",
-    "mean_rank_min",
-    "iou",
-    "aup",
-    "aur",
-    "information",
-    "entropy",
-)
 HEADS = {
     "auprc": "AUPRC",
     "auroc": "AUROC",
@@ -125,7 +114,7 @@ def to_csv(lines: Sequence[Line]) -> bytes:
     """All numbers in full; a standard error is empty where there is one seed."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = _known(lines, (*SCORES, *MEASURES, *COST))
+    names = _known(lines, (*metrics.MEASURES, *MEASURES, *COST))
     writer.writerow(["data", "method", "seeds", *(part for name in names for part in (name, f"{name}_stderr"))])
     for line in lines:
         count = len(line.values["rows"]) if line.values else 0
@@ -134,10 +123,9 @@ def to_csv(lines: Sequence[Line]) -> bytes:
     return text.getvalue().encode()
 
 
-def to_text(
-    study: Study, lines: Sequence[Line], notes: Sequence[str], columns: Sequence[str] = (*SCORES, *MEASURES)
-) -> str:
-    """One table for each data set, with those of the columns that it has."""
+def to_text(study: Study, lines: Sequence[Line], notes: Sequence[str], columns: Sequence[str] | None = None) -> str:
+    """One table for each data set, with those of the columns that it has; None: all that there are."""
+    columns = (*metrics.MEASURES, *MEASURES) if columns is None else columns
     parts = []
     for name in dict.fromkeys(line.data for line in lines):
         here = [line for line in lines if line.data == name]
