@@ -93,6 +93,8 @@ class GRUClassifier(RecurrentClassifier):
     """
 
     rnn_class = nn.GRU
+    #: Its answers are ``logits(rnn(rnn_input(x)))``, so that a predictor may take the GRU's steps by itself.
+    walks_as_gru = True
 
 
 class LSTMClassifier(RecurrentClassifier):

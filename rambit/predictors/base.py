@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,9 @@ Layout = Literal["BDT", "BTD"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 State = Any  # a tensor, or a tuple, list or dict of tensors, each with the row as its first dimension
+
+
+Kind = TypeVar("Kind", bound="Predictor")
 
 
 class PredictionError(RuntimeError):
@@ -44,6 +47,8 @@ class Predictor(ABC):
     takes_lengths = False
     #: Its answers were looked at, see ``rambit.game.guards``.
     looked = False
+    #: Options of the constructor beside the common ones.
+    own_options: tuple[str, ...] = ()
     #: By how much probabilities may miss a sum of one.
     sum_tolerance = 1e-3
 
@@ -66,6 +71,11 @@ class Predictor(ABC):
         self.model_id = model_id
         if layout == "BTD":
             self.features_last = True
+
+    @classmethod
+    def serves(cls, model: Any) -> bool:
+        """Whether a model is asked in this way."""
+        return False
 
     # -- what a model must say -----------------------------------------------------------------------------------
 
@@ -227,17 +237,42 @@ class Predictor(ABC):
         for anything that cannot be asked, ValueError for an option that is unknown or does not apply to the model.
         """
         common: dict[str, Any] = {"output": output, "layout": layout, "device": device, "model_id": model_id}
+        own: dict[str, tuple[Any, Any]] = {
+            "autocast": (autocast, None),
+            "compile": (compile, False),
+            "select": (select, None),
+        }
+        if isinstance(model, type):
+            raise TypeError(f"model must be an instance, got the class {model.__name__}: make one, {model.__name__}(…)")
+        kind = None
         if isinstance(model, Predictor):
             _check_agrees(model, **common)
-        face, options = _face(model)
-        given = {"autocast": (autocast, None), "compile": (compile, False), "select": (select, None)}
-        for name, (value, default) in given.items():
-            if name in options:
+        else:
+            kind = next((face for _, face in sorted(_FACES, key=lambda one: one[0]) if face.serves(model)), None)
+            if kind is None:
+                raise TypeError(f"model must be callable or have predict_proba, got {type(model).__name__}")
+        for name, (value, default) in own.items():
+            if kind is not None and name in kind.own_options:
                 common[name] = value
             elif value is not default:
-                kind = "ONNX sessions" if name == "select" else "modules and callables"
-                raise ValueError(f"{name} is for {kind}, got {type(model).__name__}")
-        return model if isinstance(model, Predictor) else face(model, **common)
+                models = "ONNX sessions" if name == "select" else "modules and callables"
+                raise ValueError(f"{name} is for {models}, got {type(model).__name__}")
+        predictor: Predictor = model if kind is None else kind(model, **common)
+        return predictor
+
+
+#: Kinds of predictor that ``Predictor.of`` chooses from, and in which order they are tried.
+_FACES: list[tuple[int, Any]] = []
+
+
+def face(order: int) -> Callable[[type[Kind]], type[Kind]]:
+    """A decorator for a kind of predictor that ``Predictor.of`` may choose; a lower ``order`` is tried first."""
+
+    def add(kind: type[Kind]) -> type[Kind]:
+        _FACES.append((order, kind))
+        return kind
+
+    return add
 
 
 def _check_agrees(predictor: Predictor, *, output: str, layout: str, device: Any, model_id: str | None) -> None:
@@ -264,27 +299,6 @@ def _device(device: torch.device | str | None) -> torch.device:
         reason = (str(error).splitlines() or [""])[0]
         raise ValueError(f"device={str(device)!r} cannot be used here: {reason}") from None
     return found
-
-
-def _face(model: Any) -> tuple[Any, tuple[str, ...]]:
-    """The class of predictor for a model, and the options that it takes beside the common ones."""
-    from rambit.predictors.estimator import EstimatorPredictor
-    from rambit.predictors.module import ModulePredictor, ProtocolPredictor, takes
-    from rambit.predictors.onnx import OnnxPredictor
-
-    if isinstance(model, type):
-        raise TypeError(f"model must be an instance, got the class {model.__name__}: make one, {model.__name__}(…)")
-    if isinstance(model, Predictor):
-        return None, ()
-    if hasattr(model, "get_inputs") and hasattr(model, "run"):
-        return OnnxPredictor, ("select",)
-    if takes(getattr(model, "predict", None), "return_all") and not hasattr(model, "advance"):
-        return ProtocolPredictor, ("autocast", "compile")
-    if hasattr(model, "predict_proba"):
-        return EstimatorPredictor, ()
-    if callable(model):
-        return ModulePredictor, ("autocast", "compile")
-    raise TypeError(f"model must be callable or have predict_proba, got {type(model).__name__}")
 
 
 class Walk:

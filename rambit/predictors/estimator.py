@@ -8,11 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rambit.predictors.base import Output, PredictionError, Predictor
+from rambit.predictors.base import Output, PredictionError, Predictor, face
 
 
+@face(2)
 class EstimatorPredictor(Predictor):
     """An estimator on arrays (N, D, w). One that was fitted on flat tables gets (N, D * w)."""
+
+    @classmethod
+    def serves(cls, model: Any) -> bool:
+        return hasattr(model, "predict_proba")
 
     def __init__(self, model: Any, *, output: Output = "auto", **common: Any) -> None:
         super().__init__(output="probs" if output == "auto" else output, **common)

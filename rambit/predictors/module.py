@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rambit.models import GRUClassifier
 from rambit.models.base import at_lengths
-from rambit.predictors.base import Layout, Output, Predictor, State, Walk
+from rambit.predictors.base import Layout, Output, Predictor, State, Walk, face
 from rambit.predictors.compiled import MODES, Compiled
 from rambit.predictors.fused import GruSteps, GruWalk, is_wrapped, pays
 from rambit.predictors.holding import move
@@ -26,6 +25,7 @@ def takes(function: Any, argument: str) -> bool:
         return False
 
 
+@face(3)
 class ModulePredictor(Predictor):
     """A module or callable on (N, D, w). ``return_all`` makes it causal, ``advance(x, state)`` stateful.
 
@@ -42,6 +42,12 @@ class ModulePredictor(Predictor):
     confirmed without either option. A run with other options is another run for ``checkpoint=``. Raises ValueError
     for an option that is unknown, that the device does not offer, or that the model's float64 parameters would ignore.
     """
+
+    own_options = ("autocast", "compile")
+
+    @classmethod
+    def serves(cls, model: Any) -> bool:
+        return callable(model)
 
     def __init__(
         self,
@@ -137,10 +143,10 @@ class ModulePredictor(Predictor):
         return super().walk(like) if steps is None else GruWalk(self, steps, self._series, self.model.logits)
 
     def _is_ours(self) -> bool:
-        """Whether the model is our own GRU as it is: what overrides a part of it has to be called itself."""
+        """Whether the model's class says that it is ``logits(rnn(rnn_input(x)))``, and the model overrides no part."""
         return (
             self.autocast is None
-            and type(self.model) is GRUClassifier
+            and bool(vars(type(self.model)).get("walks_as_gru", False))  # a subclass says so anew, or is called itself
             and getattr(self.model.rnn, "batch_first", False)
             and not {"advance", "rnn_input", "logits"} & vars(self.model).keys()
         )
@@ -158,8 +164,13 @@ class ModulePredictor(Predictor):
         return series
 
 
+@face(1)
 class ProtocolPredictor(ModulePredictor):
     """A model asked through ``predict(x, return_all=False)`` -> (N, C) and ``return_all=True`` -> (N, C, w)."""
+
+    @classmethod
+    def serves(cls, model: Any) -> bool:
+        return takes(getattr(model, "predict", None), "return_all") and not hasattr(model, "advance")
 
     def __init__(self, model: Any, *, output: Output = "auto", **common: Any) -> None:
         super().__init__(model, output="probs" if output == "auto" else output, **common)

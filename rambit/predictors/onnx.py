@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rambit.predictors.base import Output, Predictor
+from rambit.predictors.base import Output, Predictor, face
 
 _TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
 _MAPS = tuple(f"seq(map({key},{value}))" for key in ("int64", "string") for value in _TYPES)  # scikit-learn's ZipMap
 
 
+@face(0)
 class OnnxPredictor(Predictor):
     """A session with one floating input (N, D, w).
 
@@ -21,6 +22,12 @@ class OnnxPredictor(Predictor):
     the one of several that is called probabilities or logits. What is called probabilities is taken as such under
     ``output="auto"``. Raises TypeError for other inputs, ValueError naming what there is where no output can be chosen.
     """
+
+    own_options = ("select",)
+
+    @classmethod
+    def serves(cls, model: Any) -> bool:
+        return hasattr(model, "get_inputs") and hasattr(model, "run")
 
     def __init__(
         self, session: Any, *, select: str | int | None = None, output: Output = "auto", **common: Any
