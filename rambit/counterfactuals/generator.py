@@ -24,6 +24,9 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from rambit import arrays, ops
+from rambit.checks import count as whole  # draws have a `count`
+from rambit.checks import flag, number
+from rambit.models.base import MOST, seed_of
 from rambit.store import fill, load_module, save_module
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ ArrayLike = Tensor | NDArray[Any]
 Self = TypeVar("Self", bound="GeneratorModel")
 
 FORMAT = "rambit generator 1"
+FEATURES = 2**16  # at most: each has networks of its own
 UNITS = 50  # between a recurrent state and what it says about the next steps
 FLOOR = 1e-3  # the smallest deviation, in units of the feature's own, so that no likelihood is infinite
 
@@ -49,10 +53,10 @@ class GeneratorModel(nn.Module, ABC):
 
     def __init__(self, num_features: int, prediction_size: int) -> None:
         super().__init__()
-        self.num_features = _at_least_one("num_features", num_features)
-        self.prediction_size = _at_least_one("prediction_size", prediction_size)
-        self.register_buffer("center", torch.zeros(num_features))
-        self.register_buffer("scale", torch.ones(num_features))
+        self.num_features = whole("num_features", num_features, 1, FEATURES)
+        self.prediction_size = whole("prediction_size", prediction_size, 1, MOST)
+        self.register_buffer("center", torch.zeros(self.num_features))
+        self.register_buffer("scale", torch.ones(self.num_features))
 
     # -- what follows each prefix ---------------------------------------------------------------------------------
 
@@ -107,7 +111,7 @@ class GeneratorModel(nn.Module, ABC):
 
         For features scaled to deviation 1 as `fit` found it. Errors are those of `parameters_for`.
         """
-        return self._mean_nll(self._standardized(X), _at_least_one("batch_size", batch_size))
+        return self._mean_nll(self._standardized(X), whole("batch_size", batch_size, 1, MOST))
 
     def fit(
         self,
@@ -132,11 +136,11 @@ class GeneratorModel(nn.Module, ABC):
         """
         from rambit.training import History  # which imports much that only training needs
 
-        for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
-            if value is not None:
-                _at_least_one(name, value)
-        if not 0 < lr < math.inf or not 0 <= weight_decay < math.inf:
-            raise ValueError(f"lr must be above 0 and weight_decay at least 0, got {lr} and {weight_decay}")
+        epochs, batch_size = whole("epochs", epochs, 1, MOST), whole("batch_size", batch_size, 1, MOST)
+        patience = None if patience is None else whole("patience", patience, 1, MOST)
+        lr, weight_decay = number("lr", lr, 0.0, above=True), number("weight_decay", weight_decay, 0.0)
+        seed = seed_of(seed)
+        flag("show_progress", show_progress)
         for name, series in (("train", train), ("valid", valid)):
             if series is not None and self._standardized(series, name).shape[2] < 2:
                 raise ValueError(f"{name} must have at least 2 steps")
@@ -268,21 +272,22 @@ class FeatureGenerator(GeneratorModel):
         seed: int = 0,
     ) -> None:
         super().__init__(num_features, prediction_size)
-        self.hidden_size = _at_least_one("hidden_size", hidden_size)
-        self.conditional = bool(conditional)
+        self.hidden_size = whole("hidden_size", hidden_size, 1, MOST)
+        self.conditional = flag("conditional", conditional)
         with _seeded(seed):
-            self.rnns = nn.ModuleList(nn.GRU(num_features, hidden_size, batch_first=True) for _ in range(num_features))
-            inputs = hidden_size + (num_features if conditional else 0)
-            self.head = _Head(num_features, inputs, 2 * prediction_size)
+            D, H = self.num_features, self.hidden_size
+            self.rnns = nn.ModuleList(nn.GRU(D, H, batch_first=True) for _ in range(D))
+            self.head = _Head(D, H + (D if self.conditional else 0), 2 * self.prediction_size)
 
     def draw(self, X: Tensor, ids: Tensor, count: int, seed: int, first: int = 0) -> Tensor:
         """Values (S, B, D, T, P): [..., p, j] is drawn for x[p + j] given X[:, :, :p]; draws `first`, `first + 1`, ...
 
         ids: (B,) int64, the series' names in the key of the random numbers. S is `count`.
         """
+        _check_draws(ids, count, seed, first)
         mean, std = self.parameters_for(X)
         B, D, T, P = mean.shape
-        normal = self._normal((_at_least_one("count", count), B, D, T * P), ids, seed, first)
+        normal = self._normal((count, B, D, T * P), ids, seed, first)
         return torch.addcmul(mean, std, normal.view(-1, B, D, T, P))
 
     def _marginals(self, z: Tensor, *, learning: bool = False) -> tuple[Tensor, Tensor]:
@@ -323,12 +328,12 @@ class JointGenerator(GeneratorModel):
         seed: int = 0,
     ) -> None:
         super().__init__(num_features, prediction_size)
-        latents = min(3 * num_features, 30) if latent_size is None else latent_size
-        self.hidden_size = _at_least_one("hidden_size", 3 * num_features if hidden_size is None else hidden_size)
-        self.latent_size = _at_least_one("latent_size", latents)
-        outputs = num_features * prediction_size
+        D = self.num_features
+        self.hidden_size = whole("hidden_size", 3 * D if hidden_size is None else hidden_size, 1, MOST)
+        self.latent_size = whole("latent_size", min(3 * D, 30) if latent_size is None else latent_size, 1, MOST)
+        outputs = D * self.prediction_size
         with _seeded(seed):
-            self.rnn = nn.GRU(num_features, self.hidden_size, batch_first=True)
+            self.rnn = nn.GRU(D, self.hidden_size, batch_first=True)
             self.head = _Head(1, self.hidden_size, 2 * self.latent_size + outputs)
             self.decoder = nn.Linear(self.latent_size, outputs)  # of the first step all features, then of the next
 
@@ -339,6 +344,7 @@ class JointGenerator(GeneratorModel):
         All features and steps of one p are drawn together. ids: (B,) int64, the series' names in the key of the random
         numbers. S is `count`.
         """
+        _check_draws(ids, count, seed, first)
         drawn = self._drawn(self._parts(self._standardized(X)), ids, count, seed, first)
         drawn = drawn.view(*drawn.shape[:3], -1, self.num_features) * self.scale + self.center
         return drawn.permute(0, 1, 4, 2, 3).contiguous()
@@ -353,8 +359,10 @@ class JointGenerator(GeneratorModel):
         without them and C holds the covariances with them over their own (Matheron's rule; Hoffman and Ribak, 1991).
         The random numbers are those of `draw`. Raises ValueError for features that X does not have.
         """
+        _check_draws(ids, count, seed, first)
         D = self.num_features
-        given = [int(d) for d in (observed if isinstance(observed, Sequence) else [observed])]
+        several = observed if isinstance(observed, (Sequence, Tensor, np.ndarray)) else [observed]
+        given = [whole("observed", d, -(2**63)) for d in several]
         if len(set(given)) != len(given) or not all(0 <= d < D for d in given):
             raise ValueError(f"observed must name different features in 0..{D - 1}, got {observed}")
         z = self._standardized(X)
@@ -384,7 +392,7 @@ class JointGenerator(GeneratorModel):
         mean, latent, noise = parts
         (B, T, n), K = mean.shape, self.latent_size
         # The latents come first, so that fewer outputs leave every number where it was.
-        normal = self._normal((_at_least_one("count", count), B, K + n, T), ids, seed, first).transpose(2, 3)
+        normal = self._normal((count, B, K + n, T), ids, seed, first).transpose(2, 3)
         spread = functional.linear(latent * normal[..., :K], self.decoder.weight[:n])
         return mean + spread + noise * normal[..., K:]
 
@@ -458,20 +466,21 @@ def _prefix_states(rnn: nn.GRU, z: Tensor) -> Tensor:
     return torch.cat((start, rnn(z[:, :, :-1].transpose(1, 2))[0]), dim=1)
 
 
+def _check_draws(ids: Any, count: Any, seed: Any, first: Any) -> None:
+    if not isinstance(ids, Tensor):
+        raise TypeError(f"ids must be a tensor of integers, got {type(ids).__name__}")
+    whole("count", count, 1, MOST)
+    whole("seed", seed, -(2**63))
+    whole("first", first, 0)
+
+
 def _positive(x: Tensor) -> Tensor:
     return functional.softplus(x) + FLOOR
 
 
-def _at_least_one(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
-    return int(value)
-
-
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
+    seed = seed_of(seed)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield

@@ -11,7 +11,7 @@ from rambit.counterfactuals import Zero
 from rambit.game import Coalitions, Cost, Game, TensorSample
 from rambit.predictors.module import ModulePredictor
 from rambit.results import Attribution
-from rambit.selection.checks import series
+from rambit.selection.checks import lengths_of, series
 from rambit.selection.framework import InfluenceFramework, ModelAgnosticWrapper
 from rambit.selection.selector import TimestampSelector
 
@@ -43,9 +43,10 @@ class SelectionAttributor:
         Raises ValueError or TypeError for an X of another shape or type, and for NaN.
         """
         started = time.perf_counter()
+        games = self._games(X, lengths)
         scores = torch.zeros(X.shape[0], X.shape[-1], dtype=torch.float64, device=X.device)
         total = None
-        for places, game in self._games(X, lengths):
+        for places, game in games:
             # In double precision, where high scores do not all round to 1.
             found = game.predict().double().sigmoid().to(X.device)
             scores[places, : found.shape[1]] = found
@@ -74,11 +75,12 @@ class SelectionAttributor:
 
     def _games(self, X: Tensor, lengths: Tensor | None, *, dry: bool = False) -> list[tuple[Tensor, Game]]:
         """A game for the series of each length, and their places: padded steps are cut off, so nobody sees them."""
+        if not isinstance(X, Tensor) or X.ndim != 3 or 0 in X.shape:
+            got = tuple(X.shape) if isinstance(X, Tensor) else type(X).__name__
+            raise (ValueError if isinstance(X, Tensor) else TypeError)(f"X must be a tensor (B, D, T), got {got}")
         B, T = len(X), X.shape[-1]
-        if lengths is None:
-            lengths = torch.full((B,), T)
-        elif lengths.shape != (B,) or int(lengths.min()) < 1 or int(lengths.max()) > T:
-            raise ValueError(f"lengths must be ({B},), between 1 and {T}, got {lengths.tolist()}")
+        known = lengths_of(lengths, B, T)
+        lengths = torch.full((B,), T) if known is None else known
         games = []
         for length in sorted(set(lengths.tolist())):
             places = (lengths == length).nonzero()[:, 0]

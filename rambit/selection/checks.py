@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from rambit import arrays
+from rambit.checks import number
 
-def positive(name: str, value: float) -> float:
-    """A finite number above 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} must be finite and above 0, got {value}")
-    return float(value)
+
+def share(name: str, value: float) -> float:
+    """A number in [0, 1)."""
+    found = number(name, value)
+    if not 0 <= found < 1:
+        raise ValueError(f"{name} must lie in [0, 1), got {value}")
+    return found
 
 
 def finite(name: str, value: Tensor) -> Tensor:
@@ -48,6 +48,18 @@ def mask_of(mask: Tensor, x: Tensor) -> Tensor:
     if mask.dtype != torch.bool and not mask.is_floating_point():
         raise TypeError(f"mask must be bool or floating, got {mask.dtype}")
     return finite("mask", mask.to(x.dtype))
+
+
+def lengths_of(lengths: Tensor | None, B: int, T: int) -> Tensor | None:
+    """Integers (B,) on the CPU in 1..T: where each series ends."""
+    if lengths is None:
+        return None
+    found = arrays.whole("lengths", lengths, holds="integers").cpu()
+    if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
+        raise TypeError(f"lengths must hold integers, got {found.dtype}")
+    if found.shape != (B,) or int(found.min()) < 1 or int(found.max()) > T:
+        raise ValueError(f"lengths must be ({B},), between 1 and {T}, got {found.tolist()}")
+    return found
 
 
 def padding_of(padding: Tensor | None, x: Tensor) -> Tensor | None:

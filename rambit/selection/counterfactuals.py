@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rambit.checks import count, one_of
+from rambit.checks import count, number, one_of
 from rambit.counterfactuals import Zero
 from rambit.game import Coalitions, Game, TensorSample
+from rambit.models.base import MOST
 from rambit.predictors.module import ModulePredictor
-from rambit.selection.checks import finite, mask_of, positive, series
+from rambit.selection.checks import finite, mask_of, series
 
 GENERATION_METHODS = ("perturbation", "replacement", "removal")
 INTERVENTIONS = ("modify_selected", "modify_unselected", "remove_selected", "remove_unselected")
@@ -39,9 +40,9 @@ class CounterfactualGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.generation_method = one_of("generation_method", generation_method, GENERATION_METHODS)
-        self.input_dim = count("input_dim", input_dim)
-        self.hidden_dim = count("hidden_dim", hidden_dim)
-        self.perturbation_scale = positive("perturbation_scale", perturbation_scale)
+        self.input_dim = count("input_dim", input_dim, 1, MOST)
+        self.hidden_dim = count("hidden_dim", hidden_dim, 1, MOST)
+        self.perturbation_scale = number("perturbation_scale", perturbation_scale, 0.0, above=True)
         layers = [
             nn.Linear(input_dim, hidden_dim),
             nn.ReLU(),
@@ -80,8 +81,7 @@ class CounterfactualGenerator(nn.Module):
         The noise, of deviation ``noise_scale``, comes from torch's generator.
         """
         count("num_samples", num_samples)
-        if not noise_scale >= 0:
-            raise ValueError(f"noise_scale must be at least 0, got {noise_scale}")
+        number("noise_scale", noise_scale, 0.0)
         changed: Tensor = self(x, mask)
         noise = torch.randn(num_samples, *x.shape, dtype=x.dtype, device=x.device)
         return changed + noise_scale * noise * mask_of(mask, x)[..., None]
@@ -96,10 +96,9 @@ class CounterfactualGenerator(nn.Module):
         """
         one_of("metric", metric, DISTANCES)
         kept = mask_of(mask, series("x", x))
-        if counterfactual.shape != x.shape:
+        if finite("counterfactual", counterfactual).shape != x.shape:
             got = tuple(counterfactual.shape)
             raise ValueError(f"counterfactual must have the shape of x {tuple(x.shape)}, got {got}")
-        finite("counterfactual", counterfactual)
         if metric == "cosine":
             ours, theirs = (_scaled((part * kept[..., None]).flatten(1)) for part in (x, counterfactual))
             same = ~(ours.any(dim=1) | theirs.any(dim=1))  # of both nothing is left

@@ -9,9 +9,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from rambit.checks import count, one_of
+from rambit.checks import count, flag, number, one_of
 from rambit.game import progress
-from rambit.selection.checks import mask_of, positive, series
+from rambit.models.base import MOST, seed_of
+from rambit.selection.checks import lengths_of, mask_of, series
 from rambit.selection.counterfactuals import CounterfactualGenerator
 from rambit.selection.losses import CombinedLoss, TaskLoss
 from rambit.selection.selector import TimestampSelector
@@ -56,7 +57,9 @@ class InfluenceFramework(nn.Module):
             diversity_epsilon=diversity_epsilon,
         )
         self.counterfactual_generator = (
-            CounterfactualGenerator(input_dim, hidden_dim, generation_method) if use_counterfactual else None
+            CounterfactualGenerator(input_dim, hidden_dim, generation_method)
+            if flag("use_counterfactual", use_counterfactual)
+            else None
         )
 
     def forward(
@@ -109,7 +112,12 @@ class ModelAgnosticWrapper(nn.Module):
         self, base_model: Callable[[Tensor], Tensor], framework: InfluenceFramework, use_selected_only: bool = True
     ) -> None:
         super().__init__()
-        self.base_model, self.framework, self.use_selected_only = base_model, framework, use_selected_only
+        if not callable(base_model):
+            raise TypeError(f"base_model must be a model of (B, T, D), got {type(base_model).__name__}")
+        if not isinstance(framework, InfluenceFramework):
+            raise TypeError(f"framework must be an InfluenceFramework, got {type(framework).__name__}")
+        self.base_model, self.framework = base_model, framework
+        self.use_selected_only = flag("use_selected_only", use_selected_only)
 
     def forward(
         self, x: Tensor, return_selection: bool = False, key_padding_mask: Tensor | None = None
@@ -163,15 +171,21 @@ class ModelAgnosticWrapper(nn.Module):
         lengths (N,): steps from there on are padding, which is never selected. Order, masks, dropout and noise are
         drawn from ``seed``; the global generators are left as they were. Afterwards the wrapper is in evaluation mode.
         """
-        for name, value, low in (("epochs", epochs, 1), ("warmup", warmup, 0), ("batch_size", batch_size, 1)):
-            count(name, value, low)
-        padding = None if lengths is None else torch.arange(x.shape[1]) >= lengths[:, None]
-        x = series("x", x if padding is None else x.masked_fill(padding[..., None], 0.0))
-        if len(targets) != len(x):
-            raise ValueError(f"targets must hold one entry for each of {len(x)} series, got {len(targets)}")
+        epochs, warmup = count("epochs", epochs, 1, MOST), count("warmup", warmup, 0, MOST)
+        batch_size, seed = count("batch_size", batch_size, 1, MOST), seed_of(seed)
+        lr = number("lr", lr, 0.0, above=True)
+        if not isinstance(x, Tensor) or x.ndim != 3:
+            series("x", x)  # tells what is wrong
+        ends = lengths_of(lengths, len(x), x.shape[1])
+        padding = None if ends is None else torch.arange(x.shape[1]) >= ends[:, None]
+        x = series("x", x if padding is None else x.masked_fill(padding[..., None].to(x.device), 0.0))
+        if not isinstance(targets, Tensor):
+            raise TypeError(f"targets must be a tensor, got {type(targets).__name__}")
+        if targets.shape[:1] != x.shape[:1]:
+            raise ValueError(f"targets must hold one entry for each of {len(x)} series, got {tuple(targets.shape)}")
         weights = [weight for weight in self.parameters() if weight.requires_grad]
         device = weights[0].device
-        optimiser = torch.optim.Adam(weights, lr=positive("lr", lr))
+        optimiser = torch.optim.Adam(weights, lr=lr)
         history: list[dict[str, float]] = []
         best, kept = math.inf, self.state_dict()
         with (

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rambit.checks import count
-from rambit.selection.checks import finite, mask_of, positive, series
+from rambit.checks import count, flag, number
+from rambit.models.base import MOST
+from rambit.selection.checks import finite, mask_of, series
 from rambit.selection.logdet import log_det, log_det_of_support, rbf_kernel
 
 TaskLoss = Callable[[Tensor, Tensor], Tensor]
@@ -57,7 +58,7 @@ class DiversityLoss(nn.Module):
 
     def __init__(self, sigma: float = 1.0, normalise: bool = False) -> None:
         super().__init__()
-        self.sigma, self.normalise = positive("sigma", sigma), normalise
+        self.sigma, self.normalise = number("sigma", sigma, 0.0, above=True), flag("normalise", normalise)
 
     def compute_kernel_matrix(self, features: Tensor, mask: Tensor) -> Tensor:
         """K ∘ (mask ⊗ mask), (B, T, T), of features (B, T, D) and a mask (B, T)."""
@@ -68,7 +69,7 @@ class DiversityLoss(nn.Module):
         """A scalar for features (B, T, D) and a mask (B, T). Steps of weight 0 cost nothing: only the others' block,
         k × k, is factorised."""
         weights = mask_of(mask, series("features", features))
-        positive("epsilon", epsilon)
+        number("epsilon", epsilon, 0.0, above=True)
         selected, others = log_det_of_support(features, weights, epsilon, self.sigma)
         if self.normalise:
             ones = torch.ones_like(weights)
@@ -86,8 +87,8 @@ class MutualInformationLoss(nn.Module):
 
     def __init__(self, hidden_dim: int = 64, critic_dim: int | None = None) -> None:
         super().__init__()
-        self.hidden_dim = count("hidden_dim", hidden_dim)
-        units = hidden_dim if critic_dim is None else count("critic_dim", critic_dim)
+        self.hidden_dim = count("hidden_dim", hidden_dim, 1, MOST)
+        units = hidden_dim if critic_dim is None else count("critic_dim", critic_dim, 1, MOST)
         self.mi_estimator = nn.Sequential(nn.Linear(2 * hidden_dim, units), nn.ReLU(), nn.Linear(units, 1))
 
     def forward(self, selected_features: Tensor, target_features: Tensor, mask: Tensor) -> Tensor:
@@ -98,12 +99,11 @@ class MutualInformationLoss(nn.Module):
         """
         weights = mask_of(mask, series("selected_features", selected_features, self.hidden_dim))
         B = len(weights)
-        if target_features.shape != (B, self.hidden_dim):
+        if finite("target_features", target_features).shape != (B, self.hidden_dim):
             wanted, got = (B, self.hidden_dim), tuple(target_features.shape)
             raise ValueError(f"target_features must have shape (B, H) = {wanted}, got {got}")
         if B < 2:
             raise ValueError("selected_features must hold at least 2 series, so that there are others to compare with")
-        finite("target_features", target_features)
         total = (selected_features * weights[..., None]).sum(dim=1)
         pooled = total / weights.sum(dim=1, keepdim=True).clamp(min=_LEAST)
         order = torch.randperm(B, device=pooled.device)
@@ -133,9 +133,10 @@ class CombinedLoss(nn.Module):
         diversity_epsilon: float = 1e-6,
     ) -> None:
         super().__init__()
-        self.alpha_task, self.alpha_diversity, self.alpha_mi = alpha_task, alpha_diversity, alpha_mi
-        self.diversity_epsilon = positive("diversity_epsilon", diversity_epsilon)
-        self.use_mi = use_mi
+        self.alpha_task = number("alpha_task", alpha_task)
+        self.alpha_diversity, self.alpha_mi = number("alpha_diversity", alpha_diversity), number("alpha_mi", alpha_mi)
+        self.diversity_epsilon = number("diversity_epsilon", diversity_epsilon, 0.0, above=True)
+        self.use_mi = flag("use_mi", use_mi)
         self.task_loss = TaskConsistencyLoss(task_loss_fn)
         self.diversity_loss = DiversityLoss(sigma)
         self.mi_loss = MutualInformationLoss(mi_hidden_dim) if use_mi else None

@@ -11,8 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from rambit.checks import count
-from rambit.selection.checks import positive
+from rambit.checks import count, flag, number
+from rambit.selection.checks import share
 
 #: Keeps the deviation of equal scores above 0.
 _LEAST = 1e-8
@@ -28,7 +28,7 @@ class TopKSelector(nn.Module):
 
     def __init__(self, k: int, hard: bool = True) -> None:
         super().__init__()
-        self.k, self.hard = count("k", k), hard
+        self.k, self.hard = count("k", k), flag("hard", hard)
 
     def forward(self, scores: Tensor) -> Tensor:
         """The mask (B, T) of scores (B, T)."""
@@ -48,7 +48,7 @@ class GumbelSoftmaxSelector(nn.Module):
 
     def __init__(self, temperature: float = 1.0, hard: bool = False, k: int | None = None) -> None:
         super().__init__()
-        self.temperature, self.hard = positive("temperature", temperature), hard
+        self.temperature, self.hard = number("temperature", temperature, 0.0, above=True), flag("hard", hard)
         self.k = None if k is None else count("k", k)
 
     def forward(self, logits: Tensor) -> Tensor:
@@ -73,9 +73,7 @@ class ThresholdSelector(nn.Module):
 
     def __init__(self, threshold: float = 0.5) -> None:
         super().__init__()
-        if not 0 <= threshold < 1:
-            raise ValueError(f"threshold must lie in [0, 1), got {threshold}")
-        self.threshold = float(threshold)
+        self.threshold = share("threshold", threshold)
 
     def forward(self, scores: Tensor) -> Tensor:
         """The mask (B, T) of scores (B, T)."""

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from rambit.checks import count
-from rambit.models.base import dropout_rate
+from rambit.checks import count, flag
+from rambit.models.base import MOST, dropout_rate
 from rambit.selection.checks import finite, padding_of, series
 
 
@@ -29,12 +29,12 @@ class AttentionScorer(nn.Module):
         positions: bool = False,
     ) -> None:
         super().__init__()
-        self.input_dim = count("input_dim", input_dim)
-        self.hidden_dim = count("hidden_dim", hidden_dim, 2)
-        self.num_heads = count("num_heads", num_heads)
+        self.input_dim = count("input_dim", input_dim, 1, MOST)
+        self.hidden_dim = count("hidden_dim", hidden_dim, 2, MOST)
+        self.num_heads = count("num_heads", num_heads, 1, MOST)
         if hidden_dim % num_heads:
             raise ValueError(f"hidden_dim must be a multiple of num_heads={num_heads}, got {hidden_dim}")
-        self.positions = positions
+        self.positions = flag("positions", positions)
         rate = dropout_rate(dropout)
         self.input_projection = nn.Linear(input_dim, hidden_dim)
         self.attention = nn.MultiheadAttention(hidden_dim, num_heads, dropout=rate, batch_first=True)

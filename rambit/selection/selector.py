@@ -6,8 +6,9 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from rambit.checks import count, one_of
-from rambit.selection.checks import mask_of
+from rambit.checks import count, number, one_of
+from rambit.models.base import dropout_rate
+from rambit.selection.checks import mask_of, share
 from rambit.selection.mechanisms import GumbelSoftmaxSelector, ThresholdSelector, TopKSelector
 from rambit.selection.scorer import AttentionScorer
 
@@ -41,9 +42,10 @@ class TimestampSelector(nn.Module):
         if selection_method == "topk" and k is None:
             raise ValueError("k must be given for selection_method='topk': how many timestamps to keep")
         self.k = None if k is None else count("k", k)
-        self.input_dim, self.hidden_dim = input_dim, hidden_dim
-        self.temperature, self.dropout, self.threshold = temperature, dropout, threshold
+        self.temperature = number("temperature", temperature, 0.0, above=True)
+        self.dropout, self.threshold = dropout_rate(dropout), share("threshold", threshold)
         self.scorer = AttentionScorer(input_dim, hidden_dim, num_heads, dropout, positions)
+        self.input_dim, self.hidden_dim = self.scorer.input_dim, self.scorer.hidden_dim
         if selection_method == "threshold":
             self.selector = ThresholdSelector(threshold)
         elif selection_method == "gumbel":

@@ -432,7 +432,7 @@ def broken_files():
         "class": (variant(generator="Evil"), "it holds a Evil"),
         "class of no name": (variant(generator=[]), "unhashable"),
         "argument": (variant(colour=1), "colour"),
-        "type": (variant(hidden_size="4"), "hidden_size must be an integer, got str"),
+        "type": (variant(hidden_size="4"), "hidden_size must be an integer, got '4'"),
         "size": (variant(hidden_size=5), r"head\.weight1 should be"),
         "too many features": (variant(num_features=10**9), "it has the weights of 3 features, not 1000000000"),
         "absurd": (variant(prediction_size=10**18), "corrupt or not a rambit generator"),
@@ -471,9 +471,14 @@ def test_wrong_files(tmp_path):
     ("arguments", "error", "message"),
     [
         ({"num_features": 0}, ValueError, "num_features must be at least 1"),
-        ({"num_features": 2.0}, TypeError, "num_features must be an integer, got float"),
+        ({"num_features": 2.0}, TypeError, "num_features must be an integer, got 2.0"),
         ({"num_features": 2, "prediction_size": 0}, ValueError, "prediction_size"),
         ({"num_features": 2, "hidden_size": True}, TypeError, "hidden_size"),
+        ({"num_features": 2, "hidden_size": 10**30}, ValueError, "hidden_size must be at most 2147483647"),
+        ({"num_features": 10**9}, ValueError, "num_features must be at most 65536, got 1000000000"),
+        ({"num_features": 2, "prediction_size": 2**63}, ValueError, "prediction_size must be at most"),
+        ({"num_features": 2, "seed": "x"}, TypeError, "seed must be an integer, got 'x'"),
+        ({"num_features": 2, "seed": 2**64}, ValueError, "seed must be at most"),
     ],
 )
 @pytest.mark.parametrize("cls", [FeatureGenerator, JointGenerator])
@@ -500,6 +505,13 @@ X = TRAIN[:4]
         ({"patience": 0}, ValueError, "patience"),
         ({"lr": 0.0}, ValueError, "lr must be above 0"),
         ({"weight_decay": -1.0}, ValueError, "weight_decay"),
+        ({"lr": "fast"}, TypeError, "lr must be a number, got 'fast'"),
+        ({"weight_decay": []}, TypeError, "weight_decay must be a number"),
+        ({"epochs": None}, TypeError, "epochs must be an integer, got None"),
+        ({"epochs": 2**63}, ValueError, "epochs must be at most"),
+        ({"batch_size": 2**63}, ValueError, "batch_size must be at most"),
+        ({"seed": "x"}, TypeError, "seed must be an integer, got 'x'"),
+        ({"seed": None}, TypeError, "seed must be an integer, got None"),
     ],
 )
 def test_wrong_arguments_cost_nothing(changes, error, message):
@@ -520,8 +532,19 @@ def test_wrong_questions():
     for bad in (ids[:1], ids.float(), ids[None]):
         with pytest.raises(ValueError, match=r"ids must be integers of shape \(2,\)"):
             model.draw(x, bad, 1, 0)
-    with pytest.raises(ValueError, match="count must be at least 1"):
-        model.draw(x, ids, 0, 0)
+    for cls in (FeatureGenerator, JointGenerator):
+        for bad, error, message in (
+            ((None, 1, 0), TypeError, "ids must be a tensor of integers, got NoneType"),
+            ((ids, 0, 0), ValueError, "count must be at least 1"),
+            ((ids, 1, "x"), TypeError, "seed must be an integer, got 'x'"),
+            ((ids, 1, 2**63), ValueError, "seed must be at most"),
+            ((ids, 1, 0, -1), ValueError, "first must be at least 0"),
+        ):
+            with pytest.raises(error, match=message):
+                make(cls).draw(x, *bad)
+    with pytest.raises(TypeError, match=r"observed must be an integer, got 1\.5"):
+        model.draw_given(x, 1.5, ids, 1, 0)
+    assert torch.equal(model.draw_given(x, torch.tensor([1, 0]), ids, 1, 0), model.draw_given(x, [1, 0], ids, 1, 0))
     for bad in (3, -1, [0, 0]):
         with pytest.raises(ValueError, match=r"different features in 0\.\.2"):
             model.draw_given(x, bad, ids, 1, 0)

@@ -165,11 +165,27 @@ def test_wrong_training():
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"warmup": -1}, "warmup must be at least 0"),
-        ({"lr": 0.0}, "lr must be finite and above 0"),
+        ({"lr": 0.0}, "lr must be above 0"),
     ):
         with pytest.raises(ValueError, match=message):
             wrapper.fit(x, y, **options)
-    with pytest.raises(ValueError, match="targets must hold one entry for each of 4 series, got 3"):
+    for options, message in (
+        ({"seed": "x"}, "seed must be an integer, got 'x'"),
+        ({"lr": "fast"}, "lr must be a number, got 'fast'"),
+        ({"lengths": 7}, "lengths must hold integers, got 7"),
+        ({"lengths": torch.rand(4)}, "lengths must hold integers, got torch.float32"),
+        ({"x": [1.0]}, "x must be a tensor, got list"),
+        ({"targets": None}, "targets must be a tensor, got NoneType"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            wrapper.fit(**{"x": x, "targets": y, **options})
+    with pytest.raises(ValueError, match=r"lengths must be \(4,\), between 1 and 6, got \[0, 6, 6, 6\]"):
+        wrapper.fit(x, y, lengths=torch.tensor([0, 6, 6, 6]))
+    with pytest.raises(TypeError, match="base_model must be"):
+        ModelAgnosticWrapper(7, wrapper.framework)
+    with pytest.raises(TypeError, match="framework must be an InfluenceFramework, got Linear"):
+        ModelAgnosticWrapper(flat(), nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="targets must hold one entry for each of 4 series, got"):
         wrapper.fit(x, y[:3])
     with pytest.raises(ValueError, match="x holds NaN"):
         wrapper.fit(x * math.nan, y)
@@ -240,6 +256,11 @@ def test_wrong_attribution():
         attributor.attribute(torch.full((2, 3, 6), math.nan))
     with pytest.raises(ValueError, match="lengths must be"):
         attributor.attribute(torch.randn(2, 3, 6), lengths=torch.tensor([6, 7]))
+    with pytest.raises(TypeError, match="lengths must hold integers"):
+        attributor.attribute(torch.randn(2, 3, 6), lengths="all")
+    for bad in ([1.0], None):
+        with pytest.raises(TypeError, match=r"X must be a tensor \(B, D, T\), got"):
+            attributor.explain(bad)
 
 
 def test_plot(tmp_path):
