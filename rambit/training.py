@@ -264,7 +264,10 @@ def _held_out(
     if isinstance(valid, tuple | list):
         if len(valid) not in (2, 3):
             raise ValueError(f"valid must be (X, y), (X, y, lengths) or a fraction, got {len(valid)} parts")
-        return data, _data(model, valid[0], valid[1], valid[2] if len(valid) == 3 else None, data.per_step)
+        try:
+            return data, _data(model, valid[0], valid[1], valid[2] if len(valid) == 3 else None, data.per_step)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"valid: {error}") from None
     n, share = len(data.X), number("valid", valid)
     if not 0 < share < 1 or n < 2:
         raise ValueError(f"as a fraction valid must lie in (0, 1), of at least 2 series; got {valid} of {n}")

@@ -264,6 +264,7 @@ COUNTS = ("epochs", "batch_size", "patience")
         ({"valid": 1.0}, ValueError, "as a fraction valid must lie"),
         ({"valid": (X,)}, ValueError, "got 1 parts"),
         ({"valid": (X, Y + 1)}, ValueError, "y must lie"),
+        ({"valid": (1, 2)}, TypeError, "valid: X must hold numbers, got 1"),
         ({"epochs": 0}, ValueError, "epochs must be at least 1"),
         ({"epochs": 1.5}, TypeError, "epochs must be an integer, got 1.5"),
         ({"batch_size": 0}, ValueError, "batch_size"),

@@ -18,7 +18,7 @@ from rambit.distributed.inputs import Piece, check_size, pieces
 from rambit.distributed.ledger import Finished, Ledger, Pending, explain
 from rambit.distributed.processes import Failure, pack_attributor, unpack_attributor
 from rambit.distributed.results import Attributions
-from rambit.distributed.run import check
+from rambit.distributed.run import check, check_folder
 from rambit.distributed.sources import batches_of
 from rambit.game import progress
 
@@ -50,7 +50,8 @@ def attribute_on_ray(
     """
     check(attributor)
     check_size(shard_size)
-    count("workers", workers)
+    check_folder(folder)
+    workers = count("workers", workers)
     device = torch.device(device or attributor.predictor.device)
     ray = _connected()
     _check_room(ray, data, workers, device)

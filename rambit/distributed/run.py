@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import reprlib
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from itertools import chain
@@ -67,6 +69,7 @@ def attribute_many(
     """
     check(attributor)
     check_size(shard_size)
+    check_folder(folder)
     if devices is not None:
         check_devices(devices)
     rest = pieces(batches_of(data, attributor.layout), shard_size, attributor.layout)
@@ -90,15 +93,26 @@ def _here(attributor: Attributor, todo: Iterable[Piece]) -> Generator[Finished, 
 
 
 def check_devices(devices: Sequence[str | torch.device]) -> None:
-    """ValueError unless these are devices of this machine, and at least one; RuntimeError for an unknown name."""
-    if not devices:
-        raise ValueError("devices must name at least one device, or be None")
+    """ValueError or TypeError unless these are devices of this machine, and at least one."""
     if isinstance(devices, (str, torch.device)):
         raise TypeError(f"devices must be a list, got {devices!r}: write [{str(devices)!r}]")
+    if not isinstance(devices, Sequence) or not all(isinstance(name, (str, torch.device)) for name in devices):
+        raise TypeError(f"devices must be a list of names such as 'cuda:0', got {reprlib.repr(devices)}")
+    if not devices:
+        raise ValueError("devices must name at least one device, or be None")
     for name in devices:
-        device, there = torch.device(name), torch.cuda.device_count()
+        try:
+            device, there = torch.device(name), torch.cuda.device_count()
+        except RuntimeError as error:
+            raise ValueError(f"devices: {name!r} is none: {(str(error).splitlines() or [''])[0]}") from None
         if device.type == "cuda" and (device.index or 0) >= there:
             raise ValueError(f"devices: {str(name)!r} is not on this machine, where torch finds {there} CUDA devices")
+
+
+def check_folder(folder: str | Path) -> None:
+    """TypeError unless it is a path."""
+    if not isinstance(folder, (str, os.PathLike)):
+        raise TypeError(f"folder must be a path, got {reprlib.repr(folder)}")
 
 
 def check(attributor: Attributor) -> None:

@@ -17,7 +17,10 @@ def batches_of(data: str | Path | Iterable[Any], layout: str) -> Iterable[Any]:
     if hasattr(data, "iter_batches"):  # known by what it offers, so that Ray need not be there
         return _InOrder(data)
     if isinstance(data, (str, Path)):
-        data = DataFile(data, layout="BDT" if Path(data).suffix == ".parquet" else layout)
+        try:
+            data = DataFile(data, layout="BDT" if Path(data).suffix == ".parquet" else layout)
+        except ValueError as error:
+            raise ValueError(f"data: {error}") from None
     one = arrays.is_array(data) or isinstance(data, Mapping)
     if one or not isinstance(data, Iterable):
         hint = ": write [data], a list of one batch" if one else ""

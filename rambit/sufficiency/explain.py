@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rambit.checks import count, flag, number
 from rambit.counterfactuals import CounterfactualLike
 from rambit.game import Cost, progress
 from rambit.predictors import PredictionError
+from rambit.predictors.base import Output
 from rambit.structure import Sample
 from rambit.sufficiency import reading
 from rambit.sufficiency.asking import Asked, Problem, gaps, joined
@@ -43,7 +45,7 @@ def explain(
     abs_tol: float | None = None,
     num_samples: int = 200,
     clusters: Tensor | None = None,
-    output: str = "auto",
+    output: Output = "auto",
     seed: int = 0,
     max_memory: int | None = None,
     show_progress: bool = False,
@@ -73,6 +75,7 @@ def explain(
     negative; PredictionError where the model's answers are unusable. Source: Pevný, Mandlík et al., ExplainMill.
     """
     begin = time.perf_counter()
+    flag("show_progress", show_progress)
     scope, method = _check(sample, search, rel_tol, abs_tol, num_samples, seed, max_memory)
     with progress(show_progress, lambda: 0) as bar:
         subject = reading.subject_of(
@@ -85,13 +88,14 @@ def explain(
             max_memory=max_memory,
             progress=bar,
         )
+        classes = reading.classes_of(target, len(subject.terms))
         problems = joined(reading.players_of(clusters, subject))
         _check_exact(search, problems)
         values = reading.heuristic_of(heuristic, sample, subject) if method.ranks else "const"
         soft = "heuristic" if values in SOFT else "search" if any(stage.soft for stage in method.stages) else None
         if soft is not None and not subject.differentiable:
             raise ValueError(f"{soft} needs fixed counterfactuals, whose values do not depend on what is kept")
-        asked = _decide(subject, problems, target, rel_tol, abs_tol)
+        asked = _decide(subject, problems, classes, rel_tol, abs_tol)
         scores = (
             HEURISTICS[values](asked, num_samples, seed)
             if isinstance(values, str)
@@ -119,7 +123,7 @@ def cost(
     search: str = "flat_harr",
     num_samples: int = 200,
     clusters: Tensor | None = None,
-    output: str = "auto",
+    output: Output = "auto",
     max_memory: int | None = None,
 ) -> Cost:
     """The most rows that ``explain`` with these arguments asks of the model, which is not asked.
@@ -155,13 +159,13 @@ def _check(
 ) -> tuple[str, methods.Method]:
     """Scope and method of the search. Raises TypeError or ValueError for arguments that are wrong on their own."""
     scope, method = methods.parse(search)
-    reading.tolerance("rel_tol", rel_tol, 1.0)
+    number("rel_tol", rel_tol, 0.0, 1.0)
     if abs_tol is not None:
-        reading.tolerance("abs_tol", abs_tol, 2.0)
-    reading.whole("num_samples", num_samples, 1, REMOVAL_DRAW)
-    reading.whole("seed", seed, 0, 2**63)
+        number("abs_tol", abs_tol, 0.0, 2.0)
+    count("num_samples", num_samples, 1, REMOVAL_DRAW - 1)
+    count("seed", seed, 0)
     if max_memory is not None:
-        reading.whole("max_memory", max_memory, 1 << 20)
+        count("max_memory", max_memory, 1 << 20)
     if scope == "lbyl" and not isinstance(sample, Sample):
         raise ValueError(f"search={search!r} goes level by level, which is for nested samples")
     return scope, method
@@ -173,10 +177,12 @@ def _check_exact(search: str, problems: Sequence[Problem]) -> None:
         raise ValueError(f"search='exact' is for up to {exact.MAX_EXACT} terms, got {largest}")
 
 
-def _decide(subject: Subject, problems: Sequence[Problem], target: Any, rel_tol: float, abs_tol: float | None) -> Asked:
+def _decide(
+    subject: Subject, problems: Sequence[Problem], classes: Tensor | None, rel_tol: float, abs_tol: float | None
+) -> Asked:
     """What the model decides about the whole samples, and the threshold that a part of each must reach."""
     whole = subject.answers([(b, torch.ones(1, count, dtype=torch.bool)) for b, count in enumerate(subject.terms)])
-    targets = reading.targets_of(target, whole)
+    targets = reading.targets_of(classes, whole)
     gap = gaps(whole.double(), targets)
     if bool((gap < 0).any()):
         b = int((gap < 0).int().argmax())

@@ -9,36 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from rambit import arrays
-from rambit.checks import channels_first
+from rambit.checks import channels_first, count
 from rambit.counterfactuals import Counterfactual, CounterfactualLike, Replay, resolve
 from rambit.game import Game, TensorSample
 from rambit.game.nested import NestedGame
 from rambit.game.progress import Progress
 from rambit.predictors import Predictor
+from rambit.predictors.base import Output
 from rambit.results import Attribution
 from rambit.structure import HierarchicalClassifier, Sample
 from rambit.sufficiency.heuristics import HEURISTICS
 from rambit.sufficiency.subjects import NestedSubject, Subject, TensorSubject
 
 TERMS = ("cells", "timestamps", "features")
-
-
-def whole(name: str, value: Any, low: int, high: int | None = None) -> int:
-    """An integer in low … high. Raises TypeError or ValueError naming the argument."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < low or (high is not None and value >= high):
-        raise ValueError(f"{name} must be at least {low}{'' if high is None else f' and below {high}'}, got {value}")
-    return value
-
-
-def tolerance(name: str, value: Any, high: float) -> float:
-    """A number in 0 … high. Raises TypeError or ValueError naming the argument."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    if not 0 <= value <= high:
-        raise ValueError(f"{name} must lie between 0 and {high:g}, got {value}")
-    return float(value)
 
 
 # -- samples -----------------------------------------------------------------------------------------------------------
@@ -50,7 +33,7 @@ def subject_of(
     *,
     counterfactuals: CounterfactualLike,
     terms: str | Tensor | None,
-    output: str,
+    output: Output,
     seed: int,
     max_memory: int | None,
     progress: Progress | None = None,
@@ -187,22 +170,33 @@ def players_of(clusters: Tensor | None, subject: Subject) -> list[Tensor]:
     return list(torch.split_with_sizes(flat, subject.terms))
 
 
-def targets_of(target: Any, answers: Tensor) -> Tensor:
-    """(B,) int64: the classes that are explained, by default those of the answers (B, C) to the whole samples."""
-    B, C = answers.shape
+def classes_of(target: Any, B: int) -> Tensor | None:
+    """(B,) int64 or None: what was given as the classes that are explained, as far as it can be checked unasked."""
     if target is None:
-        return answers.argmax(dim=1)
-    several = arrays.is_array(target) or isinstance(target, (list, tuple))
-    given = arrays.whole("target", target if several else [target], holds="classes").cpu()
-    given = given if several else given[0]
-    if not _holds_integers(given):
-        raise TypeError(f"target must be a class or one for each sample, got {given.dtype}")
+        return None
+    if arrays.is_array(target):
+        given = arrays.whole("target", target, holds="classes").cpu()
+        if not _holds_integers(given):
+            raise TypeError(f"target must be a class or one for each sample, got {given.dtype}")
+    elif isinstance(target, (list, tuple)):
+        given = torch.tensor([count("target", each, 0) for each in target], dtype=torch.int64)
+    else:
+        given = torch.tensor(count("target", target, 0))
     if tuple(given.shape) not in ((), (B,)):
         raise ValueError(f"target must be a class or one for each of {B} samples, got {tuple(given.shape)}")
     classes = given.long()
-    if bool(((classes < 0) | (classes >= C)).any()):
-        raise ValueError(f"target must lie in 0 … {C - 1}, got {given.tolist()}")
+    if bool((classes < 0).any()):
+        raise ValueError(f"target must be at least 0, got {given.tolist()}")
     return classes.expand(B)
+
+
+def targets_of(classes: Tensor | None, answers: Tensor) -> Tensor:
+    """(B,) int64: the classes that are explained, by default those of the answers (B, C) to the whole samples."""
+    if classes is None:
+        return answers.argmax(dim=1)
+    if bool((classes >= answers.shape[1]).any()):
+        raise ValueError(f"target must lie in 0 … {answers.shape[1] - 1}, got {classes.tolist()}")
+    return classes
 
 
 def _holds_integers(tensor: Tensor) -> bool:

@@ -401,10 +401,15 @@ def lone(x):
         (rambit, {"devices": []}, ValueError, "devices must name at least one"),
         (rambit, {"devices": "cpu"}, TypeError, r"devices must be a list, got 'cpu': write \['cpu'\]"),
         (rambit, {"devices": ["cpu", "cuda:99"]}, ValueError, "devices: 'cuda:99' is not on this machine"),
+        *(
+            (rambit, {"devices": bad}, TypeError, "devices must be a list of names")
+            for bad in (7, object(), (1, 2), b"x")
+        ),
+        *((rambit, {"folder": bad}, TypeError, "folder must be a path, got") for bad in (7, None, b"x", [])),
         (rambit, {"data": X}, TypeError, "data must be an iterable"),
         (rambit, {"data": []}, ValueError, "data is empty"),
         (rambit, {"data": [X[0]]}, ValueError, "batch 0: X must be"),
-        (rambit, {"data": "x.csv"}, ValueError, "to be read piece by piece"),
+        (rambit, {"data": "x.csv"}, ValueError, r"data: x\.csv: the name must end in .* to be read piece by piece"),
         (rambit, {"data": "none.npz"}, FileNotFoundError, "none.npz"),
     ],
 )
@@ -413,7 +418,7 @@ def test_bad_input_leaves_nothing_behind(tmp_path, attributor, options, error, s
         warnings.simplefilter("ignore")
         made = attributor()
     with pytest.raises(error, match=said):
-        attribute_many(made, options.pop("data", [X]), tmp_path / "s", **options)
+        attribute_many(**{"attributor": made, "data": [X], "folder": tmp_path / "s", **options})
     assert not (tmp_path / "s").exists()
 
 

@@ -151,7 +151,7 @@ def test_what_can_not_travel_is_refused(tmp_path):
 
 
 def test_a_device_that_is_none(tmp_path):
-    with pytest.raises(RuntimeError, match=r"(?i)device"):
+    with pytest.raises(ValueError, match=r"devices: 'nothing' is none: (?i:.*device)"):
         attribute_many(rambit(), [X], tmp_path / "s", devices=["nothing"])
 
 
