@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import random
@@ -18,9 +19,11 @@ from rambit.attribution import FO, Banzhaf, BiWinIT, ExactShapley, Occlusion, Sh
 from rambit.cli import COMMANDS, _parser, compare
 from rambit.distributed import attribute_many
 from rambit.metrics import truth
-from rambit.models import GRUClassifier, TransformerClassifier, build_model
+from rambit.models import GRUClassifier, LSTMClassifier, TCNClassifier, TransformerClassifier, build_model
+from rambit.rex import ReX, SearchSettings
+from rambit.rex.extraction.options import ExtractionOptions
 from rambit.sufficiency import explain
-from rambit.training import load_checkpoint, save_checkpoint
+from rambit.training import fit, load_checkpoint, save_checkpoint
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -323,19 +326,71 @@ def test_what_must_hold_is_what_the_thresholds_say():
 # -- errors name the argument, before any work --------------------------------------------------------------------
 
 NONSENSE = (object(), -1, 0, 10**30, -1e300, 1.5, float("nan"), float("inf"), "nope", "", "\n", b"x", [], {}, (1, 2))
-NONSENSE += ([None], {"a": 1}, 2**63, 1j, lambda: 0, type)
-CHECKED = (
-    RaMbIT,
-    WinIT,
-    BiWinIT,
-    FO,
-    Occlusion,
-    ExactShapley,
-    ShapleySampling,
-    Banzhaf,
+NONSENSE += ([None], {"a": 1}, 2**63, 1j, lambda: 0, type, True, None)
+NONSENSE += (torch.tensor(torch.nan), torch.zeros(0), torch.zeros(2, 2), np.array(["a"]), np.array(1.5))
+METHODS = (RaMbIT, WinIT, BiWinIT, FO, Occlusion, ExactShapley, ShapleySampling, Banzhaf)
+PARTS = (
     *(masks.Block, masks.Rows, masks.Columns, masks.Segments, masks.UpperTriangle, masks.Bernoulli),
     *(counterfactuals.Uniform, counterfactuals.Gaussian, counterfactuals.Interpolate),
 )
+NETWORKS = (GRUClassifier, LSTMClassifier, TCNClassifier, TransformerClassifier)
+GENERATORS = (counterfactuals.FeatureGenerator, counterfactuals.JointGenerator)
+
+
+def needed(kind, network, folder):
+    """The arguments that it needs beside the one that is nonsense; `network` answers with three classes."""
+    series = torch.zeros(3, 2, 5)
+    if kind in METHODS or kind is ReX:
+        return {"model": network, "height": 2} if kind is BiWinIT else {"model": network}
+    if kind in NETWORKS or kind in GENERATORS:
+        return {"num_features": 3, "hidden_size": 4}
+    return {
+        selection.TimestampSelector: {"input_dim": 3, "k": 2, "hidden_dim": 8},
+        selection.CounterfactualGenerator: {"input_dim": 3, "hidden_dim": 8},
+        explain: {"model": network, "sample": series, "num_samples": 2},
+        fit: {"model": network, "X": series, "y": torch.tensor([0, 1, 2]), "epochs": 1},
+        counterfactuals.GeneratorModel.fit: {
+            "self": counterfactuals.JointGenerator(2, 4, prediction_size=2), "train": series, "epochs": 1
+        },
+        selection.ModelAgnosticWrapper.fit: {
+            "self": selection.ModelAgnosticWrapper(
+                network, selection.create_simple_framework(5, 1, 8, task="classification")
+            ),
+            "x": series, "targets": torch.tensor([0, 1, 2]), "epochs": 1,
+        },
+        attribute_many: {
+            "attributor": RaMbIT(network, num_samples=1, L=1, anchor="end", window_size=1),
+            "data": [series], "folder": folder,
+        },
+    }.get(kind, {})  # fmt: skip
+
+
+FUNCTIONS = (fit, counterfactuals.GeneratorModel.fit, selection.ModelAgnosticWrapper.fit, explain, attribute_many)
+SELECTORS = (selection.TimestampSelector, selection.CombinedLoss, selection.CounterfactualGenerator)
+CHECKED = (*METHODS, ReX, *PARTS, *NETWORKS, *GENERATORS, *SELECTORS, *FUNCTIONS)
+# Left out: the model itself, what is only true or false, torch's own type, and a loss, which may be any callable.
+LEFT_OUT = {"self", "model", "all_zero_cf", "share_masks", "share_draws", "device", "task_loss_fn"}
+
+
+class Asked(torch.nn.Module):
+    """A model of three classes that notes how often it was asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.times = torch.nn.Parameter(torch.ones(())), 0
+
+    def forward(self, x, lengths=None, return_all=False):
+        self.times += 1
+        answer = x.flatten(1)[:, [0, 1, 0]] * self.scale
+        return answer[..., None].expand(-1, -1, x.shape[2]) if return_all else answer
+
+
+def arguments_of(kind):
+    """Names of all arguments; ReX takes those of its options too."""
+    given = inspect.signature(kind).parameters.values()
+    names = [p.name for p in given if p.kind is not p.VAR_KEYWORD and p.name not in LEFT_OUT]
+    options = (SearchSettings, ExtractionOptions) if kind is ReX else ()
+    return names + [field.name for options_of in options for field in dataclasses.fields(options_of)]
 
 
 def complaint(kind, given):
@@ -347,26 +402,21 @@ def complaint(kind, given):
     return None
 
 
-@pytest.mark.parametrize("kind", CHECKED, ids=lambda kind: kind.__name__)
-def test_nonsense_is_refused_by_name_before_any_work(kind):
-    asked = []
-
-    def model(x):
-        asked.append(len(x))
-        return x[:, :2, -1]
-
-    given = {"model": model} if kind.__module__.startswith("rambit.attribution") else {}
-    if kind is BiWinIT:
-        given["height"] = 2
-    # Left out: the model itself, what is only true or false, and torch's own type.
-    left_out = {"model", "all_zero_cf", "share_masks", "share_draws", "common", "device"}
-    said = [
-        (name, value, complaint(kind, {**given, name: value}))
-        for name in inspect.signature(kind).parameters
-        if name not in left_out
-        for value in NONSENSE
-    ]
-    refused = [entry for entry in said if entry[2] is not None]
-    assert len(refused) >= 10
-    assert [entry for entry in refused if entry[0] not in entry[2]] == []
-    assert not asked
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", CHECKED, ids=lambda kind: kind.__qualname__)
+def test_nonsense_is_refused_by_name_before_any_work(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = []
+    for name in arguments_of(kind):
+        for number, value in enumerate(NONSENSE):
+            if name in ("folder", "checkpoint") and isinstance(value, str):
+                continue  # a folder that would be made
+            network = Asked()
+            words = complaint(kind, {**needed(kind, network, tmp_path / f"{name}{number}"), name: value})
+            if words is not None:
+                said.append((name, value, words, network.times))
+    assert len(said) >= 10
+    names = {"data": "data|batch 0"}  # the batch of the data
+    assert [entry for entry in said if not re.search(names.get(entry[0], entry[0]), entry[2])] == []
+    assert [entry for entry in said if entry[3]] == []
+    assert kind is attribute_many or not list(tmp_path.iterdir())

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from rambit.attribution.base import Attributor
-from rambit.checks import count
+from rambit.checks import count, flag
 from rambit.distributed.inputs import Piece, check_size, pieces
 from rambit.distributed.ledger import Finished, Ledger, Pending, explain
 from rambit.distributed.processes import Failure, pack_attributor, unpack_attributor
@@ -51,6 +51,7 @@ def attribute_on_ray(
     check(attributor)
     check_size(shard_size)
     check_folder(folder)
+    flag("show_progress", show_progress)
     workers = count("workers", workers)
     device = torch.device(device or attributor.predictor.device)
     ray = _connected()

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from rambit.attribution.base import Attributor
+from rambit.checks import flag
 from rambit.counterfactuals import Replay
 from rambit.distributed.inputs import Piece, check_size, pieces
 from rambit.distributed.ledger import Finished, Ledger, Pending, explain
@@ -70,6 +71,7 @@ def attribute_many(
     check(attributor)
     check_size(shard_size)
     check_folder(folder)
+    flag("show_progress", show_progress)
     if devices is not None:
         check_devices(devices)
     rest = pieces(batches_of(data, attributor.layout), shard_size, attributor.layout)

@@ -174,6 +174,7 @@ class ModelAgnosticWrapper(nn.Module):
         epochs, warmup = count("epochs", epochs, 1, MOST), count("warmup", warmup, 0, MOST)
         batch_size, seed = count("batch_size", batch_size, 1, MOST), seed_of(seed)
         lr = number("lr", lr, 0.0, above=True)
+        flag("show_progress", show_progress)
         if not isinstance(x, Tensor) or x.ndim != 3:
             series("x", x)  # tells what is wrong
         ends = lengths_of(lengths, len(x), x.shape[1])

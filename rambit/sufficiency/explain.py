@@ -77,6 +77,9 @@ def explain(
     begin = time.perf_counter()
     flag("show_progress", show_progress)
     scope, method = _check(sample, search, rel_tol, abs_tol, num_samples, seed, max_memory)
+    # Plain numbers from here on.
+    rel_tol, abs_tol = float(rel_tol), None if abs_tol is None else float(abs_tol)
+    num_samples, seed = int(num_samples), int(seed)
     with progress(show_progress, lambda: 0) as bar:
         subject = reading.subject_of(
             model,

@@ -60,7 +60,7 @@ def test_its_options(fails, tmp_path):
     built = method.build(sketch)
     assert (built.rex.search.iters, built.rex.mask_value, built.rex.search.search) == (3, 0.5, "conjunctive")
     command = ["compare", "--data", "spike:n=40,T=15", "--out", tmp_path / "out", "--methods"]
-    for text, said in (("size=3", "rex has no option 'size=3'"), ("iters=0", "iters must be positive")):
+    for text, said in (("size=3", "rex has no option 'size=3'"), ("iters=0", "iters must be at least 1, got 0")):
         assert said in fails(*command, f"rex:{text}")
     assert "--methods rex:mask_value=median: mask_value must be a number or" in fails(*command, "rex:mask_value=median")
     assert not (tmp_path / "out").exists()

@@ -87,7 +87,7 @@ def test_a_file_that_is_no_model(nested, capsys):
     [
         (["--json", "--terms", "cells"], "--terms is for series"),
         (["--json", "--series", "5"], "there are series 0 to 1"),
-        (["--json", "--rel-tol", "2"], "rel_tol must lie between 0 and 1"),
+        (["--json", "--rel-tol", "2"], "rel_tol must be at least 0 and at most 1, got 2"),
         (["--json", "--search", "add"], "--search"),
     ],
 )
