@@ -77,6 +77,19 @@ def as_model(name: str, x: Tensor, module: nn.Module | None) -> Tensor:
     return cast
 
 
+def usable_device(device: torch.device | str | None) -> torch.device:
+    """ValueError for a device that is none, or that is not to be had here."""
+    if device is None:
+        return torch.device("cpu")
+    try:
+        found = torch.device(device)
+        torch.zeros(1, device=found).item()
+    except (RuntimeError, TypeError, ValueError, OverflowError, AssertionError, NotImplementedError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"device={str(device)!r} cannot be used here: {reason}") from None
+    return found
+
+
 def _dense(name: str, value: Tensor) -> Tensor:
     """A tensor that native code may read by its address."""
     if hasattr(value, "get_mask"):
@@ -118,6 +131,8 @@ def _plain(array: NDArray[Any]) -> NDArray[Any]:
     if array.dtype.char in "gG":
         with np.errstate(over="ignore"):  # becomes infinite, and that is refused
             return array.astype({"g": "d", "G": "D"}[array.dtype.char])
+    if array.dtype.char in "qQ":  # torch knows one type of 64 bits, NumPy two
+        array = array.astype({"q": "l", "Q": "L"}[array.dtype.char])
     if not array.dtype.isnative:
         return array.astype(array.dtype.newbyteorder("="))
     fits = all(stride >= 0 and stride % array.itemsize == 0 for stride in array.strides)

@@ -14,8 +14,8 @@ import numpy as np
 
 def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
     """The value, if it is one of the allowed names; ValueError otherwise."""
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {reprlib.repr(value)}")
     return value
 
 

@@ -22,7 +22,6 @@ from rambit import arrays
 from rambit.checks import count, flag, number
 from rambit.models import Classifier, build_model
 from rambit.models.base import MOST, seed_of
-from rambit.predictors.base import _device as _usable
 from rambit.store import fill, load_module, save_module
 
 ArrayLike = Tensor | NDArray[Any]
@@ -89,7 +88,7 @@ def fit(
     if flag("standardize", standardize) and not isinstance(model, Classifier):
         raise TypeError(f"standardize=True needs a model of rambit.models, got {type(model).__name__}")
     _check_model(model)
-    place = None if device is None else _usable(device)
+    place = None if device is None else arrays.usable_device(device)
     train, held = _held_out(_data(model, X, y, lengths, per_step), valid, model, seed)
     for data in (train, held):
         if data is not None:

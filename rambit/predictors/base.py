@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
+from rambit.arrays import usable_device
 from rambit.checks import warn
 from rambit.predictors.holding import evaluating
 from rambit.predictors.identity import identity
@@ -67,7 +68,7 @@ class Predictor(ABC):
         self.output = "logits" if output == "auto" else output
         self.given_output, self.undecided = output, output == "auto"
         self.layout = layout
-        self.device = _device(device)
+        self.device = usable_device(device)
         self.model_id = model_id
         if layout == "BTD":
             self.features_last = True
@@ -286,19 +287,6 @@ def _check_agrees(predictor: Predictor, *, output: str, layout: str, device: Any
         own = getattr(predictor, name)
         if value not in (own, defaults[name]):
             raise ValueError(f"{name}={str(value)!r}, but the Predictor was made with {str(own)!r}: say it there")
-
-
-def _device(device: torch.device | str | None) -> torch.device:
-    """ValueError for a device that is none, or that is not to be had here."""
-    if device is None:
-        return torch.device("cpu")
-    try:
-        found = torch.device(device)
-        torch.zeros(1, device=found).item()
-    except (RuntimeError, TypeError, ValueError, OverflowError, AssertionError, NotImplementedError) as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise ValueError(f"device={str(device)!r} cannot be used here: {reason}") from None
-    return found
 
 
 class Walk:

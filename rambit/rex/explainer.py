@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rambit import arrays
-from rambit.checks import channels_first
+from rambit.checks import channels_first, count
 from rambit.counterfactuals import Counterfactual
 from rambit.game import Game, TensorSample, progress
 from rambit.predictors import PredictionError, Predictor
@@ -120,7 +120,7 @@ class ReX:
         """
         x = self._one(x)
         with progress(show_progress, lambda: 0) as bar:  # how far the search goes is not known before
-            asked = self._asked(x, target, bar)
+            asked = self._asked(x, None if target is None else count("target", target, -(2**31), 2**31 - 1), bar)
             result = self._search(asked)
             grid = _grid(x)
             maps = {label: torch.from_numpy(map_).to(x.device).view(grid) for label, map_ in result.maps.items()}
