@@ -19,6 +19,7 @@ PLAYERS = ("cells", "features", "timestamps", "segments")
 MAX_EXACT = 16
 
 Payoffs = Callable[[Tensor], Tensor]  # coalitions (N, n) bool -> (N, S, B), for each draw
+Values = tuple[Tensor, Tensor | None, Tensor | None]
 
 
 def group_cells(players: str | Tensor, D: int, T: int, segment: int) -> Tensor:
@@ -73,11 +74,11 @@ class _Values(Attributor):
             def payoffs(coalitions: Tensor) -> Tensor:
                 return -game.coalition_distances(Coalitions(coalitions, player), DISTANCES[self.metric], target)
 
-            scores, variance, by_draw = self._values(payoffs, int(player.max()) + 1)
+            shared = call.shared_draws
+            scores, variance, by_draw = self._values(payoffs, int(player.max()) + 1, shared > 1)
             known = ~scores.isnan()
             scores = scores.nan_to_num(nan=0.0)
-            shared = call.shared_draws
-            if variance is not None and shared > 1:
+            if variance is not None and by_draw is not None:
                 variance = variance + draws.variance(by_draw.transpose(0, 1), shared)
             error = None if variance is None or shared == 1 else variance.sqrt()
 
@@ -89,8 +90,8 @@ class _Values(Attributor):
         return answer
 
     @abstractmethod
-    def _values(self, payoffs: Payoffs, n: int) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Values (n, B) of the players, their variance given the draws, and values (n, G, B) by group of draws.
+    def _values(self, payoffs: Payoffs, n: int, by_draw: bool) -> Values:
+        """Values (n, B) of the players, their variance given the draws, and values (n, G, B) ``by_draw``, by groups.
 
         NaN stands for a player that no coalition tells about.
         """
@@ -108,12 +109,13 @@ class ExactShapley(_Values):
     def __init__(self, model: Any, *, players: str | Tensor = "features", **options: Any) -> None:
         super().__init__(model, players=players, **options)
 
-    def _values(self, payoffs: Payoffs, n: int) -> tuple[Tensor, Tensor | None, Tensor]:
+    def _values(self, payoffs: Payoffs, n: int, by_draw: bool) -> Values:
         if n > MAX_EXACT:
             raise ValueError(f"players: {n} are too many for exact values (at most {MAX_EXACT}); use ShapleySampling")
         paid = payoffs(values.all_coalitions(n))
-        found, by_draw = values.exact_shapley(paid.mean(dim=1)), draws.grouped(paid, 1)
-        return found, torch.zeros_like(found), _each(values.exact_shapley, by_draw)
+        found = values.exact_shapley(paid.mean(dim=1))
+        each = _each(values.exact_shapley, draws.grouped(paid, 1)) if by_draw else None
+        return found, torch.zeros_like(found), each
 
 
 @METHODS.register("shapley")
@@ -132,25 +134,28 @@ class ShapleySampling(_Values):
         """Everything that the scores depend on, as JSON-able values."""
         return {**super().settings(), "num_permutations": self.num_permutations}
 
-    def _values(self, payoffs: Payoffs, n: int) -> tuple[Tensor, Tensor | None, Tensor]:
+    def _values(self, payoffs: Payoffs, n: int, by_draw: bool) -> Values:
         ends = payoffs(torch.stack((torch.zeros(n, dtype=torch.bool), torch.ones(n, dtype=torch.bool))))
         _, S, B = ends.shape
         R, G = self.num_permutations, draws.groups(S)
         total = torch.zeros(n, B, dtype=torch.float64, device=ends.device)
-        squares, by_draw = torch.zeros_like(total), total.new_zeros(n, G * B)
+        squares, each = torch.zeros_like(total), total.new_zeros(n, G * B)
         at_once = max(1, (1 << 24) // n**2)  # coalitions of n orders are n² bools
         for first in range(0, R, at_once):
             order = values.orders(min(at_once, R - first), n, seed=self.seed, first=first)
             between = values.prefixes(order)[:, 1:-1]
             paid = payoffs(between.reshape(-1, n)).view(len(order), n - 1, S, B)
             whole = torch.cat((ends[0].expand(len(order), 1, S, B), paid, ends[1].expand(len(order), 1, S, B)), dim=1)
-            for gain in values.gains(order, whole.mean(dim=2)):  # one at a time: sums do not depend on the pieces
+            for gain in values.gains(
+                order, whole.mean(dim=2) if S > 1 else whole[:, :, 0]
+            ):  # one at a time: sums do not depend on the pieces
                 total += gain
                 squares += gain**2
-            for gain in values.gains(order, draws.grouped(whole, 2).flatten(2)):
-                by_draw += gain
+            if by_draw:
+                for gain in values.gains(order, draws.grouped(whole, 2).flatten(2)):
+                    each += gain
         spread = (squares - total**2 / R).clamp(min=0) / max(1, R - 1)
-        return total / R, None if R < 2 else spread / R, by_draw.view(n, G, B) / R
+        return total / R, None if R < 2 else spread / R, each.view(n, G, B) / R if by_draw else None
 
 
 @METHODS.register("banzhaf")
@@ -168,22 +173,24 @@ class Banzhaf(_Values):
         """Everything that the scores depend on, as JSON-able values."""
         return {**super().settings(), "num_masks": self.num_masks}
 
-    def _values(self, payoffs: Payoffs, n: int) -> tuple[Tensor, Tensor | None, Tensor]:
+    def _values(self, payoffs: Payoffs, n: int, by_draw: bool) -> Values:
         estimate: values.Banzhaf | None = None
+        each: values.Banzhaf | None = None
         piece = max(1, (1 << 24) // n)
         for first in range(0, self.num_masks, piece):
             number = min(piece, self.num_masks - first)
             coalitions = Bernoulli(0.5).sample(number, 1, n, seed=self.seed, first=first).masks[:, 0]
             paid = payoffs(coalitions)
-            by_draw = draws.grouped(paid, 1)
             if estimate is None:
                 estimate = values.Banzhaf(n, paid.shape[2], paid.device)
-                of_draws = values.Banzhaf(n, by_draw[0].numel(), paid.device)
             estimate.add(coalitions, paid.mean(dim=1))
-            of_draws.add(coalitions, by_draw.flatten(1))
+            if by_draw:
+                groups = draws.grouped(paid, 1).flatten(1)
+                each = values.Banzhaf(n, groups.shape[1], paid.device) if each is None else each
+                each.add(coalitions, groups)
         assert estimate is not None
         found = estimate.values().masked_fill(~estimate.seen(), torch.nan)
-        return found, estimate.stderr() ** 2, of_draws.values().view(n, -1, found.shape[1])
+        return found, estimate.stderr() ** 2, None if each is None else each.values().view(n, -1, found.shape[1])
 
 
 def _each(method: Callable[[Tensor], Tensor], payoffs: Tensor) -> Tensor:

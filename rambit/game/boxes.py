@@ -66,9 +66,10 @@ class BoxBuffer:
 
     def _allocate(self, n: int, D: int, T: int) -> Tensor:
         x = self.game.inputs.x
-        if self.game.predictor.features_last:
-            return memory.empty((n, T, D), x).transpose(1, 2)
-        return memory.empty((n, D, T), x)
+        with torch.inference_mode(False):  # an inference tensor would not say whether it was written to
+            if self.game.predictor.features_last:
+                return memory.empty((n, T, D), x).transpose(1, 2)
+            return memory.empty((n, D, T), x)
 
 
 def answer(game: Game, question: Boxes) -> Iterator[Tensor]:

@@ -73,6 +73,11 @@ class Predictor(ABC):
         if layout == "BTD":
             self.features_last = True
 
+    @property
+    def keeps_nothing(self) -> bool:
+        """Whether no call of the model leaves anything in it: then it may be asked in inference mode."""
+        return False
+
     @classmethod
     def serves(cls, model: Any) -> bool:
         """Whether a model is asked in this way."""
@@ -97,7 +102,7 @@ class Predictor(ABC):
 
     def session(self, *, gradients: bool = False) -> AbstractContextManager[None]:
         """Whatever must hold while the model is asked: evaluation mode, no gradients unless asked for."""
-        return evaluating(self, gradients=gradients)
+        return evaluating(self, gradients=gradients, inference=self.keeps_nothing)
 
     def as_given(self) -> Predictor:
         """The same model, called as its author wrote it: without options that only make it faster."""

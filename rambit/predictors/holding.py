@@ -19,7 +19,9 @@ from torch import Tensor, nn
 MAX_OBJECTS = 10_000
 #: What every module keeps for itself; its submodules are listed by ``modules()``.
 OF_EVERY_MODULE = frozenset(vars(nn.Module()))
-_LEAVES = (str, bytes, int, float, complex, type(None), type, Tensor, np.ndarray, types.ModuleType, torch.dtype)
+#: What holds no module; torch's own check of a Tensor is slow, so it comes last.
+_PLAIN = (str, int, float, type(None), bytes, complex, type, types.ModuleType, torch.dtype, torch.device)
+_LEAVES = (*_PLAIN, np.ndarray, Tensor)
 _LIBRARIES = sys.stdlib_module_names | {"torch", "numpy", "scipy", "sklearn", "pandas", "matplotlib", "numba", "rambit"}
 _CALLED = ("__call__", "forward", "predict", "predict_proba", "advance")
 
@@ -97,15 +99,16 @@ def function_parts(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
             yield name, cell.cell_contents
     yield "defaults", (function.__defaults__, function.__kwdefaults__)
     if not is_library(function.__globals__.get("__name__", "")):
-        for name in sorted(global_names(function.__code__)):
+        for name in global_names(function.__code__):
             if name in function.__globals__:
                 yield name, function.__globals__[name]
 
 
-def global_names(code: types.CodeType) -> set[str]:
+@functools.lru_cache(maxsize=1024)
+def global_names(code: types.CodeType) -> tuple[str, ...]:
     """The names that some code, and the functions made in it, may look up."""
     inner = [global_names(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
-    return set(code.co_names).union(*inner)
+    return tuple(sorted(set(code.co_names).union(*inner)))
 
 
 _LOCK = threading.RLock()
@@ -113,12 +116,13 @@ _HELD: dict[int, tuple[int, bool, nn.Module]] = {}  # by id: how many hold it, w
 
 
 @contextlib.contextmanager
-def evaluating(model: Any, *, gradients: bool = False) -> Iterator[None]:
+def evaluating(model: Any, *, gradients: bool = False, inference: bool = False) -> Iterator[None]:
     """Evaluation mode for every module that ``model`` holds, without gradients unless asked for.
 
     Each module's training flag comes back when the last of those that hold it leaves, in whatever thread. The caller's
     inference mode and autocast end for a while: what a model keeps from a call must be usable in training, and how
-    precisely it is asked is an option of the predictor, which results record.
+    precisely it is asked is an option of the predictor, which results record. ``inference``: inference mode all the
+    same, a tenth faster for small steps, for a model that is known to keep nothing.
     """
     modules = [] if model is None else held_modules(model)
     _hold(modules)
@@ -126,6 +130,9 @@ def evaluating(model: Any, *, gradients: bool = False) -> Iterator[None]:
         with torch.inference_mode(False), _full_precision():
             if gradients:  # cuDNN's recurrent layers have no gradient in evaluation mode
                 with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+                    yield
+            elif inference:
+                with torch.inference_mode():
                     yield
             else:
                 with torch.no_grad():

@@ -159,6 +159,10 @@ class ModulePredictor(Predictor):
         parts = [type(part) for part in self.model.children()]
         return parts == [nn.GRU, nn.Dropout, nn.Linear] and not any(map(is_wrapped, self.model.modules()))
 
+    @property
+    def keeps_nothing(self) -> bool:
+        return self.proven and not self.compile
+
     def _series(self, x: Tensor) -> Tensor:
         series: Tensor = self.model.rnn_input(self._as_model_reads(x))
         return series
