@@ -1,4 +1,4 @@
-"""How long ``import rambit`` takes beyond torch and numba, each time in an interpreter of its own."""
+"""How long ``from rambit import RaMbIT`` takes beyond torch and numba, each time in an interpreter of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys, time
 import torch
 {also}
 begin = time.perf_counter()
-import rambit
+from rambit import RaMbIT
 print(time.perf_counter() - begin, "numba" in sys.modules)
 """
 
