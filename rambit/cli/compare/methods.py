@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,9 +18,6 @@ from rambit.cli.compare.sufficient import Sufficient
 from rambit.cli.terminal import shortened
 from rambit.counterfactuals import FeatureGenerator, JointGenerator, reads_background
 from rambit.results import Attribution
-
-if TYPE_CHECKING:
-    from rambit.cli.compare.runs import Data
 
 
 class Random:
@@ -57,13 +54,20 @@ FIXED = {"model", "seed", "background", "device", "output", "layout", "model_id"
 DEFAULT_VALUES = {"winit": "generator", "biwinit": "generator", "fo": "uniform"}
 
 
+class Labels(Protocol):
+    """What a method must know of its data: whether each series has one label."""
+
+    @property
+    def whole(self) -> bool: ...
+
+
 class Source(Protocol):
     """Where a method gets its model, its data and its generators from."""
 
     @property
     def seed(self) -> int: ...
     @property
-    def data(self) -> Data: ...
+    def data(self) -> Labels: ...
     def model(self) -> Any: ...
     def background(self) -> Tensor: ...
     def generator(self) -> FeatureGenerator: ...
