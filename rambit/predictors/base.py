@@ -21,6 +21,9 @@ OUTPUTS: tuple[Output, ...] = get_args(Output)
 Layout = Literal["BDT", "BTD"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
+#: By how much the sum of probabilities misses 1 for rounding alone.
+ROUNDING = 1e-5
+
 State = Any  # a tensor, or a tuple, list or dict of tensors, each with the row as its first dimension
 
 
@@ -119,7 +122,7 @@ class Predictor(ABC):
         if not self.undecided:
             return
         self.undecided = False
-        sums = (raw.sum(dim=1) - 1).abs().amax() <= self.sum_tolerance
+        sums = (raw.sum(dim=1) - 1).abs().amax() <= ROUNDING  # logits of rows that are alike come near by chance
         if raw.shape[1] > 1 and bool(sums & (raw >= 0).all()):
             self.output = "probs"
             warn(

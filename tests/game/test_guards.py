@@ -42,6 +42,17 @@ def test_probabilities_are_taken_as_such_and_it_is_said():
     assert float((squashed.values - expected).abs().max()) > 0.01
 
 
+def test_logits_that_come_near_to_probabilities_are_logits():
+    def close(x):
+        return torch.tensor([0.4, 0.3, 0.3005]) + 1e-6 * linear(x)
+
+    found = RaMbIT(close, **OPTIONS).explain(X)
+    assert found.settings["output"] == "logits"
+    for dtype in (torch.float32, torch.float64):
+        with pytest.warns(UserWarning, match="are probabilities"):
+            RaMbIT(lambda x: linear(100 * x).softmax(1), **OPTIONS).attribute(X.to(dtype))
+
+
 def test_that_is_told_once_and_holds_for_the_next_call():
     method = RaMbIT(probabilities, **OPTIONS)
     with pytest.warns(UserWarning, match="are probabilities"):
