@@ -95,7 +95,8 @@ class Game:
             cut = sample.padded()
             self.runner.batch = self._batch(batch_size, cut.x)
         self.sample = cut.in_memory_order(predictor.features_last)
-        self.rule = HorizonRule(anchor, window_size, cut.x.shape[2])
+        T = cut.x.shape[2]
+        self.rule = HorizonRule(anchor, window_size, T, T if cut.length is None else cut.length)
         if not (predictor.looked or predictor.proven):
             self.runner.before_first = partial(guards.look, sample=self.sample, strategy=counterfactuals, seed=seed)
 

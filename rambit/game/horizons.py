@@ -21,6 +21,7 @@ class HorizonRule:
     anchor: Anchor
     window: int
     T: int
+    length: int  # T without the padding, beyond which no block is shifted
 
     def of_masks(self, end: Int32) -> tuple[Int32, Int32]:
         """Horizons [h0, h1) that belong to masks with the given t_end (for anchor ``cell``: all times)."""

@@ -93,7 +93,7 @@ class Group:
         index = np.arange(begin, end, dtype=np.int32)
         masks, weight, shift = units.masks[begin:end], np.ones(end - begin), np.zeros(end - begin, dtype=np.int32)
         if rule.anchor == "end" and rule.window > 1:
-            room = np.where(units.end[begin:end] > 0, rule.T - units.end[begin:end], 0).astype(np.int32)
+            room = np.where(units.end[begin:end] > 0, rule.length - units.end[begin:end], 0).astype(np.int32)
             shifted = ops.shift_windows(masks.contiguous(), torch.from_numpy(room).to(masks.device), rule.window)
             last = np.minimum(room, rule.window - 1)
             which = np.repeat(index - begin, last + 1)

@@ -318,3 +318,27 @@ def test_one_valued_strategies_warn_about_draws():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         RaMbIT(plain, anchor="end", num_samples=1).attribute(torch.randn(1, 3, 4))
+
+
+@pytest.mark.parametrize("window", [1, 3, 8])
+def test_blocks_are_not_shifted_into_the_padding(window):
+    """A model of one length is told where a series ends; its masks move inside of that, as those of the series cut."""
+    X, draws, masks = data(41)
+    length = 5
+    weight = torch.randn(D, T, generator=torch.Generator().manual_seed(2), dtype=X.dtype)
+
+    def whole(x, lengths):
+        inside = torch.arange(x.shape[2]) < lengths[:, None]
+        total = (x * weight[:, : x.shape[2]] * inside[:, None]).sum((1, 2))
+        return torch.stack((total, total**2), dim=1)
+
+    def cut(x):
+        return whole(x, torch.full((len(x),), x.shape[2]))
+
+    method = RaMbIT(whole, window_size=window, anchor="end", output="regression")
+    found = method.attribute(X, masks=masks, counterfactuals=draws, lengths=[length] * len(X))
+    expected, _ = naive.rambit(
+        cut, X[:, :, :length], masks[:, :, :length], draws[..., :length], anchor="end", window=window, metric="abs"
+    )
+    np.testing.assert_allclose(found[:, :, :length].numpy(), expected, rtol=1e-6, atol=1e-10)
+    assert bool((found[:, :, length:] == 0).all())
