@@ -64,6 +64,14 @@ class Registry(Generic[T]):
         takes = self.parameters(name)
         return self[name](**{key: value for key, value in common.items() if key in takes} | options)
 
+    def make_for(self, argument: str, text: str, **common: Any) -> Any:
+        """Like `make`; an error in the text names the argument that it was given as."""
+        try:
+            self.parse(text)
+        except ValueError as error:
+            raise ValueError(f"{argument}: {error}") from None
+        return self.make(text, **common)
+
     def parse(self, text: str) -> tuple[str, dict[str, Any]]:
         """The name and the options of a text, each read like its default. Raises ValueError."""
         name, _, given = text.partition(":")

@@ -530,11 +530,7 @@ def resolve(counterfactuals: CounterfactualLike | None, background: Tensor | Non
             f"counterfactuals must be a strategy, its name or a tensor, got {type(counterfactuals).__name__}"
             + arrays.hint("counterfactuals", counterfactuals)
         )
-    try:
-        STRATEGIES.parse(counterfactuals)
-    except ValueError as error:
-        raise ValueError(f"counterfactuals: {error}") from None
-    strategy: Counterfactual = STRATEGIES.make(counterfactuals, background=declared(background))
+    strategy: Counterfactual = STRATEGIES.make_for("counterfactuals", counterfactuals, background=declared(background))
     return strategy
 
 

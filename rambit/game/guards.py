@@ -50,13 +50,8 @@ def never_moved(rows: int, predictor: Predictor) -> None:
 
 
 def _answers(runner: Runner, x: Tensor, inputs: Inputs) -> Tensor:
-    """Answers (n, C), of as many rows at a time as fit."""
-    parts: list[Tensor] = []
-
-    def work(begin: int, end: int) -> None:
-        parts.append(runner.whole(x[begin:end].clone(), inputs)[:, :, 0].clone())
-
-    runner.pieces(len(x), 0, work, new_rows=0)
+    """Answers (n, C) to rows x."""
+    parts = runner.uncounted(x, lambda part: runner.whole(part, inputs)[:, :, 0])
     return torch.cat(parts) if len({part.shape[1] for part in parts}) == 1 else _changing(*parts)
 
 

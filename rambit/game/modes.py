@@ -90,13 +90,6 @@ def _weaker(mode: Evaluation, predictor: Predictor) -> list[Evaluation]:
     return order[order.index(mode) :]
 
 
-def _asked(runner: Runner, x: Tensor, ask: Callable[[Tensor], Tensor]) -> Tensor:
-    """What ``ask`` says of rows x, of as many at a time as fit; not counted."""
-    parts: list[Tensor] = []
-    runner.pieces(len(x), 0, lambda begin, end: parts.append(ask(x[begin:end].clone()).clone()), new_rows=0)
-    return torch.cat(parts)
-
-
 def _expected(runner: Runner, predictor: Predictor, x: Tensor, anchor: Anchor) -> dict[int, Tensor]:
     """Answers (n, C) on the first steps alone, for some numbers of them."""
     T = x.shape[2]
@@ -106,7 +99,7 @@ def _expected(runner: Runner, predictor: Predictor, x: Tensor, anchor: Anchor) -
             lengths = torch.full((len(part),), h + 1, dtype=torch.int64, device=x.device)
             return predictor.whole(part[:, :, : h + 1], lengths)[:, :, 0]
 
-        return _asked(runner, x, ask)
+        return torch.cat(runner.uncounted(x, ask))
 
     try:
         return {h: prefix(h) for h in ([T - 1] if anchor == "end" else sorted({0, T // 3, (2 * T) // 3, T - 1}))}
@@ -131,7 +124,7 @@ def _confirm(mode: str, runner: Runner, predictor: Predictor, x: Tensor, expecte
     found: list[Tensor] = []
     try:
         for rows, ask, times in ways:
-            found.append(_asked(runner, rows, ask))
+            found.append(torch.cat(runner.uncounted(rows, ask)))
             against = {h: (value, f"on {h + 1} steps alone") for h, value in expected.items()}
             if len(found) > 1:
                 against = {h: (found[0][:, :, h], "in another call") for h in times}

@@ -144,6 +144,12 @@ class Runner:
         if self.progress is not None:
             self.progress.update(row_steps)
 
+    def uncounted(self, x: Tensor, ask: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        """What ``ask`` says of rows x, of as many at a time as fit: for checks, which do not count as rows asked."""
+        parts: list[Tensor] = []
+        self.pieces(len(x), 0, lambda begin, end: parts.append(ask(x[begin:end].clone()).clone()), new_rows=0)
+        return parts
+
     def planned(self, plan: Any) -> Iterator[tuple[npt.NDArray[np.int32], Tensor, int]]:
         """The plan's chunks: rows on the host, the same rows on the device, and their width."""
         if self.dry:

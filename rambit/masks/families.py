@@ -302,9 +302,5 @@ def resolve(masks: str | Tensor | Family, Wt: tuple[int, int], Wd: tuple[int, in
             f"masks must be a family, its name or a bool tensor, got {type(masks).__name__}"
             + arrays.hint("masks", masks)
         )
-    try:
-        FAMILIES.parse(masks)
-    except ValueError as error:
-        raise ValueError(f"masks: {error}") from None
-    family: Family = FAMILIES.make(masks, Wt_min=Wt[0], Wt_max=Wt[1], Wd_min=Wd[0], Wd_max=Wd[1])
+    family: Family = FAMILIES.make_for("masks", masks, Wt_min=Wt[0], Wt_max=Wt[1], Wd_min=Wd[0], Wd_max=Wd[1])
     return family
