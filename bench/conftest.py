@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -30,13 +31,44 @@ def pytest_addoption(parser):
     parser.addoption("--record", type=Path, help="write the figures of this run to a JSON file")
 
 
-@pytest.fixture(params=[1, 0], ids=["one thread", "all threads"])
-def threads(request):
-    """Both sides with one thread, then both with all: how many, in words."""
-    before, count = torch.get_num_threads(), request.param or os.cpu_count() or 1
-    torch.set_num_threads(count)
-    yield f"{count} thread{'s' * (count > 1)}"
+@pytest.fixture
+def count_threads():
+    """A setter of the number of threads, 0 for all, which says how many in words; the old number comes back."""
+    before = torch.get_num_threads()
+
+    def use(wanted):
+        count = wanted or os.cpu_count() or 1
+        torch.set_num_threads(count)
+        return f"{count} thread{'s' * (count > 1)}"
+
+    yield use
     torch.set_num_threads(before)
+
+
+@pytest.fixture(params=[1, 0], ids=["one thread", "all threads"])
+def threads(request, count_threads):
+    """Both sides with one thread, then both with all: how many, in words."""
+    return count_threads(request.param)
+
+
+class Place(NamedTuple):
+    """Where both sides of a benchmark run, and that in words."""
+
+    device: torch.device
+    words: str
+
+    def __str__(self):
+        return self.words
+
+
+@pytest.fixture(params=[1, 0, *["cuda"] * torch.cuda.is_available()], ids={1: "one thread", 0: "all threads"}.get)
+def place(request, count_threads):
+    """As ``threads``; then the GPU, where there is one, without cuDNN's rounding to TF32."""
+    if request.param != "cuda":
+        yield Place(torch.device("cpu"), count_threads(request.param))
+    else:
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            yield Place(torch.device("cuda"), "GPU")
 
 
 @pytest.fixture

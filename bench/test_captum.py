@@ -56,10 +56,11 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_feature_ablation(benchmark, report, threads, case):
+def test_feature_ablation(benchmark, report, place, case):
     make, B, D, T = CASES[case]
     torch.manual_seed(0)
-    model, X = make().eval(), torch.randn(B, D, T) * (0.01 if case.startswith("free") else 1)
+    X = (torch.randn(B, D, T) * (0.01 if case.startswith("free") else 1)).to(place.device)
+    model = make().eval().to(place.device)
     target = model(X).argmax(1)
     method = FO(model, anchor="end", counterfactuals="zero", metric="diff", num_samples=1)
     ablation = captum.FeatureAblation(Probability(model))
@@ -68,15 +69,16 @@ def test_feature_ablation(benchmark, report, threads, case):
         with torch.no_grad():
             return ablation.attribute(X, target=target, perturbations_per_eval=max(1, 256 // B))
 
-    what = f"FeatureAblation, {case}, B={B}, {threads}"
+    what = f"FeatureAblation, {case}, B={B}, {place}"
     compare(benchmark, report, what, method.cost(X), lambda: method.attribute(X, target=target), theirs, 1e-6)
 
 
 @pytest.mark.parametrize("case", ["gru-240", "free-16384"])
-def test_occlusion(benchmark, report, threads, case):
+def test_occlusion(benchmark, report, place, case):
     make, B, D, T = CASES[case]
     torch.manual_seed(0)
-    model, X = make().eval(), torch.randn(B, D, T) * (0.01 if case.startswith("free") else 1)
+    X = (torch.randn(B, D, T) * (0.01 if case.startswith("free") else 1)).to(place.device)
+    model = make().eval().to(place.device)
     target = model(X).argmax(1)
     method = Occlusion(model, width=4, height=1, counterfactuals="zero", metric="diff")
     occlusion = captum.Occlusion(Probability(model))
@@ -85,14 +87,14 @@ def test_occlusion(benchmark, report, threads, case):
         with torch.no_grad():
             return occlusion.attribute(X, (1, 4), target=target, perturbations_per_eval=256)
 
-    what = f"Occlusion of 4 steps, {case}, {threads}"
+    what = f"Occlusion of 4 steps, {case}, {place}"
     compare(benchmark, report, what, method.cost(X), lambda: method.attribute(X, target=target), theirs, 1e-6)
 
 
-def test_shapley_sampling(benchmark, report, threads):
+def test_shapley_sampling(benchmark, report, place):
     """Its draws are its own: equal for an additive model, where every permutation gives the same values."""
-    X = torch.randn(4, 6, 10, generator=torch.Generator().manual_seed(0))
-    weight = torch.randn(6, 10, generator=torch.Generator().manual_seed(1))
+    X = torch.randn(4, 6, 10, generator=torch.Generator().manual_seed(0)).to(place.device)
+    weight = torch.randn(6, 10, generator=torch.Generator().manual_seed(1)).to(place.device)
 
     def model(x):
         return (x * weight).sum(dim=(1, 2), keepdim=False)[:, None]
@@ -101,11 +103,11 @@ def test_shapley_sampling(benchmark, report, threads):
         model, players="cells", num_permutations=25, counterfactuals="zero", output="regression", metric="diff"
     )
     sampling = captum.ShapleyValueSampling(model)
-    target = torch.zeros(4, dtype=torch.int64)
+    target = torch.zeros(4, dtype=torch.int64, device=place.device)
 
     def theirs():
         with torch.no_grad():
             return sampling.attribute(X, target=0, n_samples=25, perturbations_per_eval=16)
 
-    what = f"ShapleyValueSampling, 60 cells, 25 permutations, {threads}"
+    what = f"ShapleyValueSampling, 60 cells, 25 permutations, {place}"
     compare(benchmark, report, what, method.cost(X), lambda: method.attribute(X, target=target), theirs, 1e-4)

@@ -12,6 +12,7 @@ from torch import nn
 from bench import twin
 from bench.timing import best, measure, overhead
 from rambit import RaMbIT
+from rambit.game.runner import BATCH_CAP
 from rambit.masks import Block
 from rambit.models import GRUClassifier
 
@@ -36,16 +37,17 @@ CASES = {
 L, W, S = 20, 5, 3
 
 
-def setting(H, B, D, T, L, S):
+def setting(H, B, D, T, L, S, device="cpu"):
     torch.manual_seed(0)
     model = GRUClassifier(D, hidden_size=H).eval()
-    return model, torch.randn(B, D, T), Block().sample(L, D, T, seed=0).masks, torch.randn(S, B, D, T)
+    data = torch.randn(B, D, T), Block().sample(L, D, T, seed=0).masks, torch.randn(S, B, D, T)
+    return model.to(device), *(tensor.to(device) for tensor in data)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_against_the_definition(benchmark, report, threads, name):
+def test_against_the_definition(benchmark, report, place, name):
     anchor, H, B, D, T, count, rounds = CASES[name]
-    model, X, masks, draws = setting(H, B, D, T, L, S)
+    model, X, masks, draws = setting(H, B, D, T, L, S, place.device)
     method = RaMbIT(model, window_size=W, anchor=anchor)
 
     def ours():
@@ -54,11 +56,11 @@ def test_against_the_definition(benchmark, report, threads, name):
     cells = twin.sample_cells(D, T, count)
     expected, theirs = twin.run(model, X, masks, draws, cells, anchor=anchor, window=W)
     values = ours().values
-    found = torch.stack([values[:, d, t] for d, t in cells], dim=1).double()
+    found = torch.stack([values[:, d, t] for d, t in cells], dim=1).cpu().double()
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
     seconds, result = measure(benchmark, ours, rounds=rounds)
     bare, rows = bare_model(model, X, masks, draws)
-    what = f"anchor {anchor}, GRU-{H}, B={B} D={D} T={T} L={L} W={W} S={S}, {threads}"
+    what = f"anchor {anchor}, GRU-{H}, B={B} D={D} T={T} L={L} W={W} S={S}, {place}"
     report(
         what,
         f"{theirs / seconds:.0f} x the definition ({theirs:.0f} s, from {count} cells; ours {seconds:.2f} s)",
@@ -79,11 +81,11 @@ def bare_model(model, X, masks, draws):
     """Seconds of the plain model on every row of the shared masks, whole and in large batches; and how many rows."""
     (B, D, T), L, S = X.shape, len(masks), len(draws)
     rows = L * S * B * (D * T + 1)
-    g = torch.Generator().manual_seed(0)
-    mask, draw, series = (torch.randint(high, (2048,), generator=g) for high in (L, S, B))
+    g, most = torch.Generator().manual_seed(0), BATCH_CAP[X.device.type]
+    mask, draw, series = (torch.randint(high, (most,), generator=g).to(X.device) for high in (L, S, B))
     sample = torch.where(masks[mask], X[series], draws[draw, series])
     with torch.inference_mode():
-        a_row = min(best(lambda n=n: model(sample[:n]), rounds=2) / n for n in (512, 2048))
+        a_row = min(best(lambda n=n: model(sample[:n]), rounds=2) / n for n in (most // 4, most))
     return rows * a_row, rows
 
 
@@ -137,9 +139,9 @@ class Opaque(nn.Module):
         return self.inner(x)
 
 
-def test_overhead_on_an_opaque_model(benchmark, report, threads):
+def test_overhead_on_an_opaque_model(benchmark, report, place):
     """Prefix mode: the time of a whole run over the time of the bare model on exactly the same batches."""
-    model, X, masks, draws = setting(200, 8, 6, 40, 1, 2)
+    model, X, masks, draws = setting(200, 8, 6, 40, 1, 2, place.device)
     method = RaMbIT(Opaque(model), window_size=W, anchor="mask")
 
     def ours():
@@ -148,7 +150,7 @@ def test_overhead_on_an_opaque_model(benchmark, report, threads):
     _, result = measure(benchmark, ours, rounds=1)
     ratio = min(overhead(ours) for _ in range(3))
     report(
-        f"opaque GRU-200, prefix mode, {threads}",
+        f"opaque GRU-200, prefix mode, {place}",
         f"{ratio:.3f} x the bare model on the same batches",
         ratio=ratio,
         rows=result.rows,

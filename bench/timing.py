@@ -11,6 +11,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from rambit.predictors import Predictor, Walk
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -18,12 +20,19 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 ENTRIES = ((Predictor, ("whole", "steps", "advance")), (Walk, ("step", "answers")))
 
 
+def done(result: Any = None) -> Any:
+    """``result``, once the GPU has finished what it was given, if there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return result
+
+
 def best(work: Callable[[], object], rounds: int) -> float:
     """The shortest of ``rounds`` runs, in seconds."""
     times = []
     for _ in range(rounds):
         begin = time.perf_counter()
-        work()
+        done(work())
         times.append(time.perf_counter() - begin)
     return min(times)
 
@@ -34,7 +43,7 @@ def measure(benchmark: Any, work: Callable[[], Any], *, rounds: int, warmup_roun
         _give_back()
         CLEAR.write_text("5")  # the peak starts anew
         before = _memory("VmRSS")
-    result = benchmark.pedantic(work, rounds=rounds, warmup_rounds=warmup_rounds)
+    result = benchmark.pedantic(lambda: done(work()), rounds=rounds, warmup_rounds=warmup_rounds)
     if CLEAR.exists():
         benchmark.extra_info["peak_memory"] = _memory("VmHWM") - before
     return benchmark.stats.stats.min, result
@@ -60,8 +69,10 @@ def overhead(work: Callable[[], object]) -> float:
     @contextmanager
     def clock() -> Iterator[None]:
         nonlocal inside
+        done()
         begin = time.perf_counter()
         yield
+        done()
         inside += time.perf_counter() - begin
 
     with around_model(clock):

@@ -12,7 +12,7 @@ def score_cell(f, X, masks, draws, cell, *, anchor, window):
     """Scores (B,) of one cell: mean over horizons and draws, then over masks."""
     T = X.shape[2]
     d, t = cell
-    total = torch.zeros(len(X), dtype=torch.float64)
+    total = torch.zeros(len(X), dtype=torch.float64, device=X.device)
     for mask in masks:
         replaced = torch.nonzero(~mask.all(dim=0))[:, 0]
         start = t if anchor == "cell" else int(replaced[-1]) + 1
@@ -58,6 +58,6 @@ def run(module, X, masks, draws, cells, **rule):
         for h in range(T):
             f.original(h)  # not the twin's fault: outside its time
         begin = time.perf_counter()
-        scores = [score_cell(f, X, masks, draws, cell, **rule) for cell in cells]
+        scores = torch.stack([score_cell(f, X, masks, draws, cell, **rule) for cell in cells], dim=1).cpu()
         seconds = time.perf_counter() - begin
-    return torch.stack(scores, dim=1), seconds * D * T / len(cells)
+    return scores, seconds * D * T / len(cells)
