@@ -179,7 +179,7 @@ def results_are_saved(case: Case) -> None:
         path = Path(folder) / "result.safetensors"
         result.save(path)
         found = Attribution.load(path)
-    assert torch.equal(found.values, result.values), "values differ after loading"
+    assert torch.equal(found.values, result.values.cpu()), "values differ after loading"
     assert (found.rows, found.seed, found.settings) == (result.rows, result.seed, result.settings), "a record differs"
     assert (found.stderr is None) == (result.stderr is None), "the standard error was lost"
 

@@ -1,5 +1,6 @@
 #include "../common/axes.h"
 #include "launch.h"
+#include "pack.h"
 
 namespace rambit::cuda {
 namespace {
@@ -16,19 +17,28 @@ struct Layout {
   bool features_last;
   Steps out, x, draws, mask, observed;
 
-  explicit Layout(const MaskedBatchArgs& a) {
-    constexpr int64_t kElements = 8;  // of one thread, in a line that is long enough
+  // `together`: how many elements a thread takes at once.
+  Layout(const MaskedBatchArgs& a, int64_t together) {
+    const int64_t one_thread = together == 1 ? 8 : 2 * together;  // elements, in a line that is long enough
     const Axes axes = axes_of(a);
     const auto steps = [&](const int64_t* stride) { return Steps{stride[axes.outer], stride[axes.inner]}; };
     lines = axes.lines;
     length = axes.length;
     features_last = axes.outer == 2;
-    for (log_threads = 0; (kElements << log_threads) < length && (1 << log_threads) < kThreads;) ++log_threads;
+    for (log_threads = 0; (one_thread << log_threads) < length && (1 << log_threads) < kThreads;) ++log_threads;
     out = steps(a.out_stride);
     x = steps(a.x_stride);
     draws = steps(a.draws_stride + 1);
     mask = steps(a.masks_stride);
     observed = steps(a.observed_stride);
+  }
+
+  // Whether out can be written 16 bytes at a time, from operands whose lines have no gaps.
+  template <typename Bits>
+  bool packs(const MaskedBatchArgs& a) const {
+    const bool dense = out.element == 1 && x.element == 1 && draws.element == 1 && mask.element == 1;
+    const int64_t starts = a.out_stride[0] | (lines == 1 ? 0 : out.line) | length;
+    return dense && a.observed == nullptr && aligned(address(a.out) | starts * sizeof(Bits), 16);
   }
 };
 
@@ -39,33 +49,75 @@ __device__ int64_t flipped_in_line(const MaskedBatchArgs& a, const Layout& layou
   return (layout.features_last ? t * a.D + d : d * a.w + t) - line * layout.length;
 }
 
+// One line of one row, as a thread sees it.
 template <typename Bits>
-void write_fixed(const MaskedBatchArgs& a, void* stream) {
-  const Layout layout(a);
-  each((a.n * layout.lines) << layout.log_threads, stream, [a, layout] __device__(int64_t thread) {
-    const int64_t place = thread >> layout.log_threads, i = place / layout.lines, line = place % layout.lines;
+struct Line {
+  Bits* out;
+  const Bits *x, *draws;
+  const uint8_t *mask, *observed;
+  int64_t flipped, first, threads;  // of this thread, and from one of its elements to the next
+
+  __device__ Line(const MaskedBatchArgs& a, const Layout& layout, int64_t thread) {
+    const int64_t place = thread >> layout.log_threads;
+    const int64_t i = layout.lines == 1 ? place : place / layout.lines, line = place - i * layout.lines;
     const Row& r = a.rows[i];
-    Bits* out = static_cast<Bits*>(a.out) + i * a.out_stride[0] + line * layout.out.line;
-    const Bits* x = static_cast<const Bits*>(a.x) + r.series * a.x_stride[0] + r.start * a.x_stride[2] + line * layout.x.line;
-    const Bits* draws = static_cast<const Bits*>(a.draws) + r.draw * a.draws_stride[0] + r.series * a.draws_stride[1] +
-                        r.start * a.draws_stride[3] + line * layout.draws.line;
-    const uint8_t* mask = a.masks + r.mask * a.masks_stride[0] + r.start * a.masks_stride[2] + line * layout.mask.line;
-    const uint8_t* observed = a.observed == nullptr ? nullptr
-                                                    : a.observed + r.series * a.observed_stride[0] +
-                                                          r.start * a.observed_stride[2] + line * layout.observed.line;
-    const int64_t flipped = flipped_in_line(a, layout, r, line), threads = int64_t{1} << layout.log_threads;
-    for (int64_t j = thread & (threads - 1); j < layout.length; j += threads) {
-      const bool keep = (mask[j * layout.mask.element] != 0) != (j == flipped) ||
-                        (observed != nullptr && observed[j * layout.observed.element] == 0);
-      out[j * layout.out.element] = keep ? x[j * layout.x.element] : draws[j * layout.draws.element];
+    out = static_cast<Bits*>(a.out) + i * a.out_stride[0] + line * layout.out.line;
+    x = static_cast<const Bits*>(a.x) + r.series * a.x_stride[0] + r.start * a.x_stride[2] + line * layout.x.line;
+    draws = static_cast<const Bits*>(a.draws) + r.draw * a.draws_stride[0] + r.series * a.draws_stride[1] +
+            r.start * a.draws_stride[3] + line * layout.draws.line;
+    mask = a.masks + r.mask * a.masks_stride[0] + r.start * a.masks_stride[2] + line * layout.mask.line;
+    observed = a.observed == nullptr ? nullptr
+                                     : a.observed + r.series * a.observed_stride[0] + r.start * a.observed_stride[2] +
+                                           line * layout.observed.line;
+    flipped = flipped_in_line(a, layout, r, line);
+    threads = int64_t{1} << layout.log_threads;
+    first = thread & (threads - 1);
+  }
+};
+
+template <typename Bits>
+void write_elements(const MaskedBatchArgs& a, const Layout& layout, void* stream) {
+  each((a.n * layout.lines) << layout.log_threads, stream, [a, layout] __device__(int64_t thread) {
+    const Line<Bits> line(a, layout, thread);
+    for (int64_t j = line.first; j < layout.length; j += line.threads) {
+      const bool keep = (line.mask[j * layout.mask.element] != 0) != (j == line.flipped) ||
+                        (line.observed != nullptr && line.observed[j * layout.observed.element] == 0);
+      line.out[j * layout.out.element] = keep ? line.x[j * layout.x.element] : line.draws[j * layout.draws.element];
     }
   });
+}
+
+template <typename Bits>
+void write_packs(const MaskedBatchArgs& a, const Layout& layout, void* stream) {
+  constexpr int N = kPack<Bits>;
+  each((a.n * layout.lines) << layout.log_threads, stream, [a, layout] __device__(int64_t thread) {
+    const Line<Bits> line(a, layout, thread);
+    const bool values = aligned(address(line.x) | address(line.draws), 16), masks = aligned(address(line.mask), N);
+    for (int64_t j = line.first * N; j < layout.length; j += line.threads * N) {
+      const auto kept = load<N>(line.mask + j, masks);
+      const auto x = load<N>(line.x + j, values);
+      auto out = load<N>(line.draws + j, values);
+      for (int k = 0; k < N; ++k)
+        if ((kept.element[k] != 0) != (j + k == line.flipped)) out.element[k] = x.element[k];
+      store<N>(line.out + j, out);
+    }
+  });
+}
+
+template <typename Bits>
+void write_fixed(const MaskedBatchArgs& a, void* stream) {
+  const Layout packed(a, kPack<Bits>);
+  if (packed.packs<Bits>(a)) {
+    write_packs<Bits>(a, packed, stream);
+  } else {
+    write_elements<Bits>(a, Layout(a, 1), stream);
+  }
 }
 
 // One thread an element, in the order of out's memory.
 template <typename T>
 void write_conditional(const MaskedBatchArgs& a, void* stream) {
-  const bool features_last = Layout(a).features_last;
+  const bool features_last = Layout(a, 1).features_last;
   each(a.n * a.D * a.w, stream, [a, features_last] __device__(int64_t flat) {
     const int64_t per_row = a.D * a.w, i = flat / per_row, rest = flat % per_row;
     const int64_t d = features_last ? rest % a.D : rest / a.w, t = features_last ? rest / a.D : rest % a.w;

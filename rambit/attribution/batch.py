@@ -70,14 +70,15 @@ class Batch:
     ) -> Batch:
         """Check everything that a user gave. Raises TypeError or ValueError naming the argument."""
         like, masked = _series(X, layout)
-        if like.device.type == "cuda" and predictor.device.type == "cpu":
+        device = predictor.device_for(like)
+        if like.device.type == "cuda" and device.type == "cpu":
             raise ValueError(
-                f"X is on {like.device}, but the model is on {predictor.device}: "
+                f"X is on {like.device}, but the model is on {device}: "
                 f"pass device={str(like.device)!r} or move X"
             )
-        x = like.to(predictor.device, arrays.model_type(predictor.module) or like.dtype)
+        x = like.to(device, arrays.model_type(predictor.module) or like.dtype)
         seen = observations("observed", observed, masked, like.shape)
-        seen = None if seen is None else seen.to(predictor.device)
+        seen = None if seen is None else seen.to(device)
         if layout == "BTD":
             x, seen = x.transpose(1, 2), None if seen is None else seen.transpose(1, 2)
         seen = None if seen is None else seen.contiguous()

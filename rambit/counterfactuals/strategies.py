@@ -407,7 +407,7 @@ class Generated(Counterfactual):
     ) -> Tensor | None:
         if observed is not None and not bool(observed.all()):
             raise ValueError("a generator needs complete series: do not pass observed")
-        return self.generator.draw(x, ids, count, seed, first).to(x.dtype)
+        return self.generator.draw(x, ids, count, seed, first).to(x.device, x.dtype)
 
     def describe(self) -> dict[str, object]:
         return {"name": "Generated", **self.generator.config()}

@@ -51,6 +51,8 @@ class Predictor(ABC):
     takes_lengths = False
     #: Its answers were looked at, see ``rambit.game.guards``.
     looked = False
+    #: It has no weights, and no device was given: it is asked wherever the series are.
+    follows_series = False
     #: Options of the constructor beside the common ones.
     own_options: tuple[str, ...] = ()
     #: By how much probabilities may miss a sum of one.
@@ -75,6 +77,10 @@ class Predictor(ABC):
         self.model_id = model_id
         if layout == "BTD":
             self.features_last = True
+
+    def device_for(self, series: Tensor) -> torch.device:
+        """The device on which the model is asked of these series."""
+        return series.device if self.follows_series else self.device
 
     @property
     def keeps_nothing(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from typing import Any
 
 import torch
@@ -61,8 +62,10 @@ class ModulePredictor(Predictor):
         compile: bool | str = False,
     ) -> None:
         module = model if isinstance(model, nn.Module) else None
-        if device is None and module is not None:
-            device = next((p.device for p in module.parameters()), torch.device("cpu"))
+        weights = () if module is None else chain(module.parameters(), module.buffers())
+        home = next((t.device for t in weights), None)
+        self.follows_series = device is None and home is None and autocast is None
+        device = home if device is None else device
         super().__init__(output=output, layout=layout, device=device, model_id=model_id)
         _check_autocast(autocast, self.device, module)
         if not isinstance(compile, bool) and compile not in MODES:

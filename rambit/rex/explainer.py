@@ -217,7 +217,7 @@ class ReX:
         """The game about one input, and the decision that is explained."""
         if target is not None and (isinstance(target, bool) or not isinstance(target, (int, np.integer))):
             raise TypeError(f"target must be an integer, got {target!r}")
-        inside = x.to(self.predictor.device)
+        inside = x.to(self.predictor.device_for(x))
         ids = torch.zeros(1, dtype=torch.int64, device=inside.device)
         sample = TensorSample(inside, ids) if x.ndim == 3 else TensorSample.spatial(inside, ids)
         game = Game(

@@ -60,7 +60,7 @@ def subject_of(
     predictor = Predictor.of(_of_tables(model) if sample.ndim == 2 else model, output=output)
     if predictor.output == "regression":
         raise TypeError("output must not be regression: a decision for a class is explained")
-    x = arrays.as_model("sample", sample, predictor.module).to(predictor.device)
+    x = arrays.as_model("sample", sample, predictor.module).to(predictor.device_for(sample))
     held = (
         TensorSample.spatial(x)
         if x.ndim > 3

@@ -21,7 +21,7 @@ class Placed {
       stride[i] = room;
       room = room * sizes[i] + (plain ? 0 : pick(0, 1));
     }
-    offset_ = pick(0, 3);
+    offset_ = plain && pick(0, 1) ? 0 : pick(0, 3);  // 0: as aligned as memory comes
     for (int64_t i = 0; i < offset_ + room; ++i) memory.push_back(static_cast<T>(value()));
   }
   T* data() { return memory.data() + offset_; }
@@ -98,14 +98,15 @@ void test_draws(Dtype dtype) {
 template <typename T, typename Value>
 void test_batches(Dtype dtype, Fill fill, Value value) {
   for (int round = 0; round < 60; ++round) {
-    const bool narrow = pick(0, 3) == 0;
+    const bool narrow = pick(0, 3) == 0, even = pick(0, 2) == 0;  // even: what is written several elements at a time
+    const auto plain = [even] { return even || pick(0, 2) == 0; };
     MaskedBatchArgs a{};
-    a.n = pick(1, 12), a.B = pick(1, 3), a.D = pick(1, 6), a.T = pick(1, 300);
+    a.n = pick(1, 12), a.B = pick(1, 3), a.D = pick(1, 6), a.T = even ? 16 * pick(1, 20) : pick(1, 300);
     a.K = pick(1, 3), a.M = pick(1, 3), a.P = pick(1, 5);
-    a.w = narrow ? 1 : pick(0, 1) ? a.T : pick(1, a.T);
-    Placed<T> out({a.n, a.D, a.w}, pick(0, 2) == 0, value), x({a.B, a.D, a.T}, pick(0, 2) == 0, value);
-    Placed<T> draws({a.K, a.B, a.D, a.T}, pick(0, 2) == 0, value), runs({a.K, a.B, a.D, a.T, a.P}, false, value);
-    Placed<uint8_t> masks({a.M, a.D, a.T}, pick(0, 2) == 0, up_to(1)), observed({a.B, a.D, a.T}, pick(0, 1), up_to(2));
+    a.w = even ? 16 * pick(1, a.T / 16) : narrow ? 1 : pick(0, 1) ? a.T : pick(1, a.T);
+    Placed<T> out({a.n, a.D, a.w}, plain(), value), x({a.B, a.D, a.T}, plain(), value);
+    Placed<T> draws({a.K, a.B, a.D, a.T}, plain(), value), runs({a.K, a.B, a.D, a.T, a.P}, false, value);
+    Placed<uint8_t> masks({a.M, a.D, a.T}, plain(), up_to(1)), observed({a.B, a.D, a.T}, pick(0, 1), up_to(2));
     std::vector<Row> rows(a.n);
     for (Row& r : rows) {
       r.series = static_cast<int32_t>(pick(0, a.B - 1)), r.draw = static_cast<int32_t>(pick(0, a.K - 1));
@@ -141,9 +142,12 @@ template <typename T>
 void test_boxes() {
   for (int round = 0; round < 60; ++round) {
     BoxedBatchArgs a{};
-    a.n = pick(1, 6), a.C = pick(1, 4), a.Z = pick(1, 3), a.Y = pick(1, 9), a.X = pick(1, 20), a.bytes = sizeof(T);
-    Placed<T> out({a.n, a.C, a.Z, a.Y, a.X}, pick(0, 1), bits);
-    Placed<T> inside({a.C, a.Z, a.Y, a.X}, pick(0, 1), bits), outside({a.C, a.Z, a.Y, a.X}, pick(0, 1), bits);
+    const bool even = pick(0, 1);
+    const auto plain = [even] { return even || pick(0, 1); };
+    a.n = pick(1, 6), a.C = pick(1, 4), a.Z = pick(1, 3), a.Y = pick(1, 9), a.X = even ? 16 * pick(1, 3) : pick(1, 20);
+    a.bytes = sizeof(T);
+    Placed<T> out({a.n, a.C, a.Z, a.Y, a.X}, plain(), bits);
+    Placed<T> inside({a.C, a.Z, a.Y, a.X}, plain(), bits), outside({a.C, a.Z, a.Y, a.X}, plain(), bits);
     const int64_t known = pick(1, a.n);
     Boxes now(a.n, a.Z, a.Y, a.X), before(known, a.Z, a.Y, a.X);
     a.out = out.data(), a.inside = inside.data(), a.outside = outside.data();

@@ -552,3 +552,22 @@ def test_device_of_the_model(device):
     assert predictor.whole(data().to(device)).device.type == device.type
     assert Predictor.of(plain).device.type == "cpu"
     assert Predictor.of(plain, device=device).device.type == device.type
+
+
+def test_a_model_without_weights_is_asked_where_the_series_are():
+    elsewhere = torch.empty(1, 3, 4, device="meta")
+
+    class Fixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("scale", torch.ones(1))
+
+    def plain(x):
+        return x[:, 0]
+
+    for model in (plain, nn.Flatten()):
+        assert Predictor.of(model).device_for(elsewhere).type == "meta"
+        assert Predictor.of(model, device="cpu").device_for(elsewhere).type == "cpu"
+    for model in (nn.Linear(4, 2), Fixed()):
+        assert Predictor.of(model).device_for(elsewhere).type == "cpu"
+    assert Predictor.of(Fixed().to("meta")).device.type == "meta"
