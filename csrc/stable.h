@@ -32,12 +32,15 @@ struct Argument {
   Argument(const char* name_, const std::optional<Tensor>& given) : name(name_), tensor(given.has_value() ? &*given : nullptr) {}
 };
 
+// The C functions say so when they fail. (torch's own macro for this has another name in every few releases.)
+inline void check_call(AOTITorchError error) { STD_TORCH_CHECK(error == AOTI_TORCH_SUCCESS, "rambit: a call of torch failed"); }
+
 using Place = std::pair<int32_t, int32_t>;  // type and index of a device
 
 inline Place place_of(const Tensor& t) {
   Place place;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(t.get(), &place.first));
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(t.get(), &place.second));
+  check_call(aoti_torch_get_device_type(t.get(), &place.first));
+  check_call(aoti_torch_get_device_index(t.get(), &place.second));
   return place;
 }
 

@@ -10,7 +10,7 @@ struct Cuda {
   }
   static void* stream(const Tensor& t) {
     void* stream = nullptr;
-    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(t.get_device_index(), &stream));
+    check_call(aoti_torch_get_current_cuda_stream(t.get_device_index(), &stream));
     return stream;
   }
   static constexpr auto sample_masks = cuda::sample_masks;

@@ -570,4 +570,3 @@ def test_a_model_without_weights_is_asked_where_the_series_are():
         assert Predictor.of(model, device="cpu").device_for(elsewhere).type == "cpu"
     for model in (nn.Linear(4, 2), Fixed()):
         assert Predictor.of(model).device_for(elsewhere).type == "cpu"
-    assert Predictor.of(Fixed().to("meta")).device.type == "meta"
