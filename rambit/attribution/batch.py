@@ -73,8 +73,7 @@ class Batch:
         device = predictor.device_for(like)
         if like.device.type == "cuda" and device.type == "cpu":
             raise ValueError(
-                f"X is on {like.device}, but the model is on {device}: "
-                f"pass device={str(like.device)!r} or move X"
+                f"X is on {like.device}, but the model is on {device}: pass device={str(like.device)!r} or move X"
             )
         x = like.to(device, arrays.model_type(predictor.module) or like.dtype)
         seen = observations("observed", observed, masked, like.shape)
