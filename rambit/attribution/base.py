@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from rambit import arrays, ops
 from rambit.attribution.batch import Batch
-from rambit.checks import count, one_of, warn
+from rambit.checks import one_of, warn
 from rambit.counterfactuals import (
     Counterfactual,
     CounterfactualLike,
@@ -23,10 +22,11 @@ from rambit.counterfactuals import (
     reads_background,
     resolve,
 )
-from rambit.game import ANCHORS, EVALUATIONS, Anchor, Cost, Evaluation, Game, TensorSample, guards, progress
+from rambit.game import Anchor, Cost, Evaluation, Game, TensorSample, guards, progress
 from rambit.game.progress import Progress
+from rambit.options import Options, option
 from rambit.predictors import Predictor
-from rambit.predictors.base import LAYOUTS, Layout, Output
+from rambit.predictors.base import Layout, Output
 from rambit.registry import Registry
 from rambit.results import Attribution
 
@@ -80,77 +80,56 @@ class Part:
 Answer = Callable[[Game, Tensor], Part]
 
 
-class Common(TypedDict, total=False):
-    """The keyword arguments that every attributor takes (see RaMbIT)."""
+class Attributor(Options, ABC):
+    """A method with ``attribute`` (a tensor like X), ``explain`` (a result object) and ``cost`` (asks nothing).
 
-    metric: Distance
-    counterfactuals: CounterfactualLike | None
-    background: Any
-    evaluation: Evaluation
-    output: Output
-    layout: Layout
-    batch_size: int | Literal["auto"]
-    max_memory: int | None
-    seed: int
-    device: torch.device | str | None
-    model_id: str | None
+    Its options are the annotated fields: each is declared once (``rambit.options``).
+    """
 
+    model: Any = option(help="a module, function, estimator, ONNX session or Predictor", recorded=False, kw_only=False)
+    background: Any = option(
+        default=None, help="reference data (N, D, T), from which counterfactuals are drawn", recorded=False
+    )
+    output: Output = option(
+        default="auto", help="what the model returns; auto: logits, unless they are probabilities", recorded=False
+    )
+    layout: Layout = option(default="BDT", help="of X, masks and values, and of what the model reads")
+    batch_size: int | Literal["auto"] = option(default="auto", help="rows in one call of the model", recorded=False)
+    max_memory: int | None = option(
+        default=None, low=1 << 20, help="bound on what the engine allocates, in bytes (1 GiB)", recorded=False
+    )
+    seed: int = option(default=0, low=0, help="of masks and draws: the same bits on every device", recorded=False)
+    device: torch.device | str | None = option(
+        default=None, help="where the model runs: cpu, cuda or cuda:N (where it is)", recorded=False
+    )
+    model_id: str | None = option(
+        default=None, help="a name for checkpoints, of a model that has no weights", recorded=False
+    )
 
-def only_common(method: type, options: Mapping[str, Any]) -> None:
-    """TypeError for arguments beside the method's own that are misspelled, or that the method fixes itself."""
-    unknown = sorted(options.keys() - Common.__annotations__.keys())
-    if unknown:
-        allowed = ", ".join(sorted(Common.__annotations__))
-        raise TypeError(f"{method.__name__} takes no {', '.join(unknown)}; beside its own arguments it takes {allowed}")
-
-
-class Attributor(ABC):
-    """A method with ``attribute`` (a tensor like X), ``explain`` (a result object) and ``cost`` (asks nothing)."""
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        """Let help and editors see what stands behind ``**common``, too."""
-        super().__init_subclass__(**options)
-        cls.__signature__ = _signature(cls)  # type: ignore[attr-defined]
-
-    def __init__(
-        self,
-        model: Any,
-        *,
-        num_samples: int = 1,
-        window_size: int = 1,
-        anchor: Anchor = "end",
-        metric: Distance = "auto",
-        counterfactuals: CounterfactualLike | None = None,
-        background: Any = None,
-        evaluation: Evaluation = "auto",
-        output: Output = "auto",
-        layout: Layout = "BDT",
-        batch_size: int | Literal["auto"] = "auto",
-        max_memory: int | None = None,
-        seed: int = 0,
-        device: torch.device | str | None = None,
-        model_id: str | None = None,
-    ) -> None:
-        self.layout = one_of("layout", layout, LAYOUTS)
-        self.predictor = Predictor.of(model, output=output, layout=layout, device=device, model_id=model_id)
+    def __post_init__(self) -> None:
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be an integer in [0, 2**63), got {self.seed!r}")
+        # What a method does not offer as an option it has all the same.
+        self.metric: Distance = getattr(self, "metric", "auto")
+        self.counterfactuals: CounterfactualLike | None = getattr(self, "counterfactuals", None)
+        self.evaluation: Evaluation = getattr(self, "evaluation", "auto")
+        self.anchor: Anchor = getattr(self, "anchor", "end")
+        self.num_samples: int = getattr(self, "num_samples", 1)
+        self.window_size: int = getattr(self, "window_size", 1)
+        super().__post_init__()
+        self.model = self.predictor = Predictor.of(
+            self.model, output=self.output, layout=self.layout, device=self.device, model_id=self.model_id
+        )
         regression = self.predictor.output == "regression"
-        if metric == "auto":
-            metric = "abs" if regression else "pd"
-        self.metric = one_of("metric", metric, REGRESSION_METRICS if regression else CLASS_METRICS)
-        self.num_samples = count("num_samples", num_samples)
-        self.window_size = count("window_size", window_size, high=LONGEST)
-        self.anchor = one_of("anchor", anchor, ANCHORS)
-        if background is not None and not reads_background(counterfactuals):
-            name = counterfactuals if isinstance(counterfactuals, str) else type(counterfactuals).__name__
+        if self.metric == "auto":
+            self.metric = "abs" if regression else "pd"
+        one_of("metric", self.metric, REGRESSION_METRICS if regression else CLASS_METRICS)
+        given = self.counterfactuals
+        if self.background is not None and not reads_background(given):
+            name = given if isinstance(given, str) else type(given).__name__
             raise ValueError(f"background does not apply to counterfactuals={name!r}, which reads none")
-        self.background = read_background(background, layout=layout)
-        self.counterfactuals = self._strategy(counterfactuals)
-        self.evaluation = one_of("evaluation", evaluation, EVALUATIONS)
-        self.batch_size = batch_size if batch_size == "auto" else count("batch_size", batch_size)
-        self.max_memory = None if max_memory is None else count("max_memory", max_memory, 1 << 20)
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-            raise ValueError(f"seed must be an integer in [0, 2**63), got {seed!r}")
-        self.seed = seed
+        self.background = read_background(self.background, layout=self.layout)
+        self.counterfactuals = self.strategy = self._strategy(given)
 
     def attribute(self, X: Tensor, **options: Any) -> Tensor:
         """Importance of every cell, a tensor like X; the options are those of ``explain``."""
@@ -197,12 +176,12 @@ class Attributor(ABC):
         return {
             "method": type(self).__name__,
             "metric": self.metric,
-            "counterfactuals": self.counterfactuals.describe(),
             "num_samples": self.num_samples,
             "window_size": self.window_size,
             "anchor": self.anchor,
+            **self.recorded(),
+            "counterfactuals": self.strategy.describe(),
             "output": self.predictor.given_output,
-            "layout": self.layout,
             **self.predictor.options(),
         }
 
@@ -218,7 +197,7 @@ class Attributor(ABC):
     def _call(self, X: Any, counterfactuals: Tensor | None, *, quiet: bool = False, **series: Any) -> Call:
         """Check a call's arguments. ``quiet``: without the warning about draws that would only repeat."""
         batch = Batch.read(X, self.predictor, self.layout, **series)
-        strategy = self.counterfactuals if counterfactuals is None else self._strategy(counterfactuals)
+        strategy = self.strategy if counterfactuals is None else self._strategy(counterfactuals)
         strategy.check(*batch.x.shape[1:])
         draws = self.num_samples
         if isinstance(strategy, Replay):
@@ -333,20 +312,19 @@ class Attributor(ABC):
         return replace(total, mode=total.mode + " (unconfirmed)") if unconfirmed else total
 
 
-def _signature(method: type[Attributor]) -> inspect.Signature:
-    """The arguments of a method: its own, those of the classes that it hands the rest to, and the common ones."""
-    found: dict[str, inspect.Parameter] = {}
-    for owner in method.__mro__:
-        if "__init__" not in vars(owner):
-            continue
-        parameters = list(inspect.signature(vars(owner)["__init__"], eval_str=False).parameters.values())[1:]
-        for one in parameters:
-            passed_on = owner is not Attributor or one.name in Common.__annotations__ or one.name == "model"
-            if one.kind is not one.VAR_KEYWORD and passed_on:
-                found.setdefault(one.name, one)
-        if owner is Attributor or not any(one.kind is one.VAR_KEYWORD for one in parameters):
-            break
-    return inspect.Signature(sorted(found.values(), key=lambda one: one.kind))
+class RemovalAttributor(Attributor):
+    """A method that replaces values, and compares the model's outputs with and without."""
+
+    metric: Distance = option(
+        default="auto",
+        help="distance between outputs, pd, kl, js, l2, or diff, the target's signed change; auto: pd, of numbers abs",
+    )
+    counterfactuals: CounterfactualLike | None = option(
+        default=None, help="what stands in: a strategy, its name with options, or values (S, B, D, T)", recorded=False
+    )
+    evaluation: Evaluation = option(
+        default="auto", help="how the model is evaluated; changes no number beyond rounding", recorded=False
+    )
 
 
 #: Methods by name: on the command line, in tables, in the reference and under the contract of ``rambit.testing``.

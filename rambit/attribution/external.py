@@ -8,16 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import Unpack
 
 from rambit import ops
-from rambit.attribution.base import Answer, Attributor, Call, CellOrEnd, Common, Part, only_common
-from rambit.checks import one_of
+from rambit.attribution.base import Answer, Attributor, Call, CellOrEnd, Part
 from rambit.game import Game
+from rambit.options import option
 from rambit.predictors import PredictionError
-
-#: Settings of the family that these methods have no use for.
-UNUSED = ("metric", "counterfactuals", "evaluation", "num_samples", "window_size")
 
 
 def library(module: str, package: str) -> Any:
@@ -31,26 +27,21 @@ def library(module: str, package: str) -> Any:
 class External(Attributor):
     """A method that another library carries out, asking an ``nn.Module`` for answers with gradients.
 
-    ``anchor="end"`` is about the last step's answer, ``"cell"`` about the answers at all steps (a module with
-    ``return_all``). Everything random comes from ``seed``; the global generators stay as they were. Raises TypeError
+    Everything random comes from ``seed``; the global generators stay as they were. Raises TypeError
     for other models, ValueError for a setting that does not apply.
     """
 
-    def __init__(self, model: nn.Module, *, anchor: CellOrEnd = "end", **common: Unpack[Common]) -> None:
-        name = type(self).__name__
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"{name} needs an nn.Module, for its gradients, got {type(model).__name__}")
-        one_of("anchor", anchor, ("cell", "end"))
-        given: dict[str, Any] = dict(common)
-        for setting in UNUSED:
-            value = given.get(setting)
-            if value is not None and not (isinstance(value, str) and value == "auto"):
-                raise ValueError(f"{setting} does not apply to {name}: leave it out")
-        only_common(type(self), common)
-        super().__init__(model, anchor=anchor, **common)
-        if anchor == "cell" and "causal" not in self.predictor.modes:
+    anchor: CellOrEnd = option(default="end", help="what is explained: the last step's output, or those at all steps")
+    unused = ("metric", "counterfactuals", "evaluation", "num_samples", "window_size")
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, nn.Module):
+            name = type(self).__name__
+            raise TypeError(f"{name} needs an nn.Module, for its gradients, got {type(self.model).__name__}")
+        super().__post_init__()
+        if self.anchor == "cell" and "causal" not in self.predictor.modes:
             raise ValueError("anchor='cell' needs a model with return_all")
-        self.evaluation = "causal" if anchor == "cell" else "full"
+        self.evaluation = "causal" if self.anchor == "cell" else "full"
 
     @abstractmethod
     def _rows(self, target_given: bool) -> int:
@@ -114,4 +105,5 @@ class External(Attributor):
         """The background's series (N, D, T); without one, a series of zeros."""
         if self.background is None:
             return torch.zeros_like(x[:1])
-        return self.background.to(x.device, x.dtype)[:, :, : x.shape[2]]
+        series: Tensor = self.background.to(x.device, x.dtype)
+        return series[:, :, : x.shape[2]]

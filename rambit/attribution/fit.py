@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from typing_extensions import Unpack
 
 from rambit import ops
-from rambit.attribution.base import METHODS, Answer, Attributor, Call, Common, Part, only_common
+from rambit.attribution.base import METHODS, Answer, Call, Distance, Part, RemovalAttributor
 from rambit.counterfactuals import JointGenerator, Replay
 from rambit.game import Game, Runs
+from rambit.options import option
 
 
 @METHODS.register("fit")
-class FIT(Attributor):
+class FIT(RemovalAttributor):
     """Feature importance in time (Tonekaboni et al., NeurIPS 2020).
 
     E is the mean over draws of KL(p_t ‖ p_{t-1}) - KL(p_t ‖ p̂_t), where p̂_t sees the past, the observed value of
     feature d at t, and the other features at t drawn given both; the score is 2 / (1 + exp(-5 E)) - 1, 0 at t = 0.
-    ``generator``: a trained JointGenerator. Only for models that give class probabilities.
+    Only for models that give class probabilities.
     """
 
-    def __init__(
-        self, model: Any, *, generator: JointGenerator, num_samples: int = 10, **common: Unpack[Common]
-    ) -> None:
-        if not isinstance(generator, JointGenerator):
-            raise TypeError(f"generator must be a JointGenerator, got {type(generator).__name__}")
-        only_common(type(self), common)
-        if common.setdefault("metric", "kl") != "kl" or common.get("counterfactuals") is not None:
+    generator: JointGenerator = option(help="a trained JointGenerator, which it draws from", recorded=False)
+    num_samples: int = option(default=10, help="draws of counterfactual values (S)")
+    metric: Distance = option(default="kl", help="that of its definition, kl")
+    anchor = "cell"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.generator, JointGenerator):
+            raise TypeError(f"generator must be a JointGenerator, got {type(self.generator).__name__}")
+        if self.metric != "kl" or self.counterfactuals is not None:
             raise ValueError(
                 "FIT compares with metric='kl' and draws from its generator: leave metric and counterfactuals out"
             )
-        common["counterfactuals"] = generator
-        super().__init__(model, num_samples=num_samples, anchor="cell", **common)
-        self.generator = generator
+        self.counterfactuals = self.generator
+        super().__post_init__()
 
     def _answer(self, call: Call) -> Answer:
         def answer(game: Game, places: Tensor) -> Part:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Literal
 
 from torch import Tensor, nn
-from typing_extensions import Unpack
 
-from rambit.attribution.base import METHODS, CellOrEnd, Common
+from rambit.attribution.base import METHODS
 from rambit.attribution.external import External, library
-from rambit.checks import one_of
 from rambit.game import Game
+from rambit.options import option
 
+GradientMethod = Literal["integrated_gradients", "gradient_shap", "deep_lift"]
 #: captum's class, and how many rows it asks for one series.
 CAPTUM = {
     "integrated_gradients": ("IntegratedGradients", 50),
@@ -30,21 +30,11 @@ class Gradients(External):
     for gradient_shap its series), zero without one. Only for ``nn.Module``; ImportError without captum.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        method: str = "integrated_gradients",
-        *,
-        anchor: CellOrEnd = "end",
-        **common: Unpack[Common],
-    ) -> None:
-        self.method = one_of("method", method, tuple(CAPTUM))
-        super().__init__(model, anchor=anchor, **common)
-        self.captum = library("captum.attr", "captum")
+    method: GradientMethod = option(default="integrated_gradients", help="captum's method", kw_only=False)
 
-    def settings(self) -> dict[str, Any]:
-        """Everything that the scores depend on, as JSON-able values."""
-        return {**super().settings(), "method": self.method}
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.captum = library("captum.attr", "captum")
 
     def _rows(self, target_given: bool) -> int:
         return CAPTUM[self.method][1] + (not target_given)

@@ -6,33 +6,30 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from typing_extensions import Unpack
 
 from rambit import ops
-from rambit.attribution.base import DISTANCES, METHODS, Answer, Attributor, Call, CellOrEnd, Common, Part, only_common
-from rambit.checks import count, one_of
+from rambit.attribution.base import DISTANCES, METHODS, Answer, Call, CellOrEnd, Part, RemovalAttributor
+from rambit.checks import count
 from rambit.game import Coalitions, Flips, FlipScores, Game
 from rambit.masks import MaskSet
+from rambit.options import option
 
 
 @METHODS.register("fo")
-class FO(Attributor):
+class FO(RemovalAttributor):
     """Feature occlusion: the distance of the prediction at t when cell (d, t) alone is replaced (Suresh et al., 2017).
 
     ``counterfactuals`` are uniform(-3, 3) draws by default, as in the WinIT paper; ``zero`` and ``mean`` are common.
-    ``anchor="cell"`` compares at the cell's own time, ``"end"`` at the last step.
     """
 
+    num_samples: int = option(default=10, help="draws of counterfactual values (S)")
+    anchor: CellOrEnd = option(default="cell", help="where outputs are compared: at the cell's own time, or at the end")
     default = "uniform"
 
-    def __init__(
-        self, model: Any, *, num_samples: int = 10, anchor: CellOrEnd = "cell", **common: Unpack[Common]
-    ) -> None:
-        only_common(type(self), common)
-        one_of("anchor", anchor, ("cell", "end"))
-        if common.get("counterfactuals") is None:
-            common["counterfactuals"] = self.default
-        super().__init__(model, num_samples=num_samples, anchor=anchor, **common)
+    def __post_init__(self) -> None:
+        if self.counterfactuals is None:
+            self.counterfactuals = self.default
+        super().__post_init__()
 
     def _answer(self, call: Call) -> Answer:
         def answer(game: Game, places: Tensor) -> Part:
@@ -54,35 +51,29 @@ class AFO(FO):
 
 
 @METHODS.register("occlusion")
-class Occlusion(Attributor):
+class Occlusion(RemovalAttributor):
     """A sliding window of ``height`` features × ``width`` steps is replaced; compared at the last step.
 
-    Each cell scores the mean over the windows that cover it (Zeiler & Fergus, ECCV 2014). Windows start at multiples of
-    ``stride`` (features, steps); one that reaches beyond the series covers less, as captum's does.
+    Each cell scores the mean over the windows that cover it (Zeiler & Fergus, ECCV 2014). One that reaches beyond the
+    series covers less, as captum's does.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        *,
-        width: int = 1,
-        height: int = 1,
-        stride: tuple[int, int] = (1, 1),
-        num_samples: int = 1,
-        **common: Unpack[Common],
-    ) -> None:
-        only_common(type(self), common)
-        super().__init__(model, num_samples=num_samples, **common)
-        self.width, self.height = count("width", width), count("height", height)
-        if not isinstance(stride, tuple) or len(stride) != 2:
-            raise ValueError(f"stride must be (features, steps), got {stride!r}")
-        self.stride = count("stride", stride[0]), count("stride", stride[1])
+    width: int = option(default=1, help="of the window, in steps")
+    height: int = option(default=1, help="of the window, in features")
+    stride: tuple[int, int] = option(default=(1, 1), help="from one window to the next, (features, steps)")
+    num_samples: int = option(default=1, help="draws of counterfactual values (S)")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.stride, tuple) or len(self.stride) != 2:
+            raise ValueError(f"stride must be (features, steps), got {self.stride!r}")
+        self.stride = count("stride", self.stride[0]), count("stride", self.stride[1])
         if self.stride[0] > self.height or self.stride[1] > self.width:
             raise ValueError(f"stride={self.stride} leaves cells out: it must not exceed (height, width)")
 
     def settings(self) -> dict[str, Any]:
         """Everything that the scores depend on, as JSON-able values."""
-        return {**super().settings(), "width": self.width, "height": self.height, "stride": list(self.stride)}
+        return {**super().settings(), "stride": list(self.stride)}
 
     def _answer(self, call: Call) -> Answer:
         def answer(game: Game, places: Tensor) -> Part:

@@ -8,18 +8,17 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import Unpack
 
-from rambit.attribution.base import METHODS, CellOrEnd, Common
+from rambit.attribution.base import METHODS
 from rambit.attribution.external import External, library
-from rambit.checks import count, one_of
 from rambit.game import Game
+from rambit.options import option
 
-PERTURBATIONS = ("fade_moving_average", "fade_moving_average_window", "gaussian_blur")
+Perturbation = Literal["fade_moving_average", "fade_moving_average_window", "gaussian_blur"]
 
 
 class LearnedMask(External):
@@ -31,18 +30,12 @@ class LearnedMask(External):
     and score 0. Only for ``nn.Module``; ImportError without time_interpret.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        epochs: int,
-        lr: float,
-        anchor: CellOrEnd = "end",
-        **common: Unpack[Common],
-    ) -> None:
-        self.epochs = count("epochs", epochs)
-        self.lr = positive("lr", lr)
-        super().__init__(model, anchor=anchor, **common)
+    epochs: int = option(default=500, help="steps of gradient descent")
+    lr: float = option(default=0.01, help="its learning rate")
+
+    def __post_init__(self) -> None:
+        self.lr = positive("lr", self.lr)
+        super().__post_init__()
         self.methods = library("tint.attr", "time_interpret")
         self.networks = library("tint.attr.models", "time_interpret")
         self.lightning = library("pytorch_lightning", "pytorch-lightning")
@@ -53,16 +46,12 @@ class LearnedMask(External):
         """How many masked copies of each series the model is asked about at once."""
 
     @abstractmethod
-    def options(self) -> dict[str, Any]:
+    def network_options(self) -> dict[str, Any]:
         """The arguments of time_interpret's network, as JSON-able values."""
 
     @abstractmethod
     def _fit(self, ask: Callable[[Tensor], Tensor], x: Tensor, trainer: Any) -> Tensor:
         """Masks (n, T, D) of x (n, T, D) float32; ``ask`` is the model in that layout."""
-
-    def settings(self) -> dict[str, Any]:
-        """Everything that the scores depend on, as JSON-able values."""
-        return {**super().settings(), **self.options(), "epochs": self.epochs}
 
     def _scores(self, game: Game, target: Tensor | None) -> Tensor:
         size = max(1, game.runner.batch // self.copies)
@@ -112,36 +101,29 @@ class Dynamask(LearnedMask):
     time_interpret's. Errors: see LearnedMask; ValueError or TypeError for an option that does not fit.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        perturbation: str = "fade_moving_average",
-        keep_ratio: float | Sequence[float] = 0.1,
-        size_reg_factor_init: float = 0.1,
-        size_reg_factor_dilation: float = 100.0,
-        time_reg_factor: float = 0.0,
-        epochs: int = 500,
-        lr: float = 0.01,
-        anchor: CellOrEnd = "end",
-        **common: Unpack[Common],
-    ) -> None:
-        self.perturbation = one_of("perturbation", perturbation, PERTURBATIONS)
-        ratios = [keep_ratio] if isinstance(keep_ratio, (int, float)) else list(keep_ratio)
-        self.keep_ratio = [positive("keep_ratio", ratio, 1.0) for ratio in ratios]
+    perturbation: Perturbation = option(default="fade_moving_average", help="how what the mask hides fades")
+    keep_ratio: float | Sequence[float] = option(default=0.1, help="the part of the cells that is kept, or several")
+    size_reg_factor_init: float = option(default=0.1, help="weight of the mask's size, at first")
+    size_reg_factor_dilation: float = option(default=100.0, help="by how much that grows")
+    time_reg_factor: float = option(default=0.0, help="weight of the mask's changes in time")
+
+    def __post_init__(self) -> None:
+        given = self.keep_ratio
+        ratios = [given] if isinstance(given, (int, float)) else list(given)
+        self.keep_ratio = self.ratios = [positive("keep_ratio", ratio, 1.0) for ratio in ratios]
         if not ratios:
             raise ValueError("keep_ratio must name at least one ratio")
-        self.size_reg_factor_init = positive("size_reg_factor_init", size_reg_factor_init)
-        self.size_reg_factor_dilation = positive("size_reg_factor_dilation", size_reg_factor_dilation)
-        self.time_reg_factor = positive("time_reg_factor", time_reg_factor, zero=True)
-        super().__init__(model, epochs=epochs, lr=lr, anchor=anchor, **common)
+        self.size_reg_factor_init = positive("size_reg_factor_init", self.size_reg_factor_init)
+        self.size_reg_factor_dilation = positive("size_reg_factor_dilation", self.size_reg_factor_dilation)
+        self.time_reg_factor = positive("time_reg_factor", self.time_reg_factor, zero=True)
+        super().__post_init__()
 
     @property
     def copies(self) -> int:
         """How many masked copies of each series the model is asked about at once."""
-        return len(self.keep_ratio)
+        return len(self.ratios)
 
-    def options(self) -> dict[str, Any]:
+    def network_options(self) -> dict[str, Any]:
         """The arguments of time_interpret's network, as JSON-able values."""
         names = ("perturbation", "keep_ratio", "size_reg_factor_init", "size_reg_factor_dilation")
         return {name: getattr(self, name) for name in (*names, "time_reg_factor", "lr")}
@@ -150,7 +132,7 @@ class Dynamask(LearnedMask):
         return (self.epochs + 1) * (self.copies + 1)  # each time the original too, and once more at the end
 
     def _fit(self, ask: Callable[[Tensor], Tensor], x: Tensor, trainer: Any) -> Tensor:
-        network = _with_size(self.networks.MaskNet)(ask, loss=self._loss(), **self.options())
+        network = _with_size(self.networks.MaskNet)(ask, loss=self._loss(), **self.network_options())
         # In one batch: with several ratios, time_interpret loses track of which mask is whose across batches.
         masks: Tensor = self.methods.DynaMask(ask).attribute(x, trainer=trainer, mask_net=network, batch_size=len(x))
         return masks
@@ -166,35 +148,23 @@ class ExtremalMask(LearnedMask):
     LearnedMask; ValueError or TypeError for an option that does not fit.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        learned: bool = True,
-        lambda_1: float = 1.0,
-        lambda_2: float = 1.0,
-        epochs: int = 500,
-        lr: float = 0.01,
-        anchor: CellOrEnd = "end",
-        **common: Unpack[Common],
-    ) -> None:
-        self.learned = learned
-        self.lambda_1 = positive("lambda_1", lambda_1, zero=True)
-        self.lambda_2 = positive("lambda_2", lambda_2, zero=True)
-        super().__init__(model, epochs=epochs, lr=lr, anchor=anchor, **common)
+    learned: bool = option(default=True, help="learn what stands where the mask hides; else the background's mean")
+    lambda_1: float = option(default=1.0, help="weight of the mask's size")
+    lambda_2: float = option(default=1.0, help="weight of the learned values")
+
+    def __post_init__(self) -> None:
+        self.lambda_1 = positive("lambda_1", self.lambda_1, zero=True)
+        self.lambda_2 = positive("lambda_2", self.lambda_2, zero=True)
+        super().__post_init__()
 
     @property
     def copies(self) -> int:
         """How many masked copies of each series the model is asked about at once."""
         return 1
 
-    def options(self) -> dict[str, Any]:
+    def network_options(self) -> dict[str, Any]:
         """The arguments of time_interpret's network, as JSON-able values."""
         return {name: getattr(self, name) for name in ("lambda_1", "lambda_2", "lr")}
-
-    def settings(self) -> dict[str, Any]:
-        """Everything that the scores depend on, as JSON-able values."""
-        return {**super().settings(), "learned": self.learned}
 
     def _rows(self, target_given: bool) -> int:
         return 4 * self.epochs  # kept, removed, the original and the baseline
@@ -206,7 +176,7 @@ class ExtremalMask(LearnedMask):
         if self.learned:
             gru = layers.RNN(input_size=D, rnn="gru", hidden_size=D, bidirectional=True)
             perturbation = nn.Sequential(gru, layers.MLP([2 * D, D]))
-        network = self.networks.ExtremalMaskNet(ask, model=perturbation, loss=self._loss(), **self.options())
+        network = self.networks.ExtremalMaskNet(ask, model=perturbation, loss=self._loss(), **self.network_options())
         baseline = self._background(x.transpose(1, 2)).mean(dim=0, keepdim=True).transpose(1, 2)
         masks: Tensor = self.methods.ExtremalMask(ask).attribute(
             x, baselines=baseline.expand_as(x), trainer=trainer, mask_net=network, batch_size=len(x)

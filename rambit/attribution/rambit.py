@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from pathlib import Path
 from typing import Any, Literal
@@ -11,43 +10,26 @@ import torch
 from torch import Tensor
 
 from rambit import arrays, ops
-from rambit.attribution.base import DISTANCES, METHODS, MOST_CELLS, Answer, Attributor, Call, Distance, Part
+from rambit.attribution.base import DISTANCES, LONGEST, METHODS, MOST_CELLS, Answer, Call, Part, RemovalAttributor
 from rambit.attribution.checkpoint import Checkpoint, Saved
-from rambit.checks import count, flag, number, one_of, warn
-from rambit.counterfactuals import CounterfactualLike, Replay, Zero
-from rambit.game import Anchor, Cost, Evaluation, Flips, FlipScores, Game
+from rambit.checks import count, flag, number, warn
+from rambit.counterfactuals import Replay, Zero
+from rambit.game import Anchor, Cost, Flips, FlipScores, Game
 from rambit.masks import FAMILIES, Explicit, Family, resolve
-from rambit.predictors.base import Layout, Output
+from rambit.options import option
 from rambit.results import Attribution
 
 DEFAULT_L = 20
+BLOCK_SIZES = ("Wt_min", "Wt_max", "Wd_min", "Wd_max")
 
 
 @METHODS.register("rambit")
-class RaMbIT(Attributor):
+class RaMbIT(RemovalAttributor):
     """Importance of each cell: how far replacing it moves the prediction, beside L random masks.
 
     For each of ``L`` masks (True = kept) and ``num_samples`` draws of counterfactual values, the model's answer with
     the cell replaced is compared with the answer with the cell kept; the score is the mean of that difference.
     Positive: replacing the cell moves the prediction.
-
-    Arguments, all keyword after ``model`` (a module, callable, estimator, ONNX session or Predictor):
-
-    * ``num_samples`` (S): draws; ``L``: masks; ``window_size`` (W): horizons.
-    * ``Wt_min, Wt_max, Wd_min, Wd_max``: block length in steps and height in features, clipped to the series.
-    * ``anchor``: where the horizons start: ``cell`` (at the target cell: t … t+W-1), ``mask`` (after the block, as in
-      JIMEx), ``end`` (the last step only; the block is shifted by 0 … W-1 steps, averaged).
-    * ``reduce``: over horizons, ``mean`` or ``max`` (the difference of largest magnitude).
-    * ``normalize``: ``all`` averages over all masks, ``visible`` over those that can see the cell (anchor mask).
-    * ``metric``: ``pd``, ``kl``, ``js``, ``l2``, ``diff`` (signed change of the target); ``abs`` for regression.
-    * ``counterfactuals``: a strategy, its name, or exact values (S, B, D, T); ``background``: its reference data.
-      ``all_zero_cf=True`` is short for ``counterfactuals="zero"``.
-    * ``masks``: a family, its name, or exact masks (L, D, T) bool; ``share_masks=False`` draws L for each cell.
-      ``share_draws=False`` draws values for each mask.
-    * ``evaluation``, ``batch_size``, ``max_memory`` (bytes), ``device``: how the model is asked. They change nothing
-      beyond rounding. ``seed``: the same seed gives the same masks and draws, bit for bit, on every device.
-    * ``output``, ``layout``: what the model returns and how it reads series; masks and values follow the layout.
-    * ``model_id``: names a plain callable for checkpoints.
 
     Raises ValueError or TypeError, before any work, naming the argument.
 
@@ -59,75 +41,50 @@ class RaMbIT(Attributor):
     (torch.Size([2, 3, 8]), True)
     """
 
-    def __init__(
-        self,
-        model: Any,
-        *,
-        num_samples: int = 10,
-        L: int = DEFAULT_L,
-        window_size: int = 5,
-        Wt_min: int = 1,
-        Wt_max: int = 10,
-        Wd_min: int = 1,
-        Wd_max: int = 5,
-        anchor: Anchor = "cell",
-        reduce: Literal["mean", "max"] = "mean",
-        normalize: Literal["all", "visible"] = "all",
-        metric: Distance = "auto",
-        counterfactuals: CounterfactualLike | None = None,
-        background: Any = None,
-        all_zero_cf: bool = False,
-        masks: str | Tensor | Family = "block",
-        share_masks: bool = True,
-        share_draws: bool = True,
-        evaluation: Evaluation = "auto",
-        output: Output = "auto",
-        layout: Layout = "BDT",
-        batch_size: int | Literal["auto"] = "auto",
-        max_memory: int | None = None,
-        seed: int = 0,
-        device: torch.device | str | None = None,
-        model_id: str | None = None,
-    ) -> None:
-        if flag("all_zero_cf", all_zero_cf):
-            if counterfactuals not in (None, "zero") and not isinstance(counterfactuals, Zero):
+    num_samples: int = option(default=10, help="draws of counterfactual values (S)")
+    L: int = option(default=DEFAULT_L, help="random masks")
+    window_size: int = option(default=5, high=LONGEST, help="window shifts: how many horizons (W)")
+    Wt_min: int = option(default=1, help="shortest block, in steps", recorded=False)
+    Wt_max: int = option(default=10, help="longest block, in steps, within the series", recorded=False)
+    Wd_min: int = option(default=1, help="lowest block, in features", recorded=False)
+    Wd_max: int = option(default=5, help="highest block, in features, within the series", recorded=False)
+    anchor: Anchor = option(
+        default="cell",
+        help="where outputs are compared: from the cell's time on; after the block (mask), as in JIMEx; or at the last "
+        "step (end), with blocks shifted by 0 … W-1 steps",
+    )
+    reduce: Literal["mean", "max"] = option(default="mean", help="over horizons; max: the value of largest magnitude")
+    normalize: Literal["all", "visible"] = option(
+        default="all", help="average over all masks, or with anchor mask over those that see the cell"
+    )
+    all_zero_cf: bool = option(default=False, help='short for counterfactuals="zero"', recorded=False)
+    masks: str | Tensor | Family = option(
+        default="block", help="the mask family, its name with options, or masks (L, D, T) bool", recorded=False
+    )
+    share_masks: bool = option(default=True, help="the same masks for all cells; if not, L for each cell")
+    share_draws: bool = option(default=True, help="the same values beside all masks; if not, draws for each")
+
+    def __post_init__(self) -> None:
+        given, masks = self.counterfactuals, self.masks
+        if flag("all_zero_cf", self.all_zero_cf):
+            if given not in (None, "zero") and not isinstance(given, Zero):
                 raise ValueError("all_zero_cf=True contradicts counterfactuals=; give one of them")
-            counterfactuals = "zero"
-        super().__init__(
-            model,
-            num_samples=num_samples,
-            window_size=window_size,
-            anchor=anchor,
-            metric=metric,
-            counterfactuals=counterfactuals,
-            background=background,
-            evaluation=evaluation,
-            output=output,
-            layout=layout,
-            batch_size=batch_size,
-            max_memory=max_memory,
-            seed=seed,
-            device=device,
-            model_id=model_id,
-        )
-        self.L = count("L", L)
-        self.reduce = one_of("reduce", reduce, ("mean", "max"))
-        self.normalize = one_of("normalize", normalize, ("all", "visible"))
-        if normalize == "visible" and anchor != "mask":
-            raise ValueError(f"normalize='visible' applies to anchor='mask' only, got anchor={anchor!r}")
-        if reduce == "max" and anchor == "end":
+            self.counterfactuals = "zero"
+        super().__post_init__()
+        if self.normalize == "visible" and self.anchor != "mask":
+            raise ValueError(f"normalize='visible' applies to anchor='mask' only, got anchor={self.anchor!r}")
+        if self.reduce == "max" and self.anchor == "end":
             raise ValueError("reduce='max' does not apply to anchor='end', which has one horizon")
-        self.share_masks, self.share_draws = flag("share_masks", share_masks), flag("share_draws", share_draws)
-        if not self.share_draws and self.counterfactuals.single:
-            name = type(self.counterfactuals).__name__
+        if not self.share_draws and self.strategy.single:
+            name = type(self.strategy).__name__
             raise ValueError(f"share_draws=False does not apply: {name} values are always the same")
-        self._bounds = (Wt_min, Wt_max), (Wd_min, Wd_max)
-        _check_sizes(masks, Wt_min=Wt_min, Wt_max=Wt_max, Wd_min=Wd_min, Wd_max=Wd_max)
+        self._bounds = (self.Wt_min, self.Wt_max), (self.Wd_min, self.Wd_max)
+        self._check_sizes(masks)
         resolve("block", *self._bounds)  # the bounds are checked even where another family ignores them
-        self.masks = self._family(masks)
-        self._check_number(self.masks)
-        if self.masks.per_cell and self.share_masks:
-            raise ValueError(f"masks={type(self.masks).__name__} belong to a target cell each: pass share_masks=False")
+        self.masks = self.family = self._family(masks)
+        self._check_number(self.family)
+        if self.family.per_cell and self.share_masks:
+            raise ValueError(f"masks={type(self.family).__name__} belong to a target cell each: pass share_masks=False")
 
     def explain(
         self,
@@ -163,7 +120,7 @@ class RaMbIT(Attributor):
 
         Raises ValueError or TypeError for what does not fit, PredictionError when the model's answer is unusable.
         """
-        family = self.masks if masks is None else self._family(masks)
+        family = self.family if masks is None else self._family(masks)
         call = self._call(X, counterfactuals, target=target, lengths=lengths, observed=observed, ids=ids)
         self._check_family(family, call)
         if tolerance is not None:
@@ -199,7 +156,7 @@ class RaMbIT(Attributor):
 
         Under ``evaluation="auto"`` the mode is the strongest one that the model claims, marked "unconfirmed".
         """
-        family = self.masks if masks is None else self._family(masks)
+        family = self.family if masks is None else self._family(masks)
         series = {"target": target, "lengths": lengths, "observed": observed, "ids": ids}
         call = self._call(X, counterfactuals, quiet=True, **series)
         self._check_family(family, call)
@@ -208,16 +165,7 @@ class RaMbIT(Attributor):
     def settings(self, family: Family | None = None, call: Call | None = None) -> dict[str, Any]:
         """Everything that the scores depend on, as JSON-able values."""
         given = {} if call is None else {"counterfactuals": call.strategy.describe(), "num_samples": call.draws}
-        return {
-            **super().settings(),
-            **given,
-            "L": self.L,
-            "reduce": self.reduce,
-            "normalize": self.normalize,
-            "masks": (family or self.masks).describe(),
-            "share_masks": self.share_masks,
-            "share_draws": self.share_draws,
-        }
+        return {**super().settings(), **given, "masks": (family or self.family).describe()}
 
     # -- how a call is carried out --------------------------------------------------------------------------------
 
@@ -236,6 +184,17 @@ class RaMbIT(Attributor):
         if not family.sized and cells > MOST_CELLS:
             raise ValueError(f"L={self.L} masks of this X would have {cells} cells, at most {MOST_CELLS} are made")
         self._check_number(family)
+
+    def _check_sizes(self, masks: str | Tensor | Family) -> None:
+        """Raise ValueError for a block size that is not the default beside masks that do not read it."""
+        name = masks.partition(":")[0] if isinstance(masks, str) else ""
+        if isinstance(masks, str) and name not in FAMILIES:
+            return
+        reads = FAMILIES.parameters(name) if name else {}
+        for size in self.options():
+            value = getattr(self, size.name)
+            if size.name in BLOCK_SIZES and size.name not in reads and value != size.default:
+                raise ValueError(f"{size.name}={value} does not apply to masks={name or type(masks).__name__!r}")
 
     def _check_number(self, family: Family) -> None:
         if family.sized and self.L != DEFAULT_L:
@@ -256,7 +215,7 @@ class RaMbIT(Attributor):
             scores = self._scores(call, game, places)
             part = saved.part(scores, game.rule.T if game.sample.length is None else game.sample.length)
             # A game that only counts has no errors to be tolerant of: it counts the first round.
-            rows = self._fill(game, scores, family or self.masks, part, None if game.runner.dry else tolerance, left)
+            rows = self._fill(game, scores, family or self.family, part, None if game.runner.dry else tolerance, left)
             left = None if left is None else max(1, left - rows)
             return Part(scores.values(), scores.stderr(), evaluated=scores.seen())
 
@@ -338,15 +297,3 @@ class RaMbIT(Attributor):
             "values": call.strategy.tensors(),
             "model": self.predictor.fingerprint(),
         }
-
-
-def _check_sizes(masks: str | Tensor | Family, **sizes: int) -> None:
-    """Raise ValueError for a block size that is not the default beside masks that do not read it."""
-    name = masks.partition(":")[0] if isinstance(masks, str) else ""
-    if isinstance(masks, str) and name not in FAMILIES:
-        return
-    reads = FAMILIES.parameters(name) if name else {}
-    defaults = inspect.signature(RaMbIT).parameters
-    for size, value in sizes.items():
-        if size not in reads and value != defaults[size].default:
-            raise ValueError(f"{size}={value} does not apply to masks={name or type(masks).__name__!r}")

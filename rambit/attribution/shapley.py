@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from typing_extensions import Unpack
 
-from rambit.attribution.base import DISTANCES, METHODS, Answer, Attributor, Call, Common, Part, only_common
-from rambit.checks import count
+from rambit.attribution.base import DISTANCES, METHODS, Answer, Call, Distance, Part, RemovalAttributor
 from rambit.game import Coalitions, Game, draws, values
 from rambit.masks import Bernoulli
+from rambit.options import option
 
 PLAYERS = ("cells", "features", "timestamps", "segments")
 MAX_EXACT = 16
@@ -37,32 +36,28 @@ def group_cells(players: str | Tensor, D: int, T: int, segment: int) -> Tensor:
     return groups[players].flatten()
 
 
-class _Values(Attributor):
+class _Values(RemovalAttributor):
     """A coalition keeps the cells of its players and replaces the others; its payoff is minus the distance from the
     original answer. With metric ``diff``, the default here, that is the target's output up to a constant."""
 
-    def __init__(
-        self,
-        model: Any,
-        *,
-        players: str | Tensor = "cells",
-        segment: int = 10,
-        num_samples: int = 1,
-        **common: Unpack[Common],
-    ) -> None:
-        only_common(type(self), common)
-        common.setdefault("metric", "diff")
-        super().__init__(model, num_samples=num_samples, **common)
-        self.players, self.segment = players, count("segment", segment)
-        if isinstance(players, Tensor) and self.layout == "BTD":
-            self.players = players.T
-        if isinstance(players, str):
-            group_cells(players, 1, 1, self.segment)
+    metric: Distance = option(default="diff", help=RemovalAttributor.describe("metric"))
+    players: str | Tensor = option(
+        default="cells", help="cells, features, timestamps, segments, or labels (D, T): whose cells go together"
+    )
+    segment: int = option(default=10, help="steps in a segment")
+    num_samples: int = option(default=1, help="draws of counterfactual values (S)")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.players, Tensor) and self.layout == "BTD":
+            self.players = self.players.T
+        if isinstance(self.players, str):
+            group_cells(self.players, 1, 1, self.segment)
 
     def settings(self) -> dict[str, Any]:
         """Everything that the scores depend on, as JSON-able values."""
         players = self.players if isinstance(self.players, str) else self.players.tolist()
-        return {**super().settings(), "players": players, "segment": self.segment}
+        return {**super().settings(), "players": players}
 
     def _answer(self, call: Call) -> Answer:
         def answer(game: Game, places: Tensor) -> Part:
@@ -101,13 +96,11 @@ class _Values(Attributor):
 class ExactShapley(_Values):
     """Shapley values from all 2^n coalitions, for up to 16 players.
 
-    ``players``: ``features`` (default), ``timestamps``, ``segments`` of ``segment`` steps, ``cells``, or a tensor
-    (D, T) of labels. Every cell scores its player's value; the values sum to f(all) - f(none). The standard error is
-    that over draws, unknown with one random draw.
+    Every cell scores its player's value; the values sum to f(all) - f(none). The standard error is that over draws,
+    unknown with one random draw.
     """
 
-    def __init__(self, model: Any, *, players: str | Tensor = "features", **options: Any) -> None:
-        super().__init__(model, players=players, **options)
+    players: str | Tensor = option(default="features", help=_Values.describe("players"))
 
     def _values(self, payoffs: Payoffs, n: int, by_draw: bool) -> Values:
         if n > MAX_EXACT:
@@ -122,17 +115,11 @@ class ExactShapley(_Values):
 class ShapleySampling(_Values):
     """Shapley values from random orders of the players (Castro et al., 2009), with their standard error.
 
-    ``num_permutations`` orders of n players ask n - 1 coalitions each, and the empty and the full one once. The values
-    sum to f(all) - f(none) whatever the number of orders. ``players`` as in ExactShapley, default ``cells``.
+    An order of n players takes n - 1 coalitions, and the empty and the full one once for all. The values sum to
+    f(all) - f(none) whatever the number of orders.
     """
 
-    def __init__(self, model: Any, *, num_permutations: int = 25, **options: Any) -> None:
-        super().__init__(model, **options)
-        self.num_permutations = count("num_permutations", num_permutations)
-
-    def settings(self) -> dict[str, Any]:
-        """Everything that the scores depend on, as JSON-able values."""
-        return {**super().settings(), "num_permutations": self.num_permutations}
+    num_permutations: int = option(default=25, help="random orders of the players")
 
     def _values(self, payoffs: Payoffs, n: int, by_draw: bool) -> Values:
         ends = payoffs(torch.stack((torch.zeros(n, dtype=torch.bool), torch.ones(n, dtype=torch.bool))))
@@ -160,18 +147,9 @@ class ShapleySampling(_Values):
 
 @METHODS.register("banzhaf")
 class Banzhaf(_Values):
-    """Banzhaf values from random coalitions, each of which counts for every player (maximum sample reuse).
+    """Banzhaf values from random coalitions, each of which counts for every player (maximum sample reuse)."""
 
-    ``num_masks`` coalitions with p = 1/2. ``players`` as in ExactShapley, default ``cells``.
-    """
-
-    def __init__(self, model: Any, *, num_masks: int = 500, **options: Any) -> None:
-        super().__init__(model, **options)
-        self.num_masks = count("num_masks", num_masks)
-
-    def settings(self) -> dict[str, Any]:
-        """Everything that the scores depend on, as JSON-able values."""
-        return {**super().settings(), "num_masks": self.num_masks}
+    num_masks: int = option(default=500, help="random coalitions, each player in half of them")
 
     def _values(self, payoffs: Payoffs, n: int, by_draw: bool) -> Values:
         estimate: values.Banzhaf | None = None

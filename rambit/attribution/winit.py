@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
-from typing_extensions import Unpack
 
-from rambit.attribution.base import DISTANCES, METHODS, Answer, Attributor, Call, Common, Part, only_common
-from rambit.checks import count, one_of
+from rambit.attribution.base import DISTANCES, LONGEST, METHODS, Answer, Call, Part, RemovalAttributor
 from rambit.game import Game, Runs
+from rambit.options import option
 
 CLIP = 1e6
 Aggregate = Literal["mean", "max", "absmax"]
 
 
 @METHODS.register("winit")
-class WinIT(Attributor):
+class WinIT(RemovalAttributor):
     """Importance of each observation for each prediction that it could still influence (Leung et al., ICLR 2023).
 
     For t ≥ 1 and n = 1 … min(t, window_size): i(n) is the mean over draws of the distance between the answer at t and
@@ -31,22 +30,10 @@ class WinIT(Attributor):
     ``counterfactuals`` may be values by run (S, B, D, T, W): entry [..., p, j] stands at step p + j of a run from p.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        *,
-        window_size: int = 10,
-        num_samples: int = 3,
-        aggregate: Aggregate = "mean",
-        **common: Unpack[Common],
-    ) -> None:
-        only_common(type(self), common)
-        super().__init__(model, window_size=window_size, num_samples=num_samples, anchor="cell", **common)
-        self.aggregate = one_of("aggregate", aggregate, get_args(Aggregate))
-
-    def settings(self) -> dict[str, Any]:
-        """Everything that the scores depend on, as JSON-able values."""
-        return {**super().settings(), "aggregate": self.aggregate}
+    window_size: int = option(default=10, high=LONGEST, help="longest window before a prediction, in steps (W)")
+    num_samples: int = option(default=3, help="draws of counterfactual values (S)")
+    aggregate: Aggregate = option(default="mean", help="over the predictions that saw an observation")
+    anchor = "cell"
 
     def _answer(self, call: Call) -> Answer:
         def answer(game: Game, places: Tensor) -> Part:
@@ -100,25 +87,10 @@ class BiWinIT(WinIT):
 
     The block of features d … d + height - 1 is replaced over [t - n, t], n = 0 … window_size - 1; the score of its head
     cell (d, t - n) for the prediction at t is the distance with the whole block replaced, minus the distance with the
-    head cell kept. Arguments and results as in WinIT.
+    head cell kept. Results as in WinIT.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        *,
-        window_size: int = 10,
-        height: int = 2,
-        num_samples: int = 3,
-        aggregate: Aggregate = "mean",
-        **common: Unpack[Common],
-    ) -> None:
-        super().__init__(model, window_size=window_size, num_samples=num_samples, aggregate=aggregate, **common)
-        self.height = count("height", height)
-
-    def settings(self) -> dict[str, Any]:
-        """Everything that the scores depend on, as JSON-able values."""
-        return {**super().settings(), "height": self.height}
+    height: int = option(default=2, help="features in a block")
 
     def _seen(self, game: Game, target: Tensor) -> Tensor:
         D = game.sample.x.shape[1]

@@ -175,7 +175,7 @@ def _identity(attributor: Attributor, shard_size: int | str) -> dict[str, Any]:
     return {
         "settings": {**attributor.settings(), **how, "shard_size": shard_size},
         "masks": masks.masks if isinstance(masks, Explicit) else None,
-        "values": attributor.counterfactuals.tensors(),
+        "values": attributor.strategy.tensors(),
         "background": attributor.background,
         "model": attributor.predictor.fingerprint(),
     }

@@ -121,7 +121,7 @@ def check(attributor: Attributor) -> None:
     """Whether an attributor can explain a stream of series and be told from another. TypeError or ValueError."""
     if not isinstance(attributor, Attributor):
         raise TypeError(f"attributor must be one of rambit's, such as RaMbIT, got {type(attributor).__name__}")
-    if isinstance(attributor.counterfactuals, Replay):
+    if isinstance(attributor.strategy, Replay):
         raise ValueError("counterfactuals are given values of one batch, so they can't serve many: give a strategy")
     predictor = attributor.predictor
     if predictor.model_id is None and predictor.module is None:

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from rambit import Attribution, RaMbIT
-from rambit.cli.options import BLOCK_SIZES, FLAGS
+from rambit.attribution.rambit import BLOCK_SIZES
+from rambit.cli.options import FLAGS
 from rambit.counterfactuals import STRATEGIES, needs_background, reads_background
 from rambit.counterfactuals import resolve as strategy_of
 from rambit.datasets import Dataset, load, save_file
@@ -252,7 +253,7 @@ WRONG = [
     (["--anchor", "middle"], "--anchor"),
     (["--counterfactuals", "median"], "--counterfactuals"),
     (["--masks", "spiral"], "--masks"),
-    (["--metric", "abs"], "--metric"),
+    (["--metric", "abs"], "metric must be one of pd,"),
     (["--L", "0"], "L must"),
     (["--L", "many"], "--L"),
     (["--Wt-min", "20"], "Wt_min"),
@@ -272,19 +273,19 @@ WRONG = [
     (["--series", "0", "--limit", "1"], "--limit"),
     (["--split", "test"], "is a file"),
     (["--background", "train"], "no train part"),
-    (["--counterfactuals", "zero", "--background", "DATA"], "--background does not apply"),
-    (["--all-zero-cf", "--background", "DATA"], "--background does not apply"),
-    (["--all-zero-cf", "--counterfactuals", "zero"], "--counterfactuals does not apply"),
-    (["--counterfactuals", "marginal"], "needs --background"),
+    (["--counterfactuals", "zero", "--background", "DATA"], "background does not apply to counterfactuals='zero'"),
+    (["--all-zero-cf", "--background", "DATA"], "background does not apply to counterfactuals='zero'"),
+    (["--all-zero-cf", "--counterfactuals", "uniform"], "all_zero_cf=True contradicts counterfactuals="),
+    (["--counterfactuals", "marginal"], "background"),
     (["--counterfactuals", "joint", "--background", "DATA"], "one length"),
-    (["--masks", "rows", "--Wt-max", "3"], "--Wt-max does not apply to --masks rows"),
-    (["--masks", "columns", "--Wd-max", "3"], "--Wd-max does not apply"),
-    (["--masks", "bernoulli", "--Wt-min", "3"], "--Wt-min does not apply"),
-    (["--masks", "all_blocks", "--L", "20"], "--L does not apply"),
-    (["--masks", "upper_triangle"], "--no-share-masks"),
-    (["--normalize", "all"], "--normalize does not apply to --anchor cell"),
-    (["--anchor", "end", "--reduce", "max"], "--reduce does not apply"),
-    (["--no-share-draws"], "--no-share-draws does not apply"),
+    (["--masks", "rows", "--Wt-max", "3"], "Wt_max=3 does not apply to masks='rows'"),
+    (["--masks", "columns", "--Wd-max", "3"], "Wd_max=3 does not apply"),
+    (["--masks", "bernoulli", "--Wt-min", "3"], "Wt_min=3 does not apply"),
+    (["--masks", "all_blocks", "--L", "21"], "L=21 does not apply"),
+    (["--masks", "upper_triangle"], "pass share_masks=False"),
+    (["--normalize", "visible"], "normalize='visible' applies to anchor='mask' only"),
+    (["--anchor", "end", "--reduce", "max"], "reduce='max' does not apply"),
+    (["--no-share-draws"], "share_draws=False does not apply"),
 ]
 
 
@@ -321,6 +322,41 @@ def test_cost_writes_nothing_and_takes_no_option_for_it(fails, made, option):
 @pytest.mark.parametrize("option", [["--x", "a"], ["--layout", "BTD"]])
 def test_options_for_files_only(fails, made, option):
     assert "spike is a data set" in fails("cost", "spike", "--model", made.model, *option)
+
+
+def as_flags(options):
+    """Options of RaMbIT as they are typed."""
+    for name, value in options.items():
+        flag = name.replace("_", "-")
+        yield from [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"masks": m, size: 3} for m in FAMILIES for size in BLOCK_SIZES if size not in FAMILIES.parameters(m)),
+        *({"masks": masks, "L": 3} for masks in FAMILIES if FAMILIES[masks].sized),
+        *({"masks": masks} for masks in FAMILIES if FAMILIES[masks].per_cell),
+        *({"normalize": "visible", "anchor": anchor} for anchor in ("cell", "end")),
+        *({"counterfactuals": name, "share_draws": False} for name in ("zero", "carry_forward", "interpolate")),
+        *({"counterfactuals": name} for name in STRATEGIES if needs_background(name)),
+        {"anchor": "end", "reduce": "max"},
+        {"all_zero_cf": True, "counterfactuals": "uniform"},
+        {"metric": "abs"},
+        {"L": 0},
+        {"Wt_min": 20},
+        {"batch_size": 0},
+        {"max_memory": 5},
+        {"evaluation": "full"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_the_library_refuses_the_command_line_refuses_in_its_words(fails, made, inputs, options):
+    """The command line has no rules of its own."""
+    model, X, lengths = inputs
+    with pytest.raises(ValueError) as refused:
+        RaMbIT(model, **{"num_samples": 1, **options}).cost(X, lengths=lengths)
+    assert str(refused.value) in fails("cost", made.data, "--model", made.model, *as_flags(options))
 
 
 # --- what is written down twice agrees --------------------------------------------------------------------------------

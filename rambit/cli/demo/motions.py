@@ -94,7 +94,7 @@ def explain(job: Job, train: Dataset, test: Dataset) -> str:
 def _drop(method: RaMbIT, X: Tensor, result: Attribution, ks: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Probabilities (B, K) as more cells are replaced: by score, and at random."""
     curves = [
-        probability_drop(method.predictor, method.counterfactuals, x, scores, ks, series=i, draws=3)
+        probability_drop(method.predictor, method.strategy, x, scores, ks, series=i, draws=3)
         for i, (x, scores) in enumerate(zip(X, result.values, strict=True))
     ]
     ranked, random = (torch.stack(part) for part in zip(*curves, strict=True))

@@ -90,7 +90,7 @@ def _drop(method: RaMbIT, X: Tensor, scores: Tensor, alarmed: Tensor) -> tuple[T
     curves = [
         probability_drop(
             method.predictor,
-            method.counterfactuals,
+            method.strategy,
             X[i, :, : first + 1],  # so that the answer asked about is the last one
             scores[i, :, : first + 1],
             KS,
