@@ -143,6 +143,10 @@ def _helps(cls: type) -> dict[str, str]:
 def _signature(cls: type) -> inspect.Signature:
     """That of the constructor; what is given by name stands in the order of ``_helps``."""
     given = list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]
+    if given and given[-1].kind is inspect.Parameter.VAR_KEYWORD:  # a constructor that hands the rest on
+        own = {one.name for one in given}
+        passed_on = inspect.signature(cls.__mro__[1]).parameters.values()
+        given = given[:-1] + [one for one in passed_on if one.name not in own and one.kind is one.KEYWORD_ONLY]
     place = {name: i for i, name in enumerate(_helps(cls))}
     by_name = sorted((one for one in given if one.kind is one.KEYWORD_ONLY), key=lambda one: place.get(one.name, -1))
     return inspect.Signature([*(one for one in given if one.kind is not one.KEYWORD_ONLY), *by_name])
