@@ -1,11 +1,10 @@
-"""What every training in this package does alike: its options, the best epoch and patience, progress, and seeds."""
+"""What every training in this package does alike: its options, the best epoch and patience, and progress."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -111,19 +110,6 @@ def one_pass(optimiser: torch.optim.Optimizer, losses: Iterable[tuple[Tensor, in
         found.append(loss.detach())
         sizes.append(size)
     return float(np.average(torch.stack(found).double().cpu().numpy(), weights=sizes))
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """The generators of the host and of `device` start from `seed` inside and are restored after; errors: `seed_of`."""
-    cuda = device is not None and device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if cuda else []):
-        # torch.manual_seed would also reseed devices that have not been forked.
-        torch.default_generator.manual_seed(seed_of(seed))
-        if cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:

@@ -17,9 +17,9 @@ from torch.nn import functional
 
 from rambit import arrays
 from rambit.checks import count, flag, number
-from rambit.epochs import History, Training, one_pass, seeded
+from rambit.epochs import History, Training, one_pass
 from rambit.models import Classifier, build_model
-from rambit.models.base import MOST
+from rambit.models.base import MOST, seeded
 from rambit.store import fill, load_module, save_module
 
 __all__ = ["History", "evaluate", "fit", "load_checkpoint", "save_checkpoint"]

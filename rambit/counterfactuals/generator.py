@@ -23,8 +23,8 @@ from torch.nn import functional
 from rambit import arrays, ops
 from rambit.checks import count as whole  # draws have a `count`
 from rambit.checks import flag
-from rambit.epochs import History, Training, seeded
-from rambit.models.base import MOST
+from rambit.epochs import History, Training
+from rambit.models.base import MOST, seeded
 from rambit.store import fill, load_module, save_module
 
 ArrayLike = Tensor | NDArray[Any]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from rambit.checks import count, flag, one_of
-from rambit.epochs import Training, seeded
+from rambit.epochs import Training
 from rambit.game import progress
-from rambit.models.base import MOST
+from rambit.models.base import MOST, seeded
 from rambit.selection.checks import lengths_of, mask_of, series
 from rambit.selection.counterfactuals import CounterfactualGenerator
 from rambit.selection.losses import CombinedLoss, TaskLoss
