@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -16,32 +14,20 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
 
 from rambit import arrays
 from rambit.checks import count, flag, number
+from rambit.epochs import History, Training, one_pass
 from rambit.models import Classifier, build_model
-from rambit.models.base import MOST, seed_of
+from rambit.models.base import MOST, seeded
 from rambit.store import fill, load_module, save_module
+
+__all__ = ["History", "evaluate", "fit", "load_checkpoint", "save_checkpoint"]
 
 ArrayLike = Tensor | NDArray[Any]
 
 FORMAT = "rambit checkpoint 1"
 IGNORED = -100  # the label of a padded step
-
-
-@dataclass
-class History:
-    """What `fit` saw: one entry an epoch, the epoch (from 0) whose weights were kept, and the seconds it took.
-
-    The training loss is the mean over an epoch while the weights change; the lists on validation are empty without it.
-    """
-
-    train_loss: list[float] = field(default_factory=list)
-    valid_loss: list[float] = field(default_factory=list)
-    valid_accuracy: list[float] = field(default_factory=list)
-    best_epoch: int = 0
-    seconds: float = 0.0
 
 
 def fit(
@@ -80,16 +66,13 @@ def fit(
 
     Raises TypeError or ValueError before any work for wrong arguments, and RuntimeError if the loss becomes NaN.
     """
-    epochs, batch_size = count("epochs", epochs, 1, MOST), count("batch_size", batch_size, 1, MOST)
-    patience = None if patience is None else count("patience", patience, 1, MOST)
-    lr, weight_decay = number("lr", lr, 0.0, above=True), number("weight_decay", weight_decay, 0.0)
-    seed, per_step = seed_of(seed), flag("per_step", per_step)
-    flag("show_progress", show_progress)
+    options = Training(epochs, batch_size, lr, weight_decay, patience, seed, show_progress)
+    per_step = flag("per_step", per_step)
     if flag("standardize", standardize) and not isinstance(model, Classifier):
         raise TypeError(f"standardize=True needs a model of rambit.models, got {type(model).__name__}")
     _check_model(model)
     place = None if device is None else arrays.usable_device(device)
-    train, held = _held_out(_data(model, X, y, lengths, per_step), valid, model, seed)
+    train, held = _held_out(_data(model, X, y, lengths, per_step), valid, model, options.seed)
     for data in (train, held):
         if data is not None:
             _check_fits(model, data)
@@ -97,31 +80,10 @@ def fit(
     if standardize:
         _standardize(cast(Classifier, model), train)
 
-    history, started = History(), time.perf_counter()
-    optimiser = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
-    best, kept = math.inf, _weights(model)
-    try:
-        with _seeded(seed, _device(model)), tqdm(range(epochs), "training", disable=not show_progress) as progress:
-            for epoch in progress:
-                loss = _epoch(model, train, optimiser, batch_size)
-                history.train_loss.append(loss)
-                if held is not None:
-                    scores = _evaluate(model, held, batch_size)
-                    loss = scores["loss"]
-                    history.valid_loss.append(loss)
-                    history.valid_accuracy.append(scores["accuracy"])
-                if not math.isfinite(loss):
-                    raise RuntimeError(f"the loss became {loss} in epoch {epoch}; lr is {lr}, a smaller one may help")
-                progress.set_postfix(loss=f"{loss:.4f}")
-                if loss < best:
-                    best, kept, history.best_epoch = loss, _weights(model), epoch
-                elif patience is not None and epoch - history.best_epoch >= patience:
-                    break
-    finally:
-        model.load_state_dict(kept)
-        model.eval()
-    history.seconds = time.perf_counter() - started
-    return history
+    optimiser = options.optimiser(model)
+    validate = None if held is None else partial(_evaluate, model, held, options.batch_size)
+    with seeded(options.seed, _device(model)):
+        return options.run(model, lambda: _epoch(model, train, optimiser, options.batch_size), validate)
 
 
 def evaluate(
@@ -288,17 +250,15 @@ def _standardize(model: Classifier, data: _Data) -> None:
 def _epoch(model: nn.Module, data: _Data, optimiser: torch.optim.Optimizer, batch_size: int) -> float:
     """One pass over the data; the mean loss."""
     model.train()
-    losses, answers = [], []
-    for indices in torch.split(torch.randperm(len(data.X)), batch_size):
-        batch = data.take(indices)
-        logits = _logits(model, batch)
-        loss = functional.cross_entropy(logits, batch.y.to(logits.device), ignore_index=IGNORED)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        losses.append(loss.detach())
-        answers.append(int((batch.y != IGNORED).sum()))
-    return float(np.average(torch.stack(losses).double().cpu().numpy(), weights=answers))
+    batches = torch.split(torch.randperm(len(data.X)), batch_size)
+    return one_pass(optimiser, (_loss(model, data.take(indices)) for indices in batches))
+
+
+def _loss(model: nn.Module, batch: _Data) -> tuple[Tensor, int]:
+    """The mean cross entropy of a batch, and over how many labels."""
+    logits = _logits(model, batch)
+    loss = functional.cross_entropy(logits, batch.y.to(logits.device), ignore_index=IGNORED)
+    return loss, int((batch.y != IGNORED).sum())
 
 
 def _evaluate(model: nn.Module, data: _Data, batch_size: int) -> dict[str, float]:
@@ -335,10 +295,6 @@ def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def _weights(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
 @contextmanager
 def _eval_mode(model: nn.Module) -> Iterator[None]:
     training = model.training
@@ -348,16 +304,3 @@ def _eval_mode(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         model.train(training)
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """The generators of the host and of `device` start from `seed` inside, and are restored after."""
-    cuda = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if cuda else []):
-        # torch.manual_seed would also reseed devices that have not been forked.
-        torch.default_generator.manual_seed(seed)
-        if cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield

@@ -19,7 +19,7 @@ from torch import Tensor
 from rambit.checks import warn
 from rambit.cli.terminal import plain, shortened
 from rambit.datasets import DATASETS, Dataset, load, load_file
-from rambit.datasets.files import READERS
+from rambit.datasets.files import KINDS
 from rambit.models import Classifier
 from rambit.store import Lock, StoreError, is_lock
 from rambit.training import load_checkpoint
@@ -33,7 +33,7 @@ MOST_BYTES = 1 << 60
 
 DATA_HELP = (
     f"a built-in name ({', '.join(DATASETS)}; with options: spike:delay=2,n=500), any other name of the UCR/UEA "
-    f"archive, or a file ({' '.join(READERS)})"
+    f"archive, or a file ({' '.join(KINDS)})"
 )
 
 

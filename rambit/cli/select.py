@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from rambit.cli import common
 from rambit.datasets import Dataset
+from rambit.models.base import seeded
 from rambit.selection import InfluenceFramework, ModelAgnosticWrapper, TimestampSelector, save_selector
 from rambit.selection.framework import TASKS
 from rambit.selection.selector import METHODS
@@ -153,8 +154,7 @@ def _task(args: argparse.Namespace, data: Dataset) -> tuple[str, Tensor, int]:
 
 
 def _wrapper(args: argparse.Namespace, features: int, outputs: int, task: str) -> ModelAgnosticWrapper:
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(args.seed)
+    with seeded(args.seed):
         framework = InfluenceFramework(
             features,
             args.hidden,

@@ -9,28 +9,23 @@ generators are trained on squared errors and the joint one on one latent draw; h
 from __future__ import annotations
 
 import math
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
 
 from rambit import arrays, ops
 from rambit.checks import count as whole  # draws have a `count`
-from rambit.checks import flag, number
-from rambit.models.base import MOST, seed_of
+from rambit.checks import flag
+from rambit.epochs import History, Training
+from rambit.models.base import MOST, seeded
 from rambit.store import fill, load_module, save_module
-
-if TYPE_CHECKING:
-    from rambit.training import History
 
 ArrayLike = Tensor | NDArray[Any]
 Self = TypeVar("Self", bound="GeneratorModel")
@@ -105,7 +100,6 @@ class GeneratorModel(nn.Module, ABC):
 
     # -- training -------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def nll(self, X: ArrayLike, *, batch_size: int = 100) -> float:
         """Mean negative log likelihood in nats of a value, over the next P steps of all prefixes of X (N, D, T).
 
@@ -134,13 +128,7 @@ class GeneratorModel(nn.Module, ABC):
 
         Raises TypeError or ValueError before any work for wrong arguments, and RuntimeError if the loss becomes NaN.
         """
-        from rambit.training import History  # which imports much that only training needs
-
-        epochs, batch_size = whole("epochs", epochs, 1, MOST), whole("batch_size", batch_size, 1, MOST)
-        patience = None if patience is None else whole("patience", patience, 1, MOST)
-        lr, weight_decay = number("lr", lr, 0.0, above=True), number("weight_decay", weight_decay, 0.0)
-        seed = seed_of(seed)
-        flag("show_progress", show_progress)
+        options = Training(epochs, batch_size, lr, weight_decay, patience, seed, show_progress)
         for name, series in (("train", train), ("valid", valid)):
             if series is not None and self._standardized(series, name).shape[2] < 2:
                 raise ValueError(f"{name} must have at least 2 steps")
@@ -148,33 +136,14 @@ class GeneratorModel(nn.Module, ABC):
         data = self._standardized(train)
         held = None if valid is None else self._standardized(valid)
 
-        history, started = History(), time.perf_counter()
-        optimiser = torch.optim.Adam(self.parameters(), lr=lr, weight_decay=weight_decay)
-        order = torch.Generator().manual_seed(seed)
-        best, kept = math.inf, self._weights()
-        try:
-            with tqdm(range(epochs), "training the generator", disable=not show_progress) as progress:
-                for epoch in progress:
-                    loss = self._epoch(data, batch_size, optimiser, order)
-                    history.train_loss.append(loss)
-                    if held is not None:
-                        with torch.no_grad():
-                            loss = self._mean_nll(held, batch_size)
-                        history.valid_loss.append(loss)
-                    if not math.isfinite(loss):
-                        raise RuntimeError(
-                            f"the loss became {loss} in epoch {epoch}; lr is {lr}, a smaller one may help"
-                        )
-                    progress.set_postfix(loss=f"{loss:.4f}")
-                    if loss < best:
-                        best, kept, history.best_epoch = loss, self._weights(), epoch
-                    elif patience is not None and epoch - history.best_epoch >= patience:
-                        break
-        finally:
-            self.load_state_dict(kept)
-            self.eval()
-        history.seconds = time.perf_counter() - started
-        return history
+        optimiser, order = options.optimiser(self), torch.Generator().manual_seed(options.seed)
+
+        return options.run(
+            self,
+            lambda: self._epoch(data, options.batch_size, optimiser, order),
+            None if held is None else lambda: {"loss": self._mean_nll(held, options.batch_size)},
+            "training the generator",
+        )
 
     def _learn_units(self, train: Tensor) -> None:
         values = train.double()
@@ -194,6 +163,7 @@ class GeneratorModel(nn.Module, ABC):
             total, values = total - float(log_likelihood.detach()), values + count
         return total / values
 
+    @torch.no_grad()
     def _mean_nll(self, z: Tensor, batch_size: int) -> float:
         parts = [self._batch(part) for part in torch.split(z, batch_size)]
         return -sum(float(value) for value, _ in parts) / sum(count for _, count in parts)
@@ -206,9 +176,6 @@ class GeneratorModel(nn.Module, ABC):
         known = torch.arange(T)[:, None] + torch.arange(P) < T
         found = self._log_likelihood(z, target, known[:, None].to(z.device), learning=learning)
         return found, B * D * int(known.sum())
-
-    def _weights(self) -> dict[str, Tensor]:
-        return {name: value.detach().clone() for name, value in self.state_dict().items()}
 
     # -- files ----------------------------------------------------------------------------------------------------
 
@@ -274,7 +241,7 @@ class FeatureGenerator(GeneratorModel):
         super().__init__(num_features, prediction_size)
         self.hidden_size = whole("hidden_size", hidden_size, 1, MOST)
         self.conditional = flag("conditional", conditional)
-        with _seeded(seed):
+        with seeded(seed):
             D, H = self.num_features, self.hidden_size
             self.rnns = nn.ModuleList(nn.GRU(D, H, batch_first=True) for _ in range(D))
             self.head = _Head(D, H + (D if self.conditional else 0), 2 * self.prediction_size)
@@ -332,7 +299,7 @@ class JointGenerator(GeneratorModel):
         self.hidden_size = whole("hidden_size", 3 * D if hidden_size is None else hidden_size, 1, MOST)
         self.latent_size = whole("latent_size", min(3 * D, 30) if latent_size is None else latent_size, 1, MOST)
         outputs = D * self.prediction_size
-        with _seeded(seed):
+        with seeded(seed):
             self.rnn = nn.GRU(D, self.hidden_size, batch_first=True)
             self.head = _Head(1, self.hidden_size, 2 * self.latent_size + outputs)
             self.decoder = nn.Linear(self.latent_size, outputs)  # of the first step all features, then of the next
@@ -476,11 +443,3 @@ def _check_draws(ids: Any, count: Any, seed: Any, first: Any) -> None:
 
 def _positive(x: Tensor) -> Tensor:
     return functional.softplus(x) + FLOOR
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    seed = seed_of(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield

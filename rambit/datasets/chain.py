@@ -1,12 +1,43 @@
-"""What the data sets with hidden states share: a Markov chain, and which cells its states make salient."""
+"""What the data sets with hidden states share: their random numbers, a Markov chain, salient cells and labels."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from rambit.datasets.base import Array
+from rambit.datasets.base import Array, Dataset, at_least, fits, streams
 
 TRUTHS = ("change", "active")
+
+
+class Draws(NamedTuple):
+    """Every random number of a set; series i is the same however many are drawn."""
+
+    state: Array  # (n, T), uniform on [0, 1)
+    value: Array  # (n, 3, T), standard normal
+    label: Array  # (n, T), uniform on [0, 1)
+
+
+def check_sizes(n: int, T: int, seed: int) -> None:
+    """Raises ValueError for n < 1, T < 2, a negative seed, or more cells than are made at once."""
+    at_least(1, n=n)
+    at_least(2, T=T)
+    at_least(0, seed=seed)
+    fits(n=n, D=3, T=T)
+
+
+def draw(n: int, T: int, seed: int) -> Draws:
+    """The random numbers of n series of T steps."""
+    chain, value, label = streams(seed, 3)
+    return Draws(chain.random((n, T)), value.standard_normal((n, 3, T)), label.random((n, T)))
+
+
+def labelled(name: str, X: Array, deciding: Array, slope: float, draws: Draws, salient: Array) -> Dataset:
+    """The set with values X (n, 3, T); a label is 1 with probability sigmoid(slope · x[deciding]), deciding (n, T)."""
+    x = np.take_along_axis(X, deciding[:, None], axis=1)[:, 0]
+    y = (draws.label < 1 / (1 + np.exp(-slope * x))).astype(np.int64)
+    return Dataset(name, X.astype(np.float32), y, salient, class_names=("0", "1"))
 
 
 def walk(u: Array, transition: Array) -> Array:

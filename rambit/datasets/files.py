@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,11 @@ import safetensors.numpy
 import torch
 
 from rambit.datasets.base import Array, Dataset, numbered, padded
-from rambit.store import atomic_write, decode, read_file
+from rambit.datasets.readers import NAMES, READERS, check_holds, naming
+from rambit.store import atomic_write, read_file
 
-NAMES = ("feature_names", "class_names")
+#: The kinds of files that hold a data set.
+KINDS = (".npz", ".safetensors", ".parquet", ".csv", ".pt")
 COLUMNS = ("series", "time", "label")
 
 
@@ -38,22 +39,18 @@ def load_file(path: str | Path, *, x: str = "X", y: str | None = "y", layout: st
     .parquet without pyarrow.
     """
     path = Path(path)
-    if path.suffix not in READERS:
-        raise ValueError(f"{path}: the name must end in one of {', '.join(READERS)}")
+    if path.suffix not in KINDS:
+        raise ValueError(f"{path}: the name must end in one of {', '.join(KINDS)}")
     if layout not in ("BDT", "BTD"):
         raise ValueError(f"layout must be 'BDT' or 'BTD', got {layout!r}")
     table = path.suffix in (".csv", ".parquet")
     if table and (x != "X" or y not in ("y", None) or layout != "BDT"):
         raise ValueError(f"{path}: x, y and layout are for arrays; a table has the columns {', '.join(COLUMNS)}, ...")
     data = read_file(path)
-    try:
+    with naming(path):
         fields = READERS[path.suffix](data)
         arguments = _from_table(fields, y is not None) if table else _from_arrays(fields, x, y, layout)
         return Dataset(path.stem, **arguments)
-    except ImportError:
-        raise
-    except Exception as error:  # a broken file makes its reader raise anything, MemoryError too
-        raise ValueError(f"{path}: {str(error) or type(error).__name__}") from error
 
 
 def save_file(path: str | Path, dataset: Dataset) -> None:
@@ -76,66 +73,17 @@ def save_file(path: str | Path, dataset: Dataset) -> None:
         raise ValueError(f"{path}: the name must end in .npz or .safetensors")
 
 
-def _read_npz(data: bytes) -> Mapping[str, Any]:
-    archive = np.load(io.BytesIO(data), allow_pickle=False)
-    if not isinstance(archive, Mapping):
-        raise ValueError("is not an archive of arrays")
-    return archive  # it reads an array when it is asked for, so one that nobody needs takes no memory
-
-
-def _read_safetensors(data: bytes) -> Mapping[str, Any]:
-    # As torch tensors, because NumPy has no bfloat16.
-    fields, metadata = decode(data, "it")
-    return fields | {name: json.loads(metadata[name]) for name in NAMES if name in metadata}
-
-
-def _read_pt(data: bytes) -> Mapping[str, Any]:
-    fields = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-    if not isinstance(fields, Mapping):
-        raise ValueError(f"must hold a dictionary of tensors, got {type(fields).__name__}")
-    for name, value in fields.items():
-        if isinstance(value, torch.Tensor) and value.numel() * value.element_size() > len(data):
-            raise ValueError(f"{name!r} claims the shape {tuple(value.shape)}, for which the file is too small")
-    return fields
-
-
-def _read_csv(data: bytes) -> Mapping[str, Any]:
-    lines = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
-    header, *rows = [line for line in lines if line] or [[]]
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(header):
-            raise ValueError(f"row {number} has {len(row)} values, the header {len(header)}")
-    if len(set(header)) != len(header):
-        raise ValueError("two columns have the same name")
-    return {name: [row[i] for row in rows] for i, name in enumerate(header)}
-
-
-def _read_parquet(data: bytes) -> Mapping[str, Any]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise ImportError(f".parquet files need pyarrow: pip install rambit[tables] ({error})") from error
-    columns: dict[str, Any] = parquet.read_table(pyarrow.BufferReader(data)).to_pydict()
-    return columns
-
-
-READERS: dict[str, Callable[[bytes], Mapping[str, Any]]] = {
-    ".npz": _read_npz,
-    ".safetensors": _read_safetensors,
-    ".parquet": _read_parquet,
-    ".csv": _read_csv,
-    ".pt": _read_pt,
-}
-
-
 def _from_arrays(fields: Mapping[str, Any], x: str, y: str | None, layout: str) -> dict[str, Any]:
     """The arguments of a Dataset from named arrays."""
     for name in (x, y):
-        if name is not None and name not in fields:
-            raise ValueError(f"there is no {name!r}; it holds {', '.join(map(str, fields)) or 'nothing'}")
+        if name is not None:
+            check_holds(fields, name)
     X = _floats(x, _array(x, fields[x]))
-    arguments: dict[str, Any] = {name: tuple(map(str, fields[name])) for name in NAMES if name in fields}
+    arguments: dict[str, Any] = {}
+    for name in NAMES:
+        if name in fields:
+            names = fields[name]
+            arguments[name] = tuple(map(str, json.loads(names) if isinstance(names, str) else names))
     if X.ndim != 3:
         raise ValueError(f"{x!r} must have 3 axes ({layout}), got shape {X.shape}; for one feature add an axis of 1")
     if "salient" in fields:

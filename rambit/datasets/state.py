@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
-from rambit.datasets.base import Array, Dataset, at_least, fits, streams
-from rambit.datasets.chain import salient_cells, walk
+from rambit.datasets.base import Array, Dataset
+from rambit.datasets.chain import Draws, check_sizes, draw, labelled, salient_cells, walk
 
 # To state 1 with probability .9, to state 0 with .1, from either.
 TRANSITION = np.array([[0.1, 0.9], [0.1, 0.9]])
 MEAN = np.array([[0.1, 1.6, 0.5], [-0.1, -0.4, -1.5]])
 IMPORTANT = np.array([1, 2])  # the feature that makes the label, in each state
 CORRELATED = 0  # with the important one, in either state
-
-
-class Draws(NamedTuple):
-    """Every random number of a set; series i is the same however many are drawn."""
-
-    state: Array  # (n, T), uniform on [0, 1)
-    value: Array  # (n, 3, T), standard normal
-    label: Array  # (n, T), uniform on [0, 1)
 
 
 def state(n: int = 1000, T: int = 200, truth: str = "change", seed: int = 0) -> Dataset:
@@ -35,11 +25,8 @@ def state(n: int = 1000, T: int = 200, truth: str = "change", seed: int = 0) -> 
     parameters, and `active`, of Crabbé and van der Schaar, "Explaining time series predictions with dynamic masks",
     2021.
     """
-    at_least(1, n=n)
-    at_least(2, T=T)
-    at_least(0, seed=seed)
-    fits(n=n, D=3, T=T)
-    return _assemble(_draw(n, T, seed), truth)
+    check_sizes(n, T, seed)
+    return _assemble(draw(n, T, seed), truth)
 
 
 def covariances() -> Array:
@@ -50,16 +37,9 @@ def covariances() -> Array:
     return covariance
 
 
-def _draw(n: int, T: int, seed: int) -> Draws:
-    chain, value, label = streams(seed, 3)
-    return Draws(chain.random((n, T)), value.standard_normal((n, 3, T)), label.random((n, T)))
-
-
 def _assemble(draws: Draws, truth: str) -> Dataset:
     states = walk(draws.state, TRANSITION)
     salient = salient_cells(states, IMPORTANT, 3, truth)
     factor = np.linalg.cholesky(covariances())
     X = np.moveaxis(MEAN[states], -1, 1) + np.einsum("ntde,net->ndt", factor[states], draws.value)
-    deciding = np.take_along_axis(X, IMPORTANT[states][:, None], axis=1)[:, 0]
-    y = (draws.label < 1 / (1 + np.exp(-2 * deciding))).astype(np.int64)
-    return Dataset(f"state:truth={truth}", X.astype(np.float32), y, salient, class_names=("0", "1"))
+    return labelled(f"state:truth={truth}", X, IMPORTANT[states], 2.0, draws, salient)

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
-from rambit.datasets.base import MOST_CELLS, Array, Dataset, at_least, fits, streams
-from rambit.datasets.chain import salient_cells, walk
+from rambit.datasets.base import MOST_CELLS, Array, Dataset
+from rambit.datasets.chain import Draws, check_sizes, draw, labelled, salient_cells, walk
 
 TRANSITION = np.array([[0.95, 0.02, 0.03], [0.02, 0.95, 0.03], [0.03, 0.02, 0.95]])
 MEAN = np.array([[0.8, -0.5, -0.2], [0.0, -1.0, 0.0], [-0.2, -0.2, 0.8]])
 LENGTH_SCALE, VARIANCE = 0.2, 0.1
 SLOPE = 3.0
-
-
-class Draws(NamedTuple):
-    """Every random number of a set; series i is the same however many are drawn."""
-
-    state: Array  # (n, T), uniform on [0, 1)
-    value: Array  # (n, 3, T), standard normal
-    label: Array  # (n, T), uniform on [0, 1)
 
 
 def switch_feature(n: int = 1000, T: int = 100, truth: str = "change", seed: int = 0) -> Dataset:
@@ -35,24 +26,16 @@ def switch_feature(n: int = 1000, T: int = 100, truth: str = "change", seed: int
     Raises ValueError for n < 1, T < 2, a negative seed, or another truth. Source: Tonekaboni et al., 2020; the factor
     3, the unit of time and the probabilities of a change are those of the published generator.
     """
-    at_least(1, n=n)
-    at_least(2, T=T)
-    at_least(0, seed=seed)
-    fits(n=n, D=3, T=T)
+    check_sizes(n, T, seed)
     if T * T > MOST_CELLS:
         raise ValueError(f"T must be at most {math.isqrt(MOST_CELLS)}, got {T}: a Gaussian process needs T x T numbers")
-    return _assemble(_draw(n, T, seed), truth)
+    return _assemble(draw(n, T, seed), truth)
 
 
 def covariance(T: int) -> Array:
     """(T, T): the kernel at T successive steps, and 1e-9 on the diagonal."""
     t = np.arange(T)
     return np.asarray(VARIANCE * np.exp(-((t[:, None] - t) ** 2) / (2 * LENGTH_SCALE**2)) + 1e-9 * np.eye(T))
-
-
-def _draw(n: int, T: int, seed: int) -> Draws:
-    chain, value, label = streams(seed, 3)
-    return Draws(chain.random((n, T)), value.standard_normal((n, 3, T)), label.random((n, T)))
 
 
 def _assemble(draws: Draws, truth: str) -> Dataset:
@@ -67,6 +50,4 @@ def _assemble(draws: Draws, truth: str) -> Dataset:
         for begin, end in zip([0, *edges], [*edges, T], strict=True):
             corner = factor[: end - begin, : end - begin]
             values[:, begin:end] = MEAN[path[begin]][:, None] + normal[:, begin:end] @ corner.T
-    deciding = np.take_along_axis(X, states[:, None], axis=1)[:, 0]
-    y = (draws.label < 1 / (1 + np.exp(-SLOPE * deciding))).astype(np.int64)
-    return Dataset(f"switch_feature:truth={truth}", X.astype(np.float32), y, salient, class_names=("0", "1"))
+    return labelled(f"switch_feature:truth={truth}", X, states, SLOPE, draws, salient)

@@ -15,6 +15,7 @@ import safetensors
 import torch
 from torch import Tensor
 
+from rambit.datasets.readers import check_holds, naming
 from rambit.distributed.tables import read_table
 from rambit.store import open_file, read_header
 
@@ -58,13 +59,9 @@ class DataFile:
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         path = Path(self.path)
         open_file(path).close()  # no such file, or no right to read it: the system's own words
-        try:
+        with naming(path):
             for batch in READERS[path.suffix](path, self):
                 yield _checked(batch)
-        except ImportError:
-            raise
-        except Exception as error:  # a broken file makes its reader raise anything, MemoryError too
-            raise ValueError(f"{path}: {str(error) or type(error).__name__}") from error
 
     def features(self) -> int:
         """How many features the series have."""
@@ -165,8 +162,7 @@ def _read_safetensors(path: Path, options: DataFile) -> Iterator[dict[str, Tenso
 
 
 def _wanted(x: str, names: Any) -> list[str]:
-    if x not in names:
-        raise ValueError(f"there is no {x!r}; it holds {', '.join(n for n in names if n[:2] != '__') or 'nothing'}")
+    check_holds([name for name in names if name[:2] != "__"], x)
     return [x, "lengths"] if "lengths" in names and x != "lengths" else [x]
 
 

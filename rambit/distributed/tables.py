@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rambit.datasets.base import padded
 from rambit.datasets.files import COLUMNS
+from rambit.datasets.readers import parquet
 
 Array = NDArray[Any]
 
@@ -26,12 +27,8 @@ def read_table(path: Path, block: int) -> Iterator[dict[str, Tensor]]:
 
     Raises ValueError for columns or rows that are not as ``DataFile`` says, ImportError without pyarrow.
     """
-    try:
-        from pyarrow import parquet
-    except ImportError as error:
-        raise ImportError(f".parquet files need pyarrow: pip install rambit[tables] ({error})") from error
     # Buffered, so that a row group of any size is decoded page by page.
-    with parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as table:
+    with parquet().ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as table:
         names = table.schema_arrow.names
         features = [name for name in names if name not in COLUMNS]
         if names[:2] != list(COLUMNS[:2]) or not features:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rambit import arrays, ops
+from rambit import arrays, checks, ops
 from rambit.registry import Registry
 
 
@@ -106,14 +106,11 @@ class _Sampled(Family):
         return MaskSet(masks, torch.ones(len(masks), dtype=torch.float64, device=device), owners)
 
 
-def _check_bounds(name: str, low: int, high: int) -> None:
-    for argument, value in ((f"{name}_min", low), (f"{name}_max", high)):
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{argument} must be an integer, got {value!r}")
-        if value < 1:
-            raise ValueError(f"{argument} must be at least 1, got {value}")
+def _checked_bounds(name: str, low: int, high: int) -> tuple[int, int]:
+    low, high = checks.count(f"{name}_min", low), checks.count(f"{name}_max", high)
     if low > high:
         raise ValueError(f"{name}_min must not exceed {name}_max, got {name}_min={low}, {name}_max={high}")
+    return low, high
 
 
 def _clip(low: int, high: int, size: int) -> tuple[int, int]:
@@ -125,9 +122,8 @@ class Block(_Sampled):
     """A random block of Wt steps × Wd features is replaced; its corner is uniform over all positions that fit."""
 
     def __init__(self, Wt_min: int = 1, Wt_max: int = 10, Wd_min: int = 1, Wd_max: int = 5) -> None:
-        _check_bounds("Wt", Wt_min, Wt_max)
-        _check_bounds("Wd", Wd_min, Wd_max)
-        self.Wt_min, self.Wt_max, self.Wd_min, self.Wd_max = Wt_min, Wt_max, Wd_min, Wd_max
+        self.Wt_min, self.Wt_max = _checked_bounds("Wt", Wt_min, Wt_max)
+        self.Wd_min, self.Wd_max = _checked_bounds("Wd", Wd_min, Wd_max)
 
     def bounds(self, D: int, T: int) -> tuple[tuple[int, int], tuple[int, int]]:
         return _clip(self.Wt_min, self.Wt_max, T), _clip(self.Wd_min, self.Wd_max, D)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
-import torch
-
-from rambit.models.base import Classifier, seed_of
+from rambit.models.base import Classifier, seed_of, seeded
 from rambit.models.recurrent import HEADS, GRUClassifier, LSTMClassifier, State
 from rambit.models.tcn import TCNClassifier
 from rambit.models.transformer import TransformerClassifier
@@ -47,9 +46,7 @@ def build_model(config: Mapping[str, Any], *, seed: int | None = None) -> Classi
     name = arguments.pop("model", None)
     if not isinstance(name, str) or name not in MODELS:
         raise ValueError(f"config['model'] must be one of {', '.join(MODELS)}, got {name!r}")
-    with torch.random.fork_rng(devices=[], enabled=seed is not None):
-        if seed is not None:
-            torch.default_generator.manual_seed(seed)
+    with nullcontext() if seed is None else seeded(seed):
         try:
             return MODELS[name](**arguments)
         except TypeError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -100,6 +102,19 @@ MOST = 2**31 - 1
 def seed_of(value: int) -> int:
     """What torch's generators take as a seed, as a plain int; TypeError or ValueError otherwise."""
     return count("seed", value, -(2**63), 2**64 - 1)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """The generators of the host and of `device` start from `seed` inside and are restored after; errors: `seed_of`."""
+    cuda = device is not None and device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if cuda else []):
+        # torch.manual_seed would also reseed devices that have not been forked.
+        torch.default_generator.manual_seed(seed_of(seed))
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
 
 
 def dropout_rate(value: float) -> float:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from rambit.checks import count, flag, number, one_of
+from rambit.checks import count, flag, one_of
+from rambit.epochs import Training
 from rambit.game import progress
-from rambit.models.base import MOST, seed_of
+from rambit.models.base import MOST, seeded
 from rambit.selection.checks import lengths_of, mask_of, series
 from rambit.selection.counterfactuals import CounterfactualGenerator
 from rambit.selection.losses import CombinedLoss, TaskLoss
@@ -169,11 +169,11 @@ class ModelAgnosticWrapper(nn.Module):
         epoch of the lowest mean total_loss are kept; what is selected may still jump late in training.
 
         lengths (N,): steps from there on are padding, which is never selected. Order, masks, dropout and noise are
-        drawn from ``seed``; the global generators are left as they were. Afterwards the wrapper is in evaluation mode.
+        drawn from ``seed``; the global generators are left as they were. Afterwards the wrapper is in evaluation mode,
+        with the best weights so far also where training was interrupted.
         """
-        epochs, warmup = count("epochs", epochs, 1, MOST), count("warmup", warmup, 0, MOST)
-        batch_size, seed = count("batch_size", batch_size, 1, MOST), seed_of(seed)
-        lr = number("lr", lr, 0.0, above=True)
+        options = Training(epochs, batch_size, lr, seed=seed)
+        warmup = count("warmup", warmup, 0, MOST)
         flag("show_progress", show_progress)
         if not isinstance(x, Tensor) or x.ndim != 3:
             series("x", x)  # tells what is wrong
@@ -184,38 +184,33 @@ class ModelAgnosticWrapper(nn.Module):
             raise TypeError(f"targets must be a tensor, got {type(targets).__name__}")
         if targets.shape[:1] != x.shape[:1]:
             raise ValueError(f"targets must hold one entry for each of {len(x)} series, got {tuple(targets.shape)}")
-        weights = [weight for weight in self.parameters() if weight.requires_grad]
-        device = weights[0].device
-        optimiser = torch.optim.Adam(weights, lr=lr)
+        device, optimiser = next(self.parameters()).device, options.optimiser(self)
         history: list[dict[str, float]] = []
-        best, kept = math.inf, self.state_dict()
         with (
-            torch.random.fork_rng(),
-            progress(show_progress, lambda: (warmup + epochs) * x[..., 0].numel()) as bar,
+            seeded(options.seed, device),
+            progress(show_progress, lambda: (warmup + options.epochs) * x[..., 0].numel()) as bar,
         ):
-            torch.manual_seed(seed)
-            self.train()
-            for epoch in range(-warmup, epochs):
-                order, losses = torch.randperm(len(x)), []
-                for begin in range(0, len(x), batch_size):
-                    rows = order[begin : begin + batch_size]
-                    batch, wanted = x[rows].to(device), targets[rows].to(device)
-                    if epoch < 0:
-                        self._random_step(batch, wanted, optimiser)
-                    else:
-                        hidden = None if padding is None else padding[rows].to(device)
-                        parts = self.train_step(batch, wanted, optimiser, key_padding_mask=hidden)
-                        losses.append((len(rows), parts))
+
+            def batches() -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+                for rows in torch.split(torch.randperm(len(x)), options.batch_size):
+                    hidden = None if padding is None else padding[rows].to(device)
+                    yield x[rows].to(device), targets[rows].to(device), hidden
                     if bar is not None:
                         bar.update(len(rows) * x.shape[1])
-                if not losses:
-                    continue
-                history.append({name: sum(n * part[name] for n, part in losses) / len(x) for name in losses[0][1]})
-                if history[-1]["total_loss"] < best:
-                    best = history[-1]["total_loss"]
-                    kept = {name: value.detach().clone() for name, value in self.state_dict().items()}
-        self.load_state_dict(kept)
-        self.eval()
+
+            def epoch() -> float:
+                steps = [
+                    (len(batch), self.train_step(batch, wanted, optimiser, key_padding_mask=hidden))
+                    for batch, wanted, hidden in batches()
+                ]
+                history.append({name: sum(n * part[name] for n, part in steps) / len(x) for name in steps[0][1]})
+                return history[-1]["total_loss"]
+
+            self.train()
+            for _ in range(warmup):
+                for batch, wanted, _ in batches():
+                    self._random_step(batch, wanted, optimiser)
+            options.run(self, epoch)
         return history
 
     def _random_step(self, x: Tensor, targets: Tensor, optimizer: torch.optim.Optimizer) -> None:

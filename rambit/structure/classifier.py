@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rambit.checks import count
 from rambit.structure.encoders import encoder_of
 from rambit.structure.question import Memory, Question
 from rambit.structure.sample import Sample
-from rambit.structure.schema import Schema, at_least, from_config, to_config
+from rambit.structure.schema import Schema, from_config, to_config
 
 
 class HierarchicalClassifier(nn.Module):
@@ -23,11 +24,10 @@ class HierarchicalClassifier(nn.Module):
 
     def __init__(self, schema: Schema, num_classes: int, *, width: int = 32) -> None:
         super().__init__()
-        at_least("num_classes", num_classes, 2)
-        at_least("width", width, 1)
-        self.schema, self.num_classes, self.width = schema, num_classes, width
-        self.encoder = encoder_of(schema, width)
-        self.head = nn.Linear(width, num_classes)
+        self.schema = schema
+        self.num_classes, self.width = count("num_classes", num_classes, 2), count("width", width)
+        self.encoder = encoder_of(schema, self.width)
+        self.head = nn.Linear(self.width, self.num_classes)
 
     def forward(self, sample: Sample) -> Tensor:
         """Logits (B, C) of whole samples."""

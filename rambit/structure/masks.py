@@ -45,7 +45,22 @@ class SomeMask(Protocol):
         """The stored masks behind this one, each with the term (positions,) that it keeps a position by."""
 
 
-class SimpleMask:
+class _Kept:
+    """Is indexed as ``kept`` (n,) bool is."""
+
+    kept: Tensor
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __getitem__(self, index: Index) -> Tensor:
+        return self.kept[index]
+
+    def __setitem__(self, index: Index, kept: bool | Tensor) -> None:
+        self.kept[index] = kept
+
+
+class SimpleMask(_Kept):
     """A stored mask: ``kept`` (n,) bool. It holds no opinion on its terms."""
 
     def __init__(self, kept: Tensor) -> None:
@@ -57,15 +72,6 @@ class SimpleMask:
     def full(cls, n: int) -> SimpleMask:
         """``n`` terms, all kept."""
         return SimpleMask(torch.ones(n, dtype=torch.bool))
-
-    def __len__(self) -> int:
-        return len(self.kept)
-
-    def __getitem__(self, index: Index) -> Tensor:
-        return self.kept[index]
-
-    def __setitem__(self, index: Index, kept: bool | Tensor) -> None:
-        self.kept[index] = kept
 
     def prunemask(self) -> Tensor:
         return self.kept
@@ -273,7 +279,7 @@ class MaskTree:
         return sorted(((m, slice(s.start, s.own)) for m, s in spans), key=lambda pair: pair[1].start)
 
 
-class FlatView:
+class FlatView(_Kept):
     """One vector over all terms of a mask, of several masks, or of a tree of masks. A shared mask appears once.
 
     ``kept`` (terms,) bool holds them all: the masks' own values are views of it, until another view takes them over.
@@ -305,15 +311,6 @@ class FlatView:
             terms = [term + self._stored[stored].start for stored, term in mask.parts()]
             items[place] = torch.stack(terms + terms[:1] * (width - len(terms)), dim=1)
         return items
-
-    def __len__(self) -> int:
-        return len(self.kept)
-
-    def __getitem__(self, index: Index) -> Tensor:
-        return self.kept[index]
-
-    def __setitem__(self, index: Index, kept: bool | Tensor) -> None:
-        self.kept[index] = kept
 
     def fill(self, kept: bool) -> None:
         """Keep or remove every term."""

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rambit.checks import count
+
 Path = tuple[str, ...]
 """Where a node stands: the names from the root down, ``MEMBER`` for the members of a bag."""
 
@@ -19,7 +21,7 @@ class DenseSchema:
     features: int = 1
 
     def __post_init__(self) -> None:
-        at_least("features", self.features, 1)
+        count("features", self.features)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class TextSchema:
     def __post_init__(self) -> None:
         if not 2 <= self.n <= 7:
             raise ValueError(f"n must lie in 2..7, got {self.n}")
-        at_least("buckets", self.buckets, 1)
+        count("buckets", self.buckets)
 
 
 @dataclass(frozen=True)
@@ -136,12 +138,6 @@ def from_config(config: dict[str, Any]) -> Schema:
         return SCHEMAS[config["type"]](**values)  # type: ignore[no-any-return]
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"config must be that of a schema, got {config!r}") from error
-
-
-def at_least(name: str, value: int, low: int) -> None:
-    """Raises ValueError, naming the argument, for a value below ``low``."""
-    if value < low:
-        raise ValueError(f"{name} must be at least {low}, got {value}")
 
 
 def _distinct(name: str, values: tuple[Any, ...]) -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
-import time
+from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rambit.epochs import History, Training, one_pass
 from rambit.structure.classifier import HierarchicalClassifier
 from rambit.structure.encoders import DenseEncoder
 from rambit.structure.nodes import Dense
 from rambit.structure.sample import Sample
-from rambit.structure.schema import at_least
-from rambit.training import History
 
 
 def fit(
@@ -39,41 +36,23 @@ def fit(
     Adam (Kingma and Ba, 2015). Raises TypeError or ValueError before any work for wrong arguments, and RuntimeError if
     the loss stops being finite.
     """
-    for name, count in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
-        if count is not None:
-            at_least(name, count, 1)
-    if not 0 < lr < math.inf or not 0 <= weight_decay < math.inf:
-        raise ValueError(f"lr must be above 0 and weight_decay at least 0, got {lr} and {weight_decay}")
+    options = Training(epochs, batch_size, lr, weight_decay, patience, seed)
     for labelled, labels in ((sample, y), *([] if valid is None else [valid])):
         _check(model, labelled, labels)
         labelled.check_range(model.head.weight.dtype)
 
-    started, history, order = time.perf_counter(), History(), torch.Generator().manual_seed(seed)
     for encoder, node, _ in model.encoder.leaves(sample.root):
         if isinstance(encoder, DenseEncoder) and isinstance(node, Dense):
             encoder.standardize(node)
-    optimiser = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
-    best, kept = math.inf, _weights(model)
-    try:
-        for epoch in range(epochs):
-            loss = _epoch(model, sample, y, optimiser, torch.split(torch.randperm(len(y), generator=order), batch_size))
-            history.train_loss.append(loss)
-            if valid is not None:
-                scores = evaluate(model, *valid, batch_size=batch_size)
-                loss = scores["loss"]
-                history.valid_loss.append(loss)
-                history.valid_accuracy.append(scores["accuracy"])
-            if not math.isfinite(loss):
-                raise RuntimeError(f"the loss became {loss} in epoch {epoch}; lr is {lr}, a smaller one may help")
-            if loss < best:
-                best, kept, history.best_epoch = loss, _weights(model), epoch
-            elif patience is not None and epoch - history.best_epoch >= patience:
-                break
-    finally:
-        model.load_state_dict(kept)
-        model.eval()
-    history.seconds = time.perf_counter() - started
-    return history
+    optimiser, order = options.optimiser(model), torch.Generator().manual_seed(options.seed)
+
+    def epoch() -> float:
+        model.train()
+        batches = torch.split(torch.randperm(len(y), generator=order), options.batch_size)
+        return one_pass(optimiser, (_loss(model, sample.take(index), y[index]) for index in batches))
+
+    validate = None if valid is None else partial(evaluate, model, *valid, batch_size=options.batch_size)
+    return options.run(model, epoch, validate)
 
 
 def predict(model: HierarchicalClassifier, sample: Sample, *, batch_size: int = 256) -> Tensor:
@@ -97,28 +76,10 @@ def evaluate(model: HierarchicalClassifier, sample: Sample, y: Tensor, *, batch_
     }
 
 
-def _epoch(
-    model: HierarchicalClassifier,
-    sample: Sample,
-    y: Tensor,
-    optimiser: torch.optim.Optimizer,
-    batches: tuple[Tensor, ...],
-) -> float:
-    """One pass over the samples; the mean loss."""
-    model.train()
-    losses = []
-    for index in batches:
-        logits = model(sample.take(index))
-        loss = functional.cross_entropy(logits, y[index].to(logits.device))
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        losses.append(loss.detach())
-    return float(np.average(torch.stack(losses).cpu().double().numpy(), weights=[len(index) for index in batches]))
-
-
-def _weights(model: HierarchicalClassifier) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+def _loss(model: HierarchicalClassifier, sample: Sample, y: Tensor) -> tuple[Tensor, int]:
+    """The mean cross entropy of a batch, and over how many samples."""
+    logits = model(sample)
+    return functional.cross_entropy(logits, y.to(logits.device)), len(y)
 
 
 def _check(model: HierarchicalClassifier, sample: Sample, y: Tensor) -> None:

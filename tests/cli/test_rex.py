@@ -411,6 +411,9 @@ def test_wrong_arrays(fails, made, tmp_path):
 
     np.save(tmp_path / "object.npy", np.array([{}], dtype=object))
     assert "allow_pickle" in say("object.npy")
+    assert "object.npy: a .npy file holds one array" in say("object.npy", "--x", "Z")
+    (tmp_path / "cut.safetensors").write_bytes(bytes(4))
+    assert "cut.safetensors: it is truncated or not a safetensors file" in say("cut.safetensors")
     np.save(tmp_path / "flat.npy", np.zeros((3, 4)))
     assert "must hold series (N, D, T)" in say("flat.npy")
     np.save(tmp_path / "nan.npy", np.full((1, 2, 9), np.nan))

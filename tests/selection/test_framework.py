@@ -158,6 +158,25 @@ def test_fit_keeps_away_from_padding():
     assert all((mask[:, :4].sum(dim=1) == 3).all() and not mask[:, 4:].any() for mask in masks)
 
 
+def test_an_interrupted_fit_leaves_the_best_weights(monkeypatch):
+    wrapper = ModelAgnosticWrapper(flat(), create_simple_framework(3, 2, 8))
+    losses = iter([2.0, 1.0, 3.0])
+
+    def step(x, targets, optimizer, **options):
+        loss = next(losses, None)
+        if loss is None:
+            raise KeyboardInterrupt
+        with torch.no_grad():
+            wrapper.base_model[1].bias.fill_(loss)
+        return {"total_loss": loss}
+
+    monkeypatch.setattr(wrapper, "train_step", step)
+    with pytest.raises(KeyboardInterrupt):
+        wrapper.fit(torch.randn(4, 6, 3), torch.randn(4, 1), epochs=9)
+    assert wrapper.base_model[1].bias.tolist() == [1.0]
+    assert not wrapper.training
+
+
 def test_wrong_training():
     wrapper = ModelAgnosticWrapper(flat(), create_simple_framework(3, 2, 8))
     x, y = torch.randn(4, 6, 3), torch.randn(4, 1)

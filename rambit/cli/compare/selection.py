@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rambit.counterfactuals import Zero
 from rambit.game import Game, TensorSample
+from rambit.models.base import seeded
 from rambit.predictors import Predictor
 from rambit.results import Attribution
 from rambit.selection import InfluenceFramework, ModelAgnosticWrapper, SelectionAttributor
@@ -34,8 +35,7 @@ class Selection:
         seed: int = 0,
     ) -> None:
         self.model, self.background, self.epochs, self.seed = model, background, epochs, seed
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with seeded(seed):
             self.framework = InfluenceFramework(
                 background.shape[1],
                 hidden_dim,

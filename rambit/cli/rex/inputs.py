@@ -18,8 +18,9 @@ from torch import Tensor
 
 from rambit.checks import warn
 from rambit.cli import common
+from rambit.datasets.readers import READERS, check_holds, naming
 from rambit.rex.explainer import MAX_POSITIONS
-from rambit.store import StoreError, load_tensors, open_file
+from rambit.store import open_file, read_file
 
 Numbers = NDArray[np.float32]
 ARRAYS = (".npy", ".npz", ".safetensors")
@@ -105,13 +106,13 @@ def _refuse(args: argparse.Namespace, *names: str) -> None:
 
 def _read_array(path: Path, name: str | None) -> Tensor:
     """Inputs (N, …) of a file, without pickle. Raises ValueError naming the file."""
-    open_file(path).close()  # no such file, or none that ends
-    try:
-        array = _load(path, name)
-    except (OSError, StoreError):
-        raise
-    except Exception as error:  # a broken file makes its reader raise anything
-        raise ValueError(f"{path}: {str(error) or type(error).__name__}") from error
+    if path.suffix == ".npy" and name is not None:
+        raise ValueError(f"{path}: a .npy file holds one array, so --x does not apply")
+    name, data = name or "X", read_file(path)
+    with naming(path):
+        fields = READERS[path.suffix](data)
+        check_holds(fields, name)
+        array = torch.as_tensor(fields[name])
     if array.ndim not in (3, 4, 5) or not array.numel():
         raise ValueError(
             f"{path} must hold series (N, D, T), images (N, C, H, W) or volumes (N, C, Z, H, W), got the shape "
@@ -123,18 +124,6 @@ def _read_array(path: Path, name: str | None) -> Tensor:
     if not bool(torch.isfinite(array).all()):
         raise ValueError(f"{path} holds NaN or infinite values")
     return array
-
-
-def _load(path: Path, name: str | None) -> Tensor:
-    if path.suffix == ".npy":
-        if name is not None:
-            raise ValueError("a .npy file holds one array, so --x does not apply")
-        return torch.from_numpy(np.load(path, allow_pickle=False))
-    name = name or "X"
-    arrays = load_tensors(path)[0] if path.suffix == ".safetensors" else np.load(path, allow_pickle=False)
-    if name not in arrays:
-        raise ValueError(f"there is no {name!r}; it holds {', '.join(arrays) or 'nothing'}")
-    return torch.as_tensor(arrays[name])
 
 
 def _read_data_set(args: argparse.Namespace) -> list[Tensor]:

@@ -15,6 +15,7 @@ from rambit.cli import common
 from rambit.cli.suffice import outputs
 from rambit.cli.terminal import plain
 from rambit.datasets.botocore import Documents, botocore_operations
+from rambit.models.base import seeded
 from rambit.store import read_file
 from rambit.structure import (
     HierarchicalClassifier,
@@ -112,8 +113,7 @@ def _trained(train: Documents, path: str, seed: int) -> HierarchicalClassifier:
     with common.reserved((path,), force=False) as place:
         print(f"training on {len(train):,} operations …", file=sys.stderr)
         schema = infer_schema(train.documents)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with seeded(seed):
             model = HierarchicalClassifier(schema, 2)
         fit(model, from_json(train.documents, schema), torch.from_numpy(train.y), seed=seed, **TRAINING)
         save_model(place(path), model)
