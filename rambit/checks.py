@@ -7,9 +7,12 @@ import operator
 import reprlib
 import sys
 import warnings
-from typing import Any
+from enum import Enum
+from typing import Any, TypeVar
 
 import numpy as np
+
+Kind = TypeVar("Kind", bound=Enum)
 
 
 def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
@@ -17,6 +20,15 @@ def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {reprlib.repr(value)}")
     return value
+
+
+def member(name: str, value: Any, kind: type[Kind]) -> Kind:
+    """The member of an enum that is given by itself or by its value; ValueError otherwise."""
+    try:
+        return kind(value)
+    except ValueError:
+        allowed = ", ".join(str(one.value) for one in kind)
+        raise ValueError(f"{name} must be one of {allowed}, got {reprlib.repr(value)}") from None
 
 
 def count(name: str, value: Any, low: int = 1, high: int = 2**63 - 1) -> int:

@@ -6,6 +6,7 @@ From them come the constructor with its checks, what ``help`` and editors show, 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import inspect
 import math
@@ -13,11 +14,12 @@ import textwrap
 import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from typing_extensions import dataclass_transform
 
-from rambit.checks import count, flag, number, one_of
+from rambit.checks import count, flag, member, number, one_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +43,14 @@ class Option:
     @property
     def names(self) -> tuple[str, ...]:
         """The texts that are allowed where they are a closed set."""
+        if self.enum is not None:
+            return tuple(one.value for one in self.enum)
         return tuple(name for kind in self.kinds if get_origin(kind) is Literal for name in get_args(kind))
+
+    @property
+    def enum(self) -> type[Enum] | None:
+        """The enum whose members, or their values, are allowed."""
+        return next((kind for kind in self.kinds if isinstance(kind, type) and issubclass(kind, Enum)), None)
 
     def checked(self, value: Any) -> Any:
         """The value as a plain int, float, bool or text of the set; of any other type it is left to the class.
@@ -51,6 +60,8 @@ class Option:
         kinds = self.kinds
         if value is None and type(None) in kinds:
             return None
+        if self.enum is not None:
+            return member(self.name, value, self.enum)
         if self.names and ((isinstance(value, str) and value in self.names) or int not in kinds):
             return one_of(self.name, value, self.names)
         if bool in kinds:
@@ -167,8 +178,10 @@ def _by_name(cls: type[Options], made: Callable[..., None]) -> Callable[..., Non
         if useless := sorted(given.keys() & set(cls.unused)):
             raise ValueError(f"{', '.join(useless)} does not apply to {cls.__name__}: leave it out")
         if unknown := sorted(given.keys() - takes.keys()):
-            known = ", ".join(sorted(takes.keys() - {"self", "model"}))
-            raise TypeError(f"{cls.__name__} takes no {', '.join(unknown)}; it takes {known}")
+            known = sorted(takes.keys() - {"self", "model"})
+            close = difflib.get_close_matches(unknown[0], known, 1)
+            hint = f"did you mean {close[0]}? it takes" if close else "it takes"
+            raise TypeError(f"{cls.__name__} takes no {', '.join(unknown)}; {hint} {', '.join(known)}")
         made(self, *args, **given)
 
     return init

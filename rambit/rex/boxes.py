@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rambit.checks import member
 from rambit.rex import kernels
-from rambit.rex.settings import Distribution, check_dist_args, choice
+from rambit.rex.settings import Distribution, check_dist_args
 from rambit.rex.splits import Splitter
 
 #: The dimensions of an input by the name that ReX gives its kind.
@@ -38,7 +39,7 @@ class Box:
         self.row_start, self.row_stop = row_start, row_stop
         self.col_start, self.col_stop = col_start, col_stop
         self.depth_start, self.depth_stop = depth_start, depth_stop
-        self.distribution = choice("distribution", distribution, Distribution)
+        self.distribution = member("distribution", distribution, Distribution)
         self.distribution_args = check_dist_args(self.distribution, distribution_args)
         self.name, self.parent = name, parent
         self.depth: int = 0 if parent is None else parent.depth + 1

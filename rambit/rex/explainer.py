@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
 from enum import Enum
 from typing import Any
 
@@ -15,16 +12,17 @@ import torch
 from torch import Tensor
 
 from rambit import arrays
-from rambit.checks import channels_first, count
+from rambit.checks import channels_first, count, member
 from rambit.counterfactuals import Counterfactual
 from rambit.game import Game, TensorSample, progress
+from rambit.options import option
 from rambit.predictors import PredictionError, Predictor
 from rambit.predictors.base import Output
 from rambit.rex.evaluation import Evaluation, evaluate
 from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Strategy, extract
 from rambit.rex.result import Explanation
 from rambit.rex.search import SearchResult, search
-from rambit.rex.settings import Distribution, Queue, ResponsibilityStyle, SearchSettings, choice
+from rambit.rex.settings import SearchSettings
 from rambit.rex.target import Asked
 from rambit.rex.values import MaskValue, check_mask_value, mask_values
 
@@ -36,79 +34,36 @@ _NAMED = (NoExplanationError, PredictionError, TypeError, ValueError)
 _SHAPES = "(1, C, H, W), (1, C, Z, H, W), (1, 1, T) or (1, D, T)"
 
 
-class ReX:
+class ReX(SearchSettings, ExtractionOptions):
     """Causal responsibility and sufficient masks for images, volumes, spectra and series.
-
-    ``model``: anything that `Predictor.of` takes, a classifier; ``output`` says what it returns. The search's options
-    are described in `SearchSettings`, the extraction's in `ExtractionOptions`, whose other fields may be given as well
-    (``spotlights=5``); ``mask_value`` in `mask_values`. ``max_memory`` (bytes, default 512 MiB) bounds what the engine
-    allocates.
 
     Raises TypeError or ValueError naming the argument, before any work.
     Source: Chockler, Kelly, Kroening, Sun, "Causal explanations for image classifiers" (2024), and ReX 0.4.1, whose
-    maps of images this returns bit for bit, given the same seed and a model with the same answers.
+    maps of images this returns bit for bit, given the same seed and a model with the same outputs.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        *,
-        iters: int = 20,
-        tree_depth: int = 10,
-        min_box_size: int = 10,
-        search_limit: int | None = None,
-        queue: Queue | str = Queue.Area,
-        queue_len: int | None = 1,
-        distribution: Distribution | str = Distribution.Uniform,
-        dist_args: tuple[float, float] | None = None,
-        confidence_filter: float = 0.0,
-        weighted: bool = False,
-        concentrate: bool = False,
-        responsibility_style: ResponsibilityStyle | str = ResponsibilityStyle.Multiplicative,
-        negative_responsibility: bool = False,
-        strategy: Strategy | str = Strategy.Global,
-        chunk_size: int = 10,
-        minimum_confidence_threshold: float = 0.0,
-        mask_value: MaskValue = 0,
-        search: str = "single",
-        output: Output = "auto",
-        max_memory: int | None = None,
-        seed: int = 0,
-        device: torch.device | str | None = None,
-        **extraction: Any,
-    ) -> None:
-        self.search = SearchSettings(
-            iters=iters,
-            tree_depth=tree_depth,
-            min_box_size=min_box_size,
-            search_limit=search_limit,
-            queue=queue,
-            queue_len=queue_len,
-            distribution=distribution,
-            dist_args=dist_args,
-            confidence_filter=confidence_filter,
-            weighted=weighted,
-            concentrate=concentrate,
-            responsibility_style=responsibility_style,
-            negative_responsibility=negative_responsibility,
-            search=search,
-            seed=seed,
-        )
-        self.strategy = choice("strategy", strategy, Strategy)
-        _check_names(extraction)
-        self.extraction = ExtractionOptions(
-            chunk_size=chunk_size, minimum_confidence_threshold=minimum_confidence_threshold, **extraction
-        )
-        if output == "regression":
+    model: Any = option(help="a classifier: anything that `Predictor.of` takes", recorded=False, kw_only=False)
+    strategy: Strategy | str = option(default=Strategy.Global, help="how an explanation is taken from the map")
+    mask_value: MaskValue = option(
+        default=0,
+        help="what replaces: a number, min, mean, random, linear or spectral",
+        recorded=False,
+    )
+    output: Output = option(default="auto", help="what the model returns: auto, logits or probs", recorded=False)
+    max_memory: int | None = option(
+        default=None, low=1 << 20, help="bound on what the engine allocates, in bytes (512 MiB)", recorded=False
+    )
+    device: torch.device | str | None = option(
+        default=None, help="where the model runs: cpu, cuda or cuda:N (where it is)", recorded=False
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.output == "regression":
             raise ValueError("output must be auto, logits or probs: ReX explains the decisions of classifiers")
-        if max_memory is not None and (isinstance(max_memory, bool) or not isinstance(max_memory, int)):
-            raise TypeError(f"max_memory must be a whole number of bytes, got {max_memory!r}")
-        if max_memory is not None and max_memory < 1 << 20:
-            raise ValueError(f"max_memory must be at least {1 << 20} bytes, got {max_memory}")
-        check_mask_value(mask_value)
-        self.mask_value = mask_value
-        self.max_memory = MAX_MEMORY if max_memory is None else max_memory
-        self.predictor = Predictor.of(model, output=output, device=device)
+        check_mask_value(self.mask_value)
+        self.max_memory = MAX_MEMORY if self.max_memory is None else self.max_memory
+        self.model = self.predictor = Predictor.of(self.model, output=self.output, device=self.device)
 
     def explain(self, x: Tensor, *, target: int | None = None, show_progress: bool = False) -> Explanation:
         """Maps of every class seen and, by the strategy, a part of the input that suffices for its class.
@@ -128,10 +83,10 @@ class ReX:
             found = extract(
                 asked,
                 maps[asked.target],
-                self.strategy,
-                self.extraction,
+                member("strategy", self.strategy, Strategy),
+                self,
                 logs=None if logs is None else torch.from_numpy(logs),
-                seed=self.search.seed,
+                seed=self.seed,
             )
         return Explanation(
             responsibility=maps[asked.target],
@@ -142,7 +97,7 @@ class ReX:
             area=float(found.mask.double().mean()),
             stats={**result.stats, "rows": asked.rows},
             settings=self.settings(),
-            seed=self.search.seed,
+            seed=self.seed,
             necessary=found.necessary,
             complete=found.complete,
             spotlights=found.spotlights,
@@ -199,8 +154,8 @@ class ReX:
             value = value.describe()
         elif isinstance(value, Tensor):
             value = "context"
-        options = {**asdict(self.search), **asdict(self.extraction), "strategy": self.strategy}
-        plain = {name: option.value if isinstance(option, Enum) else option for name, option in options.items()}
+        given = self.recorded().items()
+        plain = {name: value.value if isinstance(value, Enum) else value for name, value in given}
         return {"method": "ReX", **plain, "mask_value": value, "output": self.predictor.output}
 
     def _inputs(self, name: str, x: Any) -> Tensor:
@@ -226,18 +181,17 @@ class ReX:
             mask_values(self.mask_value, sample),
             evaluation="full",
             max_memory=self.max_memory,
-            seed=self.search.seed,
+            seed=self.seed,
             progress=bar,
         )
         dimensions = 3 if x.ndim == 5 else 1 if x.ndim == 3 and x.shape[1] == 1 else 2
         return Asked(game, dimensions=dimensions, target=target)
 
     def _search(self, asked: Asked) -> SearchResult:
-        result = search(asked, self.search)
+        result = search(asked, self)
         if not result.stats["mutants"]:
             raise NoExplanationError(
-                f"min_box_size={self.search.min_box_size} leaves nothing to split in an input of "
-                f"{asked.terms} positions"
+                f"min_box_size={self.min_box_size} leaves nothing to split in an input of {asked.terms} positions"
             )
         if asked.target not in result.maps:
             raise NoExplanationError(
@@ -255,17 +209,6 @@ def _named(name: str) -> Iterator[None]:
     except _NAMED as error:
         kind = next(kind for kind in _NAMED if isinstance(error, kind))
         raise kind(f"{name}: {error}") from error
-
-
-def _check_names(given: Iterable[str]) -> None:
-    """Raise TypeError for an option that there is not."""
-    known = {field.name for field in fields(ExtractionOptions)}
-    for name in given:
-        if name not in known:
-            known |= set(inspect.signature(ReX).parameters) - {"model", "extraction"}
-            close = difflib.get_close_matches(name, sorted(known), 1)
-            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(known))}"
-            raise TypeError(f"ReX has no option {name!r}; {hint}")
 
 
 def _checked(name: str, given: Any) -> Tensor:

@@ -7,9 +7,10 @@ from collections.abc import ItemsView, Iterable, Mapping
 import numpy as np
 import numpy.typing as npt
 
+from rambit.checks import member
 from rambit.rex import kernels
 from rambit.rex.mutants import Mutant
-from rambit.rex.settings import ResponsibilityStyle, SearchSettings, choice
+from rambit.rex.settings import ResponsibilityStyle, SearchSettings
 
 Map = npt.NDArray[np.float32]
 
@@ -18,7 +19,7 @@ class ResponsibilityMaps:
     """Float32 maps (H, W), or (Z, H, W) with a depth, by class; fresh ones are 1 (multiplicative) or 0 (additive)."""
 
     def __init__(self, style: ResponsibilityStyle | str, height: int, width: int, depth: int | None = None) -> None:
-        self.style = choice("style", style, ResponsibilityStyle)
+        self.style = member("style", style, ResponsibilityStyle)
         self.shape = (height, width) if depth is None else (depth, height, width)
         self._maps: dict[int, Map] = {}
 

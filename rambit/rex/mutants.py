@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rambit.checks import member
 from rambit.rex import kernels
 from rambit.rex.boxes import Box
-from rambit.rex.settings import Queue, choice
+from rambit.rex.settings import Queue
 
 MaskingFunction = Callable[[Tensor, Tensor], Tensor]
 M = TypeVar("M", bound="Mutant")
@@ -84,7 +85,7 @@ def prune(mutants: Sequence[M], technique: Queue | str = Queue.Intersection, kee
     All and DC keep all. Area: the ``keep`` of smallest area. Intersection: the same of those whose active boxes
     contain the first non-empty intersection over the mutants i, i + 1, … . ``keep`` None keeps all.
     """
-    technique = choice("technique", technique, Queue)
+    technique = member("technique", technique, Queue)
     area = np.array([mutant.area() for mutant in mutants], np.int64)
     numbers: dict[str, int] = {}
     names = [[numbers.setdefault(name, len(numbers)) for name in m.get_active_boxes()] for m in mutants]

@@ -58,7 +58,7 @@ def test_its_options(fails, tmp_path):
     sketch = Sketch(Data.read("spike:n=40,T=15", 4))
     method = parse("rex:iters=3,mask_value=0.5,search=conjunctive")
     built = method.build(sketch)
-    assert (built.rex.search.iters, built.rex.mask_value, built.rex.search.search) == (3, 0.5, "conjunctive")
+    assert (built.rex.iters, built.rex.mask_value, built.rex.search) == (3, 0.5, "conjunctive")
     command = ["compare", "--data", "spike:n=40,T=15", "--out", tmp_path / "out", "--methods"]
     for text, said in (("size=3", "rex has no option 'size=3'"), ("iters=0", "iters must be at least 1, got 0")):
         assert said in fails(*command, f"rex:{text}")

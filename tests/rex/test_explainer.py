@@ -280,7 +280,7 @@ def test_a_decision_is_open_to_questions():
     x, blocks = planted((20, 24), 6, 3)
     explainer = ReX(block_model(blocks), iters=6)
     asked = explainer.asked(x, target=1)
-    found = search(asked, explainer.search)
+    found = search(asked, explainer)
     assert np.array_equal(found.maps[1][0], explainer.explain(x).responsibility.numpy())
     with pytest.raises(ValueError, match="target must be the class"):
         explainer.asked(x, target=0)
@@ -424,11 +424,11 @@ def test_targets_must_exist_and_be_what_the_model_says():
         ({"search": np.array(["single", "a"])}, ValueError, "search must be one of single, conjunctive"),
         ({"output": "regression"}, ValueError, "output must be auto, logits or probs"),
         ({"max_memory": 10}, ValueError, "max_memory must be at least"),
-        ({"max_memory": "512M"}, TypeError, "max_memory must be a whole number of bytes, got '512M'"),
+        ({"max_memory": "512M"}, TypeError, "max_memory must be an integer, got '512M'"),
         ({"mask_value": "median"}, ValueError, "mask_value must be a number or one of min, mean"),
-        ({"itres": 3}, TypeError, "ReX has no option 'itres'; did you mean iters"),
-        ({"queue_style": "all"}, TypeError, "ReX has no option 'queue_style'; did you mean queue"),
-        ({"qqq": 1}, TypeError, "ReX has no option 'qqq'; there are budget, chunk_size, .*, weighted"),
+        ({"itres": 3}, TypeError, "ReX takes no itres; did you mean iters"),
+        ({"queue_style": "all"}, TypeError, "ReX takes no queue_style; did you mean queue"),
+        ({"qqq": 1}, TypeError, "ReX takes no qqq; it takes budget, chunk_size, .*, weighted"),
     ],
     ids=str,
 )

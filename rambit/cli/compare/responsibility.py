@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rambit.results import Attribution
 from rambit.rex import ReX, search
+from rambit.rex.settings import Search
 
 
 class Responsibility:
@@ -31,7 +32,7 @@ class Responsibility:
         weighted: bool = False,
         concentrate: bool = False,
         mask_value: str = "0",
-        search: str = "single",
+        search: Search = "single",
         seed: int = 0,
     ) -> None:
         self.rex = ReX(
@@ -55,7 +56,7 @@ class Responsibility:
         values, explained, rows = torch.zeros(X.shape), torch.zeros(X.shape, dtype=torch.bool), 0
         for b in range(len(X)):
             asked = self.rex.asked(X[b : b + 1])
-            found = search(asked, self.rex.search).maps.get(asked.target)
+            found = search(asked, self.rex).maps.get(asked.target)
             rows += asked.rows
             if found is not None:
                 values[b], explained[b] = torch.from_numpy(found).view(X.shape[1:]), True
@@ -67,7 +68,7 @@ class Responsibility:
             rows * X.shape[2],
             time.perf_counter() - started,
             settings,
-            self.rex.search.seed,
+            self.rex.seed,
             "full",
             evaluated=None if bool(explained.all()) else explained,
         )

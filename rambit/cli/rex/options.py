@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from rambit.cli import common
 from rambit.cli.terminal import shortened
-from rambit.rex import ExtractionOptions, ReX
+from rambit.options import Option as Declared
+from rambit.rex import ReX, SearchSettings
 from rambit.rex.explainer import MAX_POSITIONS
+from rambit.rex.extraction import CircleOptions
 from rambit.store import read_file
 
 if sys.version_info >= (3, 11):
@@ -96,54 +97,41 @@ class Option:
             raise argparse.ArgumentTypeError(f"must be {self.expects}, got {shortened(repr(value), 80)}") from None
 
 
-_DEFAULTS = {field.name: field.default for field in fields(ExtractionOptions)} | {
-    name: p.default for name, p in inspect.signature(ReX).parameters.items() if p.kind is p.KEYWORD_ONLY
-}
 _INT, _FLOAT = "a whole number", "a number"
+#: How an option of ReX is read from text, and what is expected, where its type alone does not say.
+READERS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "iters": (common.whole(), _INT),
+    "queue_len": (_count, "a whole number or all"),
+    "dist_args": (_numbers, "numbers such as 1.5,1.5"),
+    "mask_value": (_number_or_name, "a number or a name"),
+    "max_memory": (common.memory, "a size"),
+    "seed": (int, _INT),
+    "spotlights": (common.whole(500), _INT),
+    "output": (_answers, "auto, logits or probs"),
+    "device": (common.device, "a device"),
+}
 
-#: The arguments of ReX.
-REX = (
-    Option("iters", "independent searches, each over a random box tree of its own", common.whole(), _INT),
-    Option("tree_depth", "boxes deeper than this are not split", _whole, _INT),
-    Option("min_box_size", "boxes of fewer positions are not split", _whole, _INT),
-    Option("search_limit", "stop a search after this many mutants", _whole, _INT),
-    Option("queue", "which passing mutants are searched further: area, all, intersection, dc"),
-    Option("queue_len", "how many of them, or all", _count, "a whole number or all"),
-    Option("distribution", "how boxes are split: uniform, betabinom, adaptive"),
-    Option("dist_args", "alpha and beta of betabinom, such as 1.5,1.5", _numbers, "numbers such as 1.5,1.5"),
-    Option("confidence_filter", "share of the target's confidence that a passing mutant needs", float, _FLOAT),
-    Option("weighted", "weigh responsibility by the mutant's confidence", None),
-    Option("concentrate", "weigh responsibility by the box's depth", None),
-    Option("responsibility_style", "how searches are merged: multiplicative, additive"),
-    Option("negative_responsibility", "subtract the other classes' maps", None),
-    Option("strategy", "global, spatial, multi_spotlight, contrastive, complete"),
-    Option("chunk_size", "positions revealed at a time", _whole, _INT),
-    Option("minimum_confidence_threshold", "share of the target's confidence that suffices", float, _FLOAT),
-    Option(
-        "mask_value",
-        "what replaces: a number, min, mean, random, linear, spectral",
-        _number_or_name,
-        "a number or a name",
-    ),
-    Option("search", "single, or conjunctive for decisions that need several regions"),
-    Option("max_memory", "memory of the engine, beside the model's own, such as 512M", common.memory, "a size"),
-    Option("seed", "of the box trees and of random values", int, _INT),
-)
-#: Those of the strategies spatial and multi_spotlight.
-CIRCLES = (
-    Option("initial_radius", "of circles", _whole, _INT),
-    Option("radius_growth", "factor by which circles grow", float, _FLOAT),
-    Option("spotlights", "explanations that are looked for", common.whole(500), _INT),
-    Option("expansions", "radii that each spotlight tries at a place", _whole, _INT),
-    Option("budget", "further places that it tries", _whole, _INT),
-    Option("step", "how far it walks", _whole, _INT),
-    Option("objective", "where to: none (a jump), or where the mean or max responsibility is no less"),
-    Option("permitted_overlap", "largest Dice coefficient of two explanations", float, _FLOAT),
-)
-#: How the model is asked, and for which class.
+
+def _declared(declared: Declared) -> Option:
+    """An option of ReX's as one of the command line."""
+    by_type = next((found for kind, found in _BY_TYPE.items() if kind in declared.kinds), (str, "text"))
+    parse, expects = READERS.get(declared.name, by_type)
+    listed = f": {', '.join(declared.names)}" if declared.names and declared.name not in READERS else ""
+    return Option(declared.name, declared.help + listed, None if bool in declared.kinds else parse, expects)
+
+
+_BY_TYPE: dict[type, tuple[Callable[[str], Any], str]] = {int: (_whole, _INT), float: (float, _FLOAT)}
+_DECLARED = {declared.name: declared for declared in SearchSettings.options()}
+_DECLARED |= {declared.name: declared for declared in ReX.options() if declared.name != "model"}
+_DEFAULTS = {name: declared.default for name, declared in _DECLARED.items()}
+_CIRCLES = {declared.name for declared in CircleOptions.options()}
+#: The arguments of ReX; those of the strategies spatial and multi_spotlight alone; how the model is evaluated, and for
+#: which class.
+REX = tuple(_declared(declared) for name, declared in _DECLARED.items() if name not in _CIRCLES | {"output", "device"})
+CIRCLES = tuple(_declared(declared) for name, declared in _DECLARED.items() if name in _CIRCLES)
 MODEL = (
-    Option("output", "what the model returns: auto, logits, probs", _answers, "auto, logits or probs"),
-    Option("device", "cpu, cuda or cuda:N", common.device, "a device"),
+    _declared(_DECLARED["output"]),
+    _declared(_DECLARED["device"]),
     Option("target", "the class to explain; the input must have it (the predicted one)", _whole, _INT),
 )
 #: How image files become inputs.

@@ -8,7 +8,16 @@
 
 from rambit.rex.extraction.asking import NoExplanationError
 from rambit.rex.extraction.extract import extract
-from rambit.rex.extraction.options import ExtractionOptions, Found, Objective, Strategy
+from rambit.rex.extraction.options import CircleOptions, ExtractionOptions, Found, Objective, Strategy
 from rambit.rex.extraction.ranking import rank
 
-__all__ = ["ExtractionOptions", "Found", "NoExplanationError", "Objective", "Strategy", "extract", "rank"]
+__all__ = [
+    "CircleOptions",
+    "ExtractionOptions",
+    "Found",
+    "NoExplanationError",
+    "Objective",
+    "Strategy",
+    "extract",
+    "rank",
+]

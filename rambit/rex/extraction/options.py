@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import Enum
 
 from torch import Tensor
 
-from rambit.checks import count, number
-from rambit.rex.settings import choice
+from rambit.options import Options, option
 
 #: Explanations that are looked for at most: each is kept, and compared with all others.
 _SPOTLIGHTS = 500
@@ -35,40 +33,31 @@ class Objective(Enum):
     Max = "max"
 
 
-@dataclass(frozen=True)
-class ExtractionOptions:
-    """How the strategies search; the defaults are ReX's.
+class CircleOptions(Options):
+    """How the strategies spatial and multi_spotlight search; the defaults are ReX's."""
 
-    chunk_size: positions revealed at a time. minimum_confidence_threshold: the share of the target's confidence that
-    an explanation must have. initial_radius, radius_growth: of circles, r <- max(r + 1, int(growth · r)). spotlights:
-    how many explanations multi_spotlight looks for, at most 500; expansions: radii that each of its circles tries;
-    budget: further places that a spotlight tries; step: how far it walks; objective: where to; permitted_overlap: the
-    largest Dice coefficient of two explanations that are returned together.
-    """
+    initial_radius: int = option(default=25, high=_MOST, help="of circles")
+    radius_growth: float = option(default=1.2, low=1.0, help="factor by which circles grow, at least by 1")
+    spotlights: int = option(default=10, high=_SPOTLIGHTS, help="explanations that are looked for")
+    expansions: int = option(default=4, high=_MOST, help="radii that each spotlight tries at a place")
+    budget: int = option(default=40, low=0, high=_MOST, help="further places that it tries")
+    step: int = option(default=5, high=_MOST, help="how far it walks")
+    objective: Objective | str = option(
+        default=Objective.Nothing,
+        help="where to: anywhere, or where the mean or max responsibility is no less",
+    )
+    permitted_overlap: float = option(
+        default=0.0, low=0.0, high=1.0, help="largest Dice coefficient of two explanations that are returned together"
+    )
 
-    chunk_size: int = 10
-    minimum_confidence_threshold: float = 0.0
-    initial_radius: int = 25
-    radius_growth: float = 1.2
-    spotlights: int = 10
-    expansions: int = 4
-    budget: int = 40
-    step: int = 5
-    objective: Objective | str = Objective.Nothing
-    permitted_overlap: float = 0.0
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "objective", choice("objective", self.objective, Objective))
-        for name in ("chunk_size", "initial_radius", "expansions", "step"):
-            object.__setattr__(self, name, count(name, getattr(self, name), 1, _MOST))
-        object.__setattr__(self, "spotlights", count("spotlights", self.spotlights, 1, _SPOTLIGHTS))
-        object.__setattr__(self, "budget", count("budget", self.budget, 0, _MOST))
-        for name, low, high in (
-            ("minimum_confidence_threshold", 0.0, math.inf),
-            ("radius_growth", 1.0, math.inf),
-            ("permitted_overlap", 0.0, 1.0),
-        ):
-            object.__setattr__(self, name, number(name, getattr(self, name), low, high))
+class ExtractionOptions(CircleOptions):
+    """How the strategies search; the defaults are ReX's."""
+
+    chunk_size: int = option(default=10, high=_MOST, help="positions revealed at a time")
+    minimum_confidence_threshold: float = option(
+        default=0.0, low=0.0, help="share of the target's confidence that an explanation must have"
+    )
 
 
 @dataclass(frozen=True)
