@@ -85,9 +85,9 @@ struct Glue {
   }
 
   static void masked_batch(Tensor out, Tensor x, Tensor draws, Tensor masks, Tensor rows, std::optional<Tensor> observed,
-                           int64_t fill, std::optional<Tensor> runs) {
+                           int64_t fill, std::optional<Tensor> windows) {
     [[maybe_unused]] const auto guard = enter("masked_batch", {{"out", out}, {"x", x}, {"draws", draws}, {"masks", masks},
-                                                               {"rows", rows}, {"observed", observed}, {"runs", runs}});
+                                                               {"rows", rows}, {"observed", observed}, {"windows", windows}});
     MaskedBatchArgs a{};
     read_strides(out, a.out_stride);
     read_strides(x, a.x_stride);
@@ -117,14 +117,14 @@ struct Glue {
       read_strides(*observed, a.observed_stride);
       a.observed = static_cast<const uint8_t*>(observed->const_data_ptr());
     }
-    RAMBIT_CHECK((a.fill == Fill::kRuns) == runs.has_value(), "masked_batch: runs belong to fill 3, and to no other");
-    if (runs.has_value()) {
-      read_strides(*runs, a.runs_stride);
-      a.P = runs->size(4);
-      a.K = runs->size(0);
-      RAMBIT_CHECK(has_shape(*runs, {a.K, a.B, a.D, a.T, a.P}) && a.P > 0 && runs->scalar_type() == x.scalar_type(),
-                   "masked_batch: runs is (K, B, D, T, P)");
-      a.runs = runs->const_data_ptr();
+    RAMBIT_CHECK((a.fill == Fill::kWindows) == windows.has_value(), "masked_batch: windows are for their own fill alone");
+    if (windows.has_value()) {
+      read_strides(*windows, a.windows_stride);
+      a.P = windows->size(4);
+      a.K = windows->size(0);
+      RAMBIT_CHECK(has_shape(*windows, {a.K, a.B, a.D, a.T, a.P}) && a.P > 0 && windows->scalar_type() == x.scalar_type(),
+                   "masked_batch: windows is (K, B, D, T, P)");
+      a.windows = windows->const_data_ptr();
     }
     a.out = out.mutable_data_ptr();
     a.x = x.const_data_ptr();

@@ -27,7 +27,7 @@ STABLE_TORCH_LIBRARY(rambit, m) {
   m.def("draw(Tensor(a!) out, Tensor? background, Tensor ids, int kind, float low, float high, int first_draw, "
         "int seed) -> ()");
   m.def("masked_batch(Tensor(a!) out, Tensor x, Tensor draws, Tensor masks, Tensor rows, Tensor? observed, "
-        "int fill, Tensor? runs=None) -> ()");
+        "int fill, Tensor? windows=None) -> ()");
   m.def("boxed_batch(Tensor(a!) out, Tensor inside, Tensor outside, Tensor boxes, Tensor offsets, "
         "Tensor? stale_boxes=None, Tensor? stale_offsets=None) -> ()");
   m.def("distance(Tensor(a!) out, Tensor outputs, Tensor reference, Tensor series, Tensor target, int metric) -> ()");

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import warnings
 from enum import IntEnum
 
 import torch
@@ -50,13 +51,25 @@ class Draw(IntEnum):
     JOINT = 3
 
 
+class _Renamed:
+    """The old name of a fill, as a class attribute: gives the fill of the new name, with a DeprecationWarning."""
+
+    def __init__(self, old: str, new: str) -> None:
+        self.old, self.new = old, new
+
+    def __get__(self, _: object, owner: type[Fill]) -> Fill:
+        warnings.warn(f"Fill.{self.old} is now called Fill.{self.new}", DeprecationWarning, stacklevel=2)
+        return owner[self.new]
+
+
 class Fill(IntEnum):
     """What stands where a cell is not kept: a given value, or one that depends on what is kept (csrc/common/fill.h)."""
 
     FIXED = 0
     CARRY_FORWARD = 1
     INTERPOLATE = 2
-    RUNS = 3
+    WINDOWS = 3
+    RUNS = _Renamed("RUNS", "WINDOWS")  # a descriptor is no member
 
 
 class Metric(IntEnum):
@@ -131,15 +144,15 @@ def masked_batch(
     rows: Tensor,
     observed: Tensor | None = None,
     fill: Fill = Fill.FIXED,
-    runs: Tensor | None = None,
+    windows: Tensor | None = None,
 ) -> Tensor:
     """Write ``out`` (N, D, w): row i is its series where its mask (with its one flip) keeps, counterfactuals elsewhere.
 
     x (B, D, T), draws (K, B, D, T), masks (M, D, T) bool and observed (B, D, T) bool may have any strides; rows
-    (N, 9) int32 are described in game/rows.py. With Fill.RUNS, ``runs`` (K, B, D, T, P) gives the values of a replaced
-    run by its start and the steps since.
+    (N, 9) int32 are described in game/rows.py. With Fill.WINDOWS, ``windows`` (K, B, D, T, P) gives the values of a
+    replaced window by its start and the steps since.
     """
-    torch.ops.rambit.masked_batch(out, x, draws, masks, rows, observed, int(fill), runs)
+    torch.ops.rambit.masked_batch(out, x, draws, masks, rows, observed, int(fill), windows)
     return out
 
 

@@ -45,12 +45,12 @@ struct MaskedBatchArgs {
   void* out;                // (n, D, w)
   const void* x;            // (B, D, T)
   const void* draws;        // (K, B, D, T)
-  const void* runs;         // (K, B, D, T, P): values of a replaced run by its start and the steps since, or null
+  const void* windows;      // (K, B, D, T, P): values of a replaced window by its start and the steps since, or null
   const uint8_t* masks;     // (M, D, T)
   const uint8_t* observed;  // (B, D, T) or null
   const Row* rows;          // (n,)
   int64_t n, w, B, D, T, K, M, P;
-  int64_t out_stride[3], x_stride[3], draws_stride[4], runs_stride[5], masks_stride[3], observed_stride[3];
+  int64_t out_stride[3], x_stride[3], draws_stride[4], windows_stride[5], masks_stride[3], observed_stride[3];
   Dtype dtype;
   Fill fill;
 };
@@ -136,10 +136,10 @@ RAMBIT_HD T conditional_element(const MaskedBatchArgs& a, const Row& r, int64_t 
       a.observed_stride[2], r.cell >= 0 && r.cell / a.T == d ? r.cell % a.T : -1};
   const T* x = static_cast<const T*>(a.x) + r.series * a.x_stride[0] + d * a.x_stride[1];
   if (kept(t)) return x[t * a.x_stride[2]];
-  if (a.fill == Fill::kRuns) {  // beyond the last predicted step, that step's values go on
-    const int64_t start = run_start(kept, t), since = t - start < a.P ? t - start : a.P - 1;
-    return static_cast<const T*>(a.runs)[r.draw * a.runs_stride[0] + r.series * a.runs_stride[1] + d * a.runs_stride[2] +
-                                         start * a.runs_stride[3] + since * a.runs_stride[4]];
+  if (a.fill == Fill::kWindows) {  // beyond the last predicted step, that step's values go on
+    const int64_t start = window_start(kept, t), since = t - start < a.P ? t - start : a.P - 1;
+    return static_cast<const T*>(a.windows)[r.draw * a.windows_stride[0] + r.series * a.windows_stride[1] + d * a.windows_stride[2] +
+                                         start * a.windows_stride[3] + since * a.windows_stride[4]];
   }
   T value = conditional_value(a.fill, kept, x, a.x_stride[2], a.T, t);
   if (a.draws != nullptr)  // noise around the conditional value

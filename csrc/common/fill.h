@@ -5,7 +5,7 @@
 
 namespace rambit {
 
-enum class Fill : int32_t { kFixed = 0, kCarryForward = 1, kInterpolate = 2, kRuns = 3 };
+enum class Fill : int32_t { kFixed = 0, kCarryForward = 1, kInterpolate = 2, kWindows = 3 };
 
 // One feature of one row: which of its steps are kept once the row's own flip is applied.
 struct KeptLine {
@@ -21,8 +21,8 @@ struct KeptLine {
   }
 };
 
-// Where the run of replaced steps that contains `t` begins.
-RAMBIT_HD int64_t run_start(const KeptLine& kept, int64_t t) {
+// Where the window of replaced steps that contains `t` begins.
+RAMBIT_HD int64_t window_start(const KeptLine& kept, int64_t t) {
   while (t > 0 && !kept(t - 1)) --t;
   return t;
 }
