@@ -33,7 +33,7 @@ HAS_CUDA_OPS = torch.version.cuda is not None and _load("_ops_cuda")
 
 
 class Family(IntEnum):
-    """Mask families that are sampled natively (csrc/common/families.h)."""
+    """Mask families that are sampled natively (csrc/common/sample_masks.h)."""
 
     BLOCK = 0
     BERNOULLI = 1
@@ -43,7 +43,7 @@ class Family(IntEnum):
 
 
 class Draw(IntEnum):
-    """Sources of fixed counterfactual values (csrc/common/args.h)."""
+    """Sources of fixed counterfactual values (csrc/common/draw.h)."""
 
     UNIFORM = 0
     GAUSSIAN = 1
@@ -63,7 +63,7 @@ class _Renamed:
 
 
 class Fill(IntEnum):
-    """What stands where a cell is not kept: a given value, or one that depends on what is kept (csrc/common/fill.h)."""
+    """What stands where a cell is not kept: a given value, or one by what is kept (csrc/common/masked_batch.h)."""
 
     FIXED = 0
     CARRY_FORWARD = 1
@@ -73,7 +73,7 @@ class Fill(IntEnum):
 
 
 class Metric(IntEnum):
-    """Distances between answers (csrc/common/metric.h)."""
+    """Distances between outputs (csrc/common/distance.h)."""
 
     PD = 0
     KL = 1
@@ -83,7 +83,7 @@ class Metric(IntEnum):
 
 
 class Reduce(IntEnum):
-    """How a row's horizons become one number."""
+    """How a row's horizons become one number (csrc/common/score.h)."""
 
     MEAN = 0
     MAX = 1
