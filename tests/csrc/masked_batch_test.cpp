@@ -88,7 +88,8 @@ bool batch_agrees(const BatchCase& c, Dtype dtype, Fill fill, bool with_observed
           const int64_t cell = ((k * c.B + b) * c.D + d) * c.T + t;
           draws.as<T>()[k * sd[0] + b * sd[1] + d * sd[2] + t * sd[3]] = store(c.draws[cell]);
           for (int64_t j = 0; j < c.P; ++j)
-            windows.as<T>()[k * sr[0] + b * sr[1] + d * sr[2] + t * sr[3] + j * sr[4]] = store(c.windows[cell * c.P + j]);
+            windows.as<T>()[k * sr[0] + b * sr[1] + d * sr[2] + t * sr[3] + j * sr[4]] =
+                store(c.windows[cell * c.P + j]);
         }
       }
       for (int64_t m = 0; m < c.M; ++m) masks.as<uint8_t>()[m * sm[0] + d * sm[1] + t * sm[2]] = c.masks[(m * c.D + d) * c.T + t];
@@ -177,11 +178,13 @@ void test_masked_batch_beyond_int32() {
   const std::vector<int64_t> d3{far * 4, far, 1}, d4{far * 8, far * 4, far, 1};
   CHECK(batch_agrees_in_every_type(c, d3, d3, d4, d3, true));
   CHECK(batch_agrees<float>(c, Dtype::kFloat, Fill::kInterpolate, true, true, d3, d3, d4, d3));
-  CHECK(batch_agrees<float>(c, Dtype::kFloat, Fill::kWindows, true, false, d3, d3, d4, d3, {far * 8, far * 4, far, 3, 1}));
+  CHECK(batch_agrees<float>(c, Dtype::kFloat, Fill::kWindows, true, false, d3, d3, d4, d3,
+                            {far * 8, far * 4, far, 3, 1}));
   const std::vector<int64_t> t3{1, 3, far}, t4{2, 1, 4, far};
   CHECK(batch_agrees_in_every_type(c, {1, 8, far}, t3, t4, {1, 5, far}, true));
   CHECK(batch_agrees<float>(c, Dtype::kFloat, Fill::kCarryForward, true, true, {1, 8, far}, t3, t4, {1, 5, far}));
-  CHECK(batch_agrees<float>(c, Dtype::kFloat, Fill::kWindows, true, false, {1, 8, far}, t3, t4, {1, 5, far}, {2, 1, 4, far, far * 8}));
+  CHECK(batch_agrees<float>(c, Dtype::kFloat, Fill::kWindows, true, false, {1, 8, far}, t3, t4, {1, 5, far},
+                            {2, 1, 4, far, far * 8}));
 }
 
 void test_masked_batch_checks_rows() {
