@@ -1,24 +1,37 @@
 // What a backend offers: one function an op, raw arguments in. The CPU one ignores the stream.
 #pragma once
 
-#include "common/args.h"
+#include "common/accumulate.h"
+#include "common/boxed_batch.h"
+#include "common/distance.h"
+#include "common/draw.h"
+#include "common/gru_step.h"
+#include "common/masked_batch.h"
+#include "common/sample_masks.h"
+#include "common/score.h"
+#include "common/shift_windows.h"
+
+// The one list of all ops: EACH(name, type of its arguments).
+#define RAMBIT_OPS(EACH)                 \
+  EACH(sample_masks, SampleMasksArgs)    \
+  EACH(shift_windows, ShiftWindowsArgs)  \
+  EACH(draw, DrawArgs)                   \
+  EACH(masked_batch, MaskedBatchArgs)    \
+  EACH(boxed_batch, BoxedBatchArgs)      \
+  EACH(distance, DistanceArgs)           \
+  EACH(score, ScoreArgs)                 \
+  EACH(accumulate, AccumulateArgs)       \
+  EACH(gru_step, GruStepArgs)
 
 namespace rambit {
 
-#define RAMBIT_BACKEND_OPS(NAME)                                   \
-  namespace NAME {                                                 \
-  void sample_masks(const SampleMasksArgs& args, void* stream);    \
-  void shift_windows(const ShiftWindowsArgs& args, void* stream);  \
-  void draw(const DrawArgs& args, void* stream);                   \
-  void masked_batch(const MaskedBatchArgs& args, void* stream);    \
-  void boxed_batch(const BoxedBatchArgs& args, void* stream);      \
-  void distance(const DistanceArgs& args, void* stream);           \
-  void score(const ScoreArgs& args, void* stream);                 \
-  void accumulate(const AccumulateArgs& args, void* stream);       \
-  void gru_step(const GruStepArgs& args, void* stream);            \
-  }
-
-RAMBIT_BACKEND_OPS(cpu)
-RAMBIT_BACKEND_OPS(cuda)
+#define RAMBIT_DECLARE(name, Args) void name(const Args& args, void* stream);
+namespace cpu {
+RAMBIT_OPS(RAMBIT_DECLARE)
+}
+namespace cuda {
+RAMBIT_OPS(RAMBIT_DECLARE)
+}
+#undef RAMBIT_DECLARE
 
 }  // namespace rambit

@@ -1,5 +1,5 @@
 // The schemas of torch.ops.rambit, and their CPU kernels. Every op writes into buffers that the caller owns.
-#include "glue.h"
+#include "glue/all.h"
 
 namespace rambit {
 namespace {
@@ -7,15 +7,9 @@ namespace {
 struct Cpu {
   static int guard(const Tensor&) { return 0; }
   static void* stream(const Tensor&) { return nullptr; }
-  static constexpr auto sample_masks = cpu::sample_masks;
-  static constexpr auto shift_windows = cpu::shift_windows;
-  static constexpr auto draw = cpu::draw;
-  static constexpr auto masked_batch = cpu::masked_batch;
-  static constexpr auto boxed_batch = cpu::boxed_batch;
-  static constexpr auto distance = cpu::distance;
-  static constexpr auto score = cpu::score;
-  static constexpr auto accumulate = cpu::accumulate;
-  static constexpr auto gru_step = cpu::gru_step;
+#define RAMBIT_KERNEL(name, Args) static constexpr auto name = cpu::name;
+  RAMBIT_OPS(RAMBIT_KERNEL)
+#undef RAMBIT_KERNEL
 };
 
 }  // namespace
@@ -27,7 +21,7 @@ STABLE_TORCH_LIBRARY(rambit, m) {
   m.def("draw(Tensor(a!) out, Tensor? background, Tensor ids, int kind, float low, float high, int first_draw, "
         "int seed) -> ()");
   m.def("masked_batch(Tensor(a!) out, Tensor x, Tensor draws, Tensor masks, Tensor rows, Tensor? observed, "
-        "int fill, Tensor? runs=None) -> ()");
+        "int fill, Tensor? windows=None) -> ()");
   m.def("boxed_batch(Tensor(a!) out, Tensor inside, Tensor outside, Tensor boxes, Tensor offsets, "
         "Tensor? stale_boxes=None, Tensor? stale_offsets=None) -> ()");
   m.def("distance(Tensor(a!) out, Tensor outputs, Tensor reference, Tensor series, Tensor target, int metric) -> ()");
@@ -39,6 +33,6 @@ STABLE_TORCH_LIBRARY(rambit, m) {
         "Tensor state) -> ()");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(rambit, CPU, m) { Glue<Cpu>::register_all(m); }
+STABLE_TORCH_LIBRARY_IMPL(rambit, CPU, m) { register_ops<Cpu>(m); }
 
 }  // namespace rambit

@@ -14,7 +14,7 @@
 #include <string>
 #include <utility>
 
-#include "common/args.h"
+#include "common/dtype.h"
 
 namespace rambit {
 

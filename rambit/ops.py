@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import warnings
 from enum import IntEnum
 
 import torch
@@ -32,7 +33,7 @@ HAS_CUDA_OPS = torch.version.cuda is not None and _load("_ops_cuda")
 
 
 class Family(IntEnum):
-    """Mask families that are sampled natively (csrc/common/families.h)."""
+    """Mask families that are sampled natively (csrc/common/sample_masks.h)."""
 
     BLOCK = 0
     BERNOULLI = 1
@@ -42,7 +43,7 @@ class Family(IntEnum):
 
 
 class Draw(IntEnum):
-    """Sources of fixed counterfactual values (csrc/common/args.h)."""
+    """Sources of fixed counterfactual values (csrc/common/draw.h)."""
 
     UNIFORM = 0
     GAUSSIAN = 1
@@ -50,17 +51,29 @@ class Draw(IntEnum):
     JOINT = 3
 
 
+class _Renamed:
+    """The old name of a fill, as a class attribute: gives the fill of the new name, with a DeprecationWarning."""
+
+    def __init__(self, old: str, new: str) -> None:
+        self.old, self.new = old, new
+
+    def __get__(self, _: object, owner: type[Fill]) -> Fill:
+        warnings.warn(f"Fill.{self.old} is now called Fill.{self.new}", DeprecationWarning, stacklevel=2)
+        return owner[self.new]
+
+
 class Fill(IntEnum):
-    """What stands where a cell is not kept: a given value, or one that depends on what is kept (csrc/common/fill.h)."""
+    """What stands where a cell is not kept: a given value, or one by what is kept (csrc/common/masked_batch.h)."""
 
     FIXED = 0
     CARRY_FORWARD = 1
     INTERPOLATE = 2
-    RUNS = 3
+    WINDOWS = 3
+    RUNS = _Renamed("RUNS", "WINDOWS")  # a descriptor is no member
 
 
 class Metric(IntEnum):
-    """Distances between answers (csrc/common/metric.h)."""
+    """Distances between outputs (csrc/common/distance.h)."""
 
     PD = 0
     KL = 1
@@ -70,7 +83,7 @@ class Metric(IntEnum):
 
 
 class Reduce(IntEnum):
-    """How a row's horizons become one number."""
+    """How a row's horizons become one number (csrc/common/score.h)."""
 
     MEAN = 0
     MAX = 1
@@ -131,15 +144,15 @@ def masked_batch(
     rows: Tensor,
     observed: Tensor | None = None,
     fill: Fill = Fill.FIXED,
-    runs: Tensor | None = None,
+    windows: Tensor | None = None,
 ) -> Tensor:
     """Write ``out`` (N, D, w): row i is its series where its mask (with its one flip) keeps, counterfactuals elsewhere.
 
     x (B, D, T), draws (K, B, D, T), masks (M, D, T) bool and observed (B, D, T) bool may have any strides; rows
-    (N, 9) int32 are described in game/rows.py. With Fill.RUNS, ``runs`` (K, B, D, T, P) gives the values of a replaced
-    run by its start and the steps since.
+    (N, 9) int32 are described in game/rows.py. With Fill.WINDOWS, ``windows`` (K, B, D, T, P) gives the values of a
+    replaced window by its start and the steps since.
     """
-    torch.ops.rambit.masked_batch(out, x, draws, masks, rows, observed, int(fill), runs)
+    torch.ops.rambit.masked_batch(out, x, draws, masks, rows, observed, int(fill), windows)
     return out
 
 

@@ -278,8 +278,10 @@ def test_a_native_op_has_one_name_everywhere():
         assert (ROOT / f"tests/ops/test_{name}.py").exists()
         assert f"def {name}(" in text_of("rambit/ops.py")
         assert "tests.naive" in text_of(f"tests/ops/test_{name}.py"), name
-        for file in ("csrc/backend.h", "csrc/ops.cpp", "csrc/glue.h"):
+        for file in ("csrc/backend.h", "csrc/ops.cpp", "csrc/glue/all.h", f"csrc/glue/{name}.h"):
             assert name in text_of(file), (name, file)
+        args = "".join(word.capitalize() for word in name.split("_")) + "Args"
+        assert f"struct {args} {{" in text_of(f"csrc/common/{name}.h"), name
         assert any(name in path.read_text() for path in (ROOT / "tests/csrc").glob("*.cpp")), name
 
 

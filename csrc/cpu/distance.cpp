@@ -10,14 +10,8 @@ namespace {
 template <typename T>
 void distances(const DistanceArgs& a) {
   parallel_for(a.n, grain_for(a.K * a.C * 8), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t b = a.series[i];
-      const T* q = static_cast<const T*>(a.outputs) + i * a.outputs_stride[0];
-      const T* p = static_cast<const T*>(a.reference) + b * a.reference_stride[0];
-      for (int64_t k = 0; k < a.K; ++k)
-        a.out[i * a.K + k] = distance(a.metric, p + k * a.reference_stride[2], a.reference_stride[1],
-                                      q + k * a.outputs_stride[2], a.outputs_stride[1], a.C, a.target[b]);
-    }
+    for (int64_t i = begin; i < end; ++i)
+      for (int64_t k = 0; k < a.K; ++k) a.out[i * a.K + k] = distance_element<T>(a, i, k);
   });
 }
 

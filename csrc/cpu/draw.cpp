@@ -6,14 +6,11 @@ namespace {
 
 template <typename T>
 void fill_draws(const DrawArgs& a) {
-  const bool from_background = a.kind == Draw::kMarginal || a.kind == Draw::kJoint;
   parallel_for(a.S * a.B, grain_for(a.D * a.T * 16), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       T* out = static_cast<T*>(a.out) + i * a.D * a.T;
       for (int64_t d = 0; d < a.D; ++d)
-        for (int64_t t = 0; t < a.T; ++t)
-          *out++ = from_background ? static_cast<const T*>(a.background)[draw_source(a, i / a.B, i % a.B, d, t)]
-                                   : static_cast<T>(draw_value(a, i / a.B, i % a.B, d, t));
+        for (int64_t t = 0; t < a.T; ++t) *out++ = draw_element<T>(a, i / a.B, i % a.B, d, t);
     }
   });
 }

@@ -2,7 +2,6 @@
 #include <string>
 
 #include "../backend.h"
-#include "../common/axes.h"
 #include "parallel.h"
 #include "wide.h"
 
@@ -34,18 +33,12 @@ void check_rows(const MaskedBatchArgs& a) {
 template <typename Bits>
 void write_fixed(const MaskedBatchArgs& a, const Axes& axes, bool unit_strides, int64_t i) {
   const Row& r = a.rows[i];
+  const auto [out, x, draws, mask, observed] = RowOperands<Bits>(a, i);
   const int64_t so = axes.outer, si = axes.inner;
-  Bits* out = static_cast<Bits*>(a.out) + i * a.out_stride[0];
-  const Bits* x = static_cast<const Bits*>(a.x) + r.series * a.x_stride[0] + r.start * a.x_stride[2];
-  const Bits* other = static_cast<const Bits*>(a.draws) + r.draw * a.draws_stride[0] + r.series * a.draws_stride[1] +
-                      r.start * a.draws_stride[3];
-  const uint8_t* mask = a.masks + r.mask * a.masks_stride[0] + r.start * a.masks_stride[2];
-  const uint8_t* seen = a.observed == nullptr ? nullptr
-                                              : a.observed + r.series * a.observed_stride[0] + r.start * a.observed_stride[2];
   for (int64_t line = 0; line < axes.lines; ++line) {
     Bits* to = out + line * a.out_stride[so];
     const Bits* from = x + line * a.x_stride[so];
-    const Bits* instead = other + line * a.draws_stride[so + 1];
+    const Bits* instead = draws + line * a.draws_stride[so + 1];
     const uint8_t* keep = mask + line * a.masks_stride[so];
     if (unit_strides) {
       blend(to, from, instead, keep, axes.length);
@@ -56,18 +49,18 @@ void write_fixed(const MaskedBatchArgs& a, const Axes& axes, bool unit_strides, 
     }
   }
   // The exceptions after the rule, so that the rule stays one blend: missing values pass through, and the flip.
-  if (seen != nullptr) {
+  if (observed != nullptr) {
     for (int64_t d = 0; d < a.D; ++d)
       for (int64_t t = 0; t < a.w; ++t)
-        if (seen[d * a.observed_stride[1] + t * a.observed_stride[2]] == 0)
+        if (observed[d * a.observed_stride[1] + t * a.observed_stride[2]] == 0)
           out[d * a.out_stride[1] + t * a.out_stride[2]] = x[d * a.x_stride[1] + t * a.x_stride[2]];
   }
   if (r.cell < 0) return;
   const int64_t d = r.cell / a.T, t = r.cell % a.T - r.start;
   if (t < 0 || t >= a.w) return;
-  if (seen != nullptr && seen[d * a.observed_stride[1] + t * a.observed_stride[2]] == 0) return;
+  if (observed != nullptr && observed[d * a.observed_stride[1] + t * a.observed_stride[2]] == 0) return;
   out[d * a.out_stride[1] + t * a.out_stride[2]] =
-      mask[d * a.masks_stride[1] + t * a.masks_stride[2]] != 0 ? other[d * a.draws_stride[2] + t * a.draws_stride[3]]
+      mask[d * a.masks_stride[1] + t * a.masks_stride[2]] != 0 ? draws[d * a.draws_stride[2] + t * a.draws_stride[3]]
                                                                : x[d * a.x_stride[1] + t * a.x_stride[2]];
 }
 

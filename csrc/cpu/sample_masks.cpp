@@ -7,12 +7,10 @@ void sample_masks(const SampleMasksArgs& a, void*) {
   const int64_t D = a.spec.D, T = a.spec.T;
   parallel_for(a.L, grain_for(D * T), [&](int64_t begin, int64_t end) {
     for (int64_t l = begin; l < end; ++l) {
-      const uint32_t index = static_cast<uint32_t>(a.index[l]);
-      const uint32_t owner = a.owners != nullptr ? static_cast<uint32_t>(a.owners[l]) : 0;
-      const MaskDraw m = draw_mask(a.spec, a.seed, index, owner);
+      const SampledMask mask(a, l);
       uint8_t* out = a.out + l * D * T;
       for (int64_t d = 0; d < D; ++d)
-        for (int64_t t = 0; t < T; ++t) *out++ = kept(a.spec, m, a.seed, index, owner, d, t) ? 1 : 0;
+        for (int64_t t = 0; t < T; ++t) *out++ = mask(d, t);
     }
   });
 }

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <cstring>
 #include <stdexcept>
 
@@ -12,8 +11,7 @@ void shift_windows(const ShiftWindowsArgs& a, void*) {
     if (a.room[l] < 0 || a.room[l] > a.T) throw std::out_of_range("rambit: shift_windows: room is not in 0 ... T");
   parallel_for(a.L * a.W, grain_for(a.D * a.T), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t l = i / a.W;
-      const int64_t shift = std::min<int64_t>(i % a.W, a.room[l]);
+      const int64_t l = i / a.W, shift = shift_of(a, i);
       for (int64_t d = 0; d < a.D; ++d) {
         const uint8_t* from = a.masks + (l * a.D + d) * a.T;
         uint8_t* to = a.out + (i * a.D + d) * a.T;

@@ -5,11 +5,9 @@ namespace {
 
 template <typename T>
 void fill_draws(const DrawArgs& a, void* stream) {
-  const bool from_background = a.kind == Draw::kMarginal || a.kind == Draw::kJoint;
-  each(a.S * a.B * a.D * a.T, stream, [a, from_background] __device__(int64_t i) {
+  each(a.S * a.B * a.D * a.T, stream, [a] __device__(int64_t i) {
     const int64_t t = i % a.T, d = i / a.T % a.D, b = i / (a.T * a.D) % a.B, s = i / (a.T * a.D * a.B);
-    static_cast<T*>(a.out)[i] = from_background ? static_cast<const T*>(a.background)[draw_source(a, s, b, d, t)]
-                                                : static_cast<T>(draw_value(a, s, b, d, t));
+    static_cast<T*>(a.out)[i] = draw_element<T>(a, s, b, d, t);
   });
 }
 

@@ -1,4 +1,3 @@
-#include "../common/axes.h"
 #include "launch.h"
 #include "pack.h"
 
@@ -60,16 +59,13 @@ struct Line {
   __device__ Line(const MaskedBatchArgs& a, const Layout& layout, int64_t thread) {
     const int64_t place = thread >> layout.log_threads;
     const int64_t i = layout.lines == 1 ? place : place / layout.lines, line = place - i * layout.lines;
-    const Row& r = a.rows[i];
-    out = static_cast<Bits*>(a.out) + i * a.out_stride[0] + line * layout.out.line;
-    x = static_cast<const Bits*>(a.x) + r.series * a.x_stride[0] + r.start * a.x_stride[2] + line * layout.x.line;
-    draws = static_cast<const Bits*>(a.draws) + r.draw * a.draws_stride[0] + r.series * a.draws_stride[1] +
-            r.start * a.draws_stride[3] + line * layout.draws.line;
-    mask = a.masks + r.mask * a.masks_stride[0] + r.start * a.masks_stride[2] + line * layout.mask.line;
-    observed = a.observed == nullptr ? nullptr
-                                     : a.observed + r.series * a.observed_stride[0] + r.start * a.observed_stride[2] +
-                                           line * layout.observed.line;
-    flipped = flipped_in_line(a, layout, r, line);
+    const RowOperands<Bits> row(a, i);
+    out = row.out + line * layout.out.line;
+    x = row.x + line * layout.x.line;
+    draws = row.draws + line * layout.draws.line;
+    mask = row.mask + line * layout.mask.line;
+    observed = row.observed == nullptr ? nullptr : row.observed + line * layout.observed.line;
+    flipped = flipped_in_line(a, layout, a.rows[i], line);
     threads = int64_t{1} << layout.log_threads;
     first = thread & (threads - 1);
   }

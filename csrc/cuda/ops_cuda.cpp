@@ -1,5 +1,5 @@
 // The CUDA kernels of torch.ops.rambit: the same glue as the CPU ones, with a device guard and the current stream.
-#include "../glue.h"
+#include "../glue/all.h"
 
 namespace rambit {
 namespace {
@@ -13,19 +13,13 @@ struct Cuda {
     check_call(aoti_torch_get_current_cuda_stream(t.get_device_index(), &stream));
     return stream;
   }
-  static constexpr auto sample_masks = cuda::sample_masks;
-  static constexpr auto shift_windows = cuda::shift_windows;
-  static constexpr auto draw = cuda::draw;
-  static constexpr auto masked_batch = cuda::masked_batch;
-  static constexpr auto boxed_batch = cuda::boxed_batch;
-  static constexpr auto distance = cuda::distance;
-  static constexpr auto score = cuda::score;
-  static constexpr auto accumulate = cuda::accumulate;
-  static constexpr auto gru_step = cuda::gru_step;
+#define RAMBIT_KERNEL(name, Args) static constexpr auto name = cuda::name;
+  RAMBIT_OPS(RAMBIT_KERNEL)
+#undef RAMBIT_KERNEL
 };
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_IMPL(rambit, CUDA, m) { Glue<Cuda>::register_all(m); }
+STABLE_TORCH_LIBRARY_IMPL(rambit, CUDA, m) { register_ops<Cuda>(m); }
 
 }  // namespace rambit

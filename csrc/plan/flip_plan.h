@@ -11,8 +11,8 @@
 
 namespace rambit {
 
-enum class StartRule { kZero = 0, kCell = 1, kAt = 2, kTable = 3 };
-enum class StateRule { kNone = 0, kBase = 1, kSlot = 2 };
+enum class StartRule : int32_t { kZero = 0, kCell = 1, kAt = 2, kTable = 3, kLast = kTable };
+enum class StateRule : int32_t { kNone = 0, kBase = 1, kSlot = 2, kLast = kSlot };
 
 struct FlipSetting {
   int64_t D, T, S, B, M;

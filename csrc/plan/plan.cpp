@@ -45,8 +45,8 @@ FlipPlan make_plan(int64_t D, int64_t T, int64_t S, int64_t B, int64_t window, b
         throw py::value_error(std::string(name) + " holds " + std::to_string(value) + ", expected " + std::to_string(low) +
                               " to " + std::to_string(high));
   };
-  within({start_rule}, 0, 3, "start_rule");
-  within({state_rule}, 0, 2, "state_rule");
+  within({start_rule}, 0, static_cast<int64_t>(StartRule::kLast), "start_rule");
+  within({state_rule}, 0, static_cast<int64_t>(StateRule::kLast), "state_rule");
   within(s.own_cell, 0, cells - 1, "own_cell");
   within(s.low, 0, T, "low");
   within(s.high, 0, T, "high");

@@ -322,7 +322,7 @@ class Replay(Counterfactual):
         if not bool(torch.isfinite(values).any()):
             raise ValueError("counterfactuals must be finite")
         self.values = values
-        self.fill = ops.Fill.FIXED if values.ndim == 4 else ops.Fill.RUNS
+        self.fill = ops.Fill.FIXED if values.ndim == 4 else ops.Fill.WINDOWS
 
     def within(self, needed: Tensor) -> Replay:
         """The values for series whose cells (B, D, T) bool may be replaced where ``needed`` says so, 0 elsewhere.
@@ -388,7 +388,7 @@ class Generated(Counterfactual):
     predicted step goes on.
     """
 
-    fill = ops.Fill.RUNS
+    fill = ops.Fill.WINDOWS
 
     def __init__(self, generator: GeneratorModel) -> None:
         self.generator = generator

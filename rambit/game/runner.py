@@ -54,12 +54,12 @@ class Inputs:
         x, observed, ids = sample.x, sample.observed, sample.ids
         draws = torch.cat([strategy.draws(x, observed, ids, count, seed=seed, first=first) for first in firsts])
         runs, fill = None, strategy.fill
-        if count > 0 and (fill == ops.Fill.RUNS or window is not None):
+        if count > 0 and (fill == ops.Fill.WINDOWS or window is not None):
             steps = window or x.shape[2]
             sets = [strategy.runs(x, observed, ids, count, steps, seed=seed, first=first) for first in firsts]
             given = [values for values in sets if values is not None]
             runs = torch.cat(given) if given else None
-            fill = ops.Fill.FIXED if runs is None else ops.Fill.RUNS
+            fill = ops.Fill.FIXED if runs is None else ops.Fill.WINDOWS
         if features_last:
             draws = draws.transpose(2, 3).contiguous().transpose(2, 3)
         return Inputs(x, draws, observed, ids, fill, sample.length, runs, sample.shape)

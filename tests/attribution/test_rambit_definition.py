@@ -93,7 +93,7 @@ def test_visible_normalisation():
         np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-5, atol=1e-10)
 
 
-@pytest.mark.parametrize("kind", ["carry_forward", "interpolate", "runs"])
+@pytest.mark.parametrize("kind", ["carry_forward", "interpolate", "windows"])
 @pytest.mark.parametrize("missing", [True, False])
 def test_visible_normalisation_where_a_flip_reaches_further_than_its_cell(kind, missing):
     X, _, masks = data(31)
@@ -105,14 +105,14 @@ def test_visible_normalisation_where_a_flip_reaches_further_than_its_cell(kind, 
         lambda x: plain(x).softmax(-1),
         X,
         masks,
-        runs if kind == "runs" else [None],
+        runs if kind == "windows" else [None],
         anchor="mask",
         window=2,
         kind=kind,
         observed=observed,
         normalize="visible",
     )
-    given = {"num_samples": 1, "counterfactuals": runs if kind == "runs" else kind}
+    given = {"num_samples": 1, "counterfactuals": runs if kind == "windows" else kind}
     method = RaMbIT(plain, window_size=2, anchor="mask", normalize="visible", **given)
     scores = method.attribute(X, masks=masks, observed=observed)
     np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-5, atol=1e-10)
@@ -150,7 +150,7 @@ def test_conditional_strategies(kind, anchor, mode):
 def test_values_by_run(anchor, mode, window):
     model, (X, _, masks) = make("gru"), data(23)
     runs = torch.randn(S, B, D, T, 4, generator=torch.Generator().manual_seed(1), dtype=X.dtype)
-    expected, _ = naive.rambit(twin_of(model), X, masks, runs, anchor=anchor, window=window, kind="runs")
+    expected, _ = naive.rambit(twin_of(model), X, masks, runs, anchor=anchor, window=window, kind="windows")
     method = RaMbIT(model, window_size=window, anchor=anchor, evaluation=mode)
     scores = method.attribute(X, masks=masks, counterfactuals=runs)
     np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-5, atol=1e-10)

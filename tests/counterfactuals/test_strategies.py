@@ -181,7 +181,7 @@ def test_replay_gives_the_values_given(device, by_run):
     drawn, runs = values(replay, x), replay.runs(x, None, IDS, S, 3, seed=0)
     expected = given.double().to(device)
     if by_run:
-        assert (replay.fill, drawn.shape) == (ops.Fill.RUNS, (0, B, D, T))
+        assert (replay.fill, drawn.shape) == (ops.Fill.WINDOWS, (0, B, D, T))
         assert torch.equal(runs, expected)
     else:
         assert (replay.fill, runs) == (ops.Fill.FIXED, None)

@@ -105,7 +105,7 @@ void test_batches(Dtype dtype, Fill fill, Value value) {
     a.K = pick(1, 3), a.M = pick(1, 3), a.P = pick(1, 5);
     a.w = even ? 16 * pick(1, a.T / 16) : narrow ? 1 : pick(0, 1) ? a.T : pick(1, a.T);
     Placed<T> out({a.n, a.D, a.w}, plain(), value), x({a.B, a.D, a.T}, plain(), value);
-    Placed<T> draws({a.K, a.B, a.D, a.T}, plain(), value), runs({a.K, a.B, a.D, a.T, a.P}, false, value);
+    Placed<T> draws({a.K, a.B, a.D, a.T}, plain(), value), windows({a.K, a.B, a.D, a.T, a.P}, false, value);
     Placed<uint8_t> masks({a.M, a.D, a.T}, plain(), up_to(1)), observed({a.B, a.D, a.T}, pick(0, 1), up_to(2));
     std::vector<Row> rows(a.n);
     for (Row& r : rows) {
@@ -115,10 +115,10 @@ void test_batches(Dtype dtype, Fill fill, Value value) {
     }
     a.out = out.data(), a.x = x.data(), a.masks = masks.data(), a.rows = rows.data();
     a.draws = fill == Fill::kFixed || pick(0, 1) ? draws.data() : nullptr;
-    a.runs = fill == Fill::kRuns ? runs.data() : nullptr;
+    a.windows = fill == Fill::kWindows ? windows.data() : nullptr;
     a.observed = pick(0, 1) ? observed.data() : nullptr;
     set_strides(a.out_stride, out.stride), set_strides(a.x_stride, x.stride), set_strides(a.draws_stride, draws.stride);
-    set_strides(a.runs_stride, runs.stride), set_strides(a.masks_stride, masks.stride);
+    set_strides(a.windows_stride, windows.stride), set_strides(a.masks_stride, masks.stride);
     set_strides(a.observed_stride, observed.stride);
     a.dtype = dtype, a.fill = fill;
     CHECK(agree(cpu::masked_batch, cuda::masked_batch, a, out));
@@ -231,7 +231,7 @@ void test_masked_batches() {
   test_batches<uint16_t>(Dtype::kHalf, Fill::kFixed, bits);
   test_batches<uint32_t>(Dtype::kFloat, Fill::kFixed, bits);
   test_batches<uint64_t>(Dtype::kDouble, Fill::kFixed, bits);
-  for (const Fill fill : {Fill::kCarryForward, Fill::kInterpolate, Fill::kRuns}) {
+  for (const Fill fill : {Fill::kCarryForward, Fill::kInterpolate, Fill::kWindows}) {
     test_batches<float>(Dtype::kFloat, fill, signed_real);
     test_batches<double>(Dtype::kDouble, fill, signed_real);
   }

@@ -29,15 +29,9 @@ inline void check(bool holds, const char* what, const char* file, int line) {
 // ---- the kernels under test ---------------------------------------------------------------------------------------------
 
 struct Kernels {
-  void (*sample_masks)(const SampleMasksArgs& args, void* stream);
-  void (*shift_windows)(const ShiftWindowsArgs& args, void* stream);
-  void (*draw)(const DrawArgs& args, void* stream);
-  void (*masked_batch)(const MaskedBatchArgs& args, void* stream);
-  void (*boxed_batch)(const BoxedBatchArgs& args, void* stream);
-  void (*distance)(const DistanceArgs& args, void* stream);
-  void (*score)(const ScoreArgs& args, void* stream);
-  void (*accumulate)(const AccumulateArgs& args, void* stream);
-  void (*gru_step)(const GruStepArgs& args, void* stream);
+#define RAMBIT_POINTER(name, Args) void (*name)(const Args& args, void* stream);
+  RAMBIT_OPS(RAMBIT_POINTER)
+#undef RAMBIT_POINTER
 };
 inline Kernels kernels{};
 struct OnlyLast {  // the kernels skip to their last items: tensors too large to be walked

@@ -9,12 +9,12 @@ struct BatchCase {
   int64_t n = 12, w = 4, B = 2, D = 3, T = 6, K = 2, M = 3;
   std::vector<Row> rows;
   int64_t P = 3;
-  std::vector<double> x, draws, runs;  // dense, in the order of their dimensions
+  std::vector<double> x, draws, windows;  // dense, in the order of their dimensions
   std::vector<uint8_t> masks, observed;
 
-  BatchCase() : x(B * D * T), draws(K * B * D * T), runs(K * B * D * T * P), masks(M * D * T), observed(B * D * T) {
+  BatchCase() : x(B * D * T), draws(K * B * D * T), windows(K * B * D * T * P), masks(M * D * T), observed(B * D * T) {
     for (auto& v : x) v = 1 + real();
-    for (auto& v : runs) v = 3 + real();
+    for (auto& v : windows) v = 3 + real();
     for (auto& v : draws) v = -1 - real();
     for (auto& m : masks) m = static_cast<uint8_t>(pick(0, 1));
     for (auto& m : observed) m = static_cast<uint8_t>(pick(0, 3) > 0);
@@ -42,10 +42,10 @@ struct BatchCase {
     if (usable(r, with_observed, d, t, &missing) || missing) return line[t];
     const double drawn = draws[((r.draw * B + r.series) * D + d) * T + t];
     if (fill == Fill::kFixed) return drawn;
-    if (fill == Fill::kRuns) {
+    if (fill == Fill::kWindows) {
       int64_t start = t;
       while (start > 0 && !usable(r, with_observed, d, start - 1, &missing) && !missing) --start;
-      return runs[((((r.draw * B + r.series) * D + d) * T) + start) * P + std::min(t - start, P - 1)];
+      return windows[((((r.draw * B + r.series) * D + d) * T) + start) * P + std::min(t - start, P - 1)];
     }
     int64_t before = -1, after = -1;
     for (int64_t s = 0; s < T; ++s)
@@ -77,7 +77,7 @@ bool batch_agrees(const BatchCase& c, Dtype dtype, Fill fill, bool with_observed
   };
   Sparse out(room({c.n, c.D, c.w}, so) * sizeof(T)), x(room({c.B, c.D, c.T}, sx) * sizeof(T));
   Sparse draws(room({c.K, c.B, c.D, c.T}, sd) * sizeof(T));
-  Sparse runs(room({c.K, c.B, c.D, c.T, c.P}, sr) * sizeof(T));
+  Sparse windows(room({c.K, c.B, c.D, c.T, c.P}, sr) * sizeof(T));
   Sparse masks(room({c.M, c.D, c.T}, sm)), observed(room({c.B, c.D, c.T}, sm));
   for (int64_t d = 0; d < c.D; ++d)
     for (int64_t t = 0; t < c.T; ++t) {
@@ -88,7 +88,8 @@ bool batch_agrees(const BatchCase& c, Dtype dtype, Fill fill, bool with_observed
           const int64_t cell = ((k * c.B + b) * c.D + d) * c.T + t;
           draws.as<T>()[k * sd[0] + b * sd[1] + d * sd[2] + t * sd[3]] = store(c.draws[cell]);
           for (int64_t j = 0; j < c.P; ++j)
-            runs.as<T>()[k * sr[0] + b * sr[1] + d * sr[2] + t * sr[3] + j * sr[4]] = store(c.runs[cell * c.P + j]);
+            windows.as<T>()[k * sr[0] + b * sr[1] + d * sr[2] + t * sr[3] + j * sr[4]] =
+                store(c.windows[cell * c.P + j]);
         }
       }
       for (int64_t m = 0; m < c.M; ++m) masks.as<uint8_t>()[m * sm[0] + d * sm[1] + t * sm[2]] = c.masks[(m * c.D + d) * c.T + t];
@@ -97,13 +98,13 @@ bool batch_agrees(const BatchCase& c, Dtype dtype, Fill fill, bool with_observed
   a.out = out.as<T>();
   a.x = x.as<T>();
   a.draws = fill == Fill::kFixed || noise ? draws.as<T>() : nullptr;
-  a.runs = fill == Fill::kRuns ? runs.as<T>() : nullptr;
+  a.windows = fill == Fill::kWindows ? windows.as<T>() : nullptr;
   a.masks = masks.as<uint8_t>();
   a.observed = with_observed ? observed.as<uint8_t>() : nullptr;
   a.rows = c.rows.data();
   a.n = c.n, a.w = c.w, a.B = c.B, a.D = c.D, a.T = c.T, a.M = c.M, a.P = c.P;
-  a.K = a.draws != nullptr || a.runs != nullptr ? c.K : 0;
-  set_strides(a.runs_stride, sr);
+  a.K = a.draws != nullptr || a.windows != nullptr ? c.K : 0;
+  set_strides(a.windows_stride, sr);
   set_strides(a.out_stride, so);
   set_strides(a.x_stride, sx);
   set_strides(a.draws_stride, sd);
@@ -140,8 +141,8 @@ bool conditional_agrees(const BatchCase& c, const std::vector<int64_t>& so, cons
   for (const bool seen : {false, true})
     for (const bool last : {false, true}) {
       const auto sr = packed({c.K, c.B, c.D, c.T, c.P}, last);
-      right = right && batch_agrees<float>(c, Dtype::kFloat, Fill::kRuns, seen, false, so, sx, sd, sm, sr) &&
-              batch_agrees<double>(c, Dtype::kDouble, Fill::kRuns, seen, false, so, sx, sd, sm, sr);
+      right = right && batch_agrees<float>(c, Dtype::kFloat, Fill::kWindows, seen, false, so, sx, sd, sm, sr) &&
+              batch_agrees<double>(c, Dtype::kDouble, Fill::kWindows, seen, false, so, sx, sd, sm, sr);
     }
   for (const Fill fill : {Fill::kCarryForward, Fill::kInterpolate})
     for (const bool seen : {false, true})
@@ -177,11 +178,13 @@ void test_masked_batch_beyond_int32() {
   const std::vector<int64_t> d3{far * 4, far, 1}, d4{far * 8, far * 4, far, 1};
   CHECK(batch_agrees_in_every_type(c, d3, d3, d4, d3, true));
   CHECK(batch_agrees<float>(c, Dtype::kFloat, Fill::kInterpolate, true, true, d3, d3, d4, d3));
-  CHECK(batch_agrees<float>(c, Dtype::kFloat, Fill::kRuns, true, false, d3, d3, d4, d3, {far * 8, far * 4, far, 3, 1}));
+  CHECK(batch_agrees<float>(c, Dtype::kFloat, Fill::kWindows, true, false, d3, d3, d4, d3,
+                            {far * 8, far * 4, far, 3, 1}));
   const std::vector<int64_t> t3{1, 3, far}, t4{2, 1, 4, far};
   CHECK(batch_agrees_in_every_type(c, {1, 8, far}, t3, t4, {1, 5, far}, true));
   CHECK(batch_agrees<float>(c, Dtype::kFloat, Fill::kCarryForward, true, true, {1, 8, far}, t3, t4, {1, 5, far}));
-  CHECK(batch_agrees<float>(c, Dtype::kFloat, Fill::kRuns, true, false, {1, 8, far}, t3, t4, {1, 5, far}, {2, 1, 4, far, far * 8}));
+  CHECK(batch_agrees<float>(c, Dtype::kFloat, Fill::kWindows, true, false, {1, 8, far}, t3, t4, {1, 5, far},
+                            {2, 1, 4, far, far * 8}));
 }
 
 void test_masked_batch_checks_rows() {

@@ -20,11 +20,8 @@ void run_parallel(int64_t n, int64_t, RangeBody body, void* context) {
 
 namespace {
 
-#define RAMBIT_KERNELS(NAME)                                                                                     \
-  Kernels {                                                                                                      \
-    NAME::sample_masks, NAME::shift_windows, NAME::draw, NAME::masked_batch, NAME::boxed_batch, NAME::distance,  \
-        NAME::score, NAME::accumulate, NAME::gru_step                                                            \
-  }
+#define RAMBIT_OF_CPU(name, Args) cpu::name,
+#define RAMBIT_OF_CUDA(name, Args) cuda::name,
 
 void run(const Test& test, const char* backend) {
   try {
@@ -42,14 +39,14 @@ int run_all() {
     tests.insert(tests.end(), more.begin(), more.end());
   for (const Test& test : tests)
     if (test.on == On::kOnce) run(test, "no backend");
-  kernels = RAMBIT_KERNELS(cpu);
+  kernels = Kernels{RAMBIT_OPS(RAMBIT_OF_CPU)};
   for (const int64_t chunk : {int64_t{1} << 30, int64_t{1}}) {  // in one piece, and item by item as many threads would
     cpu::chunk = chunk;
     for (const Test& test : tests)
       if (test.on != On::kOnce) run(test, "cpu");
   }
   const int on_cpu = passed;
-  kernels = RAMBIT_KERNELS(cuda);
+  kernels = Kernels{RAMBIT_OPS(RAMBIT_OF_CUDA)};
   for (const auto order : {host::Order::kForward, host::Order::kBackward, host::Order::kScattered}) {
     host::order = order;
     for (const Test& test : tests)

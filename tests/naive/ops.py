@@ -196,7 +196,7 @@ def shift_windows(masks, room, window):
 # -- rows: masked inputs and their scores ----------------------------------------------------------------------------
 
 
-def masked_batch(x, draws, masks, rows, width, observed=None, kind="fixed", runs=None):
+def masked_batch(x, draws, masks, rows, width, observed=None, kind="fixed", windows=None):
     """Rows (N, D, width), each filled over all of time and then cut."""
     out = torch.empty(len(rows), x.shape[1], width, dtype=x.dtype)
     for i, row in enumerate(rows.tolist()):
@@ -205,7 +205,7 @@ def masked_batch(x, draws, masks, rows, width, observed=None, kind="fixed", runs
         if cell >= 0:
             d, t = divmod(cell, x.shape[2])
             kept[d, t] = not kept[d, t]
-        given = draws if runs is None else runs
+        given = draws if windows is None else windows
         values = given[draw, series] if len(given) else None
         seen = None if observed is None else observed[series]
         out[i] = naive.fill(x[series], kept, values, kind, seen)[:, start : start + width]

@@ -41,7 +41,7 @@ def fill(x, mask, draw, kind, observed=None):
             if kind == "fixed":
                 out[d, t] = draw[d, t]
                 continue
-            if kind == "runs":  # draw (D, T, P): by the start of the replaced run and the steps since
+            if kind == "windows":  # draw (D, T, P): by the start of the replaced window and the steps since
                 start = t
                 while start > 0 and not bool(mask[d, start - 1]) and bool(seen[d, start - 1]):
                     start -= 1

@@ -57,7 +57,7 @@ def masked_batch(n=4, B=2, D=3, T=5, K=2, M=3, w=4):
     return [to_write(n, D, w), values(B, D, T), values(K, B, D, T), kept(M, D, T), rows, kept(B, D, T), 0, None]
 
 
-def masked_runs(n=4, B=2, D=3, T=5, K=2, M=3, w=4, P=2):
+def masked_windows(n=4, B=2, D=3, T=5, K=2, M=3, w=4, P=2):
     *front, observed, _, _ = masked_batch(n, B, D, T, K, M, w)
     front[2] = front[2][:0]
     return [*front, observed, 3, values(K, B, D, T, P)]
@@ -97,18 +97,18 @@ def gru_step(N=3, H=4):
 
 OPS = {
     sample_masks: "sample_masks", shift_windows: "shift_windows", draw: "draw", masked_batch: "masked_batch",
-    masked_runs: "masked_batch", boxed_batch: "boxed_batch", distance: "distance", score: "score",
+    masked_windows: "masked_batch", boxed_batch: "boxed_batch", distance: "distance", score: "score",
     accumulate: "accumulate", accumulate_own: "accumulate", gru_step: "gru_step",
 }  # fmt: skip
 #: Which arguments may have any strides; the others must be contiguous.
 ANY_STRIDES = {
-    "masked_batch": {"out", "x", "draws", "masks", "observed", "runs"},
+    "masked_batch": {"out", "x", "draws", "masks", "observed", "windows"},
     "boxed_batch": {"out", "inside", "outside"},
     "distance": {"outputs", "reference"},
     "score": {"outputs", "reference"},
     "gru_step": {"out", "input_gates", "hidden_gates", "state"},
 }
-#: Every size of every call; but a run has at least one value.
+#: Every size of every call; but a window has at least one value.
 SIZES = [
     pytest.param(call, size, id=f"{call.__name__}-{size}")
     for call in OPS

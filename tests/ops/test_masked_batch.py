@@ -43,7 +43,7 @@ class Case:
         self.draws = torch.randn(K, B, D, T, generator=g).to(dtype)
         self.masks = torch.rand(M, D, T, generator=g) < torch.rand((), generator=g)
         self.rows = make_rows(n, B, D, T, K, M, width, seed + 1)
-        self.runs = torch.randn(K, B, D, T, P, generator=g).to(dtype) if P else None
+        self.windows = torch.randn(K, B, D, T, P, generator=g).to(dtype) if P else None
         if P:
             self.draws = self.draws[:0]
         self.observed = None
@@ -53,17 +53,18 @@ class Case:
         self.width = width
 
     def expected(self, kind):
-        return naive.masked_batch(self.x, self.draws, self.masks, self.rows, self.width, self.observed, kind, self.runs)
+        given = self.x, self.draws, self.masks, self.rows, self.width, self.observed
+        return naive.masked_batch(*given, kind, self.windows)
 
     def on(self, device, draw_layout):
         """The operands on a device, in any layouts; what surrounds them would show."""
-        around = {"x": 55.0, "draws": 66.0, "runs": 77.0, "masks": False, "observed": False}
+        around = {"x": 55.0, "draws": 66.0, "windows": 77.0, "masks": False, "observed": False}
         for name, value in around.items():
             given = getattr(self, name)
             if given is not None:
                 setattr(self, name, laid_out(given.to(device), draw_layout(given.ndim), value)[0])
         self.rows = self.rows.to(device)
-        return self.x, self.draws, self.masks, self.rows, self.observed, self.runs
+        return self.x, self.draws, self.masks, self.rows, self.observed, self.windows
 
 
 def same(a, b):
@@ -85,13 +86,13 @@ def same(a, b):
 def test_equals_the_twin(device, fill, data, n, B, D, T, K, M, see, seed):
     fixed = fill == ops.Fill.FIXED
     dtype = data.draw(st.sampled_from([*FLOATS, torch.float16, torch.bfloat16] if fixed else FLOATS))
-    needs_values = fixed or fill == ops.Fill.RUNS or data.draw(st.booleans())
-    P = data.draw(st.integers(1, 8)) if fill == ops.Fill.RUNS else 0
+    needs_values = fixed or fill == ops.Fill.WINDOWS or data.draw(st.booleans())
+    P = data.draw(st.integers(1, 8)) if fill == ops.Fill.WINDOWS else 0
     case = Case(n, B, D, T, K if needs_values else 0, M, data.draw(st.integers(1, T)), dtype, seed, see, P)
     expected = case.expected(fill.name.lower())
-    x, draws, masks, rows, observed, runs = case.on(device, lambda rank: data.draw(layouts(rank)))
+    x, draws, masks, rows, observed, windows = case.on(device, lambda rank: data.draw(layouts(rank)))
     out, buffer = poisoned(expected.shape, data.draw(layouts(3)), dtype, device)
-    assert ops.masked_batch(out, x, draws, masks, rows, observed, fill, runs) is out
+    assert ops.masked_batch(out, x, draws, masks, rows, observed, fill, windows) is out
     same(out.cpu(), expected)
     assert only_wrote(out, buffer)
 
@@ -111,12 +112,11 @@ def test_long_rows_in_both_memory_orders(device, order, width, dtype):
 
 @pytest.mark.parametrize("fill", list(ops.Fill))
 def test_threads_do_not_matter(threads, fill):
-    case = Case(400, 3, 6, 50, 2, 5, 50, torch.float32, 3, 0.9, P=4 if fill == ops.Fill.RUNS else 0)
-    found = []
+    case = Case(400, 3, 6, 50, 2, 5, 50, torch.float32, 3, 0.9, P=4 if fill == ops.Fill.WINDOWS else 0)
+    given, found = (case.x, case.draws, case.masks, case.rows, case.observed, fill, case.windows), []
     for n in (1, 2):
         threads(n)
-        out = torch.full((400, 6, 50), POISON)
-        found.append(ops.masked_batch(out, case.x, case.draws, case.masks, case.rows, case.observed, fill, case.runs))
+        found.append(ops.masked_batch(torch.full((400, 6, 50), POISON), *given))
     same(*found)
 
 
@@ -165,20 +165,20 @@ def test_nothing_to_write(device, empty):
     assert ops.masked_batch(out, x, draws, masks, case.rows.to(device)).shape == (n, D, w)
 
 
-def test_runs_on_paper(device):
-    """Entry [p, j] stands at step p + j of a run that starts at p; beyond the last entry, that one goes on."""
-    runs = torch.arange(12, dtype=torch.float64, device=device).reshape(1, 1, 1, 6, 2)
+def test_windows_on_paper(device):
+    """Entry [p, j] stands at step p + j of a window that starts at p; beyond the last entry, that one goes on."""
+    windows = torch.arange(12, dtype=torch.float64, device=device).reshape(1, 1, 1, 6, 2)
     x = torch.full((1, 1, 6), 99.0, dtype=torch.float64, device=device)
     masks = torch.tensor([[[1, 0, 0, 0, 1, 0]]], dtype=torch.bool, device=device)
     rows = torch.zeros(3, 9, dtype=torch.int32, device=device)
     rows[:, Column.CELL] = torch.tensor([-1, 2, 4])
     out = torch.full((3, 1, 6), POISON, dtype=torch.float64, device=device)
-    ops.masked_batch(out, x, runs[..., 0][:0], masks, rows, None, ops.Fill.RUNS, runs)
+    ops.masked_batch(out, x, windows[..., 0][:0], masks, rows, None, ops.Fill.WINDOWS, windows)
     assert out[:, 0].tolist() == [[99, 2, 3, 3, 99, 10], [99, 2, 99, 6, 99, 10], [99, 2, 3, 3, 3, 3]]
 
 
 def call(fill=0):
-    case = Case(4, 2, 3, 5, 2, 3, 4, torch.float32, 0, P=3 if fill == ops.Fill.RUNS else 0)
+    case = Case(4, 2, 3, 5, 2, 3, 4, torch.float32, 0, P=3 if fill == ops.Fill.WINDOWS else 0)
     return {
         "out": torch.full((4, 3, 4), POISON),
         "x": case.x,
@@ -187,7 +187,7 @@ def call(fill=0):
         "rows": case.rows,
         "observed": torch.ones(2, 3, 5, dtype=torch.bool),
         "fill": int(fill),
-        "runs": case.runs,
+        "windows": case.windows,
     }
 
 
@@ -202,7 +202,7 @@ WRONG = {
              ("strides", lambda t: t.mT.contiguous().mT), ("fewer", lambda t: t[:3])],
     "observed": [("rank", lambda t: t[0]), ("B", lambda t: t[:1]), ("float", torch.Tensor.float)],
     "fill": [("-1", lambda _: -1), ("3", lambda _: 3), ("4", lambda _: 4)],
-    "runs": [("given", lambda _: torch.zeros(2, 2, 3, 5, 3))],
+    "windows": [("given", lambda _: torch.zeros(2, 2, 3, 5, 3))],
 }  # fmt: skip
 
 
@@ -215,7 +215,7 @@ def test_bad_arguments(name, wrong):
     assert_refused(torch.ops.rambit.masked_batch, given.values())
 
 
-WRONG_RUNS = {
+WRONG_WINDOWS = {
     "missing": lambda _: None,
     "rank": lambda t: t[0],
     "B": lambda t: t[:, :1],
@@ -226,17 +226,17 @@ WRONG_RUNS = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG_RUNS)
-def test_bad_runs(name):
-    given = call(ops.Fill.RUNS)
-    given["runs"] = WRONG_RUNS[name](given["runs"])
+@pytest.mark.parametrize("name", WRONG_WINDOWS)
+def test_bad_windows(name):
+    given = call(ops.Fill.WINDOWS)
+    given["windows"] = WRONG_WINDOWS[name](given["windows"])
     assert_refused(torch.ops.rambit.masked_batch, given.values())
 
 
 @pytest.mark.parametrize("fill", list(ops.Fill)[1:])
 def test_half_has_no_conditional_values(fill):
     given = call(fill)
-    for name in ("out", "x", "draws", "runs"):
+    for name in ("out", "x", "draws", "windows"):
         given[name] = None if given[name] is None else given[name].half()
     assert_refused(torch.ops.rambit.masked_batch, given.values(), match="float32 or float64")
 

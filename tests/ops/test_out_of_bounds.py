@@ -20,7 +20,7 @@ CASES = {
     "shift_windows: negative room": "ops.shift_windows(ones(1, 2, 3).bool(), i32([-1]), 6)",
     "masked_batch: no draws for fixed values": "batch(draws=ones(0, 2, 3, 4))",
     "masked_batch: draw outside": "batch(draws=ones(1, 2, 3, 4), draw=1)",
-    "masked_batch: no runs for runs": "batch(draws=ones(0, 2, 3, 4), fill=3, runs=ones(0, 2, 3, 4, 2))",
+    "masked_batch: no windows for windows": "batch(draws=ones(0, 2, 3, 4), fill=3, windows=ones(0, 2, 3, 4, 2))",
     "distance: series outside": "distance(series=[0, 2], metric=0)",
     "distance: negative series": "distance(series=[0, -1], metric=0)",
     "distance: target outside": "distance(series=[0, 1], metric=3, target=[0, 3])",
@@ -36,10 +36,10 @@ from rambit import ops
 ones = torch.ones
 i32 = lambda values: torch.tensor(values, dtype=torch.int32)
 f64 = lambda *shape: torch.ones(shape, dtype=torch.float64)
-def batch(draws, draw=0, fill=0, runs=None):
+def batch(draws, draw=0, fill=0, windows=None):
     out, x, masks = ones(1, 3, 4), ones(2, 3, 4), torch.zeros(1, 3, 4, dtype=torch.bool)
     rows = i32([[0, draw, 0, -1, 0, 0, 1, 0, 0]])
-    return ops.masked_batch(out, x, draws, masks, rows, None, ops.Fill(fill), runs)
+    return ops.masked_batch(out, x, draws, masks, rows, None, ops.Fill(fill), windows)
 def distance(series, metric, target=(0, 0)):
     return ops.distance(f64(2, 1), ones(2, 3, 1), ones(2, 3, 1), i32(series), torch.tensor(target), ops.Metric(metric))
 def score(target):

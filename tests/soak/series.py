@@ -249,9 +249,9 @@ def values(draw: Draw, s: Series, seed: int, kinds: tuple[str, ...] = FIXED + GA
         if name == "noisy":
             return "interpolate", drawn("GAUSSIAN", x, places, first, low=0.0, high=noise)
         if name in ("exact", "runs"):
-            return ("fixed" if name == "exact" else "runs"), [one[places, :, :length] for one in exact]
+            return ("fixed" if name == "exact" else "windows"), [one[places, :, :length] for one in exact]
         runs = given.generator if isinstance(given, Generated) else given
-        return "runs", list(runs.draw(x, s.ids[places], count, seed, first * count).to(x.dtype))
+        return "windows", list(runs.draw(x, s.ids[places], count, seed, first * count).to(x.dtype))
 
     if name == "uniform":
         given = Uniform(lo, lo + 3)

@@ -364,7 +364,7 @@ def winit_runs(cf: Values, x: Tensor, places: list[int], length: int, window: in
         before = torch.cat((x[:, :, :1], x[:, :, :-1]), dim=2)
         return before[None, ..., None].expand(1, *x.shape, window)
     runs = torch.stack(draws)
-    if kind == "runs" and runs.shape[4] < window:
+    if kind == "windows" and runs.shape[4] < window:
         runs = torch.cat((runs, runs[..., -1:].expand(*runs.shape[:4], window - runs.shape[4])), dim=4)
     return runs
 

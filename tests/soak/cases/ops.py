@@ -71,15 +71,15 @@ def masked_batch(draw: Draw) -> None:
     n, B, D, T, K, M = draw.whole(1, 6), *(draw.whole(1, 4) for _ in range(2)), draw.whole(1, 7), *(2, 3)
     fill, dtype = draw.of(*ops.Fill), floats(draw)
     width, see = draw.whole(1, T), draw.of(None, None, 0.6)
-    P = draw.whole(1, 4) if fill is ops.Fill.RUNS else 0
+    P = draw.whole(1, 4) if fill is ops.Fill.WINDOWS else 0
     K = 0 if fill in (ops.Fill.CARRY_FORWARD, ops.Fill.INTERPOLATE) and draw.chance() else K
     draw.note(fill=fill, n=n, shape=(B, D, T), draws=K, width=width, see=see, P=P, dtype=dtype)
     made = test_masked_batch.Case(n, B, D, T, K, M, width, dtype, seeded(draw), see, P)
     expected = made.expected(fill.name.lower())
     x, values, masks = (draw.placed(t) for t in (made.x, made.draws, made.masks))
-    observed, runs = (None if t is None else draw.placed(t) for t in (made.observed, made.runs))
+    observed, windows = (None if t is None else draw.placed(t) for t in (made.observed, made.windows))
     out = draw.placed(torch.full(expected.shape, -7.0, dtype=dtype))
-    draw.call(ops.masked_batch, out, x, values, masks, made.rows, observed, fill, runs, pure=False)
+    draw.call(ops.masked_batch, out, x, values, masks, made.rows, observed, fill, windows, pure=False)
     draw.close(out, expected, 0, 0)
 
 

@@ -1,17 +1,28 @@
-// Which cells a sampled mask keeps. `draw_mask` reads the random words once a mask; `kept` is then cheap per cell.
+// Which cells a sampled mask keeps.
 #pragma once
 
 #include "philox.h"
 
 namespace rambit {
 
-enum class Family : int32_t { kBlock = 0, kBernoulli = 1, kSegments = 2, kUpperTriangle = 3, kPermutation = 4 };
+enum class Family : int32_t {
+  kBlock = 0, kBernoulli = 1, kSegments = 2, kUpperTriangle = 3, kPermutation = 4, kLast = kPermutation
+};
 
 struct MaskSpec {
   Family family;
   int64_t D, T;                                // the grid
   int64_t wt_min, wt_max, wd_min, wd_max;      // bounds of block length and height, already clipped to the grid
   double p;                                    // Bernoulli: probability that a cell is replaced
+};
+
+struct SampleMasksArgs {
+  uint8_t* out;           // (L, D, T)
+  const int32_t* owners;  // (L,) target cells, or null for shared masks
+  const int64_t* index;   // (L,) the masks' numbers in the stream
+  int64_t L;
+  MaskSpec spec;
+  uint64_t seed;
 };
 
 // Fewer are not enough on small grids: with six, some subsets of 16 cells came up 40 times too often.
@@ -105,5 +116,22 @@ RAMBIT_HD bool kept(const MaskSpec& s, const MaskDraw& m, uint64_t seed, uint32_
   }
   return true;
 }
+
+// Mask l of a call. What all its cells share is drawn once; a cell is then cheap.
+struct SampledMask {
+  const SampleMasksArgs& a;
+  uint32_t index, owner;
+  MaskDraw drawn;
+
+  RAMBIT_HD SampledMask(const SampleMasksArgs& args, int64_t l)
+      : a(args),
+        index(static_cast<uint32_t>(args.index[l])),
+        owner(args.owners != nullptr ? static_cast<uint32_t>(args.owners[l]) : 0),
+        drawn(draw_mask(args.spec, args.seed, index, owner)) {}
+
+  RAMBIT_HD uint8_t operator()(int64_t d, int64_t t) const {
+    return kept(a.spec, drawn, a.seed, index, owner, d, t) ? 1 : 0;
+  }
+};
 
 }  // namespace rambit

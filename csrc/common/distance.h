@@ -1,20 +1,33 @@
-// How far a masked answer is from the original one.
+// How far the outputs of a row are from the original ones.
 #pragma once
 
 #include <cmath>
 
+#include "dtype.h"
 #include "portable.h"
 
 namespace rambit {
 
-enum class Metric : int32_t { kPd = 0, kKl = 1, kJs = 2, kDiff = 3, kL2 = 4 };  // `abs` is pd on regression values
-enum class Reduce : int32_t { kMean = 0, kMax = 1 };
+// `abs` is pd on regression values.
+enum class Metric : int32_t { kPd = 0, kKl = 1, kJs = 2, kDiff = 3, kL2 = 4, kLast = kL2 };
+
+struct DistanceArgs {
+  double* out;             // (n, K)
+  const void* outputs;     // (n, C, K)
+  const void* reference;   // (B, C, K)
+  const int32_t* series;   // (n,)
+  const int64_t* target;   // (B,)
+  int64_t n, C, K, B;
+  int64_t outputs_stride[3], reference_stride[3];
+  Dtype dtype;
+  Metric metric;
+};
 
 constexpr double kTinyProbability = 1e-12;
 
 RAMBIT_HD double clamped(double p) { return p < kTinyProbability ? kTinyProbability : p; }
 
-// `p` is the original answer, `q` the masked one; C values each, `step` apart. NaN passes through.
+// `p` is the original output, `q` the masked one; C values each, `step` apart. NaN passes through.
 template <typename T>
 RAMBIT_HD double distance(Metric metric, const T* p, int64_t p_step, const T* q, int64_t q_step, int64_t C,
                           int64_t target) {
@@ -35,6 +48,15 @@ RAMBIT_HD double distance(Metric metric, const T* p, int64_t p_step, const T* q,
     }
   }
   return metric == Metric::kL2 ? sqrt(sum) : sum;
+}
+
+// Row i at time k.
+template <typename T>
+RAMBIT_HD double distance_element(const DistanceArgs& a, int64_t i, int64_t k) {
+  const int64_t b = a.series[i];
+  const T* p = static_cast<const T*>(a.reference) + b * a.reference_stride[0] + k * a.reference_stride[2];
+  const T* q = static_cast<const T*>(a.outputs) + i * a.outputs_stride[0] + k * a.outputs_stride[2];
+  return distance(a.metric, p, a.reference_stride[1], q, a.outputs_stride[1], a.C, a.target[b]);
 }
 
 }  // namespace rambit

@@ -1,0 +1,24 @@
+// All ops of a backend: the glue of each, registered under its name.
+#pragma once
+
+#include "../backend.h"
+#include "accumulate.h"
+#include "boxed_batch.h"
+#include "distance.h"
+#include "draw.h"
+#include "gru_step.h"
+#include "masked_batch.h"
+#include "sample_masks.h"
+#include "score.h"
+#include "shift_windows.h"
+
+namespace rambit {
+
+template <typename Backend>
+void register_ops(torch::stable::detail::StableLibrary& m) {
+#define RAMBIT_REGISTER(name, Args) m.impl(#name, TORCH_BOX(&glue::name<Backend>));
+  RAMBIT_OPS(RAMBIT_REGISTER)
+#undef RAMBIT_REGISTER
+}
+
+}  // namespace rambit
