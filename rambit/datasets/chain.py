@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
 from rambit.datasets.base import Array, Dataset, at_least, fits, streams
 
-TRUTHS = ("change", "active")
+Truth = Literal["change", "active"]
+TRUTHS: tuple[Truth, ...] = get_args(Truth)
 
 
 class Draws(NamedTuple):
@@ -55,7 +56,7 @@ def walk(u: Array, transition: Array) -> Array:
     return states
 
 
-def salient_cells(states: Array, feature: Array, features: int, truth: str) -> Array:
+def salient_cells(states: Array, feature: Array, features: int, truth: Truth) -> Array:
     """(n, D, T) bool: cell (feature[state], t) at every step ("active"), or only where the state changed ("change").
 
     The first step is no change. Raises ValueError for another `truth`.

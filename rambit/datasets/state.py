@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rambit.datasets.base import Array, Dataset
-from rambit.datasets.chain import Draws, check_sizes, draw, labelled, salient_cells, walk
+from rambit.datasets.chain import Draws, Truth, check_sizes, draw, labelled, salient_cells, walk
 
 # To state 1 with probability .9, to state 0 with .1, from either.
 TRANSITION = np.array([[0.1, 0.9], [0.1, 0.9]])
@@ -14,7 +14,7 @@ IMPORTANT = np.array([1, 2])  # the feature that makes the label, in each state
 CORRELATED = 0  # with the important one, in either state
 
 
-def state(n: int = 1000, T: int = 200, truth: str = "change", seed: int = 0) -> Dataset:
+def state(n: int = 1000, T: int = 200, truth: Truth = "change", seed: int = 0) -> Dataset:
     """State: (n, 3, T) normal values whose mean follows a hidden state; labels (n, T) from the state's own feature.
 
     The label is 1 with probability sigmoid(2 x[k]), k = 1 in state 0 and 2 in state 1. truth: the salient cells are
@@ -37,7 +37,7 @@ def covariances() -> Array:
     return covariance
 
 
-def _assemble(draws: Draws, truth: str) -> Dataset:
+def _assemble(draws: Draws, truth: Truth) -> Dataset:
     states = walk(draws.state, TRANSITION)
     salient = salient_cells(states, IMPORTANT, 3, truth)
     factor = np.linalg.cholesky(covariances())

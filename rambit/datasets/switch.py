@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from rambit.datasets.base import MOST_CELLS, Array, Dataset
-from rambit.datasets.chain import Draws, check_sizes, draw, labelled, salient_cells, walk
+from rambit.datasets.chain import Draws, Truth, check_sizes, draw, labelled, salient_cells, walk
 
 TRANSITION = np.array([[0.95, 0.02, 0.03], [0.02, 0.95, 0.03], [0.03, 0.02, 0.95]])
 MEAN = np.array([[0.8, -0.5, -0.2], [0.0, -1.0, 0.0], [-0.2, -0.2, 0.8]])
@@ -15,7 +15,7 @@ LENGTH_SCALE, VARIANCE = 0.2, 0.1
 SLOPE = 3.0
 
 
-def switch_feature(n: int = 1000, T: int = 100, truth: str = "change", seed: int = 0) -> Dataset:
+def switch_feature(n: int = 1000, T: int = 100, truth: Truth = "change", seed: int = 0) -> Dataset:
     """Switch-Feature: (n, 3, T), in each stretch of one state a Gaussian process around the state's means.
 
     The label (n, T) is 1 with probability sigmoid(3 x[k]), where k is the number of the state. The length scale of the
@@ -38,7 +38,7 @@ def covariance(T: int) -> Array:
     return np.asarray(VARIANCE * np.exp(-((t[:, None] - t) ** 2) / (2 * LENGTH_SCALE**2)) + 1e-9 * np.eye(T))
 
 
-def _assemble(draws: Draws, truth: str) -> Dataset:
+def _assemble(draws: Draws, truth: Truth) -> Dataset:
     n, T = draws.state.shape
     states = walk(draws.state, TRANSITION)
     salient = salient_cells(states, np.arange(3), 3, truth)

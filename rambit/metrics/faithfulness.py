@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from rambit.game import Coalitions, Game
-from rambit.metrics.removal import Int, Removal, is_int, read_scores
+from rambit.metrics.removal import Extent, Int, Per, Removal, is_int, read_scores
 from rambit.metrics.truth import Array, auroc, read_numbers
 
 #: Probabilities below this count as this in logarithms.
@@ -42,8 +42,8 @@ def comprehensiveness(
     k: float = 0.2,
     *,
     target: int | Array | None = None,
-    per: str = "series",
-    extent: str = "cell",
+    per: Per = "series",
+    extent: Extent = "cell",
 ) -> float:
     """Mean over series of p_c(x) - p_c(x without its top k), in [-1, 1]; high means that what scores high is needed.
 
@@ -54,7 +54,7 @@ def comprehensiveness(
 
 
 def sufficiency(
-    game: Game, scores: Array, k: float = 0.2, *, target: int | Array | None = None, per: str = "series"
+    game: Game, scores: Array, k: float = 0.2, *, target: int | Array | None = None, per: Per = "series"
 ) -> float:
     """Mean over series of p_c(x) - p_c(only its top k kept), in [-1, 1]; low means that what scores high is enough.
 
@@ -92,8 +92,8 @@ def log_odds(
     k: float = 0.2,
     *,
     target: int | Array | None = None,
-    per: str = "series",
-    extent: str = "cell",
+    per: Per = "series",
+    extent: Extent = "cell",
 ) -> float:
     """Mean over series of ln p_c(x without its top k) - ln p_c(x), p at least 1e-12; low (negative) is better.
 
@@ -109,8 +109,8 @@ def average_prediction_difference(
     k: float = 0.2,
     *,
     target: int | Array | None = None,
-    per: str = "series",
-    extent: str = "cell",
+    per: Per = "series",
+    extent: Extent = "cell",
 ) -> float:
     """Mean over series of |p_c(x) - p_c(x without its top k)|, in [0, 1]; high is better.
 
@@ -127,7 +127,7 @@ def average_prediction_difference(
 
 
 def auc_drop(
-    game: Game, scores: Array, labels: Array, k: float = 0.2, *, per: str = "series", extent: str = "cell"
+    game: Game, scores: Array, labels: Array, k: float = 0.2, *, per: Per = "series", extent: Extent = "cell"
 ) -> float:
     """The task's AUROC before minus after the top k are removed, in [-1, 1]; high is better.
 
@@ -147,7 +147,7 @@ def auc_drop(
 # -- one after another -------------------------------------------------------------------------------------------------
 
 
-def cpd(game: Game, scores: Array, k: float = 0.2, *, per: str = "series", extent: str = "cell") -> float:
+def cpd(game: Game, scores: Array, k: float = 0.2, *, per: Per = "series", extent: Extent = "cell") -> float:
     """Cumulative prediction difference: Σ_j ‖f(x_j) - f(x_{j-1})‖₁ while the top k go one by one, mean over series.
 
     x_j is the series without its j highest cells, f all probabilities (or regression values); from 0, high is better.
@@ -157,7 +157,7 @@ def cpd(game: Game, scores: Array, k: float = 0.2, *, per: str = "series", exten
     return _cumulative(game, scores, k, per, extent)
 
 
-def cpp(game: Game, scores: Array, k: float = 0.2, *, per: str = "series", extent: str = "cell") -> float:
+def cpp(game: Game, scores: Array, k: float = 0.2, *, per: Per = "series", extent: Extent = "cell") -> float:
     """Cumulative prediction preservation: as `cpd`, but the lowest scores go first; low is better."""
     return _cumulative(game, -read_scores(game, scores), k, per, extent)
 
@@ -187,7 +187,7 @@ def _probabilities(removal: Removal, target: int | Array | None) -> tuple[Tensor
     return before, _of_class(removal.answers(), classes)
 
 
-def _cumulative(game: Game, scores: Array, k: float, per: str, extent: str) -> float:
+def _cumulative(game: Game, scores: Array, k: float, per: Per, extent: Extent) -> float:
     removal = Removal.of(game, scores, k, per, extent)
     removed = np.minimum(np.arange(1, removal.limit.max() + 1)[:, None], removal.limit)
     moved = torch.from_numpy(np.diff(removed, axis=0, prepend=0) > 0).to(game.device)

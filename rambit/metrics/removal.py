@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +20,10 @@ Bool = npt.NDArray[np.bool_]
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
 
-PER = ("series", "all")
-EXTENTS = ("cell", "end", "std")
+Per = Literal["series", "all"]
+PER: tuple[Per, ...] = get_args(Per)
+Extent = Literal["cell", "end", "std"]
+EXTENTS: tuple[Extent, ...] = get_args(Extent)
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,8 @@ class Removal:
         game: Game,
         scores: Array,
         k: float | None = None,
-        per: str = "series",
-        extent: str = "cell",
+        per: Per = "series",
+        extent: Extent = "cell",
         *,
         keep_top: bool = False,
     ) -> Removal:
@@ -106,7 +109,7 @@ def is_int(value: object) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def _runs(x: Float, observed: Bool, order: Int, may: Bool, extent: str) -> tuple[Int, Bool]:
+def _runs(x: Float, observed: Bool, order: Int, may: Bool, extent: Extent) -> tuple[Int, Bool]:
     """With which run of its series each cell (B, cells) goes, and which cells start one.
 
     All series walk down their ranking together.
@@ -157,7 +160,7 @@ def _amount(k: float, size: Int, keep_top: bool) -> Int:
     return np.asarray(size - floor if keep_top else floor)
 
 
-def _limits(scores: Float, order: Int, starts: Bool, counted: Bool, wanted: Int, per: str) -> Int:
+def _limits(scores: Float, order: Int, starts: Bool, counted: Bool, wanted: Int, per: Per) -> Int:
     """How many of each series' starts are among the first ``wanted`` counted cells, its own or those of all series."""
     chosen = np.zeros_like(counted)
     if per == "series":

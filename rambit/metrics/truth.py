@@ -15,7 +15,7 @@ when the scores are rescaled, so report the former first:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,8 @@ Array = Tensor | npt.ArrayLike
 
 #: Keeps the scaling and the logarithms finite; the value that Dynamask and time_interpret use.
 EPSILON = 1e-5
-TIES = ("average", "min")
+Ties = Literal["average", "min"]
+TIES: tuple[Ties, ...] = get_args(Ties)
 #: How well scores find known cells, by name: functions of scores and truth. ``rambit compare`` has a column for each.
 MEASURES: Registry[Callable[..., float]] = Registry("measure")
 
@@ -68,7 +69,7 @@ def auroc(scores: Array, truth: Array, *, skip_first: bool = False, scale: bool 
 
 
 @MEASURES.register("mean_rank")
-def mean_rank(scores: Array, truth: Array, *, skip_first: bool = False, ties: str = "average") -> float:
+def mean_rank(scores: Array, truth: Array, *, skip_first: bool = False, ties: Ties = "average") -> float:
     """Mean rank of the salient cells among the cells of their own series; 1 is best, the cells of a series the worst.
 
     ``ties``: equal scores share the ``average`` of their ranks or the ``min`` (what WinIT's tables call "mean rank
@@ -79,7 +80,7 @@ def mean_rank(scores: Array, truth: Array, *, skip_first: bool = False, ties: st
 
 
 @MEASURES.register("mean_rank_min")
-def mean_rank_min(scores: Array, truth: Array, *, skip_first: bool = False, ties: str = "average") -> float:
+def mean_rank_min(scores: Array, truth: Array, *, skip_first: bool = False, ties: Ties = "average") -> float:
     """Rank of the best salient cell of a series, averaged over the series that have one; 1 is best. As `mean_rank`."""
     s, y = _read(scores, truth, skip_first)
     salient = _rows(y)
@@ -260,7 +261,7 @@ def _area(x: Float, y: Float) -> float:
     return float(np.sum((x[:-1] - x[1:]) * (y[:-1] + y[1:])) / 2)
 
 
-def _ranks(s: Float, ties: str) -> Float:
+def _ranks(s: Float, ties: Ties) -> Float:
     if ties not in TIES:
         raise ValueError(f"ties must be one of {', '.join(TIES)}, got {ties!r}")
     return np.asarray(rankdata(-_rows(s), method=ties, axis=1), dtype=np.float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 from torch import Tensor, nn
 
@@ -10,7 +10,8 @@ from rambit.checks import count, one_of
 from rambit.models.base import LAYERS, MOST, Classifier, at_lengths, dropout_rate
 
 State = Tensor | tuple[Tensor, ...]
-HEADS = ("linear", "batchnorm")
+Head = Literal["linear", "batchnorm"]
+HEADS: tuple[Head, ...] = get_args(Head)
 
 
 class RecurrentClassifier(Classifier):
@@ -33,7 +34,7 @@ class RecurrentClassifier(Classifier):
         num_layers: int = 1,
         dropout: float = 0.0,
         *,
-        head: str = "linear",
+        head: Head = "linear",
         standardize: bool = False,
     ) -> None:
         super().__init__(num_features, num_classes, standardize=standardize)

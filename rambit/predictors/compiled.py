@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 #: torch's modes; "reduce-overhead" and "max-autotune" record CUDA graphs on a GPU.
-MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+Mode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 _LOCK = threading.Lock()  # the compiler is imported by one thread, since its modules import each other
 

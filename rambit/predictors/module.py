@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rambit.models.base import at_lengths
 from rambit.predictors.base import Layout, Output, Predictor, State, Walk, face
-from rambit.predictors.compiled import MODES, Compiled
+from rambit.predictors.compiled import MODES, Compiled, Mode
 from rambit.predictors.fused import GruSteps, GruWalk, is_wrapped, pays
 from rambit.predictors.holding import move
 
@@ -59,7 +59,7 @@ class ModulePredictor(Predictor):
         device: torch.device | str | None = None,
         model_id: str | None = None,
         autocast: torch.dtype | None = None,
-        compile: bool | str = False,
+        compile: bool | Mode = False,
     ) -> None:
         module = model if isinstance(model, nn.Module) else None
         weights = () if module is None else chain(module.parameters(), module.buffers())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,12 @@ from rambit.models.base import MOST
 from rambit.predictors.module import ModulePredictor
 from rambit.selection.checks import finite, mask_of, series
 
-GENERATION_METHODS = ("perturbation", "replacement", "removal")
-INTERVENTIONS = ("modify_selected", "modify_unselected", "remove_selected", "remove_unselected")
-DISTANCES = ("l2", "l1", "cosine")
+GenerationMethod = Literal["perturbation", "replacement", "removal"]
+GENERATION_METHODS: tuple[GenerationMethod, ...] = get_args(GenerationMethod)
+Intervention = Literal["modify_selected", "modify_unselected", "remove_selected", "remove_unselected"]
+INTERVENTIONS: tuple[Intervention, ...] = get_args(Intervention)
+Distance = Literal["l2", "l1", "cosine"]
+DISTANCES: tuple[Distance, ...] = get_args(Distance)
 _LEAST = 1e-8
 #: Entries of the masks that are asked at a time.
 _PIECE = 1 << 24
@@ -35,7 +38,7 @@ class CounterfactualGenerator(nn.Module):
         self,
         input_dim: int,
         hidden_dim: int = 128,
-        generation_method: str = "perturbation",
+        generation_method: GenerationMethod = "perturbation",
         perturbation_scale: float = 0.1,
     ) -> None:
         super().__init__()
@@ -55,7 +58,7 @@ class CounterfactualGenerator(nn.Module):
         elif generation_method == "replacement":
             self.replacement_net = nn.Sequential(*layers)
 
-    def forward(self, x: Tensor, mask: Tensor, intervention_type: str = "modify_selected") -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor, intervention_type: Intervention = "modify_selected") -> Tensor:
         """A counterfactual (B, T, D) of x (B, T, D), differentiable in x and the mask (B, T).
 
         ``modify_selected`` and ``modify_unselected`` change those steps as ``generation_method`` says;
@@ -87,7 +90,7 @@ class CounterfactualGenerator(nn.Module):
         return changed + noise_scale * noise * mask_of(mask, x)[..., None]
 
     def compute_counterfactual_distance(
-        self, x: Tensor, counterfactual: Tensor, mask: Tensor, metric: str = "l2"
+        self, x: Tensor, counterfactual: Tensor, mask: Tensor, metric: Distance = "l2"
     ) -> Tensor:
         """How far a counterfactual is from x on the selected steps, (B,).
 

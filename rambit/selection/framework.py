@@ -13,9 +13,9 @@ from rambit.epochs import Training
 from rambit.game import progress
 from rambit.models.base import MOST, seeded
 from rambit.selection.checks import lengths_of, mask_of, series
-from rambit.selection.counterfactuals import CounterfactualGenerator
+from rambit.selection.counterfactuals import CounterfactualGenerator, GenerationMethod
 from rambit.selection.losses import CombinedLoss, TaskLoss
-from rambit.selection.selector import TimestampSelector
+from rambit.selection.selector import SelectionMethod, TimestampSelector
 
 TASKS: dict[str, Callable[[], TaskLoss | None]] = {"regression": lambda: None, "classification": nn.CrossEntropyLoss}
 
@@ -33,7 +33,7 @@ class InfluenceFramework(nn.Module):
         input_dim: int,
         hidden_dim: int = 128,
         num_heads: int = 4,
-        selection_method: str = "topk",
+        selection_method: SelectionMethod = "topk",
         k: int | None = None,
         task_loss_fn: TaskLoss | None = None,
         alpha_task: float = 1.0,
@@ -41,7 +41,7 @@ class InfluenceFramework(nn.Module):
         alpha_mi: float = 0.05,
         use_mi: bool = False,
         use_counterfactual: bool = True,
-        generation_method: str = "perturbation",
+        generation_method: GenerationMethod = "perturbation",
         diversity_epsilon: float = 1e-6,
         **selector_options: Any,
     ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 from torch import Tensor, nn
 
@@ -12,7 +12,8 @@ from rambit.selection.checks import mask_of, share
 from rambit.selection.mechanisms import GumbelSoftmaxSelector, ThresholdSelector, TopKSelector
 from rambit.selection.scorer import AttentionScorer
 
-METHODS = ("topk", "gumbel", "threshold")
+SelectionMethod = Literal["topk", "gumbel", "threshold"]
+METHODS: tuple[SelectionMethod, ...] = get_args(SelectionMethod)
 
 
 class TimestampSelector(nn.Module):
@@ -30,7 +31,7 @@ class TimestampSelector(nn.Module):
         input_dim: int,
         hidden_dim: int = 128,
         num_heads: int = 4,
-        selection_method: str = "topk",
+        selection_method: SelectionMethod = "topk",
         k: int | None = None,
         temperature: float = 1.0,
         dropout: float = 0.1,

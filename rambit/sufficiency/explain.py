@@ -19,8 +19,10 @@ from rambit.structure import Sample
 from rambit.sufficiency import reading
 from rambit.sufficiency.asking import Asked, Problem, gaps, joined
 from rambit.sufficiency.heuristics import HEURISTICS, SOFT, rows_of, uniform
+from rambit.sufficiency.reading import Terms
 from rambit.sufficiency.result import Explanation
 from rambit.sufficiency.search import exact, methods
+from rambit.sufficiency.search.methods import SearchName
 from rambit.sufficiency.search.task import Task
 from rambit.sufficiency.subjects import Subject
 
@@ -38,9 +40,9 @@ def explain(
     *,
     target: Any = None,
     counterfactuals: CounterfactualLike = "zero",
-    terms: str | Tensor | None = None,
+    terms: Terms | Tensor | None = None,
     heuristic: Any = "banzhaf",
-    search: str = "flat_harr",
+    search: SearchName = "flat_harr",
     rel_tol: float = 0.9,
     abs_tol: float | None = None,
     num_samples: int = 200,
@@ -121,9 +123,9 @@ def cost(
     sample: Any,
     *,
     counterfactuals: CounterfactualLike = "zero",
-    terms: str | Tensor | None = None,
+    terms: Terms | Tensor | None = None,
     heuristic: Any = "banzhaf",
-    search: str = "flat_harr",
+    search: SearchName = "flat_harr",
     num_samples: int = 200,
     clusters: Tensor | None = None,
     output: Output = "auto",

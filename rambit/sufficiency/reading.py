@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,8 @@ from rambit.structure import HierarchicalClassifier, Sample
 from rambit.sufficiency.heuristics import HEURISTICS
 from rambit.sufficiency.subjects import NestedSubject, Subject, TensorSubject
 
-TERMS = ("cells", "timestamps", "features")
+Terms = Literal["cells", "timestamps", "features"]
+TERMS: tuple[Terms, ...] = get_args(Terms)
 
 
 # -- samples -----------------------------------------------------------------------------------------------------------

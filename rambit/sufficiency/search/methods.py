@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -58,8 +59,11 @@ METHODS = {
     "gradient": Method((_GRADIENT, _REMOVED_GREEDILY), _REMOVED_GREEDILY),
     "exact": Method((_GREEDY, _REMOVED, _EXACT)),
 }
-SCOPES = ("flat", "lbyl")
-SEARCHES = (*(f"{scope}_{method}" for scope in SCOPES for method in METHODS if method != "exact"), "exact")
+SearchName = Literal[
+    "flat_hadd", "flat_harr", "flat_harrft", "flat_gadd", "flat_garr", "flat_garrft", "flat_gradient",
+    "lbyl_hadd", "lbyl_harr", "lbyl_harrft", "lbyl_gadd", "lbyl_garr", "lbyl_garrft", "lbyl_gradient", "exact",
+]  # fmt: skip
+SEARCHES: tuple[SearchName, ...] = get_args(SearchName)
 
 
 def parse(name: str) -> tuple[str, Method]:
