@@ -98,13 +98,11 @@ def _ask(game: Game, buffer: BoxBuffer, boxes: Tensor, offsets: Tensor, first: i
     host[:, Column.DRAW] = draw
     names = runner.to_device(host)
     answers: list[Tensor] = []
-
-    def work(begin: int, end: int) -> None:
-        found = buffer.ask(boxes, offsets[begin : end + 1])
-        answers.append(runner.check(found, names[begin:end], game.inputs)[:, :, 0].clone())
-
     with game.predictor.session():
-        runner.pieces(n, game.steps, work)
+        for piece in runner.pieces(n, game.steps):
+            with piece:
+                found = buffer.ask(boxes, offsets[piece.begin : piece.end + 1])
+                answers.append(runner.check(found, names[piece.rows], game.inputs)[:, :, 0].clone())
     return torch.cat(answers) if answers else torch.empty(0)
 
 

@@ -78,12 +78,10 @@ def _ask(
     runner, T = game.runner, inputs.x.shape[2]
     rows, names = runner.to_device(host), runner.to_device(named)
     answers: list[Tensor] = []
-
-    def work(begin: int, end: int) -> None:
-        x = runner.build(inputs, masks, rows[begin:end], T)
-        answers.append(runner.check(runner.whole(x, inputs), names[begin:end], inputs)[:, :, 0].clone())
-
-    runner.pieces(len(rows), game.steps, work)
+    for piece in runner.pieces(len(rows), game.steps):
+        with piece:
+            x = runner.build(inputs, masks, rows[piece.rows], T)
+            answers.append(runner.check(runner.whole(x, inputs), names[piece.rows], inputs)[:, :, 0].clone())
     runner.settle(inputs)
     return None if runner.dry else torch.cat(answers)
 

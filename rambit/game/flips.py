@@ -169,13 +169,11 @@ class FlipRun(ABC):
     ) -> None:
         """Ask rows of one width that all start at time 0, or all later."""
         at_start = bool(host_rows[0, Column.START] == 0)
-
-        def work(begin: int, end: int) -> None:
-            part = rows[begin:end]
-            answers = self.answer(self.runner.build(self.inputs, masks, part, width), part, at_start)
-            self.score(self.runner.check(answers, part, self.inputs), part, width, masks, base, contributions)
-
-        self.runner.pieces(len(rows), width, work)
+        for piece in self.runner.pieces(len(rows), width):
+            with piece:
+                part = rows[piece.rows]
+                answers = self.answer(self.runner.build(self.inputs, masks, part, width), part, at_start)
+                self.score(self.runner.check(answers, part, self.inputs), part, width, masks, base, contributions)
 
     def score(
         self, answers: Tensor, rows: Tensor, width: int, masks: Tensor, base: Tensor, contributions: Tensor
@@ -196,20 +194,23 @@ class FlipRun(ABC):
             reduce=self.reduce,
         )
 
-    def set_reference(self, answers: Tensor, begin: int, time: int | slice) -> None:
-        """Write original answers (n, C, K) of series begin … at the given times."""
+    def set_reference(self, answers: Tensor, series: slice, time: int | slice) -> None:
+        """Check original answers (n, C, K) of these series at the given times, and keep them."""
+        self.runner.check(answers, self._original_rows[series], self.inputs)
         if self.reference is None:
             self.runner.check_target(self.target, self.metric, answers)
             self.reference = memory.zeros((self.B, answers.shape[1], self.T), answers)
         at = slice(time, time + 1) if isinstance(time, int) else time
-        self.reference[begin : begin + len(answers), :, at] = answers
+        self.reference[series, :, at] = answers
 
-    def distances(self, out: Tensor, answers: Tensor, rows: Tensor, time: slice) -> None:
-        """Write the distances of base answers (n, C, K) at the given times into ``out`` (n, K)."""
+    def distances(self, answers: Tensor, rows: Tensor, time: slice) -> Tensor:
+        """Check base answers (n, C, K) at the given times; their distances (n, K) from the original ones."""
         assert self.reference is not None
+        self.runner.check(answers, rows, self.inputs)
+        out = memory.empty((len(rows), answers.shape[2]), answers, torch.float64)
         series = rows[:, Column.SERIES].contiguous()
-        target = self.target
-        ops.distance(out, answers, self.reference[:, :, time], series, target, self.metric)
+        ops.distance(out, answers, self.reference[:, :, time], series, self.target, self.metric)
+        return out
 
 
 class WholeRun(FlipRun):
@@ -222,12 +223,10 @@ class WholeRun(FlipRun):
 
     def ask_original(self, needed: npt.NDArray[np.bool_]) -> None:
         for h in map(int, np.flatnonzero(needed)):
-
-            def work(begin: int, end: int, h: int = h) -> None:
-                answers = self.runner.whole(self.inputs.original(begin, end, h + 1), self.inputs)
-                self.set_reference(self.runner.check(answers, self._original_rows[begin:end], self.inputs), begin, h)
-
-            self.runner.pieces(self.B, h + 1, work)
+            for piece in self.runner.pieces(self.B, h + 1):
+                with piece:
+                    answers = self.runner.whole(self.inputs.original(piece.rows, h + 1), self.inputs)
+                    self.set_reference(answers, piece.rows, h)
 
     def ask_base(self, group: Group, rows: Int32) -> Tensor:
         base = self.zeros((len(rows), self.T))
@@ -236,19 +235,12 @@ class WholeRun(FlipRun):
             asked = np.flatnonzero(((group.h0 <= h) & (h < group.h1) & (group.first <= h))[mask_of])
             if len(asked) == 0:
                 continue
-            device_rows = self.runner.to_device(rows[asked])
-            index = self.runner.to_device(asked)
-
-            def work(
-                begin: int, end: int, h: int = h, device_rows: Tensor = device_rows, index: Tensor = index
-            ) -> None:
-                part = device_rows[begin:end]
-                answers = self.runner.whole(self.runner.build(self.inputs, group.masks, part, h + 1), self.inputs)
-                out = memory.empty((len(part), 1), base)
-                self.distances(out, self.runner.check(answers, part, self.inputs), part, slice(h, h + 1))
-                base[index[begin:end], h] = out[:, 0]
-
-            self.runner.pieces(len(asked), h + 1, work)
+            device_rows, index = self.runner.to_device(rows[asked]), self.runner.to_device(asked)
+            for piece in self.runner.pieces(len(asked), h + 1):
+                with piece:
+                    part = device_rows[piece.rows]
+                    answers = self.runner.whole(self.runner.build(self.inputs, group.masks, part, h + 1), self.inputs)
+                    base[index[piece.rows], h] = self.distances(answers, part, slice(h, h + 1))[:, 0]
         return base
 
     def answer(self, x: Tensor, rows: Tensor, at_start: bool) -> Tensor:
@@ -260,14 +252,10 @@ class CausalRun(FlipRun):
 
     def ask_original(self, needed: npt.NDArray[np.bool_]) -> None:
         stop = int(np.flatnonzero(needed)[-1]) + 1 if needed.any() else 1
-
-        def work(begin: int, end: int) -> None:
-            answers = self.runner.predictor.steps(self.inputs.original(begin, end, stop))
-            self.set_reference(
-                self.runner.check(answers, self._original_rows[begin:end], self.inputs), begin, slice(0, stop)
-            )
-
-        self.runner.pieces(self.B, stop, work)
+        for piece in self.runner.pieces(self.B, stop):
+            with piece:
+                answers = self.runner.predictor.steps(self.inputs.original(piece.rows, stop))
+                self.set_reference(answers, piece.rows, slice(0, stop))
 
     def ask_base(self, group: Group, rows: Int32) -> Tensor:
         base = self.zeros((len(rows), self.T))
@@ -275,19 +263,12 @@ class CausalRun(FlipRun):
         mask_of = rows[:, Column.MASK]
         for stop in map(int, np.unique(stops[stops > 0])):
             asked = np.flatnonzero(((stops == stop) & (group.first < stop))[mask_of])
-            device_rows = self.runner.to_device(rows[asked])
-            index = self.runner.to_device(asked)
-
-            def work(
-                begin: int, end: int, stop: int = stop, device_rows: Tensor = device_rows, index: Tensor = index
-            ) -> None:
-                part = device_rows[begin:end]
-                answers = self.runner.predictor.steps(self.runner.build(self.inputs, group.masks, part, stop))
-                out = memory.empty((len(part), stop), base)
-                self.distances(out, self.runner.check(answers, part, self.inputs), part, slice(0, stop))
-                base[index[begin:end], :stop] = out
-
-            self.runner.pieces(len(asked), stop, work)
+            device_rows, index = self.runner.to_device(rows[asked]), self.runner.to_device(asked)
+            for piece in self.runner.pieces(len(asked), stop):
+                with piece:
+                    part = device_rows[piece.rows]
+                    answers = self.runner.predictor.steps(self.runner.build(self.inputs, group.masks, part, stop))
+                    base[index[piece.rows], :stop] = self.distances(answers, part, slice(0, stop))
         return base
 
     def answer(self, x: Tensor, rows: Tensor, at_start: bool) -> Tensor:

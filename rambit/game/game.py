@@ -142,13 +142,11 @@ class Game:
         inputs = self._inputs(slice(0, B), count=0)
         answers: list[Tensor] = []
         rows = self.runner.to_device(base_rows(np.zeros(1, dtype=np.int32), 1, B))
-
-        def work(begin: int, end: int) -> None:
-            found = self.runner.whole(inputs.original(begin, end), inputs)
-            answers.append(self.runner.check(found, rows[begin:end], inputs)[:, :, 0].clone())
-
         with self.predictor.session():
-            self.runner.pieces(B, self.steps, work)
+            for piece in self.runner.pieces(B, self.steps):
+                with piece:
+                    found = self.runner.whole(inputs.original(piece.rows), inputs)
+                    answers.append(self.runner.check(found, rows[piece.rows], inputs)[:, :, 0].clone())
             self.runner.settle(inputs)
         return torch.cat(answers) if answers else None
 

@@ -58,19 +58,21 @@ class NestedGame:
         for begin in range(0, len(question.masks), step):
             masks = question.masks[begin : begin + step]
             found: list[Tensor] = []
-
-            def work(first: int, last: int, masks: Tensor = masks, found: list[Tensor] = found) -> None:
-                logits = self.prepared.answer(masks[first:last])
-                answers = self.predictor.finish(logits.flatten(0, 1)[:, :, None])
-                bad = self.predictor.check(answers.detach())
-                if bool(bad.any()):
-                    b = int(bad.int().argmax()) % B
-                    raise PredictionError(f"the model returned NaN or infinite values for nested sample {b}")
-                found.append(answers[:, :, 0].view(last - first, B, -1))
-
             with self.predictor.session(gradients=soft):
-                self.runner.pieces(len(masks), B, work)
+                for piece in self.runner.pieces(len(masks), B):
+                    with piece:
+                        found.append(self._probabilities(masks[piece.rows]))
             yield torch.cat(found)[:, None]
+
+    def _probabilities(self, masks: Tensor) -> Tensor:
+        """(n, B, C) of these masks."""
+        B = len(self.sample)
+        answers = self.predictor.finish(self.prepared.answer(masks).flatten(0, 1)[:, :, None])
+        bad = self.predictor.check(answers.detach())
+        if bool(bad.any()):
+            b = int(bad.int().argmax()) % B
+            raise PredictionError(f"the model returned NaN or infinite values for nested sample {b}")
+        return answers[:, :, 0].view(len(masks), B, -1)
 
     @property
     def steps(self) -> int:

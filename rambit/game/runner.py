@@ -64,15 +64,33 @@ class Inputs:
             draws = draws.transpose(2, 3).contiguous().transpose(2, 3)
         return Inputs(x, draws, observed, ids, fill, sample.length, runs, sample.shape)
 
-    def original(self, begin: int, end: int, stop: int | None = None) -> Tensor:
-        """A copy of series begin … end-1 up to a step: the model may write into what it is given."""
-        return self.x[begin:end, :, :stop].clone()
+    def original(self, series: slice, stop: int | None = None) -> Tensor:
+        """A copy of these series up to a step: the model may write into what it is given."""
+        return self.x[series, :, :stop].clone()
 
 
 def auto_batch(D: int, T: int, element_size: int, max_memory: int, device: torch.device) -> int:
     """Rows a call: as many as fit a quarter of the memory, from shapes and the setting alone."""
     row_bytes = D * T * element_size * 4  # the input, and as much again for what a model makes of it
     return int(max(1, min(BATCH_CAP.get(device.type, 2048), max_memory // 4 // row_bytes)))
+
+
+class Piece:
+    """Rows begin … end-1 of a question. As a context it lets an error pass, but that memory ran out in several rows."""
+
+    def __init__(self, begin: int, end: int) -> None:
+        self.begin, self.end, self.done = begin, end, False
+        self.rows = slice(begin, end)
+
+    def __len__(self) -> int:
+        return self.end - self.begin
+
+    def __enter__(self) -> Piece:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        self.done = error is None
+        return isinstance(error, Exception) and is_out_of_memory(error) and len(self) > 1
 
 
 class Runner:
@@ -110,18 +128,13 @@ class Runner:
     # -- pieces ---------------------------------------------------------------------------------------------------
 
     def pieces(
-        self,
-        n: int,
-        width: int,
-        work: Callable[[int, int], None],
-        *,
-        new_rows: int | None = None,
-        row_steps: int | None = None,
-    ) -> None:
-        """Call ``work(begin, end)`` over 0 … n-1; when memory runs out the piece halves and the work goes on.
+        self, n: int, width: int, *, new_rows: int | None = None, row_steps: int | None = None
+    ) -> Iterator[Piece]:
+        """Parts of 0 … n-1, one after another: ``for piece in runner.pieces(n, width): with piece: …``.
 
-        ``new_rows``: how many of the n are rows not counted before (a walk advances the same rows many times).
-        ``row_steps``: what they cost together, where they are not all ``width`` steps long.
+        When memory runs out within the ``with``, that part comes again, halved: what is done there must be such that it
+        can be done again. ``new_rows``: how many of the n are rows not counted before (a walk advances the same rows
+        many times). ``row_steps``: what they cost together, where they are not all ``width`` steps long.
         """
         row_steps = n * width if row_steps is None else row_steps
         self.count(n if new_rows is None else new_rows, row_steps)
@@ -130,24 +143,23 @@ class Runner:
         self.begin()
         begin = 0
         while begin < n:
-            end = min(n, begin + self.batch)
-            try:
-                work(begin, end)
-            except Exception as error:
-                if not is_out_of_memory(error) or end - begin <= 1:
-                    raise
+            piece = Piece(begin, min(n, begin + self.batch))
+            yield piece
+            if piece.done:
+                self.calls += 1
+                begin = piece.end
+            else:
                 self._buffer = None
-                self.batch = (end - begin) // 2
-                continue
-            self.calls += 1
-            begin = end
+                self.batch = len(piece) // 2
         if self.progress is not None:
             self.progress.update(row_steps)
 
     def uncounted(self, x: Tensor, ask: Callable[[Tensor], Tensor]) -> list[Tensor]:
         """What ``ask`` says of rows x, of as many at a time as fit: for checks, which do not count as rows asked."""
         parts: list[Tensor] = []
-        self.pieces(len(x), 0, lambda begin, end: parts.append(ask(x[begin:end].clone()).clone()), new_rows=0)
+        for piece in self.pieces(len(x), 0, new_rows=0):
+            with piece:
+                parts.append(ask(x[piece.rows].clone()).clone())
         return parts
 
     def planned(self, plan: Any) -> Iterator[tuple[npt.NDArray[np.int32], Tensor, int]]:

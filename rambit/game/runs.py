@@ -80,30 +80,13 @@ def run_distances(run: FlipRun, question: Runs, block: int) -> Tensor:
         )
         which = runner.to_device(((p - job.starts[0]) * B + b).astype(np.int32))
         distances = memory.zeros((len(rows), job.count), run.inputs.x, torch.float64)
-
-        def work(
-            begin: int,
-            end: int,
-            job: Job = job,
-            rows: Tensor = device_rows,
-            masks: Tensor = masks,
-            which: Tensor = which,
-            expected: Tensor = expected,
-            distances: Tensor = distances,
-        ) -> None:
-            part = rows[begin:end]
-            x = runner.build(run.inputs, masks, part, job.width)
-            answers = run.answer(x, part, bool(job.starts[0] == 0))[:, :, -job.count :]
-            ops.distance(
-                distances[begin:end],
-                runner.check(answers, part, run.inputs),
-                expected,
-                which[begin:end],
-                run.target.repeat(len(job.starts)),
-                run.metric,
-            )
-
-        runner.pieces(len(rows), job.width, work)
+        target, at_start = run.target.repeat(P), bool(job.starts[0] == 0)
+        for piece in runner.pieces(len(rows), job.width):
+            with piece:
+                part = device_rows[piece.rows]
+                x = runner.build(run.inputs, masks, part, job.width)
+                answers = runner.check(run.answer(x, part, at_start)[:, :, -job.count :], part, run.inputs)
+                ops.distance(distances[piece.rows], answers, expected, which[piece.rows], target, run.metric)
         runner.settle(run.inputs)
         mean = distances.view(M, P, S, B, job.count).sum(dim=2) / S
         at = slice(int(job.starts[0]), int(job.starts[0]) + P)

@@ -42,19 +42,17 @@ class StatefulRun(FlipRun):
 
     def ask_original(self, needed: npt.NDArray[np.bool_]) -> None:
         stop = int(np.flatnonzero(needed)[-1]) + 1 if needed.any() else 1
-
-        def work(begin: int, end: int) -> None:
-            walk = self.runner.predictor.walk(self.inputs.x)
-            for t, (hidden, state) in enumerate(walk.trace(self.inputs.original(begin, end, stop))):
-                if self.original_states is None:
-                    self.original_states = states.table(state, self.T * self.B)
-                if t + 1 < self.T:
-                    states.put(self.original_states, slice((t + 1) * self.B + begin, (t + 1) * self.B + end), state)
-                if needed[t]:
-                    answers = self.runner.check(walk.answers(hidden), self._original_rows[begin:end], self.inputs)
-                    self.set_reference(answers, begin, t)
-
-        self.runner.pieces(self.B, stop, work)
+        for piece in self.runner.pieces(self.B, stop):
+            with piece:
+                walk = self.runner.predictor.walk(self.inputs.x)
+                for t, (hidden, state) in enumerate(walk.trace(self.inputs.original(piece.rows, stop))):
+                    if self.original_states is None:
+                        self.original_states = states.table(state, self.T * self.B)
+                    if t + 1 < self.T:
+                        after = (t + 1) * self.B
+                        states.put(self.original_states, slice(after + piece.begin, after + piece.end), state)
+                    if needed[t]:
+                        self.set_reference(walk.answers(hidden), piece.rows, t)
 
     def use_original_states(self) -> None:
         self.states = self.original_states
@@ -80,30 +78,19 @@ class StatefulRun(FlipRun):
             )
             device_rows, index = self.runner.to_device(here), self.runner.to_device(asked)
             compared = bool((group.h0[mask_of[asked]] <= t).any())
-
-            def work(
-                begin: int,
-                end: int,
-                t: int = t,
-                device_rows: Tensor = device_rows,
-                index: Tensor = index,
-                compared: bool = compared,
-            ) -> None:
-                part, place = device_rows[begin:end], index[begin:end]
-                x = self.runner.build(self.inputs, group.masks, part, 1)
-                state = None if t == 0 else states.take(self.states, part[:, Column.STATE])
-                assert walk is not None
-                hidden, after = walk.step(x, state)
-                if compared:
-                    out, answers = memory.empty((len(part), 1), base), walk.answers(hidden)
-                    self.distances(out, self.runner.check(answers, part, self.inputs), part, slice(t, t + 1))
-                    base[place, t] = out[:, 0]
-                if t + 1 < self.T:
-                    states.put(self.states, TB + (t + 1) * R + place, after)
-
             new = len(asked) - len(started.intersection(asked.tolist()))
             started.update(asked.tolist())
-            self.runner.pieces(len(asked), 1, work, new_rows=new)
+            for piece in self.runner.pieces(len(asked), 1, new_rows=new):
+                with piece:
+                    assert walk is not None
+                    part, places = device_rows[piece.rows], index[piece.rows]
+                    x = self.runner.build(self.inputs, group.masks, part, 1)
+                    state = None if t == 0 else states.take(self.states, part[:, Column.STATE])
+                    hidden, after = walk.step(x, state)
+                    if compared:
+                        base[places, t] = self.distances(walk.answers(hidden), part, slice(t, t + 1))[:, 0]
+                    if t + 1 < self.T:
+                        states.put(self.states, TB + (t + 1) * R + places, after)
         return base
 
     def answer(self, x: Tensor, rows: Tensor, at_start: bool) -> Tensor:
@@ -134,16 +121,14 @@ class StatefulRun(FlipRun):
         rows = torch.cat([r for _, r, _ in chunks])
         widths = np.repeat([w for _, _, w in chunks], [len(r) for r, _, _ in chunks])
         waits = np.concatenate([r[:, Column.HORIZON] - r[:, Column.START] for r, _, _ in chunks])
-
-        def work(begin: int, end: int) -> None:
-            part, width = rows[begin:end], widths[begin:end]
-            answers = self._walk_together(part, width, waits[begin:end], masks)
-            last = 0
-            for w in np.unique(width)[::-1].tolist():
-                first, last = last, int(np.searchsorted(-width, -w, side="right"))
-                self.score(answers[first:last, :, :w], part[first:last], w, masks, base, contributions)
-
-        self.runner.pieces(len(rows), 0, work, row_steps=int(widths.sum()))
+        for piece in self.runner.pieces(len(rows), 0, row_steps=int(widths.sum())):
+            with piece:
+                part, width = rows[piece.rows], widths[piece.rows]
+                answers = self._walk_together(part, width, waits[piece.rows], masks)
+                last = 0
+                for w in np.unique(width)[::-1].tolist():
+                    first, last = last, int(np.searchsorted(-width, -w, side="right"))
+                    self.score(answers[first:last, :, :w], part[first:last], w, masks, base, contributions)
 
     def _walk_together(self, rows: Tensor, width: Int32, waits: Int32, masks: Tensor) -> Tensor:
         """Checked answers (n, C, longest) of rows in the order of their widths, from each row's first compared step on.
@@ -219,22 +204,24 @@ class SweepRun(StatefulRun):
         step = self.D * self.S * self.B
         while self.time < to:
             t, n = self.time, (self.time + 1) * step
-
-            def work(begin: int, end: int, t: int = t) -> None:
-                assert self._slot_rows is not None
-                assert self._walk is not None
-                rows = self._slot_rows[begin:end]
-                rows[:, Column.START] = t
-                x = self.runner.build(self.inputs, self.no_mask, rows, 1)
-                # A copy: a model may write over the state that it is given, and then run out of memory.
-                state = None if t == 0 else states.copy(self.slots, begin, end)
-                states.put(self.slots, slice(begin, end), self._walk.step(x, state)[1])
-
             if not self.runner.dry and t > 0:
                 original = t * self.B + torch.arange(self.B, device=self.runner.device).repeat(self.D * self.S)
                 states.put(self.slots, slice(t * step, n), states.take(self.original_states, original))
-            self.runner.pieces(n, 1, work, new_rows=step)
+            for piece in self.runner.pieces(n, 1, new_rows=step):
+                with piece:
+                    self._carry(piece.rows, t)
             self.time += 1
+
+    def _carry(self, slots: slice, t: int) -> None:
+        """Step t of these carried flips."""
+        assert self._slot_rows is not None
+        assert self._walk is not None
+        rows = self._slot_rows[slots]
+        rows[:, Column.START] = t
+        x = self.runner.build(self.inputs, self.no_mask, rows, 1)
+        # A copy: a model may write over the state that it is given, and then run out of memory.
+        state = None if t == 0 else states.copy(self.slots, slots.start, slots.stop)
+        states.put(self.slots, slots, self._walk.step(x, state)[1])
 
     def earlier_flips(
         self, group: Group, draw_base: Int32, own: Int32 | None, base: Tensor, contributions: Tensor

@@ -26,7 +26,7 @@ from rambit.attribution import AFO, Banzhaf, BiWinIT, ExactShapley, Occlusion, W
 from rambit.counterfactuals import Zero
 from rambit.game import Boxes, Coalitions, Game, Soft, TensorSample
 from rambit.game.nested import NestedGame
-from rambit.game.runner import Runner
+from rambit.game.runner import Piece, Runner
 from rambit.models import GRUClassifier
 from rambit.predictors import Predictor
 from rambit.predictors.base import Walk
@@ -180,19 +180,18 @@ class Fails:
 @pytest.fixture(autouse=True)
 def pieces_under_way(monkeypatch):
     """Keep ``UNDER_WAY``."""
-    original = Runner.pieces
+    enter, leave = Piece.__enter__, Piece.__exit__
 
-    def noted(self, n, width, work, **options):
-        def sized(begin, end):
-            UNDER_WAY.append(end - begin)
-            try:
-                work(begin, end)
-            finally:
-                UNDER_WAY.pop()
+    def entered(self):
+        UNDER_WAY.append(len(self))
+        return enter(self)
 
-        original(self, n, width, sized, **options)
+    def left(self, *error):
+        UNDER_WAY.pop()
+        return leave(self, *error)
 
-    monkeypatch.setattr(Runner, "pieces", noted)
+    monkeypatch.setattr(Piece, "__enter__", entered)
+    monkeypatch.setattr(Piece, "__exit__", left)
 
 
 def calls_of(*functions, late=False):
