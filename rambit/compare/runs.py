@@ -20,7 +20,7 @@ from rambit.checks import count, number, one_of
 from rambit.compare.methods import Method
 from rambit.counterfactuals import FeatureGenerator, JointGenerator
 from rambit.datasets import DATASETS, Dataset, load
-from rambit.models import HEADS, Classifier, GRUClassifier, build_model
+from rambit.models import HEADS, Classifier, build_model
 from rambit.models.base import dropout_rate
 from rambit.store import atomic_write, make_folder, read_file, resume_key
 from rambit.text import MOST, MOST_UNITS
@@ -286,8 +286,9 @@ class Sketch:
 
     def model(self) -> Classifier:
         """An untrained model of one unit."""
-        train = self.data.train
-        return GRUClassifier(train.X.shape[1], 1, max(2, len(train.class_names)))
+        classes = max(2, len(self.data.train.class_names))
+        config = {"model": "GRUClassifier", "num_features": self.data.train.X.shape[1], "num_classes": classes}
+        return build_model({**config, "hidden_size": 1}, seed=self.seed)
 
     def background(self) -> Tensor:
         """One series."""
@@ -295,11 +296,11 @@ class Sketch:
 
     def generator(self) -> FeatureGenerator:
         """An untrained one."""
-        return FeatureGenerator(self.data.train.X.shape[1], 1, PREDICTED)
+        return FeatureGenerator(self.data.train.X.shape[1], 1, PREDICTED, seed=self.seed)
 
     def joint_generator(self) -> JointGenerator:
         """An untrained one."""
-        return JointGenerator(self.data.train.X.shape[1], 1, 1, PREDICTED)
+        return JointGenerator(self.data.train.X.shape[1], 1, 1, PREDICTED, seed=self.seed)
 
 
 @dataclass(frozen=True)
