@@ -1,4 +1,4 @@
-"""The version, what is installed, and files for contributors: each fact stands in one place, or is compared."""
+"""The version, what is installed, and files for contributors: each fact stands once, or is compared."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ PREDICTED = 10  # steps that a generator looks ahead
 class Settings:
     """What all runs of one folder share: how the GRU and the generators are trained, and how many series explained.
 
-    hidden: units of the GRU. head: what answers from them, one of `rambit.models.HEADS`. epochs, batch_size, lr,
-    weight_decay: of its training. dropout: before the answer. generator_epochs: of the generators' training. series:
+    hidden: size of the GRU. head: its last layers, one of `rambit.models.HEADS`. epochs, batch_size, lr,
+    weight_decay: of its training. dropout: before the output. generator_epochs: of the generators' training. series:
     test series that are explained. Raises TypeError or ValueError for what can't be.
     """
 
@@ -61,7 +61,7 @@ class Settings:
 
     @staticmethod
     def read(given: Mapping[str, Any], default: Settings | None = None) -> Settings:
-        """The default with what is given in place of its values. Raises TypeError for another name."""
+        """The default with the values that are given. Raises TypeError for another name."""
         names = [field.name for field in fields(Settings)]
         for name in given:
             if name not in names:

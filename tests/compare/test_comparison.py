@@ -39,8 +39,18 @@ def test_the_files_are_those_of_the_command(compared, tmp_path):
     assert [path.name for path in written][:2] == ["compare.csv", "compare.txt"]
     assert {path.parent for path in written} == {compared.folder}
     options = [f"--{name.replace('_', '-')}={value}" for name, value in SHORT.items()]
-    told = ["--data", SPIKE, "--methods", ",".join(METHODS), "--seeds", "0,1", "--out", str(tmp_path / "out"), *options]
-    assert main(["compare", *told]) == 0
+    arguments = [
+        "--data",
+        SPIKE,
+        "--methods",
+        ",".join(METHODS),
+        "--seeds",
+        "0,1",
+        "--out",
+        str(tmp_path / "out"),
+        *options,
+    ]
+    assert main(["compare", *arguments]) == 0
     assert rows_of(compared.folder) == rows_of(tmp_path / "out")
     named = compared.save(tmp_path, "table")
     assert (tmp_path / "table.csv").read_bytes() == written[0].read_bytes()
@@ -107,7 +117,7 @@ def test_the_same_call_again_makes_nothing_anew(compared):
         ({"lr": 0}, ValueError, "lr must be above 0"),
         ({"dropout": 1.0}, ValueError, r"dropout must lie in \[0, 1\)"),
         ({"head": "tail"}, ValueError, "head must be one of"),
-        ({"units": 3}, TypeError, "there is no setting 'units'; the settings: hidden, head"),
+        ({"size": 3}, TypeError, "there is no setting 'size'; the settings: hidden, head"),
     ],
 )
 def test_what_is_refused_before_any_work(tmp_path, arguments, error, message):
