@@ -36,7 +36,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/yamllint -s .github
+	$(BIN)/yamllint -s .github .pre-commit-config.yaml
 
 pytest: setup
 	$(BIN)/python -m pytest
@@ -92,40 +92,19 @@ build/rex-env/installed:
 	build/rex-env/bin/pip --disable-pip-version-check install --quiet torch==2.13.0 numpy==1.26.4 rex-xai==0.4.1
 	touch $@
 
-# Methods side by side, with a GRU trained as in the WinIT paper and, where that would take long, with a smaller one;
-# then the mask families. Half an hour on one idle core; what was made stays in build/study, so that a stopped run goes on.
-GENERATED := cf=generator,S=3
-METHODS := winit:W=10,S=3,winit:aggregate=max,W=10,S=3,$\
-  rambit:$(GENERATED),L=5,W=10,rambit:$(GENERATED),reduce=max,L=5,W=10,leave-one-out:$(GENERATED),W=10,leave-one-out:$(GENERATED),W=1,$\
-  rambit:$(GENERATED),masks=permutation,L=20,W=1,rambit:$(GENERATED),masks=bernoulli,p=0.3,L=20,W=1,$\
-  rambit:L=5,W=10,S=3,rambit:anchor=mask,L=5,W=10,S=3,fo,afo,random
-LEARNED := --hidden 50 --head linear --epochs 20 --lr 1e-2 --weight-decay 0 --dropout 0 --generator-epochs 15
-STUDY := bench/results/study
+# Methods side by side where the truth is known, then the mask families. Half an hour on one idle core; what was made stays
+# in build/study, so that a stopped run goes on.
 study: setup
-	mkdir -p build/study $(STUDY)
-	$(BIN)/rambit compare --data spike,spike:delay=2 --methods $(METHODS) --seeds 0,1 --out build/study/paper
-	$(BIN)/rambit compare --data state:truth=change,state:truth=active,redundant_spike --methods $(METHODS) \
-	  $(LEARNED) --out build/study/learned
-	$(BIN)/rambit study --out build/study/learned
-	for kind in csv txt png; do cp build/study/paper/compare.$$kind $(STUDY)/paper.$$kind && \
-	  cp build/study/learned/compare.$$kind $(STUDY)/learned.$$kind && cp build/study/learned/study.$$kind $(STUDY)/; done
+	$(BIN)/python -m studies.methods
 
-# The four systems in one table: with no known truth on BasicMotions, with one on Spike. Minutes on one core.
-SYSTEMS := selection:k=10,epochs=200,rambit:L=5,S=3,winit:W=10,S=3,rex:iters=5,sufficient:num_samples=100,random
-SIZES := --hidden 32 --head linear --epochs 20 --batch-size 10 --lr 5e-3 --weight-decay 0 --dropout 0 --generator-epochs 5
-COMPARE := bench/results/compare
+# The four systems in one table. Minutes on one core.
 compare: setup
-	mkdir -p build $(COMPARE)
-	$(BIN)/rambit compare --data BasicMotions,spike:n=1000 --methods $(SYSTEMS) $(SIZES) --out build/compare
-	for kind in csv txt png; do cp build/compare/compare.$$kind $(COMPARE)/; done
+	$(BIN)/python -m studies.systems
 
 # A model of nested documents, and how often what suffices of one holds the field that decides. A minute on one core.
-DOCUMENTS := bench/results/documents
 documents: setup
 	$(PIP) botocore==1.40.76
-	mkdir -p build/documents $(DOCUMENTS)
-	$(BIN)/rambit suffice botocore --json --model build/documents/operations.safetensors --limit 1 > /dev/null
-	$(BIN)/python -m bench.documents build/documents/operations.safetensors $(DOCUMENTS)
+	$(BIN)/python -m studies.documents
 
 clean:
 	rm -rf build dist $(VENV) .wheel-venv

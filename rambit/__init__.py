@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rambit.predictors import PredictionError, Predictor
     from rambit.results import Attribution
 
-__version__ = "0.1.0"
+    __version__: str
 
 __all__ = ["Attribution", "PredictionError", "Predictor", "RaMbIT", "__version__", "tune_allocator"]
 
@@ -31,6 +31,10 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(f"rambit.{_MODULES[name]}"), name)
     if name in _PACKAGES:
         return import_module(f"rambit.{name}")
+    if name == "__version__":  # that of pyproject.toml, as it was installed
+        from importlib.metadata import version
+
+        return version("rambit")
     raise AttributeError(f"module 'rambit' has no attribute {name!r}")
 
 

@@ -17,6 +17,7 @@ import torch
 from rambit import RaMbIT, compat, counterfactuals, masks, selection
 from rambit.attribution import FO, Banzhaf, BiWinIT, ExactShapley, Occlusion, ShapleySampling, WinIT
 from rambit.cli import COMMANDS, _parser, compare
+from rambit.compare.methods import parse
 from rambit.distributed import attribute_many
 from rambit.metrics import truth
 from rambit.models import GRUClassifier, LSTMClassifier, TCNClassifier, TransformerClassifier, build_model
@@ -264,7 +265,17 @@ def test_defaults_that_the_help_of_compare_names(capsys):
     said = " ".join(capsys.readouterr().out.split())
     assert inspect.getmodule(compare.run).__name__ == "rambit.cli.compare"
     for name in re.search(r"methods: ([\w, -]+?) Any of them", said)[1].split(", "):
-        assert compare.methods.parse(name).text == name
+        assert parse(name).text == name
+
+
+def test_packages_that_are_stable_list_their_names():
+    said = re.search(r"its packages (.*?) list in `__all__`", text_of("CONTRIBUTING.md"), flags=re.S)[1]
+    packages = re.findall(r"`(\w+)`", said)
+    assert {"attribution", "compare", "rex", "selection", "sufficiency"} <= set(packages)
+    for name in packages:
+        package = importlib.import_module(f"rambit.{name}")
+        assert package.__all__
+        assert [public for public in package.__all__ if not hasattr(package, public)] == [], name
 
 
 # -- what CONTRIBUTING and bench/README say of the sources --------------------------------------------------------

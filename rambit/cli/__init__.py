@@ -22,8 +22,12 @@ from rambit.cli.terminal import Stream, guarded, plain, shortened
 if TYPE_CHECKING:
     from rambit.cli.common import Parser
 
+__all__ = ["main"]
+
 #: Modules of this package. Only the one that is called is imported: some take a second.
-COMMANDS = ("demo", "train", "attribute", "cost", "compare", "study", "rex", "select", "suffice", "export", "info")
+COMMANDS = ("demo", "train", "attribute", "cost", "compare", "rex", "select", "suffice", "export", "info")
+#: Commands of before -> where they are now.
+MOVED = {"study": "python -m studies.masks, in a copy of the sources"}
 #: Errors whose message says by itself what is wrong. RuntimeError: PredictionError, and whatever torch refuses.
 SAID = (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError, SyntaxError)
 EPILOG = """\
@@ -60,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _status(argv: Sequence[str], args: argparse.Namespace, interrupts: _Interrupts) -> int:
     """Parse, filling ``args``, and run."""
+    if argv and argv[0] in MOVED:
+        raise ValueError(f"{argv[0]} is now {MOVED[argv[0]]}")
     parser = _parser(argv[:1])
     interrupts.exits = False
     try:

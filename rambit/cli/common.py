@@ -22,14 +22,15 @@ from rambit.datasets import DATASETS, Dataset, load, load_file
 from rambit.datasets.files import KINDS
 from rambit.models import Classifier
 from rambit.store import Lock, StoreError, is_lock
+from rambit.text import MOST as MOST
+from rambit.text import MOST_UNITS as MOST_UNITS
 from rambit.training import load_checkpoint
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["Parser"]
 
-#: The largest numbers that options take: more would only fill the memory, or never end.
-MOST, MOST_UNITS, MOST_SEED = 1_000_000, 8192, 2**63 - 1
-MOST_BYTES = 1 << 60
+#: The largest seed, and the most memory, that options take.
+MOST_SEED, MOST_BYTES = 2**63 - 1, 1 << 60
 
 DATA_HELP = (
     f"a built-in name ({', '.join(DATASETS)}; with options: spike:delay=2,n=500), any other name of the UCR/UEA "

@@ -10,6 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from rambit.text import shortened
+
+__all__ = ["Stream", "guarded", "plain", "shortened"]
+
 
 class Stream:
     """A text stream that an error closes for good: what is printed from then on is dropped, and ``error`` says why."""
@@ -89,8 +93,3 @@ def plain(text: str) -> str:
 def _escape(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
-def shortened(text: str, most: int = 600) -> str:
-    """Both ends of a text that is longer than ``most`` characters."""
-    return text if len(text) <= most else f"{text[: most // 2]} … {text[-(most // 2) :]}"

@@ -14,9 +14,9 @@ import torch
 from rambit import RaMbIT, attribution, metrics, testing
 from rambit.attribution import FO, Attributor, WinIT
 from rambit.attribution.base import Part
-from rambit.cli.compare import methods as known
-from rambit.cli.compare.methods import parse, split
-from rambit.cli.compare.runs import Case, Data, Settings
+from rambit.compare import methods as known
+from rambit.compare.methods import parse, split
+from rambit.compare.runs import Case, Data, Settings
 from rambit.counterfactuals import STRATEGIES, FeatureGenerator, Zero
 from rambit.datasets import load
 from rambit.results import Attribution
@@ -267,3 +267,23 @@ def test_methods_and_strategies_from_outside(registered, rambit, fails, tmp_path
     assert "magnitude" in said
     assert "known: carry_forward" in (said := fails(*command(tmp_path / "b", methods="rambit:cf=eights")))
     assert "sevens" in said
+
+
+def test_help_names_the_defaults(rambit):
+    done = rambit("compare", "--help")
+    assert done.code == 0
+    assert "(50)" in done.out
+
+
+def test_errors_name_options(fails, tmp_path):
+    assert "--batch-size must be at least 1, got 0" in fails(*command(tmp_path / "out", "--batch-size", 0))
+    assert "error: --data and --methods must name at least one each" in fails(*command(tmp_path / "out", data=""))
+    assert "error: --keep must be between 1 and the 20 timestamps" in fails(*command(tmp_path / "out", "--keep", 21))
+    assert "error: --cells must be a share above 0" in fails(*command(tmp_path / "out", "--cells", "nan"))
+    assert "error: --data: unknown data set 'nothing'" in fails(*command(tmp_path / "out", data="nothing"))
+    assert "error: --methods fo:S=0: " in fails(*command(tmp_path / "out", methods="fo:S=0"))
+    other = tmp_path / "data"  # a folder's name is no option's
+    other.mkdir()
+    (other / "thesis.txt").write_text("mine")
+    message = fails(*command(other))
+    assert f"error: {other} holds something else; name another --out, or --force writes there" in message

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from rambit import RaMbIT
-from rambit.cli.compare.faithful import MEASURES, Size
-from rambit.cli.compare.methods import parse
-from rambit.cli.compare.runs import Case, Data, Settings
+from rambit.compare.faithful import MEASURES, Size
+from rambit.compare.methods import parse
+from rambit.compare.runs import Case, Data, Settings
 from rambit.results import Attribution
 from rambit.training import load_checkpoint
 

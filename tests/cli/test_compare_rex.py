@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rambit.cli.compare.methods import parse
-from rambit.cli.compare.responsibility import Responsibility
-from rambit.cli.compare.runs import Data, Sketch
+from rambit.compare.methods import parse
+from rambit.compare.responsibility import Responsibility
+from rambit.compare.runs import Data, Sketch
 from rambit.rex import ReX
 
 

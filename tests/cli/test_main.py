@@ -42,6 +42,14 @@ def test_no_command_or_a_wrong_one(fails):
     assert "--fas" in fails("demo", "--fas")  # no abbreviations: they would break when an option is added
 
 
+def test_a_command_that_moved_says_where(fails):
+    assert (
+        fails("study", "--out", "x")
+        == "rambit: error: study is now python -m studies.masks, in a copy of the sources\n"
+    )
+    assert "study" not in COMMANDS
+
+
 def test_info(rambit):
     done = rambit("info")
     lines = dict(line.split("  ", 1) for line in done.out.splitlines())

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from rambit.cli import main
-from rambit.cli.compare.methods import parse
-from rambit.cli.compare.sufficient import Sufficient
 from rambit.cli.suffice.documents import shown
+from rambit.compare.methods import parse
+from rambit.compare.sufficient import Sufficient
 from rambit.models import GRUClassifier
 from rambit.structure import HierarchicalClassifier, from_json, save_model, to_json
 from rambit.sufficiency import Explanation, explain

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rambit.cli import main
-from rambit.cli.compare.selection import Selection
+from rambit.compare.selection import Selection
 from rambit.datasets import Dataset, save_file
 from rambit.models import build_model
 from rambit.selection import SelectionAttributor, load_selector

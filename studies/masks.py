@@ -1,4 +1,4 @@
-"""`rambit study`: which coalitions help RaMbIT, on which data, at what cost."""
+"""Which coalitions help RaMbIT, on which data, at what cost: ``python -m studies.masks --out DIR``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from rambit.cli import common
-from rambit.cli.compare import add_settings, read_settings, table
-from rambit.cli.compare.methods import parse
-from rambit.cli.compare.runs import Settings, Study, open_folder
-from rambit.cli.compare.table import Line
+from rambit.cli.compare import add_settings, given_settings, in_options
+from rambit.compare import table
+from rambit.compare.comparison import read_seeds
+from rambit.compare.methods import parse
+from rambit.compare.runs import Settings, Study, open_folder
+from rambit.compare.table import Line
 
 DATA = ("spike", "spike:delay=2", "state:truth=change", "state:truth=active", "redundant_spike")
 SMALL = tuple(name + ("," if ":" in name else ":") + "n=60,T=20" for name in DATA)
@@ -49,7 +51,7 @@ NOTE = (
 )
 EPILOG = """\
 example:
-  rambit study --out study
+  python -m studies.masks --out study
 
 Mask families × anchors × values × reductions × window sizes on five data sets, all on the same test series of the
 same models. The same command goes on after an interruption. State is there twice, once for each of its ground truths.
@@ -87,23 +89,25 @@ def grid(*, small: bool) -> Iterator[Setting]:
                 yield Setting(family, anchor, values, reduce, W)
 
 
-def add(commands: common.Commands) -> None:
-    """The command and its arguments."""
-    parser = commands.add_parser(
-        "study",
-        help="which mask families, anchors and windows find the salient cells",
-        usage="rambit study --out DIR [--small] [options]",
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the study with these arguments, or those of the command line. Exits with 2 and one line after an error."""
+    parser = common.Parser(
+        prog="studies.masks",
+        usage="python -m studies.masks --out DIR [--small] [options]",
         description="Compares RaMbIT's mask families, anchors, reductions and windows on the synthetic data sets.",
         epilog=EPILOG,
     )
     parser.add_argument("--small", action="store_true", help="a minute's version, whose numbers mean nothing")
     add_settings(parser, DEFAULT)
-    parser.set_defaults(run=run)
+    try:
+        run(parser.parse_args(argv))
+    except (ValueError, OSError) as error:
+        parser.exit(2, f"{parser.prog}: error: {in_options(str(error))}\n")
 
 
 def run(args: argparse.Namespace) -> None:
     """Do what is not done yet; then the tables, the CSV and the plot."""
-    settings, seeds = read_settings(args, SHORT if args.small else DEFAULT)
+    settings, seeds = Settings.read(given_settings(args), SHORT if args.small else DEFAULT), read_seeds(args.seeds)
     names = SMALL if args.small else DATA
     points = {point.text(): point for point in grid(small=args.small)}
     show = common.shows_progress(args)
@@ -176,3 +180,7 @@ def plot(lines: Sequence[Line], points: dict[str, Setting]) -> Any:
     handles, labels = panels[0].get_legend_handles_labels()
     drawing.legend(handles, labels, loc="outside right upper", fontsize=7)
     return drawing
+
+
+if __name__ == "__main__":
+    main()

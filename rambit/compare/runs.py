@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,22 +16,30 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from rambit.cli.compare.methods import Method
-from rambit.cli.train import train_classifier
+from rambit.checks import count, number, one_of
+from rambit.compare.methods import Method
 from rambit.counterfactuals import FeatureGenerator, JointGenerator
 from rambit.datasets import DATASETS, Dataset, load
-from rambit.models import Classifier, GRUClassifier
+from rambit.models import HEADS, Classifier, build_model
+from rambit.models.base import dropout_rate
 from rambit.store import atomic_write, make_folder, read_file, resume_key
-from rambit.training import evaluate, load_checkpoint, save_checkpoint
+from rambit.text import MOST, MOST_UNITS
+from rambit.training import evaluate, fit, load_checkpoint, save_checkpoint
 
 SETTINGS = "settings.json"
+COUNTS = ("hidden", "epochs", "batch_size", "generator_epochs", "series")
 G = TypeVar("G", FeatureGenerator, JointGenerator)
 PREDICTED = 10  # steps that a generator looks ahead
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all runs of one folder share: how the GRU and the generators are trained, and how many series explained."""
+    """What all runs of one folder share: how the GRU and the generators are trained, and how many series explained.
+
+    hidden: size of the GRU. head: its last layers, one of `rambit.models.HEADS`. epochs, batch_size, lr,
+    weight_decay: of its training. dropout: before the output. generator_epochs: of the generators' training. series:
+    test series that are explained. Raises TypeError or ValueError for what can't be.
+    """
 
     hidden: int = 200
     head: str = "batchnorm"
@@ -43,12 +51,29 @@ class Settings:
     generator_epochs: int = 30
     series: int = 50
 
+    def __post_init__(self) -> None:
+        for name in COUNTS:
+            count(name, getattr(self, name), 1, MOST_UNITS if name == "hidden" else MOST)
+        one_of("head", self.head, HEADS)
+        number("lr", self.lr, 0.0, above=True)
+        number("weight_decay", self.weight_decay, 0.0)
+        dropout_rate(self.dropout)
+
+    @staticmethod
+    def read(given: Mapping[str, Any], default: Settings | None = None) -> Settings:
+        """The default with the values that are given. Raises TypeError for another name."""
+        names = [field.name for field in fields(Settings)]
+        for name in given:
+            if name not in names:
+                raise TypeError(f"there is no setting {name!r}; the settings: {', '.join(names)}")
+        return replace(default or Settings(), **given)
+
     def training(self) -> dict[str, Any]:
         """What the classifier depends on."""
         return {name: value for name, value in asdict(self).items() if name not in ("generator_epochs", "series")}
 
 
-def open_folder(out: str, settings: Settings, *, force: bool) -> Path:
+def open_folder(out: str | Path, settings: Settings, *, force: bool) -> Path:
     """Make the folder, or go on in it. Raises OSError or ValueError for one that holds something else."""
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
@@ -58,15 +83,15 @@ def open_folder(out: str, settings: Settings, *, force: bool) -> Path:
         try:
             found = dict(json.loads(read_file(path)))
         except (ValueError, TypeError, RecursionError):
-            raise ValueError(f"{path} holds no settings; name another --out, or --force writes there") from None
+            raise ValueError(f"{path} holds no settings; name another out, or force=True writes there") from None
         wanted = asdict(settings)
         lines = [
             f"{n} {found.get(n)}, not {wanted.get(n)}" for n in {**wanted, **found} if found.get(n) != wanted.get(n)
         ]
         if lines:
-            raise ValueError(f"{out} was made with {'; '.join(lines)}: name another --out, or --force starts anew")
+            raise ValueError(f"{out} was made with {'; '.join(lines)}: name another out, or force=True starts anew")
     elif folder.is_dir() and not force and any(folder.iterdir()):
-        raise FileExistsError(f"{out} holds something else; name another --out, or --force writes there")
+        raise FileExistsError(f"{out} holds something else; name another out, or force=True writes there")
     for part in ("models", "results"):
         make_folder(folder / part)
     text = json.dumps(asdict(settings), indent=2) + "\n"
@@ -93,19 +118,19 @@ class Data:
     def read(name: str, series: int) -> Data:
         """Raises ValueError for a set without classes, with padding, or whose salient cells are in other series."""
         if name.partition(":")[0] not in DATASETS:
-            raise ValueError(f"--data: unknown data set {name!r}; known: {', '.join(DATASETS)}")
+            raise ValueError(f"data: unknown data set {name!r}; known: {', '.join(DATASETS)}")
         train, test = load(name, "train"), load(name, "test")
         if train.y is None or train.y.dtype != np.int64:
-            raise ValueError(f"--data: {name} has real numbers for labels, but the model is a classifier")
+            raise ValueError(f"data: {name} has real numbers for labels, but the model is a classifier")
         if train.lengths is not None:
-            raise ValueError(f"--data: {name} has series of several lengths, and the table takes those of one length")
+            raise ValueError(f"data: {name} has series of several lengths, and the table takes those of one length")
         count = min(series, len(test))
         # The archive's sets are sorted by class: the first series would all be of one.
         stride = len(test) // count if train.y.ndim == 1 else 1
         data = Data(name, train, test, test.take(range(0, count * stride, stride)))
         truth = data.explained.salient
         if truth is not None and not truth[:, :, 1:].any():
-            raise ValueError(f"--data: no salient cell in the {count} test series of {name} that would be explained")
+            raise ValueError(f"data: no salient cell in the {count} test series of {name} that would be explained")
         return data
 
 
@@ -162,17 +187,35 @@ class Case:
         if path.exists():
             return load_checkpoint(path)[0]
         train, test, settings = self.data.train, self.data.test, self.settings
-        answers = _labels(test)
-        options = {**settings.training(), "seed": self.seed}
-        labelled = replace(train, y=self._targets)
-        model, history = train_classifier("gru", labelled, options, show_progress=self.show_progress)
+        labels = _labels(test)
+        config = {
+            "model": "GRUClassifier",
+            "num_features": train.X.shape[1],
+            "num_classes": len(train.class_names),
+            "hidden_size": settings.hidden,
+            "head": settings.head,
+            "dropout": settings.dropout,
+        }
+        model = build_model(config, seed=self.seed)
+        history = fit(
+            model,
+            train.X,
+            self._targets,
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            seed=self.seed,
+            per_step=True,
+            show_progress=self.show_progress,
+        )
         notes = {
             "training": settings.training(),
             "seed": self.seed,
             "loss": history.train_loss[history.best_epoch],
             "seconds": history.seconds,
-            "accuracy": evaluate(model, test.X, answers, per_step=not self.data.whole)["accuracy"],
-            "majority": float(np.bincount(answers.ravel()).max() / answers.size),
+            "accuracy": evaluate(model, test.X, labels, per_step=not self.data.whole)["accuracy"],
+            "majority": float(np.bincount(labels.ravel()).max() / labels.size),
         }
         save_checkpoint(path, model, notes)
         return model
@@ -243,8 +286,9 @@ class Sketch:
 
     def model(self) -> Classifier:
         """An untrained model of one unit."""
-        train = self.data.train
-        return GRUClassifier(train.X.shape[1], 1, max(2, len(train.class_names)))
+        classes = max(2, len(self.data.train.class_names))
+        config = {"model": "GRUClassifier", "num_features": self.data.train.X.shape[1], "num_classes": classes}
+        return build_model({**config, "hidden_size": 1}, seed=self.seed)
 
     def background(self) -> Tensor:
         """One series."""
@@ -252,11 +296,11 @@ class Sketch:
 
     def generator(self) -> FeatureGenerator:
         """An untrained one."""
-        return FeatureGenerator(self.data.train.X.shape[1], 1, PREDICTED)
+        return FeatureGenerator(self.data.train.X.shape[1], 1, PREDICTED, seed=self.seed)
 
     def joint_generator(self) -> JointGenerator:
         """An untrained one."""
-        return JointGenerator(self.data.train.X.shape[1], 1, 1, PREDICTED)
+        return JointGenerator(self.data.train.X.shape[1], 1, 1, PREDICTED, seed=self.seed)
 
 
 @dataclass(frozen=True)

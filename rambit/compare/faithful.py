@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 
-from rambit.cli.compare.runs import Case, Data
+from rambit.compare.runs import Case, Data
 from rambit.counterfactuals import Zero
 from rambit.game import Game, TensorSample
 from rambit.metrics import accuracy_at, comprehensiveness, sufficiency
@@ -27,12 +28,14 @@ class Size:
 
     def check(self, sets: Iterable[Data]) -> None:
         """Raise ValueError for sizes that a set does not have."""
-        if not 0 < self.cells <= 1:
-            raise ValueError(f"--cells must be a share above 0 and up to 1, got {self.cells}")
+        keep: Any = self.keep
+        cells: Any = self.cells
+        if not isinstance(cells, (int, float)) or not 0 < cells <= 1:
+            raise ValueError(f"cells must be a share above 0 and up to 1, got {cells}")
         for data in sets:
             steps = data.explained.X.shape[2]
-            if self.keep is not None and not 1 <= self.keep <= steps:
-                raise ValueError(f"--keep must be between 1 and the {steps} timestamps of {data.name}, got {self.keep}")
+            if keep is not None and not (isinstance(keep, (int, np.integer)) and 1 <= keep <= steps):
+                raise ValueError(f"keep must be between 1 and the {steps} timestamps of {data.name}, got {keep}")
 
     def timestamps(self, steps: int) -> int:
         """How many of so many."""

@@ -1,16 +1,52 @@
-"""`rambit study --small`: the whole grid end to end, resumed, with numbers that the stored results give again."""
+"""`studies.masks --small`: the whole grid end to end, resumed, with numbers that the stored results give again."""
 
 from __future__ import annotations
 
 import csv
+from types import SimpleNamespace
 
 import pytest
 
 from rambit import metrics
-from rambit.cli.compare.methods import parse
-from rambit.cli.compare.runs import Case, Data
-from rambit.cli.study import DATA, FAMILIES, NONE, SHORT, SMALL, WINIT, grid
+from rambit.compare.methods import parse
+from rambit.compare.runs import Case, Data
 from rambit.results import Attribution
+from studies import masks
+from studies.masks import DATA, FAMILIES, NONE, SHORT, SMALL, WINIT, grid
+
+HUGE = (str(10**30), "9223372036854775808", "-" + "9" * 30)
+LIMITS = {"--epochs": 10**6, "--series": 10**6, "--hidden": 8192}
+
+
+@pytest.fixture
+def study(capsys):
+    """Run the study with arguments: its exit status, what it printed, and what it said on stderr."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        code = 0
+        try:
+            masks.main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+        return SimpleNamespace(code=code, **capsys.readouterr()._asdict())
+
+    return run
+
+
+@pytest.fixture
+def fails(study):
+    """Run it with arguments that must fail with one line, and return that line."""
+
+    def run(*arguments):
+        done = study(*arguments)
+        assert done.code == 2
+        assert done.out == ""
+        assert done.err.startswith("studies.masks: error: ")
+        assert done.err.count("\n") == 1
+        return done.err
+
+    return run
 
 
 def test_the_grid():
@@ -26,9 +62,9 @@ def test_the_grid():
 
 
 @pytest.mark.slow
-def test_end_to_end_and_again(rambit, tmp_path):
+def test_end_to_end_and_again(study, tmp_path):
     out = tmp_path / "study"
-    done = rambit("study", "--small", "--out", out)
+    done = study("--small", "--out", out)
     assert done.code == 0, done.err
     with (out / "study.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -56,7 +92,7 @@ def test_end_to_end_and_again(rambit, tmp_path):
     assert (out / "study.png").stat().st_size > 1000
 
     made = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (out / "results").iterdir()}
-    again = rambit("study", "--small", "--out", out)
+    again = study("--small", "--out", out)
     assert again.out == done.out
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (out / "results").iterdir()} == made
 
@@ -65,23 +101,34 @@ def test_other_settings_are_refused(fails, tmp_path):
     out = tmp_path / "study"
     out.mkdir()
     (out / "settings.json").write_text('{"hidden": 3}')
-    assert "was made with hidden 3, not 8" in fails("study", "--small", "--out", out)
+    assert "was made with hidden 3, not 8" in fails("--small", "--out", out)
     (out / "settings.json").write_text("no JSON")
-    assert "holds no settings" in fails("study", "--small", "--out", out)
+    assert "holds no settings" in fails("--small", "--out", out)
     assert not (out / "results").exists()
 
 
 def test_both_halves_of_the_series_must_have_something_to_find(fails, tmp_path):
-    assert "--series 3: every other of them" in fails("study", "--small", "--series", 3, "--out", tmp_path / "study")
+    assert "--series 3: every other of them" in fails("--small", "--series", 3, "--out", tmp_path / "study")
     assert not (tmp_path / "study").exists()
 
 
 def test_out_is_needed(fails):
-    assert "--out" in fails("study")
+    assert "--out" in fails()
 
 
-@pytest.mark.parametrize("name", ["compare", "study"])
-def test_help_names_the_defaults(rambit, name):
-    done = rambit(name, "--help")
+@pytest.mark.parametrize("option", LIMITS)
+def test_whole_numbers(fails, tmp_path, option):
+    most = LIMITS[option]
+    for number in (*HUGE, str(most + 1), str(-most - 1)):
+        said = fails("--out", tmp_path / "study", f"{option}={number}")
+        assert f"argument {option}: must be at most {most:,}, got {number}" in said
+    for number in ("nan", "inf", "1e308", "x", "", "9" * 5000):
+        assert option in fails("--out", tmp_path / "study", f"{option}={number}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_names_the_defaults_and_has_an_example(study):
+    done = study("--help")
     assert done.code == 0
     assert "(50)" in done.out
+    assert "\n  python -m studies.masks --out" in done.out

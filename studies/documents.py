@@ -2,13 +2,15 @@
 
 A model that `rambit suffice --json botocore` has trained answers for services that it never saw. Of operations that it
 rightly calls paginated, a sufficient part is found with each heuristic, and one counts as found if the part holds the
-name of a field that the service's paginator uses. `make documents` runs this; the figures depend on botocore's version.
+name of a field that the service's paginator uses. `make documents` runs this, ``python -m studies.documents``; the
+figures depend on botocore's version.
 """
 
 from __future__ import annotations
 
 import csv
 import statistics
+import subprocess
 import sys
 import time
 from importlib.metadata import version
@@ -22,17 +24,19 @@ from rambit.datasets.botocore import Documents, KeyField, botocore_operations
 from rambit.metrics import auroc
 from rambit.structure import HierarchicalClassifier, Sample, from_json, load_model, places, predict
 from rambit.sufficiency import explain
+from studies import RESULTS
 
+MODEL = Path("build/documents/operations.safetensors")
 HEURISTICS = ("banzhaf", "grad", "random")
 SEARCH = "flat_harr"
 EXPLAINED = 300
 BATCH = 25  # documents in a search
 
 
-def main(model_file: str, folder: str) -> None:
-    """Explain with each heuristic; write the table into the folder and print it."""
+def main() -> None:
+    """Train the model unless it is there; explain with each heuristic, write the table and print it."""
     train, test = botocore_operations().split(TRAIN_FRACTION)
-    model = load_model(model_file)
+    model = trained_model(MODEL)
     sample = from_json(test.documents, model.schema)
     paginated = predict(model, sample)[:, 1].numpy()
     right = [i for i in range(len(test)) if test.y[i] == 1 and paginated[i] > 0.5 and test.keys[i]]
@@ -45,7 +49,16 @@ def main(model_file: str, folder: str) -> None:
         f"AUROC of `paginated` on the others: {auroc(paginated[:, None], test.y[:, None]):.4f}\n"
         f"explained: {len(chosen)} of {len(right):,} operations that are rightly called paginated; search {SEARCH}\n"
     )
-    write(Path(folder), head, rows)
+    write(RESULTS / "documents", head, rows)
+
+
+def trained_model(path: Path) -> HierarchicalClassifier:
+    """The model that the command trains where there is none. Raises CalledProcessError if it fails."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        command = ("suffice", "botocore", "--json", "--model", str(path), "--limit", "1")
+        subprocess.run([sys.executable, "-m", "rambit.cli", *command], stdout=subprocess.DEVNULL, check=True)
+    return load_model(path)
 
 
 def measure(
@@ -58,6 +71,7 @@ def measure(
         batch = sample.take(torch.tensor(numbers))
         where, terms = places(batch), torch.bincount(batch.output_id).tolist()
         found = explain(model, batch, heuristic=heuristic, search=SEARCH, seed=begin)
+        assert isinstance(found, list)
         for number, one, count in zip(numbers, found, terms, strict=True):
             kept = {where[term] for term in one.mask.nonzero()[:, 0].tolist()}
             hits += any(holds(kept, field) for field in test.keys[number])
@@ -99,4 +113,4 @@ def write(folder: Path, head: str, rows: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

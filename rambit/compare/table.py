@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from rambit import metrics
-from rambit.cli.compare.faithful import MEASURES, Judge, Size
-from rambit.cli.compare.methods import Method
-from rambit.cli.compare.runs import Case, Study
+from rambit.compare.faithful import MEASURES, Judge, Size
+from rambit.compare.methods import Method
+from rambit.compare.runs import Case, Study
 from rambit.results import Attribution
 from rambit.store import atomic_write
 from rambit.training import load_checkpoint
@@ -110,16 +110,28 @@ def _known(lines: Sequence[Line], names: Sequence[str]) -> list[str]:
     return [name for name in names if any(name in line.values for line in lines)]
 
 
-def to_csv(lines: Sequence[Line]) -> bytes:
-    """All numbers in full; a standard error is empty where there is one seed."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+def to_rows(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """data, method, seeds (how many), then each number's mean over the seeds and its standard error.
+
+    Every line has all numbers that some line has: NaN where it has none, a standard error also where there is one seed.
+    """
     names = _known(lines, (*metrics.MEASURES, *MEASURES, *COST))
-    writer.writerow(["data", "method", "seeds", *(part for name in names for part in (name, f"{name}_stderr"))])
+    rows: list[dict[str, Any]] = []
     for line in lines:
         count = len(line.values["rows"]) if line.values else 0
-        numbers = [number for name in names for number in (line.mean(name), line.error(name))]
-        writer.writerow([line.data, line.method, count, *("" if math.isnan(n) else repr(n) for n in numbers)])
+        rows.append({"data": line.data, "method": line.method, "seeds": count})
+        for name in names:
+            rows[-1] |= {name: line.mean(name), f"{name}_stderr": line.error(name)}
+    return rows
+
+
+def to_csv(lines: Sequence[Line]) -> bytes:
+    """The rows with all numbers in full; empty where there is none."""
+    rows, text = to_rows(lines), io.StringIO()
+    table = csv.DictWriter(text, rows[0], lineterminator="\n")
+    table.writeheader()
+    for row in rows:
+        table.writerow({name: "" if value != value else value for name, value in row.items()})
     return text.getvalue().encode()
 
 
@@ -159,8 +171,14 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def figure(lines: Sequence[Line]) -> Any:
-    """AUPRC and accuracy of each method, a panel for each data set and what is known of it; None without a result."""
-    from matplotlib.figure import Figure
+    """AUPRC and accuracy of each method, a panel for each data set and what is known of it.
+
+    None without a result, or without matplotlib.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return None
 
     by_name: dict[str, dict[str, Line]] = {}
     for line in lines:

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from rambit.attribution import METHODS
-from rambit.cli import common
-from rambit.cli.compare.responsibility import Responsibility
-from rambit.cli.compare.selection import Selection
-from rambit.cli.compare.sufficient import Sufficient
-from rambit.cli.terminal import shortened
+from rambit.compare.responsibility import Responsibility
+from rambit.compare.selection import Selection
+from rambit.compare.sufficient import Sufficient
 from rambit.counterfactuals import FeatureGenerator, JointGenerator, reads_background
 from rambit.results import Attribution
+from rambit.text import MOST, MOST_UNITS, shortened
 
 
 class Random:
@@ -118,7 +117,7 @@ class Method:
         try:
             self.build(source)
         except (ValueError, TypeError) as error:
-            raise ValueError(f"--methods {self.text}: {error}") from error
+            raise ValueError(f"methods {self.text}: {error}") from error
 
 
 def split(text: str) -> list[str]:
@@ -138,7 +137,7 @@ def parse(text: str) -> Method:
     """The method of one item. Raises ValueError for an unknown name or option."""
     name, _, given = text.partition(":")
     if name not in names():
-        raise ValueError(f"--methods: unknown method {name!r}; known: {', '.join(names())}")
+        raise ValueError(f"methods: unknown method {name!r}; known: {', '.join(names())}")
     kind, preset = PRESETS.get(name, (name, {}))
     allowed = _options(kind)
     options = dict(preset)
@@ -147,7 +146,7 @@ def parse(text: str) -> Method:
         key = SHORT.get(key, key)
         if key not in allowed or not equals or key in preset:
             listed = ", ".join(sorted(set(allowed) - set(preset))) or "none"
-            raise ValueError(f"--methods: {name} has no option {part!r}; its options (as name=value): {listed}")
+            raise ValueError(f"methods: {name} has no option {part!r}; its options (as name=value): {listed}")
         options[key] = _value(part, value, allowed[key])
     return Method(text, kind, options)
 
@@ -168,10 +167,10 @@ def _value(part: str, value: str, read: Callable[[str], Any]) -> Any:
         found = read(value)
     except ValueError:
         kind = "true or false" if read is _boolean else "a whole number" if read is int else "a number"
-        raise ValueError(f"--methods: {shortened(part, 80)!r} must be {kind}") from None
-    most = common.MOST_UNITS if "hidden" in part else common.MOST
+        raise ValueError(f"methods: {shortened(part, 80)!r} must be {kind}") from None
+    most = MOST_UNITS if "hidden" in part else MOST
     if read is int and abs(found) > most:
-        raise ValueError(f"--methods: {shortened(part, 80)!r} must be at most {most:,}")
+        raise ValueError(f"methods: {shortened(part, 80)!r} must be at most {most:,}")
     return found
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields, replace
-from pathlib import Path
+import re
+from dataclasses import fields
+from typing import Any
 
 from rambit.cli import common
-from rambit.cli.compare import table
-from rambit.cli.compare.faithful import Size
-from rambit.cli.compare.methods import names, parse, split
-from rambit.cli.compare.runs import Settings, Study, open_folder
-from rambit.cli.terminal import shortened
+from rambit.compare import DATA, METHODS, compare
+from rambit.compare.faithful import Size
+from rambit.compare.methods import names
+from rambit.compare.runs import COUNTS, Settings
 from rambit.models import HEADS
 
-DATA = "spike,spike:delay=2,state:truth=change,state:truth=active"
-METHODS = "rambit-cell,rambit-mask,leave-one-out,winit,fo,afo,random"
 EPILOG = f"""\
 methods: {", ".join(names())}
 Any of them takes options: rambit:anchor=cell,masks=bernoulli,p=0.1,W=5 (W: window_size, S: num_samples, cf:
@@ -31,6 +29,8 @@ all its steps, and methods with an anchor explain the last answer (anchor=end) u
 Models, generators and results stay in the folder: the same command goes on after an interruption, and with more
 methods, data sets or seeds it does only what is new. The table is made from the stored results alone.
 """
+#: How an error of `compare` begins that names an argument.
+NAMED = re.compile(rf"(data|methods|seeds|keep|cells|{'|'.join(COUNTS)})(?=: | must | and | \S+: )")
 
 
 def add(commands: common.Commands) -> None:
@@ -84,37 +84,37 @@ def add_settings(parser: common.Parser, default: Settings) -> None:
     common.add_progress(parser)
 
 
-def read_settings(args: argparse.Namespace, default: Settings) -> tuple[Settings, list[int]]:
-    """The settings, as far as given, and the seeds. Raises ValueError for what can't be."""
-    given = {field.name: getattr(args, field.name) for field in fields(Settings)}
-    settings = replace(default, **{name: value for name, value in given.items() if value is not None})
-    for name in ("hidden", "epochs", "batch_size", "generator_epochs", "series"):
-        if getattr(settings, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(settings, name)}")
-    seeds = args.seeds.split(",")
-    sound = all(seed.isdecimal() and len(seed) < 19 for seed in seeds)
-    if not sound or len({int(seed) for seed in seeds}) < len(seeds):
-        raise ValueError(f"--seeds must be different whole numbers such as 0,1,2, got {shortened(args.seeds, 80)!r}")
-    return settings, [int(seed) for seed in seeds]
+def given_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given."""
+    values = {field.name: getattr(args, field.name) for field in fields(Settings)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def in_options(text: str) -> str:
+    """An error of `compare` in the words of the command line: `batch_size must …` as `--batch-size must …`."""
+    name = NAMED.match(text)
+    if name:
+        text = f"--{name[0].replace('_', '-')}{text[name.end() :]}"
+    text = text.replace("data and methods must", "data and --methods must")
+    return text.replace("another out, or force=True", "another --out, or --force")
 
 
 def run(args: argparse.Namespace) -> None:
     """Do what is not done yet; then the table, the CSV and the figure."""
-    settings, seeds = read_settings(args, Settings())
-    methods = [parse(text) for text in split(args.methods)]
-    show = common.shows_progress(args)
-    names = split(args.data)
-    if not methods or not names:
-        raise ValueError("--data and --methods must name at least one each")
-    # Data and methods are checked before the folder is made.
-    study = Study.plan(names, methods, seeds, settings, Path(args.out), show_progress=show)
-    size = Size(args.keep, args.cells)
-    size.check(case.data for case in study.cases)
-    open_folder(args.out, settings, force=args.force)
-    notes = study.run(show_progress=show)
-    lines = table.read(study, size=size)
-    text = table.to_text(study, lines, [*notes, size.note()])
-    files = table.write(
-        Path(args.out), "compare", lines, text, table.figure(lines) if common.has_matplotlib() else None
-    )
-    print(f"{text}\n\nwrote {', '.join(map(str, files))}")
+    try:
+        comparison = compare(
+            args.data,
+            args.methods,
+            out=args.out,
+            seeds=args.seeds,
+            keep=args.keep,
+            cells=args.cells,
+            force=args.force,
+            show_progress=common.shows_progress(args),
+            **given_settings(args),
+        )
+    except (ValueError, FileExistsError) as error:
+        if (said := in_options(str(error))) == str(error):
+            raise
+        raise type(error)(said) from error
+    print(f"{comparison}\n\nwrote {', '.join(map(str, comparison.save()))}")
