@@ -15,7 +15,7 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -28,7 +28,7 @@ from studies import RESULTS
 
 MODEL = Path("build/documents/operations.safetensors")
 HEURISTICS = ("banzhaf", "grad", "random")
-SEARCH = "flat_harr"
+SEARCH: Final = "flat_harr"
 EXPLAINED = 300
 BATCH = 25  # documents in a search
 

@@ -1,7 +1,8 @@
 """The waist: masks in, model outputs out. Everything above only asks; everything below only answers."""
 
+from rambit.game.engine import Cost
 from rambit.game.function import CoalitionFunction
-from rambit.game.game import Cost, Game
+from rambit.game.game import Game
 from rambit.game.horizons import ANCHORS, Anchor
 from rambit.game.modes import EVALUATIONS, Evaluation
 from rambit.game.progress import progress

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rambit.game.engine import Engine
 from rambit.game.questions import Coalitions, Soft
 from rambit.game.rows import Column, base_rows
 from rambit.game.runner import Inputs
 
-if TYPE_CHECKING:
-    from rambit.game.game import Game
 
-
-def answer(game: Game, question: Coalitions, first: int = 0) -> Iterator[Tensor]:
+def answer(engine: Engine, question: Coalitions, first: int = 0) -> Iterator[Tensor]:
     """Answers (n, S, B, C), or (n, S, 1, C) where each mask has a series of its own, in order, chunk by chunk.
 
     An error names the mask by its place in the question, counted from ``first``.
     """
     masks = question.masks
-    _check(game, question)
-    B, S = (1 if question.series is not None else len(game.sample)), game.draws
-    own = None if question.series is None else game.to_host(question.series).numpy()
-    step = max(1, game.runner.batch // (S * B))
+    _check(engine, question)
+    B, S = (1 if question.series is not None else len(engine.sample)), engine.draws
+    own = None if question.series is None else engine.to_host(question.series).numpy()
+    step = max(1, engine.runner.batch // (S * B))
     for begin in range(0, len(masks), step):
         count = min(step, len(masks) - begin)
-        part = _cells(game, masks[begin : begin + count], question.players)
+        part = _cells(engine, masks[begin : begin + count], question.players)
         host = base_rows(np.zeros(count, dtype=np.int32), S, B)
         if own is not None:
             host[:, Column.SERIES] = np.repeat(own[begin : begin + count], S)
@@ -38,15 +35,15 @@ def answer(game: Game, question: Coalitions, first: int = 0) -> Iterator[Tensor]
         named[:, Column.MASK] += first + begin
         if masks.ndim == 3:  # each series has masks of its own
             host[:, Column.MASK] = host[:, Column.MASK] * B + host[:, Column.SERIES]
-        with game.predictor.session():
-            answers = _ask(game, game.inputs, part, host, named)
+        with engine.predictor.session():
+            answers = _ask(engine, engine.inputs, part, host, named)
         if answers is not None:
             yield answers.view(count, S, B, -1)
 
 
-def _check(game: Game, question: Coalitions) -> None:
+def _check(engine: Engine, question: Coalitions) -> None:
     masks, players = question.masks, question.players
-    B, terms = len(game.sample), game.sample.terms if players is None else int(players.max()) + 1
+    B, terms = len(engine.sample), engine.sample.terms if players is None else int(players.max()) + 1
     allowed = {(terms,)} if question.series is not None else {(terms,), (B, terms)}
     if tuple(masks.shape[1:]) not in allowed or masks.dtype != torch.bool:
         words = " or ".join(["(N, " + ", ".join(map(str, shape)) + ")" for shape in sorted(allowed, key=len)])
@@ -60,25 +57,25 @@ def check_series(series: Tensor | None, count: int, B: int) -> None:
         raise ValueError(f"series must be ({count},), one of 0 … {B - 1} for each mask, got {tuple(series.shape)}")
 
 
-def _cells(game: Game, part: Tensor, players: Tensor | None) -> Tensor:
+def _cells(engine: Engine, part: Tensor, players: Tensor | None) -> Tensor:
     """Masks over terms as masks over the cells (n, D, T) of the sample's tensor."""
-    D, T = game.sample.x.shape[1:]
-    part = part.to(game.device)
+    D, T = engine.sample.x.shape[1:]
+    part = part.to(engine.device)
     if players is not None:
-        part = part[..., players.to(game.device)]
-    if game.sample.shape is not None:  # the channels of a position share its mask
+        part = part[..., players.to(engine.device)]
+    if engine.sample.shape is not None:  # the channels of a position share its mask
         return part.reshape(-1, 1, T).expand(-1, D, T)
     return part.reshape(-1, D, T)
 
 
 def _ask(
-    game: Game, inputs: Inputs, masks: Tensor, host: npt.NDArray[np.int32], named: npt.NDArray[np.int32]
+    engine: Engine, inputs: Inputs, masks: Tensor, host: npt.NDArray[np.int32], named: npt.NDArray[np.int32]
 ) -> Tensor | None:
-    """Answers (rows, C), or None from a dry game."""
-    runner, T = game.runner, inputs.x.shape[2]
+    """Answers (rows, C), or None from a dry engine."""
+    runner, T = engine.runner, inputs.x.shape[2]
     rows, names = runner.to_device(host), runner.to_device(named)
     answers: list[Tensor] = []
-    for piece in runner.pieces(len(rows), game.steps):
+    for piece in runner.pieces(len(rows), engine.steps):
         with piece:
             x = runner.build(inputs, masks, rows[piece.rows], T)
             answers.append(runner.check(runner.whole(x, inputs), names[piece.rows], inputs)[:, :, 0].clone())
@@ -86,34 +83,34 @@ def _ask(
     return None if runner.dry else torch.cat(answers)
 
 
-def answer_soft(game: Game, question: Soft) -> Iterator[Tensor]:
+def answer_soft(engine: Engine, question: Soft) -> Iterator[Tensor]:
     """Answers (n, S, B or 1, C) with gradients with respect to the masks, chunk by chunk."""
-    if not game.counterfactuals.fixed:
+    if not engine.counterfactuals.fixed:
         raise ValueError("soft masks need fixed counterfactuals, whose values do not depend on what is kept")
-    B, S, terms = len(game.sample), game.draws, game.sample.terms
+    B, S, terms = len(engine.sample), engine.draws, engine.sample.terms
     masks, series = question.masks, question.series
     if masks.ndim != 2 or masks.shape[1] != terms or not masks.is_floating_point():
         raise ValueError(f"masks must be (N, {terms}) floating, got {masks.dtype} {tuple(masks.shape)}")
     if not bool(torch.isfinite(masks.detach()).all()):
         raise ValueError("masks hold NaN or infinite values")
     check_series(series, len(masks), B)
-    inputs, runner = game.inputs, game.runner
+    inputs, runner = engine.inputs, engine.runner
     runner.begin()
     D, T = inputs.x.shape[1:]
     per_mask = S * (B if series is None else 1)
     step = max(1, runner.batch // per_mask)
     for begin in range(0, len(masks), step):
         part = masks[begin : begin + step]
-        which = torch.arange(B, device=game.device) if series is None else series[begin : begin + step]
-        kept = part.to(game.device, inputs.x.dtype)
-        kept = kept.view(-1, 1, 1, 1, T) if game.sample.shape is not None else kept.view(-1, 1, 1, D, T)
+        which = torch.arange(B, device=engine.device) if series is None else series[begin : begin + step]
+        kept = part.to(engine.device, inputs.x.dtype)
+        kept = kept.view(-1, 1, 1, 1, T) if engine.sample.shape is not None else kept.view(-1, 1, 1, D, T)
         x, other = inputs.x[which], inputs.draws[:, which]  # (b, D, T), (S, b, D, T)
         if series is None:
             x, other = x[None, None], other[None]
         else:
             x, other = x[:, None, None], other.transpose(0, 1)[:, :, None]
-        with game.predictor.session(gradients=True):
+        with engine.predictor.session(gradients=True):
             rows = (kept * x + (1 - kept) * other).flatten(0, 2)
             answers = runner.whole(rows, inputs)[:, :, 0]
-        runner.count(len(rows), len(rows) * game.steps)
+        runner.count(len(rows), len(rows) * engine.steps)
         yield answers.view(len(part), S, -1, answers.shape[1])

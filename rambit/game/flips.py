@@ -7,6 +7,7 @@ neither the chunks nor the mode change a result beyond what the model rounds dif
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,20 @@ from rambit._plan import FlipPlan
 from rambit.game.horizons import HorizonRule
 from rambit.game.rows import Column, StartRule, StateRule, base_rows
 from rambit.game.runner import Inputs, Runner
+from rambit.game.states import State
 from rambit.game.units import Group, Units
 
 Int32 = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the rows of a group of masks are built from, compared with and added to."""
+
+    masks: Tensor  # (M, D, T)
+    base: Tensor  # (M * S * B, T) distances of the base rows
+    contributions: Tensor  # (M, S, B, slots)
+    states: State | None = None  # a table of those that rows start from
 
 
 class FlipRun(ABC):
@@ -30,6 +42,8 @@ class FlipRun(ABC):
     start_rule = StartRule.ZERO
     state_rule = StateRule.NONE
     per_horizon = False
+    #: A table of the states that rows start from, in modes that have them.
+    states: State | None = None
 
     def __init__(
         self,
@@ -63,14 +77,14 @@ class FlipRun(ABC):
         """Distances (M * S * B, T) of the base rows from the original answers; 0 before the first replaced step."""
 
     @abstractmethod
-    def answer(self, x: Tensor, rows: Tensor, at_start: bool) -> Tensor:
-        """Answers (n, C, K) at the last K steps of these flipped rows."""
+    def answer(self, x: Tensor, rows: Tensor, table: State | None) -> Tensor:
+        """Answers (n, C, K) at the last K steps of these flipped rows, which start from states in a table, if any."""
 
     def use_original_states(self) -> None:  # noqa: B027  most modes have no state
         """Let rows start from states of the original series (row.state = t * B + b)."""
 
     def earlier_flips(  # noqa: B027  most modes have none
-        self, group: Group, draw_base: Int32, own: Int32 | None, base: Tensor, contributions: Tensor
+        self, group: Group, draw_base: Int32, own: Int32 | None, scored: Scored
     ) -> None:
         """Flips before a mask's first replaced step, where the mode has a shorter way to them."""
 
@@ -102,8 +116,9 @@ class FlipRun(ABC):
         contributions = self.zeros((len(group), self.S, self.B, slots))
         base = self.ask_base(group, base_rows(draw_base, self.S, self.B))
         plan = self.plan(group, draw_base, own, low=np.maximum(low, self.local_low(group)), high=high)
-        self.ask(plan, group.masks, base, contributions)
-        self.earlier_flips(group, draw_base, own, base, contributions)
+        scored = Scored(group.masks, base, contributions, self.states)
+        self.ask(plan, scored)
+        self.earlier_flips(group, draw_base, own, scored)
         self.runner.settle(self.inputs)
         return contributions
 
@@ -159,34 +174,31 @@ class FlipRun(ABC):
         start[:, :, 1:] = after_last_kept[:, :, :-1]
         return start.reshape(len(group), self.cells).astype(np.int32)
 
-    def ask(self, plan: FlipPlan, masks: Tensor, base: Tensor, contributions: Tensor) -> None:
+    def ask(self, plan: FlipPlan, scored: Scored) -> None:
         """Ask the plan's rows chunk by chunk and scatter their contributions."""
         for host_rows, rows, width in self.runner.planned(plan):
-            self.ask_chunk(host_rows, rows, width, masks, base, contributions)
+            self.ask_chunk(host_rows, rows, width, scored)
 
-    def ask_chunk(
-        self, host_rows: Int32, rows: Tensor, width: int, masks: Tensor, base: Tensor, contributions: Tensor
-    ) -> None:
+    def ask_chunk(self, host_rows: Int32, rows: Tensor, width: int, scored: Scored) -> None:
         """Ask rows of one width that all start at time 0, or all later."""
         at_start = bool(host_rows[0, Column.START] == 0)
         for piece in self.runner.pieces(len(rows), width):
             with piece:
                 part = rows[piece.rows]
-                answers = self.answer(self.runner.build(self.inputs, masks, part, width), part, at_start)
-                self.score(self.runner.check(answers, part, self.inputs), part, width, masks, base, contributions)
+                x = self.runner.build(self.inputs, scored.masks, part, width)
+                answers = self.answer(x, part, None if at_start else scored.states)
+                self.score(self.runner.check(answers, part, self.inputs), part, width, scored)
 
-    def score(
-        self, answers: Tensor, rows: Tensor, width: int, masks: Tensor, base: Tensor, contributions: Tensor
-    ) -> None:
+    def score(self, answers: Tensor, rows: Tensor, width: int, scored: Scored) -> None:
         """Add the contributions of checked answers (n, C, K) of rows of one width. Allocates nothing, so that a piece
         that memory ran out in can be asked again."""
         assert self.reference is not None
         ops.score(
-            contributions,
+            scored.contributions,
             answers,
             self.reference,
-            base,
-            masks,
+            scored.base,
+            scored.masks,
             rows,
             self.target,
             width=width,
@@ -243,7 +255,7 @@ class WholeRun(FlipRun):
                     base[index[piece.rows], h] = self.distances(answers, part, slice(h, h + 1))[:, 0]
         return base
 
-    def answer(self, x: Tensor, rows: Tensor, at_start: bool) -> Tensor:
+    def answer(self, x: Tensor, rows: Tensor, table: State | None) -> Tensor:
         return self.runner.whole(x, self.inputs)
 
 
@@ -271,5 +283,5 @@ class CausalRun(FlipRun):
                     base[index[piece.rows], :stop] = self.distances(answers, part, slice(0, stop))
         return base
 
-    def answer(self, x: Tensor, rows: Tensor, at_start: bool) -> Tensor:
+    def answer(self, x: Tensor, rows: Tensor, table: State | None) -> Tensor:
         return self.runner.predictor.steps(x)

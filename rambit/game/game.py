@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Literal
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -13,42 +11,18 @@ import torch
 from torch import Tensor
 
 from rambit import memory, ops
-from rambit.counterfactuals import Counterfactual, Replay
-from rambit.game import boxes, coalitions, guards, modes, states
+from rambit.game import boxes, coalitions, states
+from rambit.game.engine import Engine, Int32
 from rambit.game.flips import CausalRun, FlipRun, WholeRun
-from rambit.game.horizons import ANCHORS, Anchor, HorizonRule
-from rambit.game.modes import Evaluation
-from rambit.game.progress import Progress
 from rambit.game.questions import Boxes, Coalitions, Flips, Runs, Soft
-from rambit.game.rows import base_rows
-from rambit.game.runner import Inputs, Runner, auto_batch
+from rambit.game.runner import Inputs
 from rambit.game.runs import run_distances
-from rambit.game.sample import TensorSample
 from rambit.game.scores import FlipScores
 from rambit.game.stateful import StatefulRun, SweepRun
 from rambit.game.units import Group, Units
-from rambit.memory import DEFAULT_MEMORY
-from rambit.predictors import Predictor
-
-Int32 = npt.NDArray[np.int32]
-#: Rows a call at most, whatever batch size is asked for: more would only cost memory.
-MOST_ROWS = 1 << 20
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a question evaluates: rows, row-steps (one step of one row), the engine's memory bound in bytes, mode."""
-
-    rows: int
-    row_steps: int
-    bytes: int
-    mode: str
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(self.rows + other.rows, self.row_steps + other.row_steps, max(self.bytes, other.bytes), other.mode)
-
-
-class Game:
+class Game(Engine):
     """Masks in, model outputs out, for series of one length.
 
     ``anchor`` and ``window_size`` are the horizon rule: ``cell`` compares the answers at the flipped cell's own time
@@ -57,54 +31,6 @@ class Game:
     ``batch_size`` say how rows are asked and never change a number beyond rounding. ``max_memory`` (bytes, default
     1 GiB) bounds what the engine allocates. Raises ValueError where the model cannot serve the request.
     """
-
-    def __init__(
-        self,
-        predictor: Predictor,
-        sample: TensorSample,
-        counterfactuals: Counterfactual,
-        *,
-        anchor: Anchor = "end",
-        window_size: int = 1,
-        draws: int = 1,
-        evaluation: Evaluation = "auto",
-        batch_size: int | Literal["auto"] = "auto",
-        max_memory: int | None = None,
-        seed: int = 0,
-        progress: Progress | None = None,
-        dry: bool = False,
-    ) -> None:
-        if anchor not in ANCHORS:
-            raise ValueError(f"anchor must be one of {', '.join(ANCHORS)}, got {anchor!r}")
-        self.predictor, self.counterfactuals = predictor, counterfactuals
-        self.seed, self.draws = seed, draws
-        self.max_memory = DEFAULT_MEMORY if max_memory is None else max_memory
-        cut = sample.cut()
-        counterfactuals.check(*cut.x.shape[1:])
-        self.device = sample.x.device
-        self.runner = Runner(predictor, self.device, self._batch(batch_size, cut.x), progress=progress, dry=dry)
-        self.mode = (
-            modes.claimed(predictor, anchor, evaluation)
-            if dry
-            else modes.choose(self.runner, sample, anchor, evaluation, counterfactuals, draws, seed)
-        )
-        if sample.shape is not None and (anchor != "end" or predictor.features_last):
-            raise ValueError("images need anchor='end' and layout='BDT'")
-        # A fixed-length model that is told lengths gets the padding; every other one gets the series without it.
-        if self.mode == "full" and predictor.takes_lengths:
-            cut = sample.padded()
-            self.runner.batch = self._batch(batch_size, cut.x)
-        self.sample = cut.in_memory_order(predictor.features_last)
-        T = cut.x.shape[2]
-        self.rule = HorizonRule(anchor, window_size, T, T if cut.length is None else cut.length)
-        if not (predictor.looked or predictor.proven):
-            self.runner.before_first = partial(guards.look, sample=self.sample, strategy=counterfactuals, seed=seed)
-
-    def _batch(self, batch_size: int | Literal["auto"], x: Tensor) -> int:
-        D, T = x.shape[1:]
-        if batch_size == "auto":
-            return auto_batch(D, T, x.element_size(), self.max_memory, x.device)
-        return min(int(batch_size), MOST_ROWS)
 
     def counting(self) -> Game:
         """The same game, that counts what it is asked and asks the model nothing."""
@@ -122,34 +48,6 @@ class Game:
             dry=True,
         )
 
-    def to_host(self, tensor: Tensor) -> Tensor:
-        """A device tensor on the host: the one place that synchronises; counted in ``runner.syncs``."""
-        return self.runner.to_host(tensor)
-
-    def cost(self) -> Cost:
-        """What has been asked so far; a game made with ``dry=True`` counts its questions and asks the model nothing."""
-        return Cost(self.runner.rows, self.runner.row_steps, self.max_memory, self.mode)
-
-    def predict(self) -> Tensor:
-        """Answers (B, C) to the original series at their last step; asked once."""
-        assert self.original is not None, "a dry game has no answers"
-        return self.original
-
-    @cached_property
-    def original(self) -> Tensor | None:
-        """The answers (B, C) to the original series at their last step, None from a dry game, which counts them."""
-        B = len(self.sample)
-        inputs = self._inputs(slice(0, B), count=0)
-        answers: list[Tensor] = []
-        rows = self.runner.to_device(base_rows(np.zeros(1, dtype=np.int32), 1, B))
-        with self.predictor.session():
-            for piece in self.runner.pieces(B, self.steps):
-                with piece:
-                    found = self.runner.whole(inputs.original(piece.rows), inputs)
-                    answers.append(self.runner.check(found, rows[piece.rows], inputs)[:, :, 0].clone())
-            self.runner.settle(inputs)
-        return torch.cat(answers) if answers else None
-
     # -- coalitions, boxes, soft masks ----------------------------------------------------------------------------
 
     def ask(self, question: Coalitions | Boxes | Soft) -> Iterator[Tensor]:
@@ -158,25 +56,15 @@ class Game:
         Soft answers carry gradients with respect to the masks.
         """
         if isinstance(question, Boxes):
-            return boxes.answer(self, question)
+            return boxes.answer(self, self.box_buffers, question)
         if isinstance(question, Soft):
             return coalitions.answer_soft(self, question)
         return coalitions.answer(self, question)
 
     @cached_property
-    def inputs(self) -> Inputs:
-        """All series with their counterfactual values."""
-        return self._inputs(slice(0, len(self.sample)))
-
-    @cached_property
     def box_buffers(self) -> list[boxes.BoxBuffer]:
         """One for each draw; what their rows hold is remembered from question to question."""
         return [boxes.BoxBuffer(self, outside) for outside in self.inputs.draws[:, 0]]
-
-    @property
-    def steps(self) -> int:
-        """Row-steps of a whole row: its time steps, or one for an image."""
-        return self.sample.x.shape[2] if self.sample.shape is None else 1
 
     def coalition_distances(self, question: Coalitions, metric: ops.Metric, target: Tensor) -> Tensor:
         """Distances (N, S, B) float64 of the coalitions' answers from the original ones, for each draw."""
@@ -240,7 +128,7 @@ class Game:
     ) -> None:
         if added >= len(units):
             return
-        inputs = self._inputs(series) if not question.fresh_draws else self._inputs(series, count=0)
+        inputs = self.inputs_of(series) if not question.fresh_draws else self.inputs_of(series, count=0)
         run = self._run(
             self._run_kind(question),
             inputs,
@@ -257,7 +145,7 @@ class Game:
             group = Group.of(units, begin, end, self.rule)
             draw_base = np.zeros(len(group), dtype=np.int32)
             if question.fresh_draws:
-                run.inputs = self._inputs(series, numbers=units.number[begin:end])
+                run.inputs = self.inputs_of(series, numbers=units.number[begin:end])
                 draw_base = ((group.unit - begin) * self.draws).astype(np.int32)
             low = self._null_reach(group.first) if null is not None else np.zeros(len(group), dtype=np.int32)
             # Cells that a mask does not see are left out of its sum as well as of the count of masks.
@@ -324,7 +212,7 @@ class Game:
             step = max(1, self.max_memory // 4 // per_series)
             for begin in range(0, B, step):
                 series = slice(begin, min(B, begin + step))
-                inputs = self._inputs(series, window=question.window, strategy=question.counterfactual)
+                inputs = self.inputs_of(series, window=question.window, strategy=question.counterfactual)
                 run = self._run(self._run_kind(question), inputs, metric, ops.Reduce.MEAN, target[series])
                 rows = len(question.features) * self.draws * run.B
                 block = max(1, -(-4 * self.runner.batch // rows))
@@ -333,30 +221,7 @@ class Game:
                 parts.append((distances, reference))
         return torch.cat([d for d, _ in parts], dim=1), torch.cat([r for _, r in parts])
 
-    # -- data and sizes -------------------------------------------------------------------------------------------
-
-    def _inputs(
-        self,
-        series: slice,
-        *,
-        count: int | None = None,
-        numbers: Int32 | None = None,
-        window: int | None = None,
-        strategy: Counterfactual | None = None,
-    ) -> Inputs:
-        """The chunk's series with counterfactual values: shared ones, or those of the masks with these numbers."""
-        strategy = strategy or self.counterfactuals
-        if isinstance(strategy, Replay):
-            strategy = strategy.take(series, self.rule.T)
-        return Inputs.of(
-            self.sample.take(series),
-            strategy,
-            self.draws if count is None else count,
-            seed=self.seed,
-            features_last=self.predictor.features_last,
-            firsts=[0] if numbers is None else [int(n) * self.draws for n in numbers],
-            window=window,
-        )
+    # -- sizes ----------------------------------------------------------------------------------------------------
 
     def _known(self, inputs: Inputs, question: Flips) -> npt.NDArray[np.uint8] | None:
         """(S, B, cells): flips that change nothing, because the value is missing or replaced by itself."""

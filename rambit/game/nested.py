@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from rambit.game.game import Cost
+from rambit.game.engine import Cost
 from rambit.game.progress import Progress
 from rambit.game.questions import Coalitions, Soft
 from rambit.game.runner import BATCH_CAP, Runner

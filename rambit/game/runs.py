@@ -80,12 +80,12 @@ def run_distances(run: FlipRun, question: Runs, block: int) -> Tensor:
         )
         which = runner.to_device(((p - job.starts[0]) * B + b).astype(np.int32))
         distances = memory.zeros((len(rows), job.count), run.inputs.x, torch.float64)
-        target, at_start = run.target.repeat(P), bool(job.starts[0] == 0)
+        target, table = run.target.repeat(P), None if job.starts[0] == 0 else run.states
         for piece in runner.pieces(len(rows), job.width):
             with piece:
                 part = device_rows[piece.rows]
                 x = runner.build(run.inputs, masks, part, job.width)
-                answers = runner.check(run.answer(x, part, at_start)[:, :, -job.count :], part, run.inputs)
+                answers = runner.check(run.answer(x, part, table)[:, :, -job.count :], part, run.inputs)
                 ops.distance(distances[piece.rows], answers, expected, which[piece.rows], target, run.metric)
         runner.settle(run.inputs)
         mean = distances.view(M, P, S, B, job.count).sum(dim=2) / S

@@ -5,6 +5,7 @@ The sweep is the one evaluation that is more than bookkeeping; the comment on ea
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 from rambit import memory
 from rambit._plan import FlipPlan
 from rambit.game import states
-from rambit.game.flips import FlipRun, Int32
+from rambit.game.flips import FlipRun, Int32, Scored
 from rambit.game.rows import Column, StartRule, StateRule
 from rambit.game.units import Group, Units
 from rambit.predictors import Walk
@@ -30,7 +31,6 @@ class StatefulRun(FlipRun):
 
     start_rule = StartRule.CELL
     state_rule = StateRule.BASE
-    states: states.State | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -93,29 +93,27 @@ class StatefulRun(FlipRun):
                         states.put(self.states, TB + (t + 1) * R + places, after)
         return base
 
-    def answer(self, x: Tensor, rows: Tensor, at_start: bool) -> Tensor:
-        state = None if at_start else states.take(self.states, rows[:, Column.STATE])
+    def answer(self, x: Tensor, rows: Tensor, table: states.State | None) -> Tensor:
+        state = None if table is None else states.take(table, rows[:, Column.STATE])
         return self.runner.predictor.advance(x, state)[0]
 
-    def ask(self, plan: FlipPlan, masks: Tensor, base: Tensor, contributions: Tensor) -> None:
+    def ask(self, plan: FlipPlan, scored: Scored) -> None:
         """As any other run, but small chunks of different widths walk together: as many steps as the longest has."""
         waiting: list[tuple[Int32, Tensor, int]] = []
         together = 0
         for host_rows, rows, width in self.runner.planned(plan):
             if host_rows[0, Column.START] == 0 or 2 * len(rows) > self.runner.batch:
-                self.ask_chunk(host_rows, rows, width, masks, base, contributions)
+                self.ask_chunk(host_rows, rows, width, scored)
                 continue
             if together + len(rows) > self.runner.batch:
-                self._ask_together(waiting, masks, base, contributions)
+                self._ask_together(waiting, scored)
                 waiting, together = [], 0
             waiting.append((host_rows, rows, width))
             together += len(rows)
         if waiting:
-            self._ask_together(waiting, masks, base, contributions)
+            self._ask_together(waiting, scored)
 
-    def _ask_together(
-        self, chunks: list[tuple[Int32, Tensor, int]], masks: Tensor, base: Tensor, contributions: Tensor
-    ) -> None:
+    def _ask_together(self, chunks: list[tuple[Int32, Tensor, int]], scored: Scored) -> None:
         """Step by step, the longest rows first, so that those under way are always a prefix."""
         chunks = sorted(chunks, key=lambda chunk: -chunk[2])
         rows = torch.cat([r for _, r, _ in chunks])
@@ -124,25 +122,25 @@ class StatefulRun(FlipRun):
         for piece in self.runner.pieces(len(rows), 0, row_steps=int(widths.sum())):
             with piece:
                 part, width = rows[piece.rows], widths[piece.rows]
-                answers = self._walk_together(part, width, waits[piece.rows], masks)
+                answers = self._walk_together(part, width, waits[piece.rows], scored)
                 last = 0
                 for w in np.unique(width)[::-1].tolist():
                     first, last = last, int(np.searchsorted(-width, -w, side="right"))
-                    self.score(answers[first:last, :, :w], part[first:last], w, masks, base, contributions)
+                    self.score(answers[first:last, :, :w], part[first:last], w, scored)
 
-    def _walk_together(self, rows: Tensor, width: Int32, waits: Int32, masks: Tensor) -> Tensor:
+    def _walk_together(self, rows: Tensor, width: Int32, waits: Int32, scored: Scored) -> Tensor:
         """Checked answers (n, C, longest) of rows in the order of their widths, from each row's first compared step on.
 
         Answers are asked for where rows compare them, those of several steps together.
         """
-        walk, state = self.runner.predictor.walk(self.inputs.x), states.take(self.states, rows[:, Column.STATE])
+        walk, state = self.runner.predictor.walk(self.inputs.x), states.take(scored.states, rows[:, Column.STATE])
         here, answers = rows.clone(), None
         start = here[:, Column.START]
         asked: list[tuple[int, int, int, Tensor]] = []
         size, longest = 0, int(width[0])
         under_way = np.searchsorted(-width, -np.arange(longest)).tolist()  # rows longer than k steps
         for k, n in enumerate(under_way):
-            x = self.runner.build(self.inputs, masks, here[:n], 1)
+            x = self.runner.build(self.inputs, scored.masks, here[:n], 1)
             start.add_(1)
             hidden, state = walk.step(x, states.part(state, 0, n))
             compared = np.flatnonzero(waits[:n] <= k)
@@ -223,9 +221,7 @@ class SweepRun(StatefulRun):
         state = None if t == 0 else states.copy(self.slots, slots.start, slots.stop)
         states.put(self.slots, slots, self._walk.step(x, state)[1])
 
-    def earlier_flips(
-        self, group: Group, draw_base: Int32, own: Int32 | None, base: Tensor, contributions: Tensor
-    ) -> None:
+    def earlier_flips(self, group: Group, draw_base: Int32, own: Int32 | None, scored: Scored) -> None:
         for start in map(int, np.unique(group.start[(group.h0 < group.h1) & (group.start < self.T)])):
             if start == 0:
                 continue
@@ -242,6 +238,4 @@ class SweepRun(StatefulRun):
                 state_rule=StateRule.SLOT,
                 at=start,
             )
-            base_states, self.states = self.states, self.slots
-            self.ask(plan, group.masks, base, contributions)
-            self.states = base_states
+            self.ask(plan, replace(scored, states=self.slots))
