@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from rambit.checks import count, flag, number
-from rambit.models.base import MOST, seed_of
+from rambit.models.sequence_classifier import MOST, seed_of
 
 
 @dataclass

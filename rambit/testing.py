@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rambit.attribution.base import Attributor
+from rambit.attribution.attributor import Attributor
 from rambit.results import Attribution
 
 Make = Callable[..., Attributor]

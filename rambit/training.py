@@ -19,7 +19,7 @@ from rambit import arrays
 from rambit.checks import count, flag, number
 from rambit.epochs import History, Training, one_pass
 from rambit.models import Classifier, build_model
-from rambit.models.base import MOST, seeded
+from rambit.models.sequence_classifier import MOST, seeded
 from rambit.store import fill, load_module, save_module
 
 __all__ = ["History", "evaluate", "fit", "load_checkpoint", "save_checkpoint"]

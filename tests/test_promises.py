@@ -22,7 +22,7 @@ from rambit.distributed import attribute_many
 from rambit.metrics import truth
 from rambit.models import GRUClassifier, LSTMClassifier, TCNClassifier, TransformerClassifier, build_model
 from rambit.rex import ReX, SearchSettings
-from rambit.rex.extraction.options import ExtractionOptions
+from rambit.rex.extraction.extraction_options import ExtractionOptions
 from rambit.sufficiency import explain
 from rambit.training import fit, load_checkpoint, save_checkpoint
 

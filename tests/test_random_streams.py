@@ -10,7 +10,7 @@ import torch
 
 from rambit import ops
 from rambit.counterfactuals import Gaussian, Interpolate, Uniform
-from rambit.game import values
+from rambit.game import shapley_values
 from rambit.masks import Bernoulli
 
 N, SEED = 64, 5
@@ -23,7 +23,7 @@ def uniform(seed, number=0):
 
 
 def ranks(values):
-    return values.argsort().argsort().double()
+    return shapley_values.argsort().argsort().double()
 
 
 def series(strategy, number=0):
@@ -34,8 +34,8 @@ def series(strategy, number=0):
 STREAMS = {
     "draws of series 0": lambda: series(Uniform()),
     "draws of series 1": lambda: series(Uniform(), 1),
-    "orders": lambda: values.orders(1, N, seed=SEED)[0].argsort().double(),
-    "another order": lambda: values.orders(1, N, seed=SEED, first=1)[0].argsort().double(),
+    "orders": lambda: shapley_values.orders(1, N, seed=SEED)[0].argsort().double(),
+    "another order": lambda: shapley_values.orders(1, N, seed=SEED, first=1)[0].argsort().double(),
     "heuristics": lambda: uniform(ops.stream(SEED, "heuristics")),
     "bernoulli masks": lambda: Bernoulli(0.5).sample(1, 1, N, seed=SEED).masks.flatten().double(),
 }
@@ -59,7 +59,7 @@ def test_the_measure_sees_a_shared_stream(name):
 def test_orders_are_fair_beside_draws():
     """The order is not that of the values which replace: the mean of the first player's value is that of any."""
     n, count = 6, 4000
-    order = values.orders(count, n, seed=SEED)
+    order = shapley_values.orders(count, n, seed=SEED)
     x = torch.zeros(1, 1, n, dtype=torch.float64)
     drawn = Uniform(0, 1).draws(x, None, torch.tensor([0]), count, seed=SEED)[:, 0, 0]
     first = drawn.gather(1, order[:, :1])

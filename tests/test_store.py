@@ -26,7 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rambit.store import Store, StoreError, atomic_write, encode, files, lock
+from rambit.store import Store, StoreError, atomic_files, atomic_write, encode, lock
 from rambit.store import folder as store_folder
 from rambit.store.folder import _is_name
 
@@ -85,7 +85,7 @@ def test_atomic_write_cleans_up_after_an_error(tmp_path: Path, monkeypatch: pyte
     def fail(*args: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(files.os, call, fail)
+    monkeypatch.setattr(atomic_files.os, call, fail)
     with pytest.raises(OSError, match="no space"):
         atomic_write(path, b"new")
     assert tree(tmp_path) == {"a": b"old"}
@@ -96,7 +96,7 @@ def test_what_the_system_refuses_names_the_file(tmp_path: Path, monkeypatch: pyt
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "a temporary file")
 
-    monkeypatch.setattr(files.os, call, full)
+    monkeypatch.setattr(atomic_files.os, call, full)
     with pytest.raises(OSError, match="No space left") as caught:
         atomic_write(tmp_path / "a", b"new")
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "a"))

@@ -1,6 +1,6 @@
 """Attribution methods: each chooses masks, asks a game and reduces the answers to importance (B, D, T)."""
 
-from rambit.attribution.base import METHODS, Attributor
+from rambit.attribution.attributor import METHODS, Attributor
 from rambit.attribution.fit import FIT
 from rambit.attribution.gradients import Gradients
 from rambit.attribution.occlusion import AFO, FO, Occlusion

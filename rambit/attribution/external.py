@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rambit import ops
-from rambit.attribution.base import Answer, Attributor, Call, CellOrEnd, Part
+from rambit.attribution.attributor import Answer, Attributor, Call, CellOrEnd, Part
 from rambit.game import Game
 from rambit.options import option
 from rambit.predictors import PredictionError

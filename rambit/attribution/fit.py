@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rambit import ops
-from rambit.attribution.base import METHODS, Answer, Call, Distance, Part, RemovalAttributor
+from rambit.attribution.attributor import METHODS, Answer, Call, Distance, Part, RemovalAttributor
 from rambit.counterfactuals import JointGenerator, Replay
 from rambit.game import Game, Runs
 from rambit.options import option

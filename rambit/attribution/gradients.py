@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from rambit.attribution.base import METHODS
+from rambit.attribution.attributor import METHODS
 from rambit.attribution.external import External, library
 from rambit.game import Game
 from rambit.options import option

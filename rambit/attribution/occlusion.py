@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rambit import ops
-from rambit.attribution.base import DISTANCES, METHODS, Answer, Call, CellOrEnd, Part, RemovalAttributor
+from rambit.attribution.attributor import DISTANCES, METHODS, Answer, Call, CellOrEnd, Part, RemovalAttributor
 from rambit.checks import count
 from rambit.game import Coalitions, Flips, FlipScores, Game
 from rambit.masks import MaskSet

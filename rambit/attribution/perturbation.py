@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from rambit.attribution.base import METHODS
+from rambit.attribution.attributor import METHODS
 from rambit.attribution.external import External, library
 from rambit.game import Game
 from rambit.options import option

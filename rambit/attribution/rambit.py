@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rambit import arrays, ops
-from rambit.attribution.base import DISTANCES, LONGEST, METHODS, MOST_CELLS, Answer, Call, Part, RemovalAttributor
+from rambit.attribution.attributor import DISTANCES, LONGEST, METHODS, MOST_CELLS, Answer, Call, Part, RemovalAttributor
 from rambit.attribution.checkpoint import Checkpoint, Saved
 from rambit.checks import count, flag, number, warn
 from rambit.counterfactuals import Replay, Zero

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rambit.attribution.base import DISTANCES, METHODS, Answer, Call, Distance, Part, RemovalAttributor
-from rambit.game import Coalitions, Game, draws, values
+from rambit.attribution.attributor import DISTANCES, METHODS, Answer, Call, Distance, Part, RemovalAttributor
+from rambit.game import Coalitions, Game, draws, shapley_values
 from rambit.masks import Bernoulli
 from rambit.options import option
 
@@ -105,9 +105,9 @@ class ExactShapley(_Values):
     def _values(self, payoffs: Payoffs, n: int, by_draw: bool) -> Values:
         if n > MAX_EXACT:
             raise ValueError(f"players: {n} are too many for exact values (at most {MAX_EXACT}); use ShapleySampling")
-        paid = payoffs(values.all_coalitions(n))
-        found = values.exact_shapley(paid.mean(dim=1))
-        each = _each(values.exact_shapley, draws.grouped(paid, 1)) if by_draw else None
+        paid = payoffs(shapley_values.all_coalitions(n))
+        found = shapley_values.exact_shapley(paid.mean(dim=1))
+        each = _each(shapley_values.exact_shapley, draws.grouped(paid, 1)) if by_draw else None
         return found, torch.zeros_like(found), each
 
 
@@ -129,17 +129,17 @@ class ShapleySampling(_Values):
         squares, each = torch.zeros_like(total), total.new_zeros(n, G * B)
         at_once = max(1, (1 << 24) // n**2)  # coalitions of n orders are n² bools
         for first in range(0, R, at_once):
-            order = values.orders(min(at_once, R - first), n, seed=self.seed, first=first)
-            between = values.prefixes(order)[:, 1:-1]
+            order = shapley_values.orders(min(at_once, R - first), n, seed=self.seed, first=first)
+            between = shapley_values.prefixes(order)[:, 1:-1]
             paid = payoffs(between.reshape(-1, n)).view(len(order), n - 1, S, B)
             whole = torch.cat((ends[0].expand(len(order), 1, S, B), paid, ends[1].expand(len(order), 1, S, B)), dim=1)
-            for gain in values.gains(
+            for gain in shapley_values.gains(
                 order, whole.mean(dim=2) if S > 1 else whole[:, :, 0]
             ):  # one at a time: sums do not depend on the pieces
                 total += gain
                 squares += gain**2
             if by_draw:
-                for gain in values.gains(order, draws.grouped(whole, 2).flatten(2)):
+                for gain in shapley_values.gains(order, draws.grouped(whole, 2).flatten(2)):
                     each += gain
         spread = (squares - total**2 / R).clamp(min=0) / max(1, R - 1)
         return total / R, None if R < 2 else spread / R, each.view(n, G, B) / R if by_draw else None
@@ -152,19 +152,19 @@ class Banzhaf(_Values):
     num_masks: int = option(default=500, help="random coalitions, each player in half of them")
 
     def _values(self, payoffs: Payoffs, n: int, by_draw: bool) -> Values:
-        estimate: values.Banzhaf | None = None
-        each: values.Banzhaf | None = None
+        estimate: shapley_values.Banzhaf | None = None
+        each: shapley_values.Banzhaf | None = None
         piece = max(1, (1 << 24) // n)
         for first in range(0, self.num_masks, piece):
             number = min(piece, self.num_masks - first)
             coalitions = Bernoulli(0.5).sample(number, 1, n, seed=self.seed, first=first).masks[:, 0]
             paid = payoffs(coalitions)
             if estimate is None:
-                estimate = values.Banzhaf(n, paid.shape[2], paid.device)
+                estimate = shapley_values.Banzhaf(n, paid.shape[2], paid.device)
             estimate.add(coalitions, paid.mean(dim=1))
             if by_draw:
                 groups = draws.grouped(paid, 1).flatten(1)
-                each = values.Banzhaf(n, groups.shape[1], paid.device) if each is None else each
+                each = shapley_values.Banzhaf(n, groups.shape[1], paid.device) if each is None else each
                 each.add(coalitions, groups)
         assert estimate is not None
         found = estimate.values().masked_fill(~estimate.seen(), torch.nan)

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rambit.attribution.base import DISTANCES, LONGEST, METHODS, Answer, Call, Part, RemovalAttributor
+from rambit.attribution.attributor import DISTANCES, LONGEST, METHODS, Answer, Call, Part, RemovalAttributor
 from rambit.game import Game, Runs
 from rambit.options import option
 

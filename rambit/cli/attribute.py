@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from rambit.cli import common
-from rambit.cli.asking import Request, add_request
-from rambit.cli.options import check_size, make_attributor
+from rambit.cli.rambit_options import check_size, make_attributor
+from rambit.cli.request import Request, add_request
 from rambit.distributed import DataFile, attribute_many
 
 EPILOG = """\

@@ -19,7 +19,7 @@ from torch import Tensor
 from rambit.checks import warn
 from rambit.cli.terminal import plain, shortened
 from rambit.datasets import DATASETS, Dataset, load, load_file
-from rambit.datasets.files import KINDS
+from rambit.datasets.dataset_files import KINDS
 from rambit.models import Classifier
 from rambit.store import Lock, StoreError, is_lock
 from rambit.text import MOST as MOST

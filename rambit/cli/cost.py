@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from rambit.cli import common
-from rambit.cli.asking import Request, add_request
+from rambit.cli.request import Request, add_request
 
 EPILOG = """\
 example:

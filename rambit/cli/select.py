@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from rambit.cli import common
 from rambit.datasets import Dataset
-from rambit.models.base import seeded
+from rambit.models.sequence_classifier import seeded
 from rambit.selection import InfluenceFramework, ModelAgnosticWrapper, TimestampSelector, save_selector
 from rambit.selection.framework import TASKS
 from rambit.selection.selector import METHODS

@@ -21,7 +21,7 @@ from rambit.compare.methods import Method
 from rambit.counterfactuals import FeatureGenerator, JointGenerator
 from rambit.datasets import DATASETS, Dataset, load
 from rambit.models import HEADS, Classifier, build_model
-from rambit.models.base import dropout_rate
+from rambit.models.sequence_classifier import dropout_rate
 from rambit.store import atomic_write, make_folder, read_file, resume_key
 from rambit.text import MOST, MOST_UNITS
 from rambit.training import evaluate, fit, load_checkpoint, save_checkpoint

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rambit.counterfactuals import Zero
 from rambit.game import Game, TensorSample
-from rambit.models.base import seeded
+from rambit.models.sequence_classifier import seeded
 from rambit.predictors import Predictor
 from rambit.results import Attribution
 from rambit.selection import InfluenceFramework, ModelAgnosticWrapper, SelectionAttributor

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rambit.attribution import RaMbIT
-from rambit.attribution.base import Distance
-from rambit.compat.base import Explainer
+from rambit.attribution.attributor import Distance
+from rambit.compat.adapter import Explainer
 from rambit.counterfactuals import declared
 
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from torch import Tensor
 
 from rambit.attribution import BiWinIT, WinIT
-from rambit.attribution.base import Distance
-from rambit.compat.base import Explainer
+from rambit.attribution.attributor import Distance
+from rambit.compat.adapter import Explainer
 from rambit.counterfactuals import FeatureGenerator, GeneratorModel, JointGenerator, declared, read_background
 
 

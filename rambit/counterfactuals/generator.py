@@ -24,7 +24,7 @@ from rambit import arrays, ops
 from rambit.checks import count as whole  # draws have a `count`
 from rambit.checks import flag
 from rambit.epochs import History, Training
-from rambit.models.base import MOST, seeded
+from rambit.models.sequence_classifier import MOST, seeded
 from rambit.store import fill, load_module, save_module
 
 ArrayLike = Tensor | NDArray[Any]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rambit.datasets.archive import basic_motions, japanese_vowels, ucr_uea
-from rambit.datasets.base import Dataset
 from rambit.datasets.botocore import Documents, KeyField, botocore_operations
-from rambit.datasets.files import load_file, save_file
+from rambit.datasets.dataset import Dataset
+from rambit.datasets.dataset_files import load_file, save_file
 from rambit.datasets.rare import RareModel, rare_feature, rare_model, rare_scores, rare_time
 from rambit.datasets.redundant import redundant_spike
 from rambit.datasets.seqcomb import seqcomb_mv

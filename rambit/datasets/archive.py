@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rambit.datasets.base import Array, Dataset, numbered, padded
+from rambit.datasets.dataset import Array, Dataset, numbered, padded
 
 # These two ship inside sktime's wheel and have loaders that never touch the network.
 BUNDLED = {"BasicMotions": "load_basic_motions", "JapaneseVowels": "load_japanese_vowels"}

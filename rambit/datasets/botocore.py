@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from rambit.datasets.base import Array, at_least
+from rambit.datasets.dataset import Array, at_least
 
 Json = Any
 T = TypeVar("T")

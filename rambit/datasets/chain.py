@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from rambit.datasets.base import Array, Dataset, at_least, fits, streams
+from rambit.datasets.dataset import Array, Dataset, at_least, fits, streams
 
 Truth = Literal["change", "active"]
 TRUTHS: tuple[Truth, ...] = get_args(Truth)

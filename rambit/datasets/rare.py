@@ -7,7 +7,7 @@ import torch
 from scipy import signal
 from torch import Tensor, nn
 
-from rambit.datasets.base import Array, Dataset, at_least, fits, streams
+from rambit.datasets.dataset import Array, Dataset, at_least, fits, streams
 
 AR, MA = (2.0, 0.5, 0.2, 0.1), (2.0,)
 

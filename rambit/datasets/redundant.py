@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rambit.datasets.base import Array, Dataset, at_least, fits, streams
+from rambit.datasets.dataset import Array, Dataset, at_least, fits, streams
 from rambit.datasets.spike import CLASSES, SPIKE, Draws, first, smooth_series, spikes_at
 from rambit.datasets.spike import _draw as _draw_spike
 

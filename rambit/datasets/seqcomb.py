@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rambit.datasets.base import Array, Dataset, at_least, fits, streams
+from rambit.datasets.dataset import Array, Dataset, at_least, fits, streams
 from rambit.datasets.spike import narma
 
 CLASSES = ("nothing", "falling, falling", "rising, rising", "rising, falling")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import signal
 
-from rambit.datasets.base import Array, Dataset, at_least, fits, streams
+from rambit.datasets.dataset import Array, Dataset, at_least, fits, streams
 
 # For each of the three features: y[t] = C0 y[t-1] + C2 u[t-2] u[t] + C3, then a trend.
 C0 = np.array([0.5, 0.5, 0.3])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rambit.datasets.base import Array, Dataset
 from rambit.datasets.chain import Draws, Truth, check_sizes, draw, labelled, salient_cells, walk
+from rambit.datasets.dataset import Array, Dataset
 
 # To state 1 with probability .9, to state 0 with .1, from either.
 TRANSITION = np.array([[0.1, 0.9], [0.1, 0.9]])

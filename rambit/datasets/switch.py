@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from rambit.datasets.base import MOST_CELLS, Array, Dataset
 from rambit.datasets.chain import Draws, Truth, check_sizes, draw, labelled, salient_cells, walk
+from rambit.datasets.dataset import MOST_CELLS, Array, Dataset
 
 TRANSITION = np.array([[0.95, 0.02, 0.03], [0.02, 0.95, 0.03], [0.03, 0.02, 0.95]])
 MEAN = np.array([[0.8, -0.5, -0.2], [0.0, -1.0, 0.0], [-0.2, -0.2, 0.8]])

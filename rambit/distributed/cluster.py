@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rambit.attribution.base import Attributor
+from rambit.attribution.attributor import Attributor
 from rambit.checks import count, flag
-from rambit.distributed.inputs import Piece, check_size, pieces
+from rambit.distributed.attributions import Attributions
 from rambit.distributed.ledger import Finished, Ledger, Pending, explain
+from rambit.distributed.pieces import Piece, check_size, pieces
 from rambit.distributed.processes import Failure, pack_attributor, unpack_attributor
-from rambit.distributed.results import Attributions
 from rambit.distributed.run import check, check_folder
 from rambit.distributed.sources import batches_of
 from rambit.game import progress

@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
-from rambit.attribution.base import Attributor
-from rambit.distributed.inputs import Piece, shard_name
+from rambit.attribution.attributor import Attributor
+from rambit.distributed.pieces import Piece, shard_name
 from rambit.masks import Explicit
 from rambit.store import Store, StoreError, decode, encode, resume_key
 

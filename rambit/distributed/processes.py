@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 import torch
 import torch.multiprocessing
 
-from rambit.attribution.base import Attributor
-from rambit.distributed.inputs import Piece
+from rambit.attribution.attributor import Attributor
 from rambit.distributed.ledger import Finished, explain
+from rambit.distributed.pieces import Piece
 
 
 def pack_attributor(attributor: Attributor, **how: Any) -> bytes:

@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
-from rambit.attribution.base import Attributor
+from rambit.attribution.attributor import Attributor
 from rambit.checks import flag
 from rambit.counterfactuals import Replay
-from rambit.distributed.inputs import Piece, check_size, pieces
+from rambit.distributed.attributions import Attributions
 from rambit.distributed.ledger import Finished, Ledger, Pending, explain
+from rambit.distributed.pieces import Piece, check_size, pieces
 from rambit.distributed.processes import explain_in_processes
-from rambit.distributed.results import Attributions
 from rambit.distributed.sources import batches_of
 from rambit.game import progress
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from rambit import arrays
-from rambit.distributed.files import DataFile
+from rambit.distributed.data_file import DataFile
 
 
 def batches_of(data: str | Path | Iterable[Any], layout: str) -> Iterable[Any]:

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rambit.datasets.base import padded
-from rambit.datasets.files import COLUMNS
+from rambit.datasets.dataset import padded
+from rambit.datasets.dataset_files import COLUMNS
 from rambit.datasets.readers import parquet
 
 Array = NDArray[Any]

@@ -7,8 +7,8 @@ from rambit.game.horizons import ANCHORS, Anchor
 from rambit.game.modes import EVALUATIONS, Evaluation
 from rambit.game.progress import progress
 from rambit.game.questions import Boxes, Coalitions, Flips, Runs, Soft
-from rambit.game.sample import TensorSample
 from rambit.game.scores import FlipScores
+from rambit.game.tensor_sample import TensorSample
 
 __all__ = [
     "ANCHORS",

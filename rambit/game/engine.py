@@ -18,7 +18,7 @@ from rambit.game.modes import Evaluation
 from rambit.game.progress import Progress
 from rambit.game.rows import base_rows
 from rambit.game.runner import Inputs, Runner, auto_batch
-from rambit.game.sample import TensorSample
+from rambit.game.tensor_sample import TensorSample
 from rambit.memory import DEFAULT_MEMORY
 from rambit.predictors import Predictor
 

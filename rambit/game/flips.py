@@ -17,11 +17,11 @@ from torch import Tensor
 
 from rambit import memory, ops
 from rambit._plan import FlipPlan
+from rambit.game.distinct_masks import Group, Units
 from rambit.game.horizons import HorizonRule
 from rambit.game.rows import Column, StartRule, StateRule, base_rows
 from rambit.game.runner import Inputs, Runner
 from rambit.game.states import State
-from rambit.game.units import Group, Units
 
 Int32 = npt.NDArray[np.int32]
 

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from rambit import memory, ops
-from rambit.game import boxes, coalitions, states
+from rambit.game import box_rows, coalitions, states
+from rambit.game.distinct_masks import Group, Units
 from rambit.game.engine import Engine, Int32
 from rambit.game.flips import CausalRun, FlipRun, WholeRun
 from rambit.game.questions import Boxes, Coalitions, Flips, Runs, Soft
 from rambit.game.runner import Inputs
-from rambit.game.runs import run_distances
 from rambit.game.scores import FlipScores
 from rambit.game.stateful import StatefulRun, SweepRun
-from rambit.game.units import Group, Units
+from rambit.game.windows import run_distances
 
 
 class Game(Engine):
@@ -56,15 +56,15 @@ class Game(Engine):
         Soft answers carry gradients with respect to the masks.
         """
         if isinstance(question, Boxes):
-            return boxes.answer(self, self.box_buffers, question)
+            return box_rows.answer(self, self.box_buffers, question)
         if isinstance(question, Soft):
             return coalitions.answer_soft(self, question)
         return coalitions.answer(self, question)
 
     @cached_property
-    def box_buffers(self) -> list[boxes.BoxBuffer]:
+    def box_buffers(self) -> list[box_rows.BoxBuffer]:
         """One for each draw; what their rows hold is remembered from question to question."""
-        return [boxes.BoxBuffer(self, outside) for outside in self.inputs.draws[:, 0]]
+        return [box_rows.BoxBuffer(self, outside) for outside in self.inputs.draws[:, 0]]
 
     def coalition_distances(self, question: Coalitions, metric: ops.Metric, target: Tensor) -> Tensor:
         """Distances (N, S, B) float64 of the coalitions' answers from the original ones, for each draw."""

@@ -9,7 +9,7 @@ from rambit.checks import warn
 from rambit.counterfactuals import Counterfactual
 from rambit.game import probes
 from rambit.game.runner import Inputs, Runner
-from rambit.game.sample import TensorSample
+from rambit.game.tensor_sample import TensorSample
 from rambit.predictors import PredictionError, Predictor
 
 

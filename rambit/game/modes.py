@@ -15,7 +15,7 @@ from rambit.counterfactuals import Counterfactual
 from rambit.game import probes, states
 from rambit.game.horizons import Anchor
 from rambit.game.runner import Runner
-from rambit.game.sample import TensorSample
+from rambit.game.tensor_sample import TensorSample
 from rambit.memory import is_out_of_memory
 from rambit.predictors import PredictionError, Predictor
 

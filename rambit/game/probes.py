@@ -10,7 +10,7 @@ from rambit import memory, ops
 from rambit.counterfactuals import Counterfactual, Replay
 from rambit.game.rows import base_rows
 from rambit.game.runner import Inputs
-from rambit.game.sample import TensorSample
+from rambit.game.tensor_sample import TensorSample
 
 SERIES = 4
 #: Two ways to the same answer may differ by ABSOLUTE · largest answer + RELATIVE · |answer|: rounding, not meaning.

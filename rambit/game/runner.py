@@ -15,7 +15,7 @@ from rambit import memory, ops
 from rambit.counterfactuals import Counterfactual
 from rambit.game.progress import Progress
 from rambit.game.rows import Column
-from rambit.game.sample import TensorSample
+from rambit.game.tensor_sample import TensorSample
 from rambit.memory import is_out_of_memory
 from rambit.predictors import PredictionError, Predictor
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from rambit import memory, ops
 from rambit.game import draws as draws_of
+from rambit.game.distinct_masks import Group, Int32, Units
 from rambit.game.horizons import HorizonRule
-from rambit.game.units import Group, Int32, Units
 
 
 class FlipScores:

@@ -16,9 +16,9 @@ from torch import Tensor
 from rambit import memory
 from rambit._plan import FlipPlan
 from rambit.game import states
+from rambit.game.distinct_masks import Group, Units
 from rambit.game.flips import FlipRun, Int32, Scored
 from rambit.game.rows import Column, StartRule, StateRule
-from rambit.game.units import Group, Units
 from rambit.predictors import Walk
 
 

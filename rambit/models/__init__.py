@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
-from rambit.models.base import Classifier, seed_of, seeded
 from rambit.models.recurrent import HEADS, GRUClassifier, LSTMClassifier, State
+from rambit.models.sequence_classifier import Classifier, seed_of, seeded
 from rambit.models.tcn import TCNClassifier
 from rambit.models.transformer import TransformerClassifier
 

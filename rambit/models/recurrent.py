@@ -7,7 +7,7 @@ from typing import Any, Literal, cast, get_args
 from torch import Tensor, nn
 
 from rambit.checks import count, one_of
-from rambit.models.base import LAYERS, MOST, Classifier, at_lengths, dropout_rate
+from rambit.models.sequence_classifier import LAYERS, MOST, Classifier, at_lengths, dropout_rate
 
 State = Tensor | tuple[Tensor, ...]
 Head = Literal["linear", "batchnorm"]

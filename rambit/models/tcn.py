@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rambit.checks import count
-from rambit.models.base import MOST, Classifier, at_lengths, dropout_rate
+from rambit.models.sequence_classifier import MOST, Classifier, at_lengths, dropout_rate
 
 # Up to here a matrix product of the few steps is faster than a convolution: on a CPU, four times for one step.
 SHORT = 4

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rambit.checks import count
-from rambit.models.base import LAYERS, MOST, Classifier, at_lengths, dropout_rate
+from rambit.models.sequence_classifier import LAYERS, MOST, Classifier, at_lengths, dropout_rate
 
 
 class TransformerClassifier(Classifier):

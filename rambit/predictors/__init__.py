@@ -1,9 +1,9 @@
 """Predictors: one face on everything that can answer. A new kind of model is one class here."""
 
-from rambit.predictors.base import PredictionError, Predictor, Walk
 from rambit.predictors.estimator import EstimatorPredictor
 from rambit.predictors.module import ModulePredictor, ProtocolPredictor
 from rambit.predictors.onnx import OnnxPredictor
+from rambit.predictors.predictor import PredictionError, Predictor, Walk
 from rambit.predictors.recurrent import Recurrent
 
 __all__ = [

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rambit.predictors.base import Output, PredictionError, Predictor, face
+from rambit.predictors.predictor import Output, PredictionError, Predictor, face
 
 
 @face(2)

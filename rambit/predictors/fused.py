@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from rambit import memory, ops
-from rambit.predictors.base import Predictor, State, Walk
+from rambit.predictors.predictor import Predictor, State, Walk
 
 #: Rows that step together: their gates stay in the cache between the products and the step.
 BLOCK = 512

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rambit.models.base import at_lengths
-from rambit.predictors.base import Layout, Output, Predictor, State, Walk, face
+from rambit.models.sequence_classifier import at_lengths
 from rambit.predictors.compiled import MODES, Compiled, Mode
 from rambit.predictors.fused import GruSteps, GruWalk, is_wrapped, pays
 from rambit.predictors.holding import move
+from rambit.predictors.predictor import Layout, Output, Predictor, State, Walk, face
 
 
 def takes(function: Any, argument: str) -> bool:

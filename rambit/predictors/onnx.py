@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rambit.predictors.base import Output, Predictor, face
+from rambit.predictors.predictor import Output, Predictor, face
 
 _TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
 _MAPS = tuple(f"seq(map({key},{value}))" for key in ("int64", "string") for value in _TYPES)  # scikit-learn's ZipMap

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rambit.predictors.base import Layout, Output, Predictor, State, Walk
 from rambit.predictors.fused import GruSteps, GruWalk, pays
 from rambit.predictors.holding import move
+from rambit.predictors.predictor import Layout, Output, Predictor, State, Walk
 
 
 class Recurrent(Predictor):

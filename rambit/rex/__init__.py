@@ -1,15 +1,15 @@
 """ReX: causal responsibility and sufficient masks (Chockler, Kelly, Kroening, Sun, 2024)."""
 
 from rambit.rex.boxes import Box, initialise_tree, subbox
+from rambit.rex.decision import Asked
 from rambit.rex.evaluation import Evaluation
 from rambit.rex.explainer import ReX
 from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Strategy
 from rambit.rex.maps import ResponsibilityMaps
 from rambit.rex.mutants import Mutant, get_combinations, prune
-from rambit.rex.result import Explanation
+from rambit.rex.rex_explanation import Explanation
 from rambit.rex.search import SearchResult, causal_explanation, search
 from rambit.rex.settings import Distribution, Queue, ResponsibilityStyle, SearchSettings
-from rambit.rex.target import Asked
 
 __all__ = [
     "Asked",

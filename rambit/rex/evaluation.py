@@ -15,10 +15,10 @@ from rambit.checks import count
 from rambit.counterfactuals import Uniform
 from rambit.game import Coalitions, Game
 from rambit.game.prefixes import prefix_masks
-from rambit.rex.extraction.asking import width
+from rambit.rex.decision import Asked
+from rambit.rex.extraction.bar import width
 from rambit.rex.extraction.ranking import rank
-from rambit.rex.result import Explanation
-from rambit.rex.target import Asked
+from rambit.rex.rex_explanation import Explanation
 
 Curve = npt.NDArray[np.float64]
 

@@ -17,14 +17,14 @@ from rambit.counterfactuals import Counterfactual
 from rambit.game import Game, TensorSample, progress
 from rambit.options import option
 from rambit.predictors import PredictionError, Predictor
-from rambit.predictors.base import Output
+from rambit.predictors.predictor import Output
+from rambit.rex.decision import Asked
 from rambit.rex.evaluation import Evaluation, evaluate
 from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Strategy, extract
-from rambit.rex.result import Explanation
+from rambit.rex.mask_values import MaskValue, check_mask_value, mask_values
+from rambit.rex.rex_explanation import Explanation
 from rambit.rex.search import SearchResult, search
 from rambit.rex.settings import SearchSettings
-from rambit.rex.target import Asked
-from rambit.rex.values import MaskValue, check_mask_value, mask_values
 
 #: Positions of one input beyond which maps and masks no longer fit a reasonable amount of memory.
 MAX_POSITIONS = 1 << 26

@@ -11,8 +11,8 @@ from rambit.counterfactuals import Zero
 from rambit.game import Coalitions, Cost, Game, TensorSample
 from rambit.predictors.module import ModulePredictor
 from rambit.results import Attribution
-from rambit.selection.checks import lengths_of, series
 from rambit.selection.framework import InfluenceFramework, ModelAgnosticWrapper
+from rambit.selection.selection_checks import lengths_of, series
 from rambit.selection.selector import TimestampSelector
 
 

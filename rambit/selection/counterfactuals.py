@@ -12,9 +12,9 @@ from torch.nn import functional
 from rambit.checks import count, number, one_of
 from rambit.counterfactuals import Zero
 from rambit.game import Coalitions, Game, TensorSample
-from rambit.models.base import MOST
+from rambit.models.sequence_classifier import MOST
 from rambit.predictors.module import ModulePredictor
-from rambit.selection.checks import finite, mask_of, series
+from rambit.selection.selection_checks import finite, mask_of, series
 
 GenerationMethod = Literal["perturbation", "replacement", "removal"]
 GENERATION_METHODS: tuple[GenerationMethod, ...] = get_args(GenerationMethod)

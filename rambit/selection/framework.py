@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from rambit.checks import count, flag, one_of
 from rambit.epochs import Training
 from rambit.game import progress
-from rambit.models.base import MOST, seeded
-from rambit.selection.checks import lengths_of, mask_of, series
+from rambit.models.sequence_classifier import MOST, seeded
 from rambit.selection.counterfactuals import CounterfactualGenerator, GenerationMethod
 from rambit.selection.losses import CombinedLoss, TaskLoss
+from rambit.selection.selection_checks import lengths_of, mask_of, series
 from rambit.selection.selector import SelectionMethod, TimestampSelector
 
 TASKS: dict[str, Callable[[], TaskLoss | None]] = {"regression": lambda: None, "classification": nn.CrossEntropyLoss}

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rambit.checks import count, flag, number
-from rambit.models.base import MOST
-from rambit.selection.checks import finite, mask_of, series
+from rambit.models.sequence_classifier import MOST
 from rambit.selection.logdet import log_det, log_det_of_support, rbf_kernel
+from rambit.selection.selection_checks import finite, mask_of, series
 
 TaskLoss = Callable[[Tensor, Tensor], Tensor]
 #: Stands for a mask's sum or mean of 0 in divisions.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rambit.checks import count, flag, number
-from rambit.selection.checks import share
+from rambit.selection.selection_checks import share
 
 #: Keeps the deviation of equal scores above 0.
 _LEAST = 1e-8

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from rambit.checks import count, flag
-from rambit.models.base import MOST, dropout_rate
-from rambit.selection.checks import finite, padding_of, series
+from rambit.models.sequence_classifier import MOST, dropout_rate
+from rambit.selection.selection_checks import finite, padding_of, series
 
 
 class AttentionScorer(nn.Module):

@@ -7,10 +7,10 @@ from typing import Any, Literal, cast, get_args
 from torch import Tensor, nn
 
 from rambit.checks import count, number, one_of
-from rambit.models.base import dropout_rate
-from rambit.selection.checks import mask_of, share
+from rambit.models.sequence_classifier import dropout_rate
 from rambit.selection.mechanisms import GumbelSoftmaxSelector, ThresholdSelector, TopKSelector
 from rambit.selection.scorer import AttentionScorer
+from rambit.selection.selection_checks import mask_of, share
 
 SelectionMethod = Literal["topk", "gumbel", "threshold"]
 METHODS: tuple[SelectionMethod, ...] = get_args(SelectionMethod)

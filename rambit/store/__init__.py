@@ -1,6 +1,6 @@
 """The one place that writes result files: atomic writes, a folder of safetensors shards, and resume keys."""
 
-from rambit.store.files import (
+from rambit.store.atomic_files import (
     StoreError,
     atomic_write,
     decode,

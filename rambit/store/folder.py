@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from rambit.store.files import StoreError, atomic_write, decode, encode, make_folder, read, sync_folder
+from rambit.store.atomic_files import StoreError, atomic_write, decode, encode, make_folder, read, sync_folder
 from rambit.store.lock import Lock, left_by_the_dead
 
 _FORMAT = "rambit-store"

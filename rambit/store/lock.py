@@ -11,7 +11,7 @@ import socket
 import time
 from pathlib import Path
 
-from rambit.store.files import StoreError, create, naming, read
+from rambit.store.atomic_files import StoreError, create, naming, read
 
 _MAX_TEXT = 4096
 

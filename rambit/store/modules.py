@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from rambit.store.files import Build, Result, atomic_write, encode, load_record
+from rambit.store.atomic_files import Build, Result, atomic_write, encode, load_record
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from rambit.store.files import Build, Result, atomic_write, encode, load_record
+from rambit.store.atomic_files import Build, Result, atomic_write, encode, load_record
 from rambit.store.keys import resume_key
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rambit.structure.classifier import HierarchicalClassifier, Prepared
 from rambit.structure.documents import from_json, infer_schema, places, to_json
-from rambit.structure.files import load_model, save_model
 from rambit.structure.layout import Layout, Slots
 from rambit.structure.masks import (
     ClusteredMask,
@@ -19,6 +18,7 @@ from rambit.structure.masks import (
     SimpleMask,
     SomeMask,
 )
+from rambit.structure.model_files import load_model, save_model
 from rambit.structure.nodes import Bag, Categorical, Dense, Node, Product, Skip, Sparse, Text
 from rambit.structure.sample import Sample
 from rambit.structure.schema import (

@@ -13,8 +13,8 @@ from rambit.structure.masks import (
 )
 from rambit.sufficiency.explain import cost, explain
 from rambit.sufficiency.heuristics import HEURISTICS
-from rambit.sufficiency.result import Explanation
 from rambit.sufficiency.search.methods import SEARCHES
+from rambit.sufficiency.sufficient_explanation import Explanation
 
 __all__ = [
     "HEURISTICS",

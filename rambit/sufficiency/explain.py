@@ -14,17 +14,17 @@ from rambit.checks import count, flag, number
 from rambit.counterfactuals import CounterfactualLike
 from rambit.game import Cost, progress
 from rambit.predictors import PredictionError
-from rambit.predictors.base import Output
+from rambit.predictors.predictor import Output
 from rambit.structure import Sample
 from rambit.sufficiency import reading
-from rambit.sufficiency.asking import Asked, Problem, gaps, joined
+from rambit.sufficiency.decisions import Asked, Problem, gaps, joined
 from rambit.sufficiency.heuristics import HEURISTICS, SOFT, rows_of, uniform
 from rambit.sufficiency.reading import Terms
-from rambit.sufficiency.result import Explanation
 from rambit.sufficiency.search import exact, methods
 from rambit.sufficiency.search.methods import SearchName
 from rambit.sufficiency.search.task import Task
 from rambit.sufficiency.subjects import Subject
+from rambit.sufficiency.sufficient_explanation import Explanation
 
 #: Two answers to the same row, in batches of different size, differ by at most this many units of rounding.
 ROUNDING = 8

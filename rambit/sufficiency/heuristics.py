@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from rambit import ops
-from rambit.game import values
+from rambit.game import shapley_values
 from rambit.structure.masks import ScoreMask
-from rambit.sufficiency.asking import Asked, differentiable, gradients
+from rambit.sufficiency.decisions import Asked, differentiable, gradients
 
 Scores = list[Tensor]  # (players,) float64 of each problem
 
@@ -106,12 +106,13 @@ def shapley(asked: Asked, num_samples: int, seed: int) -> Scores:
     piece = _piece(asked, num_samples, each=1 + max(p.players for p in asked.problems))
     for first in range(0, num_samples, piece):
         orders = [
-            values.orders(min(piece, num_samples - first), p.players, seed=seed, first=first) for p in asked.problems
+            shapley_values.orders(min(piece, num_samples - first), p.players, seed=seed, first=first)
+            for p in asked.problems
         ]
-        coalitions = [values.prefixes(order).flatten(0, 1) for order in orders]
+        coalitions = [shapley_values.prefixes(order).flatten(0, 1) for order in orders]
         found = asked.gaps(list(enumerate(coalitions)))
         for number, (order, gaps) in enumerate(zip(orders, found, strict=True)):
-            total[number] += values.gains(order, gaps.view(len(order), -1, gaps.shape[1])).sum(dim=0)
+            total[number] += shapley_values.gains(order, gaps.view(len(order), -1, gaps.shape[1])).sum(dim=0)
     return [_own(asked, number, of / num_samples) for number, of in enumerate(total)]
 
 

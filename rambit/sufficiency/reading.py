@@ -15,7 +15,7 @@ from rambit.game import Game, TensorSample
 from rambit.game.nested import NestedGame
 from rambit.game.progress import Progress
 from rambit.predictors import Predictor
-from rambit.predictors.base import Output
+from rambit.predictors.predictor import Output
 from rambit.results import Attribution
 from rambit.structure import HierarchicalClassifier, Sample
 from rambit.sufficiency.heuristics import HEURISTICS

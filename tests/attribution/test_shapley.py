@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rambit.attribution import Banzhaf, ExactShapley, ShapleySampling
-from rambit.game import values
+from rambit.game import shapley_values
 from rambit.masks import Bernoulli
 from tests.models_for_tests import GRU
 
@@ -34,13 +34,15 @@ def shapley_weight(n, size):
 @pytest.mark.parametrize("seed", range(3))
 def test_exact_values_equal_brute_force(seed):
     payoffs = torch.randn(1 << N, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    coalitions = values.all_coalitions(N)
+    coalitions = shapley_values.all_coalitions(N)
     for b in range(2):
         v = {frozenset(np.flatnonzero(c).tolist()): float(payoffs[k, b]) for k, c in enumerate(coalitions.numpy())}
         assert len(v) == 1 << N
-        np.testing.assert_allclose(values.exact_shapley(payoffs)[:, b], brute_force(v, N, shapley_weight), atol=1e-12)
+        np.testing.assert_allclose(
+            shapley_values.exact_shapley(payoffs)[:, b], brute_force(v, N, shapley_weight), atol=1e-12
+        )
         banzhaf = brute_force(v, N, lambda n, size: 0.5 ** (n - 1))
-        np.testing.assert_allclose(values.exact_banzhaf(payoffs)[:, b], banzhaf, atol=1e-12)
+        np.testing.assert_allclose(shapley_values.exact_banzhaf(payoffs)[:, b], banzhaf, atol=1e-12)
 
 
 def game(seed=0):
@@ -99,10 +101,10 @@ def test_banzhaf_converges_to_the_exact_values():
     model, f, X, draws = game()
     exact = torch.empty(2, N, dtype=torch.float64)
     for b in range(2):
-        coalitions = values.all_coalitions(N)
+        coalitions = shapley_values.all_coalitions(N)
         x = torch.where(coalitions[:, :, None], X[b], draws[0, b])
         payoffs = f(x)[:, f(X[b : b + 1])[0].argmax()]
-        exact[b] = values.exact_banzhaf(payoffs[:, None])[:, 0]
+        exact[b] = shapley_values.exact_banzhaf(payoffs[:, None])[:, 0]
     result = Banzhaf(model, num_masks=4000, players="features").explain(X, counterfactuals=draws)
     off = (result.values[:, :, 0] - exact).abs()
     assert bool((off <= 3.5 * result.stderr[:, :, 0]).all())
@@ -110,11 +112,11 @@ def test_banzhaf_converges_to_the_exact_values():
 
 
 def test_orders_are_permutations_and_repeat():
-    order = values.orders(50, 9, seed=3)
+    order = shapley_values.orders(50, 9, seed=3)
     assert bool((order.sort(dim=1).values == torch.arange(9)).all())
-    assert torch.equal(values.orders(20, 9, seed=3, first=30), order[30:])
+    assert torch.equal(shapley_values.orders(20, 9, seed=3, first=30), order[30:])
     assert not torch.equal(order[0], order[1])
-    prefix = values.prefixes(order)
+    prefix = shapley_values.prefixes(order)
     for r in range(3):
         for k in range(10):
             assert set(np.flatnonzero(prefix[r, k])) == set(order[r, :k].tolist())

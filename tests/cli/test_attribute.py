@@ -11,7 +11,7 @@ import torch
 
 from rambit import Attribution, RaMbIT
 from rambit.attribution.rambit import BLOCK_SIZES
-from rambit.cli.options import FLAGS
+from rambit.cli.rambit_options import FLAGS
 from rambit.counterfactuals import STRATEGIES, needs_background, reads_background
 from rambit.counterfactuals import resolve as strategy_of
 from rambit.datasets import Dataset, load, save_file

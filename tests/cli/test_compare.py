@@ -13,7 +13,7 @@ import torch
 
 from rambit import RaMbIT, attribution, metrics, testing
 from rambit.attribution import FO, Attributor, WinIT
-from rambit.attribution.base import Part
+from rambit.attribution.attributor import Part
 from rambit.compare import methods as known
 from rambit.compare.methods import parse, split
 from rambit.compare.runs import Case, Data, Settings

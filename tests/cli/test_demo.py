@@ -12,7 +12,7 @@ import torch
 from rambit import Attribution, Predictor, RaMbIT
 from rambit.cli import demo
 from rambit.cli.demo import motions, parts, spike
-from rambit.cli.demo.checks import average_precision, probability_drop
+from rambit.cli.demo.demo_checks import average_precision, probability_drop
 from rambit.counterfactuals import Gaussian, Zero
 from rambit.datasets import load
 from rambit.training import load_checkpoint

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rambit.cli import common
-from rambit.cli import options as cli_options
+from rambit.cli import rambit_options as cli_options
 from rambit.compare.methods import parse
 
 HUGE = (str(10**30), "9223372036854775808", "-" + "9" * 30)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file as save_tensors
 from torch import nn
 
-from rambit.cli.rex import options
+from rambit.cli.rex import rex_options
 from rambit.cli.rex.models import read_model
 from rambit.rex import Explanation, ExtractionOptions, NoExplanationError, ReX
 from rambit.store import Store
@@ -228,7 +228,7 @@ def test_every_argument_of_rex_is_an_option():
 
     arguments = {n for n, p in inspect.signature(ReX).parameters.items() if p.kind is p.KEYWORD_ONLY}
     arguments |= set(ExtractionOptions.__dataclass_fields__)
-    known = {option.name for option in (*options.REX, *options.CIRCLES, *options.MODEL)}
+    known = {option.name for option in (*rex_options.REX, *rex_options.CIRCLES, *rex_options.MODEL)}
     assert known - {"target"} == arguments
 
 
@@ -398,7 +398,7 @@ def test_wrong_images(fails, zoo, monkeypatch):
     assert "std must be positive" in say("a.png", "--std", "0")
     assert "--size must be HEIGHTxWIDTH" in say("a.png", "--size", "0").replace("argument ", "").replace(":", "")
     assert "--series does not apply" in say("a.png", "--series", 0)
-    monkeypatch.setattr("rambit.cli.rex.inputs.MAX_POSITIONS", 1000)
+    monkeypatch.setattr("rambit.cli.rex.sources.MAX_POSITIONS", 1000)
     monkeypatch.setattr(ReX, "explain", lambda *_, **__: pytest.fail("work was done"))
     assert "a.png has 64 x 64 pixels, more than the limit of 1,000" in say("a.png")
     (zoo / "empty").mkdir()

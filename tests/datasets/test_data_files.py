@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from rambit.datasets import Dataset, load_file, save_file
-from rambit.datasets.files import READERS
+from rambit.datasets.dataset_files import READERS
 
 ARRAYS = (".npz", ".safetensors", ".pt")
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=5).filter(lambda text: text == text.strip())

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rambit.datasets import RareModel, rare_feature, rare_model, rare_scores, rare_time, spike
-from rambit.datasets.base import streams
+from rambit.datasets.dataset import streams
 
 BOTH = pytest.mark.parametrize("make", [rare_time, rare_feature])
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rambit.datasets import load_file
-from rambit.distributed import DataFile, files, tables
+from rambit.distributed import DataFile, data_file, tables
 
 pyarrow = pytest.importorskip("pyarrow")
 from pyarrow import parquet  # noqa: E402
@@ -59,7 +59,7 @@ def compare(path, **options):
 @pytest.fixture(params=[1, 90, 10**6])
 def block(request, monkeypatch):
     """One series a batch, a few, and all."""
-    monkeypatch.setattr(files, "BLOCK", request.param)
+    monkeypatch.setattr(data_file, "BLOCK", request.param)
     return request.param
 
 
@@ -117,7 +117,7 @@ def test_parquet(tmp_path_factory, case):
     parquet.write_table(pyarrow.table(columns), path, row_group_size=group)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "ROWS", rows)
-        patch.setattr(files, "BLOCK", block)
+        patch.setattr(data_file, "BLOCK", block)
         compare(path)
 
 
@@ -280,7 +280,7 @@ def test_a_header_that_is_too_long_is_not_parsed(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
-@pytest.mark.parametrize("suffix", files.READERS)
+@pytest.mark.parametrize("suffix", data_file.READERS)
 def test_a_pipe_is_refused_without_waiting(tmp_path, suffix):
     os.mkfifo(tmp_path / f"a{suffix}")
     with pytest.raises(ValueError, match="is not a regular file"):

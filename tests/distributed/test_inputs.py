@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, TensorDataset
 
-from rambit.distributed.inputs import AUTO_BYTES, AUTO_SERIES, Piece, pieces
+from rambit.distributed.pieces import AUTO_BYTES, AUTO_SERIES, Piece, pieces
 from rambit.distributed.sources import batches_of
 from tests.naive.streams import cut
 

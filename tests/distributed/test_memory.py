@@ -12,7 +12,7 @@ import pytest
 import safetensors.numpy
 
 from rambit.attribution import FO
-from rambit.attribution.base import Part
+from rambit.attribution.attributor import Part
 
 pyarrow = pytest.importorskip("pyarrow")
 from pyarrow import parquet  # noqa: E402

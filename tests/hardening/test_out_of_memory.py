@@ -29,8 +29,8 @@ from rambit.game.nested import NestedGame
 from rambit.game.runner import Piece, Runner
 from rambit.models import GRUClassifier
 from rambit.predictors import Predictor
-from rambit.predictors.base import Walk
 from rambit.predictors.fused import GruWalk
+from rambit.predictors.predictor import Walk
 from rambit.structure.classifier import Prepared
 from tests.models_for_tests import Exact
 from tests.sufficiency.problems import nested

@@ -13,10 +13,10 @@ from scipy.stats import entropy
 
 from rambit.game import Game, TensorSample
 from rambit.predictors import Predictor
+from rambit.rex.decision import Asked
 from rambit.rex.evaluation import area_ratio, curves, evaluate, responsibility_entropy, robustness
-from rambit.rex.result import Explanation
-from rambit.rex.target import Asked
-from rambit.rex.values import mask_values
+from rambit.rex.mask_values import mask_values
+from rambit.rex.rex_explanation import Explanation
 from tests.naive import rex_extraction as naive
 
 

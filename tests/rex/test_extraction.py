@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from rambit.game import Game, TensorSample
 from rambit.predictors import Predictor
+from rambit.rex.decision import Asked
 from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Objective, Strategy, extract, rank
-from rambit.rex.extraction.asking import Bar
+from rambit.rex.extraction.bar import Bar
 from rambit.rex.extraction.families import dice, largest_family
-from rambit.rex.target import Asked
-from rambit.rex.values import mask_values
+from rambit.rex.mask_values import mask_values
 from tests.naive import rex_extraction as naive
 
 GOLDEN = Path(__file__).parent / "data" / "rex_golden.npz"
@@ -333,7 +333,7 @@ def test_wrong_options(name, value, error):
 def test_batches_stay_small(monkeypatch):
     asked, map_ = case(3, GRIDS["image"])
     plain = extract(asked, map_, options=ExtractionOptions(chunk_size=1))
-    monkeypatch.setattr("rambit.rex.extraction.asking._MOST_BYTES", 3 * map_.numel())
+    monkeypatch.setattr("rambit.rex.extraction.bar._MOST_BYTES", 3 * map_.numel())
     sizes = []
     masks = asked.masks
     asked.masks = lambda rows: sizes.append(len(rows)) or masks(rows)

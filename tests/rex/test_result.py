@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rambit.rex.result import Explanation
+from rambit.rex.rex_explanation import Explanation
 from rambit.store import encode, resume_key
 
 GRIDS = [(7,), (4, 6), (3, 4, 5)]

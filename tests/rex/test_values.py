@@ -9,7 +9,7 @@ import torch
 from rambit.counterfactuals import CarryForward, Gaussian, Interpolate, Mean
 from rambit.game import Coalitions, Game, TensorSample
 from rambit.predictors import Predictor
-from rambit.rex.values import NAMES, SPECTRAL_NOISE, mask_values
+from rambit.rex.mask_values import NAMES, SPECTRAL_NOISE, mask_values
 
 SHAPES = {"spectrum": (1, 1, 40), "series": (1, 3, 12), "image": (1, 3, 5, 6), "volume": (1, 2, 3, 4, 5)}
 

@@ -11,7 +11,7 @@ import torch
 
 from rambit.store import encode, load_tensors
 from rambit.structure import load_model, save_model
-from rambit.structure.files import FORMAT
+from rambit.structure.model_files import FORMAT
 from tests.structure.trees import BY_TYPE, random_model, random_sample, random_tree
 from tests.test_store import on_posix
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from rambit.game.values import all_coalitions
+from rambit.game.shapley_values import all_coalitions
 from rambit.structure import HierarchicalClassifier, from_json
 
 

@@ -8,7 +8,7 @@ import torch
 from rambit.counterfactuals import CarryForward
 from rambit.game.nested import NestedGame
 from rambit.sufficiency import HEURISTICS, explain, heuristics, reading
-from rambit.sufficiency.asking import joined
+from rambit.sufficiency.decisions import joined
 from rambit.sufficiency.explain import _decide
 from rambit.sufficiency.heuristics import uniform
 from rambit.sufficiency.subjects import NestedSubject

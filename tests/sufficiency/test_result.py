@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rambit.store import encode, resume_key
-from rambit.sufficiency.result import Explanation
+from rambit.sufficiency.sufficient_explanation import Explanation
 
 MASK = torch.tensor([[True, False, True]])
 RECORD = {

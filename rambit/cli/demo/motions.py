@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rambit import Attribution, RaMbIT
 from rambit.cli.common import answer
-from rambit.cli.demo.checks import probability_drop
+from rambit.cli.demo.demo_checks import probability_drop
 from rambit.cli.demo.parts import Job, asked, entry, numbers, row, save_model
 from rambit.datasets import Dataset, load
 from rambit.models import Classifier, build_model

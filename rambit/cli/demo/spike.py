@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rambit import RaMbIT
-from rambit.cli.demo.checks import average_precision, probability_drop
+from rambit.cli.demo.demo_checks import average_precision, probability_drop
 from rambit.cli.demo.parts import Job, asked, entry, numbers, row, save_model
 from rambit.datasets import load
 from rambit.models import build_model

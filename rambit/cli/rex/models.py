@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from rambit.predictors import Predictor
-from rambit.predictors.base import Output
+from rambit.predictors.predictor import Output
 from rambit.store import read_file
 from rambit.training import load_checkpoint
 

@@ -15,7 +15,7 @@ from rambit.cli import common
 from rambit.cli.suffice import outputs
 from rambit.cli.terminal import plain
 from rambit.datasets.botocore import Documents, botocore_operations
-from rambit.models.base import seeded
+from rambit.models.sequence_classifier import seeded
 from rambit.store import read_file
 from rambit.structure import (
     HierarchicalClassifier,

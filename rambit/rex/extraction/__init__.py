@@ -3,12 +3,12 @@
     found = extract(asked, responsibility, Strategy.Global, options)
     found.mask                    # bool like the map: sufficient, asked again and confirmed
 
-`asked` (`rambit.rex.target`) answers for masks over the grid; nothing here calls a model.
+`asked` (`rambit.rex.decision`) answers for masks over the grid; nothing here calls a model.
 """
 
-from rambit.rex.extraction.asking import NoExplanationError
+from rambit.rex.extraction.bar import NoExplanationError
 from rambit.rex.extraction.extract import extract
-from rambit.rex.extraction.options import CircleOptions, ExtractionOptions, Found, Objective, Strategy
+from rambit.rex.extraction.extraction_options import CircleOptions, ExtractionOptions, Found, Objective, Strategy
 from rambit.rex.extraction.ranking import rank
 
 __all__ = [

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from rambit.game.lockstep import run_together
 from rambit.game.prefixes import first_passing, prefix_masks
-from rambit.rex.extraction.asking import Bar, Part, chunks, first_part, width
-from rambit.rex.extraction.options import ExtractionOptions, Objective
+from rambit.rex.extraction.bar import Bar, Part, chunks, first_part, width
+from rambit.rex.extraction.extraction_options import ExtractionOptions, Objective
 from rambit.rex.extraction.ranking import within
 
 Place = tuple[int, ...]

@@ -7,12 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-from rambit.rex.extraction.asking import Bar, NoExplanationError, Part, chunks, first_part
+from rambit.rex.decision import Asked
+from rambit.rex.extraction.bar import Bar, NoExplanationError, Part, chunks, first_part
 from rambit.rex.extraction.circles import Landscape, spatial, spotlights
+from rambit.rex.extraction.extraction_options import ExtractionOptions, Found, Strategy
 from rambit.rex.extraction.families import largest_family
-from rambit.rex.extraction.options import ExtractionOptions, Found, Strategy
 from rambit.rex.extraction.ranking import rank
-from rambit.rex.target import Asked
 
 
 def extract(

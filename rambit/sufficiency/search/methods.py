@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rambit.game.lockstep import run_together
-from rambit.sufficiency.asking import Asked
+from rambit.sufficiency.decisions import Asked
 from rambit.sufficiency.search import adding, exact, removing, tuning
 from rambit.sufficiency.search.task import Search, Task
 

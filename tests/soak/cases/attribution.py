@@ -25,7 +25,7 @@ from rambit.attribution import (
 )
 from rambit.counterfactuals import JointGenerator
 from rambit.game import ANCHORS
-from rambit.game import values as orders_of
+from rambit.game import shapley_values as orders_of
 from rambit.masks import (
     FAMILIES,
     AllBlocks,

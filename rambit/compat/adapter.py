@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rambit import arrays
-from rambit.attribution.base import Attributor
+from rambit.attribution.attributor import Attributor
 from rambit.counterfactuals import read_background
 
 

@@ -26,7 +26,7 @@ from rambit.game import Anchor, Cost, Evaluation, Game, TensorSample, guards, pr
 from rambit.game.progress import Progress
 from rambit.options import Options, option
 from rambit.predictors import Predictor
-from rambit.predictors.base import Layout, Output
+from rambit.predictors.predictor import Layout, Output
 from rambit.registry import Registry
 from rambit.results import Attribution
 

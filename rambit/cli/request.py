@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rambit import RaMbIT
 from rambit.cli import common
-from rambit.cli.options import add_flags, check_size, make_attributor
+from rambit.cli.rambit_options import add_flags, check_size, make_attributor
 from rambit.datasets import Dataset
 from rambit.models import Classifier
 

@@ -13,7 +13,7 @@ import numpy as np
 import safetensors.numpy
 import torch
 
-from rambit.datasets.base import Array, Dataset, numbered, padded
+from rambit.datasets.dataset import Array, Dataset, numbered, padded
 from rambit.datasets.readers import NAMES, READERS, check_holds, naming
 from rambit.store import atomic_write, read_file
 

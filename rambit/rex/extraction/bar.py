@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rambit.game.lockstep import run_together
 from rambit.game.prefixes import first_passing, prefix_masks
-from rambit.rex.target import Asked, Confidences
+from rambit.rex.decision import Asked, Confidences
 
 #: Bytes of masks that are asked at a time, at most.
 _MOST_BYTES = 8 << 20
