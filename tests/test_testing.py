@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rambit import attribution, testing
-from rambit.attribution import FIT, FO, Dynamask, ExactShapley, ExtremalMask, Gradients, Occlusion
+from rambit.attribution import FIT, FO, Dynamask, ExactShapley, ExtremalMask, Gradients, Occlusion, attributor
 from rambit.counterfactuals import JointGenerator
 
 BACKGROUND = torch.randn(20, 3, 9, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
