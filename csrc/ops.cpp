@@ -15,7 +15,7 @@ struct Cpu {
 }  // namespace
 
 STABLE_TORCH_LIBRARY(rambit, m) {
-  m.def("sample_masks(Tensor(a!) out, Tensor index, Tensor? owners, int family, int wt_min, int wt_max, int wd_min, "
+  m.def("sample_masks(Tensor(a!) out, Tensor index, Tensor? target_cells, int family, int wt_min, int wt_max, int wd_min, "
         "int wd_max, float p, int seed) -> ()");
   m.def("shift_windows(Tensor(a!) out, Tensor masks, Tensor room) -> ()");
   m.def("draw(Tensor(a!) out, Tensor? background, Tensor ids, int kind, float low, float high, int first_draw, "
@@ -28,7 +28,7 @@ STABLE_TORCH_LIBRARY(rambit, m) {
   m.def("score(Tensor(a!) contributions, Tensor outputs, Tensor reference, Tensor base, Tensor masks, Tensor rows, "
         "Tensor target, int width, int metric, int reduce) -> ()");
   m.def("accumulate(Tensor(a!) sum, Tensor(b!) squares, Tensor contributions, Tensor unit, Tensor weight, "
-        "Tensor unit_weight, Tensor count, Tensor? own_cell) -> ()");
+        "Tensor unit_weight, Tensor count, Tensor? target_cell) -> ()");
   m.def("gru_step(Tensor(a!) out, Tensor input_gates, Tensor hidden_gates, Tensor input_bias, Tensor hidden_bias, "
         "Tensor state) -> ()");
 }

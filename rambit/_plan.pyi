@@ -25,7 +25,7 @@ class FlipPlan:
         low: npt.NDArray[np.int32],
         high: npt.NDArray[np.int32],
         draw_base: npt.NDArray[np.int32],
-        own_cell: npt.NDArray[np.int32] | None = None,
+        target_cell: npt.NDArray[np.int32] | None = None,
         start: npt.NDArray[np.int32] | None = None,
         skip: npt.NDArray[np.uint8] | None = None,
     ) -> None: ...

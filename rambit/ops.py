@@ -99,11 +99,11 @@ def sample_masks(
     wd: tuple[int, int] = (1, 1),
     p: float = 0.5,
     seed: int = 0,
-    owners: Tensor | None = None,
+    target_cells: Tensor | None = None,
 ) -> Tensor:
     """Sample masks (L, D, T), True = kept; mask number ``index[l]`` depends on nothing but the seed and its owner."""
     out = memory.empty((len(index), D, T), index, torch.bool)
-    torch.ops.rambit.sample_masks(out, index, owners, int(family), *wt, *wd, p, seed)
+    torch.ops.rambit.sample_masks(out, index, target_cells, int(family), *wt, *wd, p, seed)
     return out
 
 
@@ -211,10 +211,10 @@ def accumulate(
     weight: Tensor,
     unit_weight: Tensor,
     count: Tensor,
-    own_cell: Tensor | None = None,
+    target_cell: Tensor | None = None,
 ) -> None:
     """Average contributions over draws and over the masks of a unit; add each unit, in order, to the running sums."""
-    torch.ops.rambit.accumulate(total, squares, contributions, unit, weight, unit_weight, count, own_cell)
+    torch.ops.rambit.accumulate(total, squares, contributions, unit, weight, unit_weight, count, target_cell)
 
 
 def gru_step(

@@ -27,7 +27,7 @@ def one_more_family():
         def __init__(self, steps: int = 2) -> None:
             self.steps = steps
 
-        def sample(self, count, D, T, *, seed, first=0, owners=None, device=None):
+        def sample(self, count, D, T, *, seed, first=0, target_cells=None, device=None):
             masks = torch.ones(1, D, T, dtype=torch.bool)
             masks[:, :, T - self.steps :] = False
             return MaskSet(masks, torch.ones(1, dtype=torch.float64))
@@ -56,8 +56,8 @@ def test_every_family_by_name_is_that_of_its_class(name):
     assert {key: vars(family)[key] for key in sizes if key in FAMILIES.parameters(name)} == {
         key: value for key, value in sizes.items() if key in FAMILIES.parameters(name)
     }
-    owners = torch.arange(10, dtype=torch.int32)
-    assert len(family.sample(3, 2, 5, seed=0, owners=owners)) > 0
+    target_cells = torch.arange(10, dtype=torch.int32)
+    assert len(family.sample(3, 2, 5, seed=0, target_cells=target_cells)) > 0
 
 
 def test_options_in_text():

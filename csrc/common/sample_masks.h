@@ -18,7 +18,7 @@ struct MaskSpec {
 
 struct SampleMasksArgs {
   uint8_t* out;           // (L, D, T)
-  const int32_t* owners;  // (L,) target cells, or null for shared masks
+  const int32_t* target_cells;  // (L,) target cells, or null for shared masks
   const int64_t* index;   // (L,) the masks' numbers in the stream
   int64_t L;
   MaskSpec spec;
@@ -36,15 +36,15 @@ struct MaskDraw {
 
 RAMBIT_HD int64_t between(uint64_t bits, int64_t low, int64_t high) { return low + below(bits, high - low + 1); }
 
-// `owner` is the target cell for masks of a cell's own, 0 for shared ones; `index` counts the masks.
-RAMBIT_HD MaskDraw draw_mask(const MaskSpec& s, uint64_t seed, uint32_t index, uint32_t owner) {
+// `target_cell` is the target cell for masks of a cell's own, 0 for shared ones; `index` counts the masks.
+RAMBIT_HD MaskDraw draw_mask(const MaskSpec& s, uint64_t seed, uint32_t index, uint32_t target_cell) {
   MaskDraw m{};
   if (s.family == Family::kBernoulli || s.family == Family::kSegments) return m;  // drawn per cell or per feature
-  const Words size = philox(seed, Stream::kBlock, 0, 0, owner, index);
+  const Words size = philox(seed, Stream::kBlock, 0, 0, target_cell, index);
   if (s.family == Family::kPermutation) {
     m.keep = below(word64(size, 0), s.D * s.T + 1);
     for (uint32_t i = 0; i < kFeistelRounds; i += 4) {
-      const Words keys = philox(seed, Stream::kPermutation, i, 0, owner, index);
+      const Words keys = philox(seed, Stream::kPermutation, i, 0, target_cell, index);
       for (uint32_t j = 0; j < 4; ++j) m.round_key[i + j] = keys.v[j];
     }
     return m;
@@ -52,13 +52,13 @@ RAMBIT_HD MaskDraw draw_mask(const MaskSpec& s, uint64_t seed, uint32_t index, u
   const int64_t wt = between(word64(size, 0), s.wt_min, s.wt_max);
   const int64_t wd = between(word64(size, 1), s.wd_min, s.wd_max);
   if (s.family == Family::kUpperTriangle) {
-    m.d0 = owner / s.T;
-    m.t0 = owner % s.T;
+    m.d0 = target_cell / s.T;
+    m.t0 = target_cell % s.T;
     m.d1 = m.d0 + wd;
     m.t1 = m.t0 + wt;
     return m;
   }
-  const Words corner = philox(seed, Stream::kBlock, 1, 0, owner, index);
+  const Words corner = philox(seed, Stream::kBlock, 1, 0, target_cell, index);
   m.t0 = below(word64(corner, 0), s.T - wt + 1);
   m.d0 = below(word64(corner, 1), s.D - wd + 1);
   m.t1 = m.t0 + wt;
@@ -94,7 +94,7 @@ RAMBIT_HD int64_t rank_of(const MaskDraw& m, int64_t cell, int64_t n) {
   return static_cast<int64_t>(x);
 }
 
-RAMBIT_HD bool kept(const MaskSpec& s, const MaskDraw& m, uint64_t seed, uint32_t index, uint32_t owner, int64_t d,
+RAMBIT_HD bool kept(const MaskSpec& s, const MaskDraw& m, uint64_t seed, uint32_t index, uint32_t target_cell, int64_t d,
                     int64_t t) {
   switch (s.family) {
     case Family::kBlock:
@@ -102,11 +102,11 @@ RAMBIT_HD bool kept(const MaskSpec& s, const MaskDraw& m, uint64_t seed, uint32_
     case Family::kUpperTriangle:  // row i of the staircase starts i steps later
       return !(d >= m.d0 && d < m.d1 && t >= m.t0 + (d - m.d0) && t < m.t1);
     case Family::kBernoulli: {
-      const Words w = philox(seed, Stream::kCell, static_cast<uint32_t>(t), static_cast<uint32_t>(d), owner, index);
+      const Words w = philox(seed, Stream::kCell, static_cast<uint32_t>(t), static_cast<uint32_t>(d), target_cell, index);
       return !(unit(word64(w, 0)) < s.p);
     }
     case Family::kSegments: {  // a segment of its own for each feature
-      const Words w = philox(seed, Stream::kSegment, 0, static_cast<uint32_t>(d), owner, index);
+      const Words w = philox(seed, Stream::kSegment, 0, static_cast<uint32_t>(d), target_cell, index);
       const int64_t wt = between(word64(w, 0), s.wt_min, s.wt_max);
       const int64_t t0 = below(word64(w, 1), s.T - wt + 1);
       return !(t >= t0 && t < t0 + wt);
@@ -120,17 +120,17 @@ RAMBIT_HD bool kept(const MaskSpec& s, const MaskDraw& m, uint64_t seed, uint32_
 // Mask l of a call. What all its cells share is drawn once; a cell is then cheap.
 struct SampledMask {
   const SampleMasksArgs& a;
-  uint32_t index, owner;
+  uint32_t index, target_cell;
   MaskDraw drawn;
 
   RAMBIT_HD SampledMask(const SampleMasksArgs& args, int64_t l)
       : a(args),
         index(static_cast<uint32_t>(args.index[l])),
-        owner(args.owners != nullptr ? static_cast<uint32_t>(args.owners[l]) : 0),
-        drawn(draw_mask(args.spec, args.seed, index, owner)) {}
+        target_cell(args.target_cells != nullptr ? static_cast<uint32_t>(args.target_cells[l]) : 0),
+        drawn(draw_mask(args.spec, args.seed, index, target_cell)) {}
 
   RAMBIT_HD uint8_t operator()(int64_t d, int64_t t) const {
-    return kept(a.spec, drawn, a.seed, index, owner, d, t) ? 1 : 0;
+    return kept(a.spec, drawn, a.seed, index, target_cell, d, t) ? 1 : 0;
   }
 };
 

@@ -7,11 +7,11 @@ namespace rambit::glue {
 
 template <typename Backend>
 void accumulate(Tensor sum, Tensor squares, Tensor contributions, Tensor unit, Tensor weight, Tensor unit_weight,
-                Tensor count, std::optional<Tensor> own_cell) {
+                Tensor count, std::optional<Tensor> target_cell) {
   [[maybe_unused]] const auto guard =
       enter<Backend>("accumulate", {{"sum", sum}, {"squares", squares}, {"contributions", contributions},
                                     {"unit", unit}, {"weight", weight}, {"unit_weight", unit_weight}, {"count", count},
-                                    {"own_cell", own_cell}});
+                                    {"target_cell", target_cell}});
   AccumulateArgs a{};
   RAMBIT_CHECK(contributions.dim() == 4 && sum.dim() == 2,
                "accumulate: contributions is (M, S, B, slots), sum (B, cells)");
@@ -24,7 +24,7 @@ void accumulate(Tensor sum, Tensor squares, Tensor contributions, Tensor unit, T
   RAMBIT_CHECK(has_shape(unit, {a.M}) && has_shape(weight, {a.M}) && has_shape(unit_weight, {a.M}) &&
                    has_shape(count, {a.M}),
                "accumulate: one unit and weight a mask");
-  RAMBIT_CHECK(own_cell.has_value() ? (a.slots == 1 && has_shape(*own_cell, {a.M})) : a.slots == a.cells,
+  RAMBIT_CHECK(target_cell.has_value() ? (a.slots == 1 && has_shape(*target_cell, {a.M})) : a.slots == a.cells,
                "accumulate: slots are all cells, or the mask's own");
   a.sum = plain_out<double>(sum, ScalarType::Double, "sum");
   a.squares = plain_out<double>(squares, ScalarType::Double, "squares");
@@ -33,7 +33,7 @@ void accumulate(Tensor sum, Tensor squares, Tensor contributions, Tensor unit, T
   a.weight = plain<double>(weight, ScalarType::Double, "weight");
   a.unit_weight = plain<double>(unit_weight, ScalarType::Double, "unit_weight");
   a.count = plain<double>(count, ScalarType::Double, "count");
-  a.own_cell = own_cell.has_value() ? plain<int32_t>(*own_cell, ScalarType::Int, "own_cell") : nullptr;
+  a.target_cell = target_cell.has_value() ? plain<int32_t>(*target_cell, ScalarType::Int, "target_cell") : nullptr;
   if (contributions.numel() > 0) Backend::accumulate(a, Backend::stream(sum));
 }
 

@@ -24,7 +24,7 @@ struct FlipSetting {
   int64_t at;              // kAt: where every row starts
   std::vector<int32_t> first, h0, h1, low, high;  // (M,): first replaced step, horizons, times of the asked cells
   std::vector<int32_t> draw_base;                 // (M,): number of the first set of counterfactual values
-  std::vector<int32_t> own_cell;                  // (M,) the one asked cell, or empty: all cells
+  std::vector<int32_t> target_cell;                  // (M,) the one asked cell, or empty: all cells
   std::vector<int32_t> start;                     // kTable: (M, D * T)
   std::vector<uint8_t> skip;                      // (S, B, D * T): rows whose answer is known, or empty
 };
@@ -34,8 +34,8 @@ class FlipPlan {
   explicit FlipPlan(FlipSetting setting) : s_(std::move(setting)), skipped_(count_skipped()) {
     const int64_t cells = s_.D * s_.T;
     for (int64_t m = 0; m < s_.M; ++m) {
-      if (!s_.own_cell.empty()) {
-        add(m, s_.own_cell[m]);
+      if (!s_.target_cell.empty()) {
+        add(m, s_.target_cell[m]);
         continue;
       }
       for (int64_t t = s_.low[m]; t < s_.high[m]; ++t)
@@ -149,7 +149,7 @@ class FlipPlan {
     r.start = static_cast<int32_t>(start);
     r.horizon = static_cast<int32_t>(s_.per_horizon ? width - 1 : from);
     r.norm = static_cast<int32_t>(s_.anchor_cell ? to - from : s_.h1[m] - s_.h0[m]);
-    r.slot = static_cast<int32_t>(s_.own_cell.empty() ? base * s_.D * s_.T + cell : base);
+    r.slot = static_cast<int32_t>(s_.target_cell.empty() ? base * s_.D * s_.T + cell : base);
     r.state = static_cast<int32_t>(state);
     return r;
   }

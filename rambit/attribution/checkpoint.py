@@ -59,23 +59,23 @@ class Saved:
                 scores.sum.copy_(tensors["sum"])
                 scores.squares.copy_(tensors["squares"])
                 scores.by_draw.copy_(tensors["by_draw"])
-                self.reached = (int(meta["round"]), int(meta["series"]), int(meta["units"]))
+                self.reached = (int(meta["round"]), int(meta["series"]), int(meta["distinct"]))
             except (KeyError, TypeError, ValueError, RuntimeError) as error:
                 raise StoreError(f"shard {name} of the checkpoint holds no sums of these series: {error}") from error
 
     def added(self, number: int) -> Callable[[Any], int]:
         """How many masks of a round and a chunk of series were added before."""
 
-        def units(series: slice) -> int:
+        def distinct(series: slice) -> int:
             here, there = (number, series.start), self.reached[:2]
             return 1 << 31 if here < there else self.reached[2] if here == there else 0
 
-        return units
+        return distinct
 
     def done(self, number: int, to_host: Callable[[Tensor], Tensor]) -> Callable[[Any, int, bool], None]:
         """Called whenever masks were added; writes now and then, and always at the end of a round."""
 
-        def save(series: slice, units: int, complete: bool) -> None:
+        def save(series: slice, distinct: int, complete: bool) -> None:
             if self.store is None:
                 return
             last = complete and series.stop >= len(self.scores.sum)
@@ -83,6 +83,6 @@ class Saved:
                 return
             self._saved_at = time.monotonic()
             sums = {name: to_host(getattr(self.scores, name)) for name in ("sum", "squares", "by_draw")}
-            self.store.put(self.name, sums, {"round": number, "series": series.start, "units": units})
+            self.store.put(self.name, sums, {"round": number, "series": series.start, "distinct": distinct})
 
         return save

@@ -8,7 +8,7 @@ from torch import Tensor
 from rambit import ops
 from rambit.attribution.attributor import METHODS, Answer, Call, Distance, Part, RemovalAttributor
 from rambit.counterfactuals import JointGenerator, Replay
-from rambit.game import Game, Runs
+from rambit.game import Game, Windows
 from rambit.options import option
 
 
@@ -45,7 +45,7 @@ class FIT(RemovalAttributor):
             others = ~torch.eye(D, dtype=torch.bool)
             for d in range(D):
                 draws = self.generator.draw_given(x, d, ids, call.draws, self.seed).to(x.dtype)
-                question = Runs(others[d : d + 1], window=1, counterfactual=Replay(draws))
+                question = Windows(others[d : d + 1], window=1, counterfactual=Replay(draws))
                 unexplained, reference = game.distances(question, ops.Metric.KL, target)
                 if game.runner.dry:
                     continue

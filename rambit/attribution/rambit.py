@@ -280,11 +280,11 @@ class RaMbIT(RemovalAttributor):
     def _question(self, game: Game, family: Family, first: int) -> Flips:
         D, T = game.sample.x.shape[1:]
         T = T if game.sample.length is None else game.sample.length
-        owners = None if self.share_masks else torch.arange(D * T, dtype=torch.int32)
-        masks = family.sample(self.L, D, T, seed=self.seed, first=first, owners=owners, device=game.device)
+        target_cells = None if self.share_masks else torch.arange(D * T, dtype=torch.int32)
+        masks = family.sample(self.L, D, T, seed=self.seed, first=first, target_cells=target_cells, device=game.device)
         replayed = isinstance(game.counterfactuals, Replay)
         fresh = not (self.share_draws or replayed or game.counterfactuals.single)
-        return Flips(masks, number=first if owners is None else first * D * T, fresh_draws=fresh)
+        return Flips(masks, number=first if target_cells is None else first * D * T, fresh_draws=fresh)
 
     def _identity(self, call: Call, family: Family, settings: dict[str, Any], stop: dict[str, Any]) -> dict[str, Any]:
         """What a resumed run must find unchanged."""

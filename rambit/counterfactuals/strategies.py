@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -25,6 +26,12 @@ class Counterfactual(ABC):
     #: More draws would only repeat the first.
     single = False
 
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if "runs" in vars(cls):  # the older name, in strategies of users
+            warnings.warn(f"{cls.__name__}.runs is called windows now", DeprecationWarning, stacklevel=2)
+            cls.windows = cls.runs  # type: ignore[attr-defined, method-assign]
+
     @property
     def fixed(self) -> bool:
         """Whether the values are the same for every mask (the sweep needs that)."""
@@ -41,7 +48,7 @@ class Counterfactual(ABC):
     ) -> Tensor:
         """Values (count, B, D, T) for series x (B, D, T) with ids (B,): draws ``first`` … ``first + count - 1``."""
 
-    def runs(
+    def windows(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, window: int, *, seed: int, first: int = 0
     ) -> Tensor | None:
         """Values (count, B, D, T, window) of a replaced run by its start and the steps since; None: by time alone.
@@ -263,7 +270,7 @@ class CarryForward(Counterfactual):
     ) -> Tensor:
         return torch.empty(0, *x.shape, dtype=x.dtype, device=x.device)
 
-    def runs(
+    def windows(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, window: int, *, seed: int, first: int = 0
     ) -> Tensor | None:
         if observed is not None:
@@ -295,7 +302,7 @@ class Interpolate(Counterfactual):
             return torch.empty(0, *x.shape, dtype=x.dtype, device=x.device)
         return _drawn(x, ids, count, ops.Draw.GAUSSIAN, seed, first, low=0.0, high=self.noise)
 
-    def runs(
+    def windows(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, window: int, *, seed: int, first: int = 0
     ) -> Tensor | None:
         raise ValueError("counterfactuals='interpolate' looks beyond the end of a run; use carry_forward")
@@ -351,7 +358,7 @@ class Replay(Counterfactual):
     ) -> Tensor:
         return self._like(x, observed) if self.values.ndim == 4 else x.new_empty(0, *x.shape)
 
-    def runs(
+    def windows(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, window: int, *, seed: int, first: int = 0
     ) -> Tensor | None:
         return self._like(x, observed) if self.values.ndim == 5 else None
@@ -402,7 +409,7 @@ class Generated(Counterfactual):
     ) -> Tensor:
         return torch.empty(0, *x.shape, dtype=x.dtype, device=x.device)
 
-    def runs(
+    def windows(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, window: int, *, seed: int, first: int = 0
     ) -> Tensor | None:
         if observed is not None and not bool(observed.all()):

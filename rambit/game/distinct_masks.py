@@ -20,7 +20,7 @@ Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Units:
+class DistinctMasks:
     """Distinct base masks (U, D, T) in the order of their first replaced step, each with its multiplicity and weight.
 
     The order is part of the result (sums run in it), so it depends on the masks alone.
@@ -32,24 +32,24 @@ class Units:
     weight: Float64  # their weights, summed
     first: Int32
     end: Int32
-    owners: Int32 | None
+    target_cells: Int32 | None
 
     def __len__(self) -> int:
         return len(self.number)
 
     @staticmethod
-    def of(masks: MaskSet, number: int, distinct: bool, to_host: Callable[[Tensor], Tensor]) -> Units:
-        """``distinct=False`` merges equal masks; masks with draws of their own stay apart."""
+    def of(masks: MaskSet, number: int, apart: bool, to_host: Callable[[Tensor], Tensor]) -> DistinctMasks:
+        """``apart=False`` merges equal masks; masks with draws of their own stay apart."""
         flat = np.packbits(to_host(masks.masks).flatten(1).numpy(), axis=1)
-        owners = None if masks.owners is None else to_host(masks.owners).numpy().astype(np.int32)
+        target_cells = None if masks.target_cells is None else to_host(masks.target_cells).numpy().astype(np.int32)
         weights = to_host(masks.weights).numpy()
         place: dict[tuple[bytes, int], int] = {}
         keep: list[int] = []
         count: list[float] = []
         weight: list[float] = []
         for i in range(len(flat)):
-            key = (flat[i].tobytes(), -1 if owners is None else int(owners[i]))
-            if distinct or key not in place:
+            key = (flat[i].tobytes(), -1 if target_cells is None else int(target_cells[i]))
+            if apart or key not in place:
                 place[key] = len(keep)
                 keep.append(i)
                 count.append(1.0)
@@ -60,40 +60,40 @@ class Units:
         kept = masks.masks[torch.tensor(keep, device=masks.masks.device)]
         first, end = (to_host(t).numpy() for t in span(kept))
         order = np.lexsort((np.arange(len(keep)), first))
-        return Units(
+        return DistinctMasks(
             kept[torch.from_numpy(order).to(kept.device)],
             (np.array(keep, dtype=np.int32) + number)[order],
             np.array(count)[order],
             np.array(weight)[order],
             first[order],
             end[order],
-            None if owners is None else owners[keep][order],
+            None if target_cells is None else target_cells[keep][order],
         )
 
 
 @dataclass(frozen=True)
 class Group:
-    """The masks of a run of units, ready to be asked: window shifts written out, horizons known."""
+    """Distinct masks begin … end-1 of a question, ready to be evaluated: window shifts written out, horizons known."""
 
     masks: Tensor  # (M, D, T)
-    unit: Int32  # (M,) which unit of the set
-    start: Int32  # (M,) first replaced step of the unit: from there on it differs from the original
+    index: Int32  # (M,) which of the distinct masks
+    start: Int32  # (M,) first replaced step of the distinct mask: from there on it differs from the original
     first: Int32  # (M,) first replaced step of the mask itself
     h0: Int32
     h1: Int32
-    weight: Float64  # (M,) weight in the unit
-    owners: Int32 | None
+    weight: Float64  # (M,) weight in the distinct mask
+    target_cells: Int32 | None
 
     def __len__(self) -> int:
-        return len(self.unit)
+        return len(self.index)
 
     @staticmethod
-    def of(units: Units, begin: int, end: int, rule: HorizonRule) -> Group:
-        """Units begin … end-1. With anchor ``end`` each becomes its window shifts, equal ones merged."""
+    def of(distinct: DistinctMasks, begin: int, end: int, rule: HorizonRule) -> Group:
+        """Distinct masks begin … end-1. With anchor ``end`` each becomes its window shifts, equal ones merged."""
         index = np.arange(begin, end, dtype=np.int32)
-        masks, weight, shift = units.masks[begin:end], np.ones(end - begin), np.zeros(end - begin, dtype=np.int32)
+        masks, weight, shift = distinct.masks[begin:end], np.ones(end - begin), np.zeros(end - begin, dtype=np.int32)
         if rule.anchor == "end" and rule.window > 1:
-            room = np.where(units.end[begin:end] > 0, rule.length - units.end[begin:end], 0).astype(np.int32)
+            room = np.where(distinct.end[begin:end] > 0, rule.length - distinct.end[begin:end], 0).astype(np.int32)
             shifted = ops.shift_windows(masks.contiguous(), torch.from_numpy(room).to(masks.device), rule.window)
             last = np.minimum(room, rule.window - 1)
             which = np.repeat(index - begin, last + 1)
@@ -102,7 +102,7 @@ class Group:
             weight = np.where(shift < last[which], 1.0, rule.window - last[which]) / rule.window
             masks = shifted.flatten(0, 1)[torch.from_numpy(which * rule.window + shift).to(masks.device)]
             index = index[which]
-        h0, h1 = rule.of_masks(units.end[index] + shift)
-        owners = None if units.owners is None else units.owners[index]
-        start = units.first[index]
-        return Group(masks.contiguous(), index, start, start + shift, h0, h1, weight, owners)
+        h0, h1 = rule.of_masks(distinct.end[index] + shift)
+        target_cells = None if distinct.target_cells is None else distinct.target_cells[index]
+        start = distinct.first[index]
+        return Group(masks.contiguous(), index, start, start + shift, h0, h1, weight, target_cells)

@@ -1,7 +1,7 @@
 """How flips are answered: one class for what all evaluation modes share, and one small one for each mode.
 
-Contributions of a group of masks are scattered into their own places and then summed in the units' order, so that
-neither the chunks nor the mode change a result beyond what the model rounds differently.
+Contributions of a group of masks are scattered into their places and then summed in the order of the distinct masks, so
+that neither the chunks nor the mode change a result beyond what the model rounds differently.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rambit import memory, ops
 from rambit._plan import FlipPlan
-from rambit.game.distinct_masks import Group, Units
+from rambit.game.distinct_masks import DistinctMasks, Group
 from rambit.game.horizons import HorizonRule
 from rambit.game.rows import Column, StartRule, StateRule, base_rows
 from rambit.game.runner import Inputs, Runner
@@ -36,7 +36,7 @@ class Scored:
     states: State | None = None  # a table of those that rows start from
 
 
-class FlipRun(ABC):
+class FlipEvaluation(ABC):
     """Answers the flips of one chunk of series. A subclass says how original, base and flipped rows are asked."""
 
     start_rule = StartRule.ZERO
@@ -84,13 +84,13 @@ class FlipRun(ABC):
         """Let rows start from states of the original series (row.state = t * B + b)."""
 
     def earlier_flips(  # noqa: B027  most modes have none
-        self, group: Group, draw_base: Int32, own: Int32 | None, scored: Scored
+        self, group: Group, draw_base: Int32, target_cells: Int32 | None, scored: Scored
     ) -> None:
         """Flips before a mask's first replaced step, where the mode has a shorter way to them."""
 
-    def prepare(self, units: Units) -> None:
+    def prepare(self, distinct: DistinctMasks) -> None:
         """Ask what all groups share: the original series, at the times that some mask compares."""
-        h0, h1 = self.rule.of_masks(units.end)
+        h0, h1 = self.rule.of_masks(distinct.end)
         needed = np.zeros(self.T, dtype=bool)
         for low, high in zip(h0, h1, strict=True):
             needed[low:high] = True
@@ -107,18 +107,18 @@ class FlipRun(ABC):
 
     # -- what all share -------------------------------------------------------------------------------------------
 
-    def group(self, group: Group, draw_base: Int32, own: Int32 | None, low: Int32, high: Int32) -> Tensor:
+    def group(self, group: Group, draw_base: Int32, target_cells: Int32 | None, low: Int32, high: Int32) -> Tensor:
         """Contributions (M, S, B, slots) of a group's flips at times [low, high), zero where nothing had to be asked.
 
-        ``own`` (M,) names the one cell that each mask scores; None: slots are all cells.
+        ``target_cells`` (M,) names the one cell that each mask scores; None: slots are all cells.
         """
-        slots = self.cells if own is None else 1
+        slots = self.cells if target_cells is None else 1
         contributions = self.zeros((len(group), self.S, self.B, slots))
         base = self.ask_base(group, base_rows(draw_base, self.S, self.B))
-        plan = self.plan(group, draw_base, own, low=np.maximum(low, self.local_low(group)), high=high)
+        plan = self.plan(group, draw_base, target_cells, low=np.maximum(low, self.local_low(group)), high=high)
         scored = Scored(group.masks, base, contributions, self.states)
         self.ask(plan, scored)
-        self.earlier_flips(group, draw_base, own, scored)
+        self.earlier_flips(group, draw_base, target_cells, scored)
         self.runner.settle(self.inputs)
         return contributions
 
@@ -129,7 +129,7 @@ class FlipRun(ABC):
         return memory.zeros(shape, self.inputs.x, torch.float64)
 
     def plan(
-        self, group: Group, draw_base: Int32, own: Int32 | None, *, low: Int32, high: Int32, **rules: Any
+        self, group: Group, draw_base: Int32, target_cells: Int32 | None, *, low: Int32, high: Int32, **rules: Any
     ) -> FlipPlan:
         """The rows of a group whose flipped cell lies at a time in [low, high)."""
         start = self.changed_from(group) if self.looks_ahead else None
@@ -155,7 +155,7 @@ class FlipRun(ABC):
             low=low,
             high=high,
             draw_base=draw_base,
-            own_cell=own,
+            target_cell=target_cells,
             start=start,
             skip=self.known,
         )
@@ -225,7 +225,7 @@ class FlipRun(ABC):
         return out
 
 
-class WholeRun(FlipRun):
+class PrefixEvaluation(FlipEvaluation):
     """The model answers at the last step of what it is given: each (row, horizon) is a call on a prefix.
 
     Serves ``prefix``, and ``full``, whose only prefix is the whole series.
@@ -259,7 +259,7 @@ class WholeRun(FlipRun):
         return self.runner.whole(x, self.inputs)
 
 
-class CausalRun(FlipRun):
+class CausalEvaluation(FlipEvaluation):
     """One call answers every horizon of a row; the row is cut after its last one."""
 
     def ask_original(self, needed: npt.NDArray[np.bool_]) -> None:

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from rambit import memory, ops
 from rambit.game import box_rows, coalitions, states
-from rambit.game.distinct_masks import Group, Units
+from rambit.game.distinct_masks import DistinctMasks, Group
 from rambit.game.engine import Engine, Int32
-from rambit.game.flips import CausalRun, FlipRun, WholeRun
-from rambit.game.questions import Boxes, Coalitions, Flips, Runs, Soft
+from rambit.game.flips import CausalEvaluation, FlipEvaluation, PrefixEvaluation
+from rambit.game.questions import Boxes, Coalitions, Flips, Soft, Windows
 from rambit.game.runner import Inputs
 from rambit.game.scores import FlipScores
-from rambit.game.stateful import StatefulRun, SweepRun
-from rambit.game.windows import run_distances
+from rambit.game.stateful import StatefulEvaluation, SweepEvaluation
+from rambit.game.windows import window_distances
 
 
 class Game(Engine):
@@ -93,7 +93,7 @@ class Game(Engine):
         reduction: FlipScores,
         *,
         added: Callable[[slice], int] = lambda series: 0,
-        done: Callable[[slice, int, bool], None] = lambda series, units, complete: None,
+        done: Callable[[slice, int, bool], None] = lambda series, distinct, complete: None,
     ) -> FlipScores:
         """Ask every flip of the question and add up the contributions, in bounded memory.
 
@@ -105,102 +105,104 @@ class Game(Engine):
         if masks.masks.shape[2] < T:  # padding is never replaced
             padded = memory.full((*masks.masks.shape[:2], T), masks.masks, True)
             padded[:, :, : masks.masks.shape[2]] = masks.masks
-            owners = masks.owners
-            if owners is not None:
+            target_cells = masks.target_cells
+            if target_cells is not None:
                 narrow = masks.masks.shape[2]
-                owners = owners // narrow * T + owners % narrow
-            masks = type(masks)(padded, masks.weights, owners, masks.exact)
-        units = Units.of(masks, question.number, distinct=question.fresh_draws, to_host=self.to_host)
-        reduction.expect(units, self.rule, masks.exact)
+                target_cells = target_cells // narrow * T + target_cells % narrow
+            masks = type(masks)(padded, masks.weights, target_cells, masks.exact)
+        distinct = DistinctMasks.of(masks, question.number, apart=question.fresh_draws, to_host=self.to_host)
+        reduction.expect(distinct, self.rule, masks.exact)
         with self.predictor.session():
-            for series in self._series_chunks(units):
-                self._reduce_chunk(series, units, question, reduction, added(series), done)
+            for series in self._series_chunks(distinct):
+                self._reduce_chunk(series, distinct, question, reduction, added(series), done)
         return reduction
 
     def _reduce_chunk(
         self,
         series: slice,
-        units: Units,
+        distinct: DistinctMasks,
         question: Flips,
         reduction: FlipScores,
         added: int,
         done: Callable[[slice, int, bool], None],
     ) -> None:
-        if added >= len(units):
+        if added >= len(distinct):
             return
         inputs = self.inputs_of(series) if not question.fresh_draws else self.inputs_of(series, count=0)
-        run = self._run(
-            self._run_kind(question),
+        evaluation = self._evaluation(
+            self._evaluation_kind(question),
             inputs,
             reduction.metric,
             reduction.reduce,
             reduction.target[series],
             self._known(inputs, question),
         )
-        run.prepare(units)
-        size = self._group_size(run, question)
-        null, null_high = self._null_flips(run, units, question, inputs)
-        for begin in range(added, len(units), size):
-            end = min(begin + size, len(units))
-            group = Group.of(units, begin, end, self.rule)
+        evaluation.prepare(distinct)
+        size = self._group_size(evaluation, question)
+        unmasked, unmasked_high = self._unmasked_flips(evaluation, distinct, question, inputs)
+        for begin in range(added, len(distinct), size):
+            end = min(begin + size, len(distinct))
+            group = Group.of(distinct, begin, end, self.rule)
             draw_base = np.zeros(len(group), dtype=np.int32)
             if question.fresh_draws:
-                run.inputs = self.inputs_of(series, numbers=units.number[begin:end])
-                draw_base = ((group.unit - begin) * self.draws).astype(np.int32)
-            low = self._null_reach(group.first) if null is not None else np.zeros(len(group), dtype=np.int32)
+                evaluation.inputs = self.inputs_of(series, numbers=distinct.number[begin:end])
+                draw_base = ((group.index - begin) * self.draws).astype(np.int32)
+            low = self._unmasked_reach(group.first) if unmasked is not None else np.zeros(len(group), dtype=np.int32)
             # Cells that a mask does not see are left out of its sum as well as of the count of masks.
             high = group.h1 if reduction.normalize == "visible" else np.full(len(group), self.rule.T, dtype=np.int32)
-            contributions = run.group(group, draw_base, group.owners, low, high)
-            if null is not None and not self.runner.dry:
-                _copy_null(contributions, null, np.minimum(low, null_high), group.owners, self.rule.T)
+            contributions = evaluation.group(group, draw_base, group.target_cells, low, high)
+            if unmasked is not None and not self.runner.dry:
+                _copy_unmasked(contributions, unmasked, np.minimum(low, unmasked_high), group.target_cells, self.rule.T)
             if not self.runner.dry:
-                reduction.add(series, contributions, units, group, self.runner.to_device)
-                done(series, end, end == len(units))
+                reduction.add(series, contributions, distinct, group, self.runner.to_device)
+                done(series, end, end == len(distinct))
 
-    def _run(
+    def _evaluation(
         self,
-        kind: type[FlipRun],
+        kind: type[FlipEvaluation],
         inputs: Inputs,
         metric: ops.Metric,
         reduce: ops.Reduce,
         target: Tensor,
         known: npt.NDArray[np.uint8] | None = None,
-    ) -> FlipRun:
+    ) -> FlipEvaluation:
         return kind(self.runner, inputs, self.rule, metric, reduce, target.contiguous(), self.draws, known)
 
-    def _run_kind(self, question: Flips | Runs) -> type[FlipRun]:
+    def _evaluation_kind(self, question: Flips | Windows) -> type[FlipEvaluation]:
         if self.mode in ("prefix", "full"):
-            return WholeRun
+            return PrefixEvaluation
         if self.mode == "causal":
-            return CausalRun
-        if isinstance(question, Runs):
-            return StatefulRun
+            return CausalEvaluation
+        if isinstance(question, Windows):
+            return StatefulEvaluation
         shared = self.counterfactuals.fixed and not question.fresh_draws
-        return SweepRun if shared and self.rule.anchor != "cell" else StatefulRun
+        return SweepEvaluation if shared and self.rule.anchor != "cell" else StatefulEvaluation
 
-    def _null_reach(self, first: Int32) -> Int32:
+    def _unmasked_reach(self, first: Int32) -> Int32:
         """Anchor cell: a flip before this time is over before the mask begins: it equals the flip of the original."""
         T, margin = self.rule.T, self.rule.window - (0 if self.counterfactuals.looks_ahead else 1)
         return np.where(first >= T, T, np.maximum(first - margin, 0)).astype(np.int32)
 
-    def _null_flips(self, run: FlipRun, units: Units, question: Flips, inputs: Inputs) -> tuple[Tensor | None, int]:
+    def _unmasked_flips(
+        self, evaluation: FlipEvaluation, distinct: DistinctMasks, question: Flips, inputs: Inputs
+    ) -> tuple[Tensor | None, int]:
         """Flips of the original series, which all masks share (anchor cell)."""
         # With missing values a conditional gap can reach past them into the mask's block.
         gaps_reach_far = self.counterfactuals.looks_ahead and inputs.observed is not None
         if self.rule.anchor != "cell" or question.fresh_draws or gaps_reach_far:
             return None, 0
-        high = int(self._null_reach(units.first).max(initial=0))
+        high = int(self._unmasked_reach(distinct.first).max(initial=0))
         if high == 0:
             return None, 0
         nothing = memory.full((1, *inputs.x.shape[1:]), inputs.x, True, torch.bool)
         zero, T = np.zeros(1, dtype=np.int32), np.full(1, self.rule.T, dtype=np.int32)
         h0, h1 = self.rule.of_masks(T)
         group = Group(nothing, zero, T, T, h0, h1, np.ones(1), None)
-        return run.group(group, zero, None, zero, np.full(1, high, dtype=np.int32)), high
+        return evaluation.group(group, zero, None, zero, np.full(1, high, dtype=np.int32)), high
 
     # -- runs -----------------------------------------------------------------------------------------------------
 
-    def distances(self, question: Runs, metric: ops.Metric, target: Tensor) -> tuple[Tensor, Tensor]:
+    def distances(self, question: Windows, metric: ops.Metric, target: Tensor) -> tuple[Tensor, Tensor]:
         """Distances (M, B, T, W) float64 of runs from the original answers (B, C, T), mean over draws; and those.
 
         Entry [m, b, p, j] compares at step p + j when run m starts at p.
@@ -213,11 +215,13 @@ class Game(Engine):
             for begin in range(0, B, step):
                 series = slice(begin, min(B, begin + step))
                 inputs = self.inputs_of(series, window=question.window, strategy=question.counterfactual)
-                run = self._run(self._run_kind(question), inputs, metric, ops.Reduce.MEAN, target[series])
-                rows = len(question.features) * self.draws * run.B
+                evaluation = self._evaluation(
+                    self._evaluation_kind(question), inputs, metric, ops.Reduce.MEAN, target[series]
+                )
+                rows = len(question.features) * self.draws * evaluation.B
                 block = max(1, -(-4 * self.runner.batch // rows))
-                distances = run_distances(run, question, block)
-                reference = torch.empty(0) if run.reference is None else run.reference
+                distances = window_distances(evaluation, question, block)
+                reference = torch.empty(0) if evaluation.reference is None else evaluation.reference
                 parts.append((distances, reference))
         return torch.cat([d for d, _ in parts], dim=1), torch.cat([r for _, r in parts])
 
@@ -234,14 +238,16 @@ class Game(Engine):
         known = None if same is None else self.to_host(same.flatten(2)).numpy()
         return None if known is None or not known.any() else known.astype(np.uint8)
 
-    def _series_chunks(self, units: Units) -> Iterator[slice]:
+    def _series_chunks(self, distinct: DistinctMasks) -> Iterator[slice]:
         B, D, T = self.sample.x.shape
         size = self.sample.x.element_size()
         per_series = self.draws * D * T * (size + 2)
         if self.mode == "stateful" and not self.runner.dry:
             state = self.predictor.advance(self.sample.x[:1, :, :1].clone(), None)[1]
             carried = (
-                int(units.first[units.first < T].max(initial=0)) * D * self.draws if self.rule.anchor != "cell" else 0
+                int(distinct.first[distinct.first < T].max(initial=0)) * D * self.draws
+                if self.rule.anchor != "cell"
+                else 0
             )
             per_series += states.row_bytes(state) * (T + carried)
         # At least one mask with all its shifts is answered at a time.
@@ -250,24 +256,26 @@ class Game(Engine):
         for begin in range(0, B, step):
             yield slice(begin, min(B, begin + step))
 
-    def _group_size(self, run: FlipRun, question: Flips) -> int:
+    def _group_size(self, evaluation: FlipEvaluation, question: Flips) -> int:
         """Masks a group: enough to fill a few batches, more would only cost memory; never above the memory bound."""
         variants = self.rule.window if self.rule.anchor == "end" else 1
-        per_unit = run.mask_bytes() * variants
+        per_mask = evaluation.mask_bytes() * variants
         if question.fresh_draws:
-            per_unit += self.draws * run.B * run.cells * self.sample.x.element_size()
-        rows_per_unit = self.draws * run.B * (run.D if question.masks.owners is None else 1)
-        index_limit = (2**31 - 1) // (self.draws * run.B * max(run.cells, self.rule.T * 2) * variants)
-        return max(1, min(self.max_memory // 4 // per_unit, -(-2 * self.runner.batch // rows_per_unit), index_limit))
+            per_mask += self.draws * evaluation.B * evaluation.cells * self.sample.x.element_size()
+        rows_per_mask = self.draws * evaluation.B * (evaluation.D if question.masks.target_cells is None else 1)
+        index_limit = (2**31 - 1) // (self.draws * evaluation.B * max(evaluation.cells, self.rule.T * 2) * variants)
+        return max(1, min(self.max_memory // 4 // per_mask, -(-2 * self.runner.batch // rows_per_mask), index_limit))
 
 
-def _copy_null(contributions: Tensor, null: Tensor, low: Int32, owners: Int32 | None, T: int) -> None:
+def _copy_unmasked(contributions: Tensor, unmasked: Tensor, low: Int32, target_cells: Int32 | None, T: int) -> None:
     """Fill in the flips before ``low`` from those of the original series."""
     M, S, B, slots = contributions.shape
     for m in range(M):
         if low[m] == 0:
             continue
-        if owners is None:
-            contributions[m].view(S, B, slots // T, T)[..., : low[m]] = null[0].view(S, B, slots // T, T)[..., : low[m]]
-        elif owners[m] % T < low[m]:
-            contributions[m, :, :, 0] = null[0, :, :, owners[m]]
+        if target_cells is None:
+            contributions[m].view(S, B, slots // T, T)[..., : low[m]] = unmasked[0].view(S, B, slots // T, T)[
+                ..., : low[m]
+            ]
+        elif target_cells[m] % T < low[m]:
+            contributions[m, :, :, 0] = unmasked[0, :, :, target_cells[m]]

@@ -32,8 +32,8 @@ def run_together(
         advance(number, None)
     while wishes:
         asking, sizes = list(wishes), [len(wish) for wish in wishes.values()]
-        owner = torch.tensor(asking).repeat_interleave(torch.tensor(sizes))
-        answers = ask(torch.cat(list(wishes.values())), owner)
+        target_cell = torch.tensor(asking).repeat_interleave(torch.tensor(sizes))
+        answers = ask(torch.cat(list(wishes.values())), target_cell)
         wishes.clear()
         begin = 0
         for number, size in zip(asking, sizes, strict=True):

@@ -30,7 +30,7 @@ def rows(sample: TensorSample, strategy: Counterfactual, seed: int, features_las
         out = memory.empty((len(described), T, D), sample.x).transpose(1, 2)
     place = sample.x.device
     return ops.masked_batch(
-        out, sample.x, inputs.draws, masks.to(place), described.to(place), inputs.observed, inputs.fill, inputs.runs
+        out, sample.x, inputs.draws, masks.to(place), described.to(place), inputs.observed, inputs.fill, inputs.windows
     )
 
 
@@ -39,8 +39,8 @@ def extremes(sample: TensorSample, strategy: Counterfactual, draws: int, seed: i
     few, strategy = _spread(sample, strategy)
     inputs = Inputs.of(few, strategy, draws, seed=seed, features_last=False)
     values = [sample.x.transpose(0, 1).flatten(1), inputs.draws.movedim(2, 0).flatten(1)]
-    if inputs.runs is not None:
-        values.append(inputs.runs.movedim(2, 0).flatten(1))
+    if inputs.windows is not None:
+        values.append(inputs.windows.movedim(2, 0).flatten(1))
     known = torch.nan_to_num(torch.cat(values, dim=1))
     low, high = known.amin(dim=1)[:, None], known.amax(dim=1)[:, None]
     return torch.where(_coins((count, *sample.x.shape[1:]), seed).to(known.device), low, high)

@@ -16,8 +16,8 @@ from rambit.masks import MaskSet
 class Flips:
     """Base masks, and every single cell switched in each: RaMbIT, leave-one-out.
 
-    ``masks`` with owners ask only the owner's cell of each mask. ``number`` is the first mask's place in the stream
-    (it keys draws that are not shared); ``fresh_draws`` gives each mask counterfactual values of its own.
+    ``masks`` with target cells: only the target cell of each mask is switched. ``number`` is the first mask's place in
+    the stream (it keys draws that are not shared); ``fresh_draws`` gives each mask counterfactual values of its own.
     """
 
     masks: MaskSet
@@ -26,7 +26,7 @@ class Flips:
 
 
 @dataclass(frozen=True)
-class Runs:
+class Windows:
     """Features replaced from a start on, for ``window`` steps, from every start ``first`` … T - 1: WinIT, BiWinIT, FIT.
 
     ``features`` (M, D) bool: what each run replaces. ``heads`` (M,) int64: this feature of the run is kept at the start

@@ -33,7 +33,7 @@ class Inputs:
     ids: Tensor
     fill: ops.Fill
     length: int | None = None
-    runs: Tensor | None = None
+    windows: Tensor | None = None
     shape: tuple[int, ...] | None = None
 
     @staticmethod
@@ -53,16 +53,16 @@ class Inputs:
         """
         x, observed, ids = sample.x, sample.observed, sample.ids
         draws = torch.cat([strategy.draws(x, observed, ids, count, seed=seed, first=first) for first in firsts])
-        runs, fill = None, strategy.fill
+        windows, fill = None, strategy.fill
         if count > 0 and (fill == ops.Fill.WINDOWS or window is not None):
             steps = window or x.shape[2]
-            sets = [strategy.runs(x, observed, ids, count, steps, seed=seed, first=first) for first in firsts]
+            sets = [strategy.windows(x, observed, ids, count, steps, seed=seed, first=first) for first in firsts]
             given = [values for values in sets if values is not None]
-            runs = torch.cat(given) if given else None
-            fill = ops.Fill.FIXED if runs is None else ops.Fill.WINDOWS
+            windows = torch.cat(given) if given else None
+            fill = ops.Fill.FIXED if windows is None else ops.Fill.WINDOWS
         if features_last:
             draws = draws.transpose(2, 3).contiguous().transpose(2, 3)
-        return Inputs(x, draws, observed, ids, fill, sample.length, runs, sample.shape)
+        return Inputs(x, draws, observed, ids, fill, sample.length, windows, sample.shape)
 
     def original(self, series: slice, stop: int | None = None) -> Tensor:
         """A copy of these series up to a step: the model may write into what it is given."""
@@ -193,7 +193,7 @@ class Runner:
             self._buffer = memory.empty((size,), inputs.x)
         flat = self._buffer[:size]
         out = flat.view(n, width, D).transpose(1, 2) if self.predictor.features_last else flat.view(n, D, width)
-        return ops.masked_batch(out, inputs.x, inputs.draws, masks, rows, inputs.observed, inputs.fill, inputs.runs)
+        return ops.masked_batch(out, inputs.x, inputs.draws, masks, rows, inputs.observed, inputs.fill, inputs.windows)
 
     def whole(self, x: Tensor, inputs: Inputs) -> Tensor:
         """Answers (n, C, 1) at the last step of x, with lengths for models that take them."""

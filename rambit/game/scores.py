@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rambit import memory, ops
 from rambit.game import draws as draws_of
-from rambit.game.distinct_masks import Group, Int32, Units
+from rambit.game.distinct_masks import DistinctMasks, Group, Int32
 from rambit.game.horizons import HorizonRule
 
 
@@ -45,48 +45,48 @@ class FlipScores:
         self.count = np.zeros(D * T)  # how many masks that is
         self.exact = False
 
-    def expect(self, units: Units, rule: HorizonRule, exact: bool) -> None:
+    def expect(self, distinct: DistinctMasks, rule: HorizonRule, exact: bool) -> None:
         """Count the masks of a question before it is asked."""
         self.exact = exact
         D, T = self.shape[1:]
         time = np.tile(np.arange(T), D)
-        h0, h1 = rule.of_masks(units.end)
-        for u in range(len(units)):
-            cells = slice(None) if units.owners is None else units.owners[u]
+        h0, h1 = rule.of_masks(distinct.end)
+        for u in range(len(distinct)):
+            cells = slice(None) if distinct.target_cells is None else distinct.target_cells[u]
             visible = (
                 (h0[u] < h1[u]) & (time[cells] < h1[u]) if self.normalize == "visible" else np.ones_like(time[cells])
             )
-            self.weight[cells] += units.weight[u] * visible
-            self.count[cells] += units.count[u] * visible
+            self.weight[cells] += distinct.weight[u] * visible
+            self.count[cells] += distinct.count[u] * visible
 
     def add(
         self,
         series: slice,
         contributions: Tensor,
-        units: Units,
+        distinct: DistinctMasks,
         group: Group,
         to_device: Callable[[npt.NDArray[Any]], Tensor],
     ) -> None:
-        """Add the contributions (M, S, B, slots) of a group, in the units' order."""
+        """Add the contributions (M, S, B, slots) of a group, in the order of the distinct masks."""
         ops.accumulate(
             self.sum[series],
             self.squares[series],
             contributions,
-            to_device(group.unit),
+            to_device(group.index),
             to_device(group.weight),
-            to_device(units.weight[group.unit]),
-            to_device(units.count[group.unit]),
-            None if group.owners is None else to_device(group.owners),
+            to_device(distinct.weight[group.index]),
+            to_device(distinct.count[group.index]),
+            None if group.target_cells is None else to_device(group.target_cells),
         )
         if len(self.by_draw) > 0:
-            self._add_by_draw(series, contributions, units.weight[group.unit] * group.weight, group.owners)
+            self._add_by_draw(series, contributions, distinct.weight[group.index] * group.weight, group.target_cells)
 
     def _add_by_draw(
-        self, series: slice, contributions: Tensor, weight: npt.NDArray[np.float64], owners: Int32 | None
+        self, series: slice, contributions: Tensor, weight: npt.NDArray[np.float64], target_cells: Int32 | None
     ) -> None:
         total = self.by_draw[:, series]
         for m, factor in enumerate(weight.tolist()):  # one at a time: the order of a sum does not depend on the groups
-            here = total if owners is None else total[:, :, owners[m] : owners[m] + 1]
+            here = total if target_cells is None else total[:, :, target_cells[m] : target_cells[m] + 1]
             for first in range(0, contributions.shape[1], len(total)):
                 part = contributions[m, first : first + len(total)]
                 here[: len(part)].add_(part, alpha=factor)

@@ -16,13 +16,13 @@ from torch import Tensor
 from rambit import memory
 from rambit._plan import FlipPlan
 from rambit.game import states
-from rambit.game.distinct_masks import Group, Units
-from rambit.game.flips import FlipRun, Int32, Scored
+from rambit.game.distinct_masks import DistinctMasks, Group
+from rambit.game.flips import FlipEvaluation, Int32, Scored
 from rambit.game.rows import Column, StartRule, StateRule
 from rambit.predictors import Walk
 
 
-class StatefulRun(FlipRun):
+class StatefulEvaluation(FlipEvaluation):
     """Rows restart from the state of their base row just before their first changed step.
 
     ``states`` holds the state before each step: first of the original series at t * B + b, then of the group's base
@@ -163,7 +163,7 @@ class StatefulRun(FlipRun):
         return answers
 
 
-class SweepRun(StatefulRun):
+class SweepEvaluation(StatefulEvaluation):
     """One walk through time carries every single-cell flip of the original; each mask branches off at its block.
 
     Slots hold the carried states in the order ((t * D + d) * S + s) * B + b, so that those under way are a prefix.
@@ -182,10 +182,10 @@ class SweepRun(StatefulRun):
         # A mask that replaces nothing has no block.
         return np.where(group.start < self.T, group.start, 0).astype(np.int32)
 
-    def prepare(self, units: Units) -> None:
-        super().prepare(units)
-        h0, h1 = self.rule.of_masks(units.end)
-        last = int(units.first[(h0 < h1) & (units.first < self.T)].max(initial=0))
+    def prepare(self, distinct: DistinctMasks) -> None:
+        super().prepare(distinct)
+        h0, h1 = self.rule.of_masks(distinct.end)
+        last = int(distinct.first[(h0 < h1) & (distinct.first < self.T)].max(initial=0))
         if self.runner.dry or last == 0:
             return
         self.slots = states.table(self.original_states, last * self.D * self.S * self.B)
@@ -221,7 +221,7 @@ class SweepRun(StatefulRun):
         state = None if t == 0 else states.copy(self.slots, slots.start, slots.stop)
         states.put(self.slots, slots, self._walk.step(x, state)[1])
 
-    def earlier_flips(self, group: Group, draw_base: Int32, own: Int32 | None, scored: Scored) -> None:
+    def earlier_flips(self, group: Group, draw_base: Int32, target_cells: Int32 | None, scored: Scored) -> None:
         for start in map(int, np.unique(group.start[(group.h0 < group.h1) & (group.start < self.T)])):
             if start == 0:
                 continue
@@ -231,7 +231,7 @@ class SweepRun(StatefulRun):
             plan = self.plan(
                 group,
                 draw_base,
-                own,
+                target_cells,
                 low=low,
                 high=np.where(here, start, 0).astype(np.int32),
                 start_rule=StartRule.AT,

@@ -1,4 +1,4 @@
-"""Runs: some features replaced from a step on, compared at every step of the run (WinIT, BiWinIT, FIT).
+"""Windows: some features replaced from a step on, compared at every step after it (WinIT, BiWinIT, FIT).
 
 One run of W steps from each start answers every window that begins there; a model with a state continues from the
 original's, so that all windows cost T · W row-steps a feature, draw and series.
@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from rambit import memory, ops
-from rambit.game.flips import FlipRun
-from rambit.game.questions import Runs
+from rambit.game.flips import FlipEvaluation
+from rambit.game.questions import Windows
 from rambit.game.rows import NO_CELL, Column, StartRule
 
 
 @dataclass(frozen=True)
 class Job:
-    """Runs from some starts in one length: rows of ``width`` steps, compared at offsets ``offset`` … of the run."""
+    """Windows from some starts, in one length: rows of ``width`` steps, compared ``offset`` … steps after the start."""
 
     starts: npt.NDArray[np.int64]
     offset: int
@@ -30,64 +30,66 @@ class Job:
     width: int
 
 
-def _jobs(run: FlipRun, first: int, window: int, block: int) -> Iterator[Job]:
+def _jobs(evaluation: FlipEvaluation, first: int, window: int, block: int) -> Iterator[Job]:
     """Rows of a job are equally long. A model with a state is asked for ``block`` starts at a time."""
-    from_state = run.start_rule == StartRule.CELL
-    whole_runs = np.arange(first, run.T - window + 1)
+    from_state = evaluation.start_rule == StartRule.CELL
+    whole_runs = np.arange(first, evaluation.T - window + 1)
     if from_state:  # a row that starts at time 0 has no state yet, so it stays apart
         parts = [whole_runs[:1], whole_runs[1:]] if first == 0 else [whole_runs]
         for part in parts:
             for begin in range(0, len(part), block):
                 yield Job(part[begin : begin + block], 0, window, window)
-    for start in range(first + len(whole_runs) if from_state else first, run.T):
-        steps = min(window, run.T - start)
+    for start in range(first + len(whole_runs) if from_state else first, evaluation.T):
+        steps = min(window, evaluation.T - start)
         if from_state:
             yield Job(np.array([start]), 0, steps, steps)
-        elif not run.per_horizon:
+        elif not evaluation.per_horizon:
             yield Job(np.array([start]), 0, steps, start + steps)
         else:
             for offset in range(steps):
                 yield Job(np.array([start]), offset, 1, start + offset + 1)
 
 
-def run_distances(run: FlipRun, question: Runs, block: int) -> Tensor:
+def window_distances(evaluation: FlipEvaluation, question: Windows, block: int) -> Tensor:
     """(M, B, T, W) float64: entry [m, b, p, j] compares at step p + j when run m starts at p; mean over draws.
 
     Zero where p + j lies beyond the series, and before ``question.first``.
     """
-    runner, device = run.runner, run.runner.device
-    M, B, S, window = len(question.features), run.B, run.S, min(question.window, run.T)
-    total = memory.zeros((M, B, run.T, question.window), run.inputs.x, torch.float64)
-    run.ask_original(np.ones(run.T, dtype=bool))
-    run.use_original_states()
+    runner, device = evaluation.runner, evaluation.runner.device
+    M, B, S, window = len(question.features), evaluation.B, evaluation.S, min(question.window, evaluation.T)
+    total = memory.zeros((M, B, evaluation.T, question.window), evaluation.inputs.x, torch.float64)
+    evaluation.ask_original(np.ones(evaluation.T, dtype=bool))
+    evaluation.use_original_states()
     replaced = question.features.to(device)
-    for job in _jobs(run, question.first, window, block):
+    for job in _jobs(evaluation, question.first, window, block):
         P = len(job.starts)
         m, p, s, b = (g.ravel() for g in np.meshgrid(range(M), job.starts, range(S), range(B), indexing="ij"))
         rows = np.zeros((m.size, len(Column)), dtype=np.int32)
         rows[:, Column.SERIES], rows[:, Column.DRAW] = b, s
         rows[:, Column.MASK] = m * P + p - job.starts[0]
-        rows[:, Column.CELL] = NO_CELL if question.heads is None else question.heads.numpy()[m] * run.T + p
-        if run.start_rule == StartRule.CELL:
+        rows[:, Column.CELL] = NO_CELL if question.heads is None else question.heads.numpy()[m] * evaluation.T + p
+        if evaluation.start_rule == StartRule.CELL:
             rows[:, Column.START], rows[:, Column.STATE] = p, p * B + b
         device_rows = runner.to_device(rows)
         starts = runner.to_device(job.starts)
-        under_way = torch.arange(run.T, device=device) >= starts[:, None]  # (P, T)
+        under_way = torch.arange(evaluation.T, device=device) >= starts[:, None]  # (P, T)
         masks = ~(replaced[:, None, :, None] & under_way[None, :, None, :]).flatten(0, 1)
         times = starts[:, None] + job.offset + torch.arange(job.count, device=device)
         expected = (
-            torch.empty(0) if run.reference is None else run.reference[:, :, times].permute(2, 0, 1, 3).flatten(0, 1)
+            torch.empty(0)
+            if evaluation.reference is None
+            else evaluation.reference[:, :, times].permute(2, 0, 1, 3).flatten(0, 1)
         )
         which = runner.to_device(((p - job.starts[0]) * B + b).astype(np.int32))
-        distances = memory.zeros((len(rows), job.count), run.inputs.x, torch.float64)
-        target, table = run.target.repeat(P), None if job.starts[0] == 0 else run.states
+        distances = memory.zeros((len(rows), job.count), evaluation.inputs.x, torch.float64)
+        target, table = evaluation.target.repeat(P), None if job.starts[0] == 0 else evaluation.states
         for piece in runner.pieces(len(rows), job.width):
             with piece:
                 part = device_rows[piece.rows]
-                x = runner.build(run.inputs, masks, part, job.width)
-                answers = runner.check(run.answer(x, part, table)[:, :, -job.count :], part, run.inputs)
-                ops.distance(distances[piece.rows], answers, expected, which[piece.rows], target, run.metric)
-        runner.settle(run.inputs)
+                x = runner.build(evaluation.inputs, masks, part, job.width)
+                answers = runner.check(evaluation.answer(x, part, table)[:, :, -job.count :], part, evaluation.inputs)
+                ops.distance(distances[piece.rows], answers, expected, which[piece.rows], target, evaluation.metric)
+        runner.settle(evaluation.inputs)
         mean = distances.view(M, P, S, B, job.count).sum(dim=2) / S
         at = slice(int(job.starts[0]), int(job.starts[0]) + P)
         total[:, :, at, job.offset : job.offset + job.count] = mean.permute(0, 2, 1, 3)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -15,14 +18,14 @@ from rambit.registry import Registry
 
 @dataclass(frozen=True)
 class MaskSet:
-    """Masks (L, D, T) bool of one grid, True = kept, with ``weights`` (L,) float64 and ``owners`` (L,) int32 or None.
+    """Masks (L, D, T) bool of one grid, True = kept, with ``weights`` (L,) float64 and ``target_cells`` (L,) int32.
 
-    ``owners`` names the one cell d * T + t that each mask is meant for; None: every mask serves all cells.
+    ``target_cells`` names the one cell d * T + t that each mask is meant for; None: every mask serves all cells.
     """
 
     masks: Tensor
     weights: Tensor
-    owners: Tensor | None = None
+    target_cells: Tensor | None = None
     exact: bool = False
 
     def __len__(self) -> int:
@@ -51,6 +54,21 @@ class Family(ABC):
     #: The family says itself how many masks there are; L does not apply.
     sized = False
 
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        sample = vars(cls).get("sample")
+        if sample is not None and "owners" in inspect.signature(sample).parameters:
+            # The older name, in families of users.
+            words = f"owners of {cls.__name__}.sample is called target_cells now"
+            warnings.warn(words, DeprecationWarning, stacklevel=2)
+
+            @functools.wraps(sample)
+            def renamed(self: Family, *sizes: int, target_cells: Tensor | None = None, **options: Any) -> MaskSet:
+                found: MaskSet = sample(self, *sizes, owners=target_cells, **options)
+                return found
+
+            cls.sample = renamed  # type: ignore[method-assign]
+
     @abstractmethod
     def sample(
         self,
@@ -60,10 +78,10 @@ class Family(ABC):
         *,
         seed: int,
         first: int = 0,
-        owners: Tensor | None = None,
+        target_cells: Tensor | None = None,
         device: torch.device | None = None,
     ) -> MaskSet:
-        """Masks ``first`` … ``first + count - 1`` of the stream; with ``owners`` (K,), that many for each owner."""
+        """Masks ``first`` … ``first + count - 1`` of the stream; with ``target_cells`` (K,), that many for each."""
 
     def describe(self) -> dict[str, object]:
         """Name and parameters, for settings and result files."""
@@ -90,20 +108,20 @@ class _Sampled(Family):
         *,
         seed: int,
         first: int = 0,
-        owners: Tensor | None = None,
+        target_cells: Tensor | None = None,
         device: torch.device | None = None,
     ) -> MaskSet:
         index = torch.arange(first, first + count, dtype=torch.int64, device=device)
-        if owners is not None:
-            owners = owners.to(device=device, dtype=torch.int32)
-            index, owners = index.repeat(len(owners)), owners.repeat_interleave(count)
+        if target_cells is not None:
+            target_cells = target_cells.to(device=device, dtype=torch.int32)
+            index, target_cells = index.repeat(len(target_cells)), target_cells.repeat_interleave(count)
         elif self.per_cell:
             raise ValueError(f"{type(self).__name__} masks belong to a target cell: use share_masks=False")
         wt, wd = self.bounds(D, T)
         masks = ops.sample_masks(
-            index, D, T, self.native, wt=wt, wd=wd, p=getattr(self, "p", 0.5), seed=seed, owners=owners
+            index, D, T, self.native, wt=wt, wd=wd, p=getattr(self, "p", 0.5), seed=seed, target_cells=target_cells
         )
-        return MaskSet(masks, torch.ones(len(masks), dtype=torch.float64, device=device), owners)
+        return MaskSet(masks, torch.ones(len(masks), dtype=torch.float64, device=device), target_cells)
 
 
 def _checked_bounds(name: str, low: int, high: int) -> tuple[int, int]:
@@ -204,7 +222,7 @@ class AllBlocks(Block):
         *,
         seed: int,
         first: int = 0,
-        owners: Tensor | None = None,
+        target_cells: Tensor | None = None,
         device: torch.device | None = None,
     ) -> MaskSet:
         (wt_min, wt_max), (wd_min, wd_max) = self.bounds(D, T)
@@ -224,7 +242,7 @@ class AllBlocks(Block):
                     masks[i, d : d + wd, t : t + wt] = False
                     weights[i] = 1.0 / (len(sizes) * positions)
                     i += 1
-        return _whole(masks.to(device), weights.to(device), owners, exact=True)
+        return _whole(masks.to(device), weights.to(device), target_cells, exact=True)
 
 
 @FAMILIES.register("none")
@@ -241,11 +259,11 @@ class Whole(Family):
         *,
         seed: int,
         first: int = 0,
-        owners: Tensor | None = None,
+        target_cells: Tensor | None = None,
         device: torch.device | None = None,
     ) -> MaskSet:
         masks = torch.ones(1, D, T, dtype=torch.bool, device=device)
-        return _whole(masks, torch.ones(1, dtype=torch.float64, device=device), owners, exact=True)
+        return _whole(masks, torch.ones(1, dtype=torch.float64, device=device), target_cells, exact=True)
 
 
 class Explicit(Family):
@@ -269,21 +287,21 @@ class Explicit(Family):
         *,
         seed: int,
         first: int = 0,
-        owners: Tensor | None = None,
+        target_cells: Tensor | None = None,
         device: torch.device | None = None,
     ) -> MaskSet:
         if self.masks.shape[1] != D or self.masks.shape[2] < T:
             raise ValueError(f"masks must be (L, {D}, {T}) for these series, got {tuple(self.masks.shape)}")
         masks = self.masks[:, :, :T].to(device).contiguous()
-        return _whole(masks, torch.ones(len(masks), dtype=torch.float64, device=device), owners)
+        return _whole(masks, torch.ones(len(masks), dtype=torch.float64, device=device), target_cells)
 
 
-def _whole(masks: Tensor, weights: Tensor, owners: Tensor | None, *, exact: bool = False) -> MaskSet:
-    """All masks of a family, the same ones for each owner."""
-    if owners is None:
+def _whole(masks: Tensor, weights: Tensor, target_cells: Tensor | None, *, exact: bool = False) -> MaskSet:
+    """All masks of a family, the same ones for each target cell."""
+    if target_cells is None:
         return MaskSet(masks, weights, None, exact)
-    owners, count = owners.to(device=masks.device, dtype=torch.int32), len(owners)
-    repeated = owners.repeat_interleave(len(masks))
+    target_cells, count = target_cells.to(device=masks.device, dtype=torch.int32), len(target_cells)
+    repeated = target_cells.repeat_interleave(len(masks))
     return MaskSet(masks.repeat(count, 1, 1), weights.repeat(count), repeated, exact)
 
 

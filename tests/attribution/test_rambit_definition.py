@@ -206,8 +206,8 @@ def test_masks_of_a_cells_own(anchor, mode):
     model, (X, draws, _) = make("gru"), data(16)
     from rambit.masks import Block
 
-    owners = torch.arange(D * T, dtype=torch.int32)
-    own = Block(1, 4, 1, 2).sample(2, D, T, seed=7, owners=owners).masks.view(D * T, 2, D, T)
+    target_cells = torch.arange(D * T, dtype=torch.int32)
+    own = Block(1, 4, 1, 2).sample(2, D, T, seed=7, target_cells=target_cells).masks.view(D * T, 2, D, T)
     expected, _ = naive.rambit(twin_of(model), X, None, draws, anchor=anchor, window=2, own_masks=own)
     method = RaMbIT(
         model, L=2, window_size=2, anchor=anchor, Wt_max=4, Wd_max=2, share_masks=False, evaluation=mode, seed=7

@@ -280,7 +280,10 @@ def test_a_strategy_that_was_asked_is_the_same_as_before(number, dtype, monkeypa
     monkeypatch.setattr(torch.nn.Module, "train", None)  # a mode that changes for a moment is changed for other threads
     x = SERIES.to(dtype)
     before = x.clone()
-    first = draws(strategy, x), None if isinstance(strategy, Interpolate) else strategy.runs(x, None, IDS, S, 2, seed=9)
+    first = (
+        draws(strategy, x),
+        None if isinstance(strategy, Interpolate) else strategy.windows(x, None, IDS, S, 2, seed=9),
+    )
     assert resume_key(**strategy.tensors()) == key
     assert strategy.describe() == described
     assert torch.equal(x, before)
@@ -290,7 +293,7 @@ def test_a_strategy_that_was_asked_is_the_same_as_before(number, dtype, monkeypa
     assert resume_key(**again.tensors()) == key
     assert torch.equal(draws(again, x), first[0])
     if first[1] is not None:
-        assert torch.equal(again.runs(x, None, IDS, S, 2, seed=9), first[1])
+        assert torch.equal(again.windows(x, None, IDS, S, 2, seed=9), first[1])
 
 
 @pytest.mark.parametrize("strategy", ["marginal", "joint", "mean"])

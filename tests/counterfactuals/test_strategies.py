@@ -178,7 +178,7 @@ def test_replay_gives_the_values_given(device, by_run):
     assert replay.values is given
     assert replay.fixed == (not by_run)
     assert not replay.looks_ahead
-    drawn, runs = values(replay, x), replay.runs(x, None, IDS, S, 3, seed=0)
+    drawn, runs = values(replay, x), replay.windows(x, None, IDS, S, 3, seed=0)
     expected = given.double().to(device)
     if by_run:
         assert (replay.fill, drawn.shape) == (ops.Fill.WINDOWS, (0, B, D, T))
@@ -203,21 +203,21 @@ def test_replay_takes_some_series_at_another_length(by_run):
 
 def test_carry_forward_holds_the_last_value_before_a_run(device):
     x, window = series(), 3
-    runs = CarryForward().runs(x.to(device), None, IDS, S, window, seed=0)
+    runs = CarryForward().windows(x.to(device), None, IDS, S, window, seed=0)
     assert runs.shape == (1, B, D, T, window)
     for p in range(1, T):
         assert torch.equal(runs[0, :, :, p].cpu(), x[:, :, p - 1 : p].expand(B, D, window))
     with pytest.raises(ValueError, match=r"carry_forward.*observed"):
-        CarryForward().runs(x, torch.ones_like(x, dtype=torch.bool), IDS, S, window, seed=0)
+        CarryForward().windows(x, torch.ones_like(x, dtype=torch.bool), IDS, S, window, seed=0)
 
 
 def test_what_looks_beyond_a_run_has_no_values_for_it():
     with pytest.raises(ValueError, match="interpolate"):
-        Interpolate().runs(series(), None, IDS, S, 3, seed=0)
+        Interpolate().windows(series(), None, IDS, S, 3, seed=0)
     for name, strategy in strategies().items():
         assert strategy.looks_ahead == (name == "interpolate")
         if name != "interpolate":
-            assert strategy.runs(series(), None, IDS, S, 3, seed=0) is None
+            assert strategy.windows(series(), None, IDS, S, 3, seed=0) is None
 
 
 # -- keys ------------------------------------------------------------------------------------------------------------

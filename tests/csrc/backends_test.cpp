@@ -68,9 +68,9 @@ void test_masks() {
     for (int family = 0; family <= 4; ++family) {
       const int64_t L = pick(1, 20), D = pick(1, 7), T = pick(1, 40), wt = pick(1, T), wd = pick(1, D);
       Placed<int64_t> index({L}, true, up_to(int64_t{1} << 32));
-      Placed<int32_t> owners({L}, true, up_to(D * T - 1));
+      Placed<int32_t> target_cells({L}, true, up_to(D * T - 1));
       Placed<uint8_t> out({L, D, T}, true, [] { return 0xAA; });
-      SampleMasksArgs a{out.data(), pick(0, 1) ? owners.data() : nullptr, index.data(), L,
+      SampleMasksArgs a{out.data(), pick(0, 1) ? target_cells.data() : nullptr, index.data(), L,
                         {static_cast<Family>(family), D, T, pick(1, wt), wt, pick(1, wd), wd, real()}, random_bits()};
       CHECK(agree(cpu::sample_masks, cuda::sample_masks, a, out));
 
@@ -202,11 +202,11 @@ void test_sums() {
     Placed<double> contributions({M, S, B, slots}, true, signed_real), sum({B, cells}, true, signed_real);
     Placed<double> squares({B, cells}, true, real), weight({M}, true, real), unit_weight({M}, true, real);
     Placed<double> count({M}, true, real);
-    Placed<int32_t> unit({M}, true, up_to(2)), own_cell({M}, true, up_to(cells - 1));
+    Placed<int32_t> unit({M}, true, up_to(2)), target_cell({M}, true, up_to(cells - 1));
     std::sort(unit.data(), unit.data() + M);
     CHECK(agree(cpu::accumulate, cuda::accumulate,
                 {sum.data(), squares.data(), contributions.data(), unit.data(), weight.data(), unit_weight.data(), count.data(),
-                 own ? own_cell.data() : nullptr, M, S, B, slots, cells},
+                 own ? target_cell.data() : nullptr, M, S, B, slots, cells},
                 sum, squares));
   }
 }

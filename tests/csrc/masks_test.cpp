@@ -5,10 +5,10 @@
 namespace rambit {
 namespace {
 
-std::vector<uint8_t> sampled(const MaskSpec& spec, const std::vector<int64_t>& index, const std::vector<int32_t>& owners,
+std::vector<uint8_t> sampled(const MaskSpec& spec, const std::vector<int64_t>& index, const std::vector<int32_t>& target_cells,
                              uint64_t seed) {
   std::vector<uint8_t> out(index.size() * spec.D * spec.T, 0xAA);
-  SampleMasksArgs a{out.data(), owners.empty() ? nullptr : owners.data(), index.data(), static_cast<int64_t>(index.size()),
+  SampleMasksArgs a{out.data(), target_cells.empty() ? nullptr : target_cells.data(), index.data(), static_cast<int64_t>(index.size()),
                     spec, seed};
   kernels.sample_masks(a, nullptr);
   return out;
@@ -17,20 +17,20 @@ std::vector<uint8_t> sampled(const MaskSpec& spec, const std::vector<int64_t>& i
 void test_sample_masks() {
   const int64_t D = 5, T = 8, cells = D * T;
   std::vector<int64_t> index;
-  std::vector<int32_t> owners;
+  std::vector<int32_t> target_cells;
   for (int64_t i = 0; i < 200; ++i) {
     index.push_back(i * 1000003);
-    owners.push_back(static_cast<int32_t>(i % cells));
+    target_cells.push_back(static_cast<int32_t>(i % cells));
   }
   for (int family = 0; family <= 4; ++family) {
     const MaskSpec spec{static_cast<Family>(family), D, T, 2, 4, 1, 3, 0.4};
-    const auto out = sampled(spec, index, owners, 11);
+    const auto out = sampled(spec, index, target_cells, 11);
     bool right = true;
     for (size_t l = 0; l < index.size(); ++l) {
       const uint8_t* m = &out[l * cells];
-      const int64_t gone = std::count(m, m + cells, 0), d0 = owners[l] / T, t0 = owners[l] % T;
+      const int64_t gone = std::count(m, m + cells, 0), d0 = target_cells[l] / T, t0 = target_cells[l] % T;
       right = right && gone + std::count(m, m + cells, 1) == cells;
-      const MaskDraw drawn = draw_mask(spec, 11, static_cast<uint32_t>(index[l]), static_cast<uint32_t>(owners[l]));
+      const MaskDraw drawn = draw_mask(spec, 11, static_cast<uint32_t>(index[l]), static_cast<uint32_t>(target_cells[l]));
       if (spec.family == Family::kBlock)
         right = right && gone == (drawn.t1 - drawn.t0) * (drawn.d1 - drawn.d0) && drawn.t0 >= 0 && drawn.t1 <= T &&
                 drawn.d0 >= 0 && drawn.d1 <= D;
@@ -116,11 +116,11 @@ void test_draw_source_beyond_int32() {
 void test_sample_masks_beyond_int32() {
   const OnlyLast only;
   const int64_t L = kGiga / 2, D = 4, T = 4;
-  Sparse out(L * D * T), index(L * 8), owners(L * 4);
+  Sparse out(L * D * T), index(L * 8), target_cells(L * 4);
   index.as<int64_t>()[L - 1] = 77;
-  owners.as<int32_t>()[L - 1] = 5;
+  target_cells.as<int32_t>()[L - 1] = 5;
   const MaskSpec spec{Family::kBernoulli, D, T, 1, 1, 1, 1, 0.5};
-  kernels.sample_masks({out.as<uint8_t>(), owners.as<int32_t>(), index.as<int64_t>(), L, spec, 3}, nullptr);
+  kernels.sample_masks({out.as<uint8_t>(), target_cells.as<int32_t>(), index.as<int64_t>(), L, spec, 3}, nullptr);
   const auto expected = sampled(spec, {77}, {5}, 3);
   CHECK(std::equal(expected.begin(), expected.end(), out.as<uint8_t>() + (L - 1) * D * T));
 }

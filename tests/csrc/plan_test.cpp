@@ -22,7 +22,7 @@ std::vector<Planned> enumerated(const FlipSetting& s) {
     for (int64_t t = s.low[m]; t < s.high[m]; ++t)
       for (int64_t d = 0; d < s.D; ++d) {
         const int64_t cell = d * s.T + t;
-        if (!s.own_cell.empty() && s.own_cell[m] != cell) continue;
+        if (!s.target_cell.empty() && s.target_cell[m] != cell) continue;
         const int64_t tabled = s.start.empty() ? t : s.start[m * s.D * s.T + cell];
         std::vector<int64_t> horizons;
         for (int64_t h = 0; h < s.T; ++h)
@@ -42,7 +42,7 @@ std::vector<Planned> enumerated(const FlipSetting& s) {
                                     : s.state_rule == StateRule::kSlot ? ((t * s.D + d) * s.S + draw) * s.B + b
                                     : from <= s.first[m]               ? from * s.B + b
                                                                        : s.T * s.B + from * s.M * s.S * s.B + base;
-              const int64_t slot = s.own_cell.empty() ? base * s.D * s.T + cell : base;
+              const int64_t slot = s.target_cell.empty() ? base * s.D * s.T + cell : base;
               std::array<int32_t, 9> row{};
               size_t column = 0;
               for (const int64_t v : {b, s.draw_base[m] + draw, m, cell, from, horizons[i], norm, slot, state})
@@ -69,7 +69,7 @@ FlipSetting random_setting() {
     for (int64_t m = 0; m < s.M; ++m)
       if ((*low)[m] > (*high)[m]) std::swap((*low)[m], (*high)[m]);
   s.draw_base = random_times(s.M, 0, 50);
-  if (pick(0, 1)) s.own_cell = random_times(s.M, 0, s.D * s.T - 1);
+  if (pick(0, 1)) s.target_cell = random_times(s.M, 0, s.D * s.T - 1);
   if (s.start_rule == StartRule::kTable || (s.start_rule == StartRule::kZero && pick(0, 1)))
     for (int64_t i = 0; i < s.M * s.D * s.T; ++i) s.start.push_back(static_cast<int32_t>(pick(0, i % s.T)));
   if (pick(0, 1))

@@ -75,10 +75,10 @@ def test_lockstep_gives_what_each_gives_alone_in_as_many_rounds_as_the_longest()
     singles = [alone(search, passes) for search, (_, passes) in zip(searches(), problems, strict=True)]
     rounds = []
 
-    def ask(masks, owner):
+    def ask(masks, target_cell):
         rounds.append(len(masks))
-        assert owner.tolist() == sorted(owner.tolist())
-        return torch.stack([problems[i][1](mask[None])[0] for i, mask in zip(owner.tolist(), masks, strict=True)])
+        assert target_cell.tolist() == sorted(target_cell.tolist())
+        return torch.stack([problems[i][1](mask[None])[0] for i, mask in zip(target_cell.tolist(), masks, strict=True)])
 
     assert run_together(searches(), ask) == [found for found, _ in singles]
     assert len(rounds) == max(len(asked) for _, asked in singles)
@@ -86,4 +86,4 @@ def test_lockstep_gives_what_each_gives_alone_in_as_many_rounds_as_the_longest()
 
 
 def test_nothing_to_search():
-    assert run_together([], lambda masks, owner: pytest.fail("nothing was asked")) == []
+    assert run_together([], lambda masks, target_cell: pytest.fail("nothing was asked")) == []

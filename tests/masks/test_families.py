@@ -1,4 +1,4 @@
-"""Mask families: shapes, bounds, owners, keys, spans, and errors that name the argument."""
+"""Mask families: shapes, bounds, target_cells, keys, spans, and errors that name the argument."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ D, T = 4, 9
 
 def sample(family, count, D=D, T=T, **more):
     more = {"seed": 3, **more}
-    if family.per_cell and "owners" not in more:
-        more["owners"] = torch.tensor([5])
+    if family.per_cell and "target_cells" not in more:
+        more["target_cells"] = torch.tensor([5])
     return family.sample(count, D, T, **more)
 
 
@@ -58,8 +58,8 @@ def replaced(mask):
 @pytest.mark.parametrize("name", SAMPLED)
 def test_is_what_the_twin_samples(device, name):
     family = SAMPLED[name]
-    owners = torch.tensor([5, 31])
-    found = sample(family, 3, owners=owners.to(device), first=7, device=device)
+    target_cells = torch.tensor([5, 31])
+    found = sample(family, 3, target_cells=target_cells.to(device), first=7, device=device)
     wt, wd = {
         "block": ((2, 5), (1, 3)),
         "rows": ((T, T), (1, 2)),
@@ -68,10 +68,10 @@ def test_is_what_the_twin_samples(device, name):
         "upper_triangle": ((2, 5), (2, 3)),
     }.get(name, ((1, 1), (1, 1)))
     kind = {"rows": "BLOCK", "columns": "BLOCK"}.get(name, name.upper())
-    expected = [naive.mask(kind, D, T, wt, wd, 0.3, 3, i, owner) for owner in (5, 31) for i in range(7, 10)]
+    expected = [naive.mask(kind, D, T, wt, wd, 0.3, 3, i, target_cell) for target_cell in (5, 31) for i in range(7, 10)]
     assert torch.equal(found.masks.cpu(), torch.stack(expected))
-    assert found.owners.tolist() == [5, 5, 5, 31, 31, 31]
-    assert (found.masks.device.type, found.weights.device.type, found.owners.device.type) == (device.type,) * 3
+    assert found.target_cells.tolist() == [5, 5, 5, 31, 31, 31]
+    assert (found.masks.device.type, found.weights.device.type, found.target_cells.device.type) == (device.type,) * 3
 
 
 @pytest.mark.parametrize("name", SAMPLED)
@@ -81,8 +81,8 @@ def test_types_and_weights(name):
     assert (found.masks.dtype, found.weights.dtype) == (torch.bool, torch.float64)
     assert found.weights.tolist() == [1.0] * 5
     assert not found.exact
-    if found.owners is not None:
-        assert found.owners.dtype == torch.int32
+    if found.target_cells is not None:
+        assert found.target_cells.dtype == torch.int32
 
 
 @pytest.mark.parametrize("name", SAMPLED)
@@ -96,9 +96,11 @@ def test_a_stream_goes_on_where_it_stopped(name):
 
 @pytest.mark.parametrize("name", SAMPLED)
 def test_owners_have_masks_of_their_own(name):
-    together = sample(SAMPLED[name], 6, owners=torch.tensor([2, 20, 11])).masks
-    for k, owner in enumerate((2, 20, 11)):
-        assert torch.equal(together[6 * k : 6 * k + 6], sample(SAMPLED[name], 6, owners=torch.tensor([owner])).masks)
+    together = sample(SAMPLED[name], 6, target_cells=torch.tensor([2, 20, 11])).masks
+    for k, target_cell in enumerate((2, 20, 11)):
+        assert torch.equal(
+            together[6 * k : 6 * k + 6], sample(SAMPLED[name], 6, target_cells=torch.tensor([target_cell])).masks
+        )
     assert not torch.equal(together[:6], together[6:12])
 
 
@@ -119,7 +121,7 @@ def test_bounds_are_clipped_to_the_grid(name, shape):
         "segments": Segments(8, 20),
         "upper_triangle": UpperTriangle(8, 20, 9, 30),
     }
-    found = sample(wide.get(name, SAMPLED[name]), 20, *shape, owners=torch.tensor([0]))
+    found = sample(wide.get(name, SAMPLED[name]), 20, *shape, target_cells=torch.tensor([0]))
     assert found.masks.shape == (20, *shape)
     if name in wide and name != "upper_triangle":
         assert not found.masks.any()  # the smallest block is already the whole grid
@@ -160,9 +162,9 @@ def test_segments_replace_one_run_of_every_feature():
 
 
 def test_upper_triangle_is_a_staircase_from_its_cell():
-    for owner in range(D * T):
-        d0, t0 = divmod(owner, T)
-        for mask in sample(UpperTriangle(3, 3, 2, 2), 2, owners=torch.tensor([owner])).masks:
+    for target_cell in range(D * T):
+        d0, t0 = divmod(target_cell, T)
+        for mask in sample(UpperTriangle(3, 3, 2, 2), 2, target_cells=torch.tensor([target_cell])).masks:
             expected = {(d0 + i, t) for i in range(2) for t in range(t0 + i, t0 + 3) if d0 + i < D and t < T}
             assert replaced(mask) == expected
             assert (d0, t0) in expected
@@ -230,10 +232,10 @@ def test_all_blocks_are_the_expectation_of_block():
 def test_all_blocks_for_each_owner():
     alone, owned = (
         AllBlocks(1, 2, 1, 2).sample(1, 2, 3, seed=0),
-        AllBlocks(1, 2, 1, 2).sample(1, 2, 3, seed=0, owners=torch.tensor([4, 0])),
+        AllBlocks(1, 2, 1, 2).sample(1, 2, 3, seed=0, target_cells=torch.tensor([4, 0])),
     )
     n = len(alone)
-    assert owned.owners.tolist() == [4] * n + [0] * n
+    assert owned.target_cells.tolist() == [4] * n + [0] * n
     for part in (slice(0, n), slice(n, None)):
         assert torch.equal(owned.masks[part], alone.masks)
         assert torch.equal(owned.weights[part], alone.weights)
@@ -252,13 +254,13 @@ def test_explicit_masks_are_replayed():
     found = Explicit(given).sample(99, D, T, seed=0)
     assert torch.equal(found.masks, given)
     assert found.weights.tolist() == [1.0] * 5
-    assert found.owners is None
+    assert found.target_cells is None
     shorter = Explicit(given).sample(99, D, 4, seed=0).masks
     assert torch.equal(shorter, given[:, :, :4])
     assert shorter.is_contiguous()
-    owned = Explicit(given).sample(99, D, T, seed=0, owners=torch.tensor([3, 1]))
+    owned = Explicit(given).sample(99, D, T, seed=0, target_cells=torch.tensor([3, 1]))
     assert torch.equal(owned.masks, given.repeat(2, 1, 1))
-    assert owned.owners.tolist() == [3] * 5 + [1] * 5
+    assert owned.target_cells.tolist() == [3] * 5 + [1] * 5
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def clipped(bounds, size):
     return min(bounds[0], size), min(bounds[1], size)
 
 
-def family(name, count, D, T, wt, wd, *, p=0.5, seed=0, first=0, owner=None):
+def family(name, count, D, T, wt, wd, *, p=0.5, seed=0, first=0, target_cell=None):
     """Masks first … first + count - 1 of a family and their weights, for one cell d * T + t, or for all (None)."""
     if name == "none":
         return torch.ones(1, D, T, dtype=torch.bool), [1.0]
@@ -29,7 +29,7 @@ def family(name, count, D, T, wt, wd, *, p=0.5, seed=0, first=0, owner=None):
         return all_blocks(D, T, clipped(wt, T), clipped(wd, D))
     wt = {"rows": (T, T), "bernoulli": (1, 1), "permutation": (1, 1)}.get(name, clipped(wt, T))
     wd = {"columns": (D, D), "segments": (1, 1), "bernoulli": (1, 1), "permutation": (1, 1)}.get(name, clipped(wd, D))
-    own = 0 if owner is None else owner
+    own = 0 if target_cell is None else target_cell
     masks = [ops.mask(SAMPLED[name], D, T, wt, wd, p, seed, index, own) for index in range(first, first + count)]
     return torch.stack(masks), [1.0] * count
 

@@ -115,9 +115,9 @@ def scramble(x):
     return x ^ x >> 16
 
 
-def order_of(n, seed, index, owner):
+def order_of(n, seed, index, target_cell):
     """The rank of each of n cells in a random order: a Feistel network, walked until it falls below n."""
-    keys = [k for i in range(0, 24, 4) for k in words(seed, PERMUTATION, i, 0, owner, index)[2]]
+    keys = [k for i in range(0, 24, 4) for k in words(seed, PERMUTATION, i, 0, target_cell, index)[2]]
     half = 1
     while 4**half < n:
         half += 1
@@ -132,32 +132,32 @@ def order_of(n, seed, index, owner):
     return [rank(cell) for cell in range(n)]
 
 
-def mask(family, D, T, wt, wd, p, seed, index, owner=0):
+def mask(family, D, T, wt, wd, p, seed, index, target_cell=0):
     """One mask (D, T), True = kept."""
-    size_t, size_d, _ = words(seed, BLOCK, 0, 0, owner, index)
-    corner_t, corner_d, _ = words(seed, BLOCK, 1, 0, owner, index)
+    size_t, size_d, _ = words(seed, BLOCK, 0, 0, target_cell, index)
+    corner_t, corner_d, _ = words(seed, BLOCK, 1, 0, target_cell, index)
     n_t, n_d = between(size_t, *wt), between(size_d, *wd)
     kept = torch.ones(D, T, dtype=torch.bool)
     if family == "BLOCK":
         t, d = below(corner_t, T - n_t + 1), below(corner_d, D - n_d + 1)
         kept[d : d + n_d, t : t + n_t] = False
     elif family == "UPPER_TRIANGLE":
-        d, t = divmod(owner, T)
+        d, t = divmod(target_cell, T)
         for i in range(min(n_d, D - d)):
             kept[d + i, t + i : t + n_t] = False
     elif family == "SEGMENTS":
         for d in range(D):
-            length, start, _ = words(seed, SEGMENT, 0, d, owner, index)
+            length, start, _ = words(seed, SEGMENT, 0, d, target_cell, index)
             n_t = between(length, *wt)
             t = below(start, T - n_t + 1)
             kept[d, t : t + n_t] = False
     elif family == "BERNOULLI":
         for d in range(D):
             for t in range(T):
-                kept[d, t] = unit(words(seed, CELL, t, d, owner, index)[0]) >= p
+                kept[d, t] = unit(words(seed, CELL, t, d, target_cell, index)[0]) >= p
     else:
         keep = below(size_t, D * T + 1)
-        kept = (torch.tensor(order_of(D * T, seed, index, owner)) < keep).reshape(D, T)
+        kept = (torch.tensor(order_of(D * T, seed, index, target_cell)) < keep).reshape(D, T)
     return kept
 
 
@@ -249,7 +249,7 @@ def score(contributions, outputs, reference, base, masks, rows, target, width, m
     return out
 
 
-def accumulate(total, squares, contributions, unit, weight, unit_weight, count, own_cell=None):
+def accumulate(total, squares, contributions, unit, weight, unit_weight, count, target_cell=None):
     """The running sums after a call: mean over draws, weighted sum over a unit's masks, then one term a unit."""
     total, squares = total.clone(), squares.clone()
     M, _, B, slots = contributions.shape
@@ -259,7 +259,7 @@ def accumulate(total, squares, contributions, unit, weight, unit_weight, count, 
                 members = [m for m in range(M) if int(unit[m]) == u]
                 value = sum(float(weight[m]) * float(contributions[m, :, b, k].mean()) for m in members)
                 last = members[-1]
-                cell = k if own_cell is None else int(own_cell[last])
+                cell = k if target_cell is None else int(target_cell[last])
                 total[b, cell] += float(unit_weight[last]) * value
                 squares[b, cell] += float(count[last]) * value**2
     return total, squares
@@ -273,7 +273,7 @@ def plan_rows(s):
     D, T, S, B, M = s["D"], s["T"], s["S"], s["B"], len(s["first"])
     start_table = None if s.get("start") is None else s["start"].reshape(M, D, T)
     skip = None if s.get("skip") is None else s["skip"].reshape(S, B, D, T)
-    own = s.get("own_cell")
+    own = s.get("target_cell")
     rows = []
     for m in range(M):
         for t in range(s["low"][m], s["high"][m]):

@@ -19,7 +19,7 @@ def make(M, S, B, cells, own, seed):
     g = rng(seed)
     unit = torch.randint(0, 3, (M,), generator=g).cumsum(0)
     of_unit = torch.rand(2, int(unit.max()) + 1 if M else 1, generator=g, dtype=torch.float64) + 0.5
-    own_cell = torch.randint(0, cells, (int(unit.max()) + 1 if M else 1,), generator=g, dtype=torch.int32)[unit]
+    target_cell = torch.randint(0, cells, (int(unit.max()) + 1 if M else 1,), generator=g, dtype=torch.int32)[unit]
     return (
         torch.randn(B, cells, generator=g, dtype=torch.float64),
         torch.rand(B, cells, generator=g, dtype=torch.float64),
@@ -28,7 +28,7 @@ def make(M, S, B, cells, own, seed):
         torch.rand(M, generator=g, dtype=torch.float64),
         of_unit[0][unit],
         of_unit[1][unit],
-        own_cell if own else None,
+        target_cell if own else None,
     )
 
 
@@ -80,7 +80,7 @@ def test_nothing_to_add(device, shape):
     assert torch.equal(given[1], squares)
 
 
-NAMES = ("sum", "squares", "contributions", "unit", "weight", "unit_weight", "count", "own_cell")
+NAMES = ("sum", "squares", "contributions", "unit", "weight", "unit_weight", "count", "target_cell")
 
 
 def bad_calls():
@@ -98,10 +98,10 @@ def bad_calls():
     for name in NAMES[3:7]:
         yield f"{name} size", {**call, name: call[name][:3]}
         yield f"{name} dtype", {**call, name: call[name].half()}
-    yield "own cell of all cells", {**call, "own_cell": own["own_cell"]}
-    yield "own cell missing", {**own, "own_cell": None}
-    yield "own cell size", {**own, "own_cell": own["own_cell"][:3]}
-    yield "own cell dtype", {**own, "own_cell": own["own_cell"].long()}
+    yield "own cell of all cells", {**call, "target_cell": own["target_cell"]}
+    yield "own cell missing", {**own, "target_cell": None}
+    yield "own cell size", {**own, "target_cell": own["target_cell"][:3]}
+    yield "own cell dtype", {**own, "target_cell": own["target_cell"].long()}
 
 
 @pytest.mark.parametrize("call", [pytest.param(c, id=n) for n, c in bad_calls()])

@@ -39,8 +39,8 @@ def rows_of(n, B, K, M, cells):
 
 
 def sample_masks(L=4, D=3, T=5):
-    out, index, owners = to_write(L, D, T, dtype=torch.bool), below(99, L, dtype=I64), below(D * T, L)
-    return [out, index, owners, 0, 1, max(1, T // 2), 1, max(1, D // 2), 0.5, 7]
+    out, index, target_cells = to_write(L, D, T, dtype=torch.bool), below(99, L, dtype=I64), below(D * T, L)
+    return [out, index, target_cells, 0, 1, max(1, T // 2), 1, max(1, D // 2), 0.5, 7]
 
 
 def shift_windows(L=3, W=4, D=2, T=5):

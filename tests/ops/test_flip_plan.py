@@ -11,7 +11,7 @@ from rambit._plan import FlipPlan
 from rambit.game.rows import Column, StartRule, StateRule
 from tests.naive.ops import plan_rows
 
-ARRAYS = ("first", "h0", "h1", "low", "high", "draw_base", "own_cell", "start")
+ARRAYS = ("first", "h0", "h1", "low", "high", "draw_base", "target_cell", "start")
 
 
 @st.composite
@@ -47,7 +47,7 @@ def settings(draw):
         "draw_base": g.integers(0, 50, M),
     }
     if draw(st.booleans()):
-        s["own_cell"] = g.integers(0, D * T, M)
+        s["target_cell"] = g.integers(0, D * T, M)
     if rule == StartRule.TABLE or (rule == StartRule.ZERO and draw(st.booleans())):  # no later than the flipped cell
         s["start"] = (g.random((M, D, T)) * (np.arange(T) + 1)).astype(np.int32).reshape(M, D * T)
     if rule == StartRule.AT:  # every asked cell, and every horizon, lies there or later
@@ -91,7 +91,7 @@ def test_equals_the_enumeration_in_chunks_of_any_size(s):
 @given(s=settings())
 def test_rows_stay_inside_and_slots_are_distinct(s):
     rows = [(w, r) for chunk, w in chunks(FlipPlan(**s), 1000) for r in chunk]
-    slots = 1 if "own_cell" in s else s["D"] * s["T"]
+    slots = 1 if "target_cell" in s else s["D"] * s["T"]
     total = len(s["first"]) * s["S"] * s["B"] * slots
     for width, row in rows:
         start, horizon, t = row[Column.START], row[Column.HORIZON], row[Column.CELL] % s["T"]
@@ -147,7 +147,7 @@ def test_other_mistakes():
 
 
 @pytest.mark.parametrize(
-    "change", [{"own_cell": [6]}, {"low": [-1]}, {"high": [4]}, {"h1": [4]}, {"start_rule": 4}, {"state_rule": 3}]
+    "change", [{"target_cell": [6]}, {"low": [-1]}, {"high": [4]}, {"h1": [4]}, {"start_rule": 4}, {"state_rule": 3}]
 )
 def test_values_that_would_lead_outside(change):
     """A cell that is none, a time before or after the series, a rule that does not exist."""

@@ -19,15 +19,15 @@ from tests.ops.layouts import all_written, assert_refused, bytes_poisoned
 FAMILIES = [f.name for f in ops.Family]
 
 
-def ask(device, index, D, T, family, wt=(1, 1), wd=(1, 1), p=0.5, seed=0, owners=None):
+def ask(device, index, D, T, family, wt=(1, 1), wd=(1, 1), p=0.5, seed=0, target_cells=None):
     index = torch.as_tensor(index, dtype=torch.int64, device=device)
-    if owners is not None:
-        owners = torch.as_tensor(owners, dtype=torch.int32, device=device)
+    if target_cells is not None:
+        target_cells = torch.as_tensor(target_cells, dtype=torch.int32, device=device)
     out = bytes_poisoned((len(index), D, T), device)
-    torch.ops.rambit.sample_masks(out, index, owners, int(ops.Family[family]), *wt, *wd, p, seed)
+    torch.ops.rambit.sample_masks(out, index, target_cells, int(ops.Family[family]), *wt, *wd, p, seed)
     assert all_written(out)
     assert torch.equal(
-        out, ops.sample_masks(index, D, T, ops.Family[family], wt=wt, wd=wd, p=p, seed=seed, owners=owners)
+        out, ops.sample_masks(index, D, T, ops.Family[family], wt=wt, wd=wd, p=p, seed=seed, target_cells=target_cells)
     )
     return out.cpu()
 
@@ -49,30 +49,31 @@ def test_equals_the_twin(device, family, data, D, T, seed, index):
     wt, wd = data.draw(bounds(T + past_the_grid)), data.draw(bounds(D + past_the_grid))
     p = data.draw(st.sampled_from([0.0, 0.3, 1.0]))
     cells = st.integers(0, D * T - 1)
-    owners = data.draw(st.none() | st.lists(cells, min_size=len(index), max_size=len(index)))
+    target_cells = data.draw(st.none() | st.lists(cells, min_size=len(index), max_size=len(index)))
     expected = [
-        naive.mask(family, D, T, wt, wd, p, seed, i, 0 if owners is None else owners[l]) for l, i in enumerate(index)
+        naive.mask(family, D, T, wt, wd, p, seed, i, 0 if target_cells is None else target_cells[l])
+        for l, i in enumerate(index)
     ]
-    assert torch.equal(ask(device, index, D, T, family, wt, wd, p, seed, owners), torch.stack(expected))
+    assert torch.equal(ask(device, index, D, T, family, wt, wd, p, seed, target_cells), torch.stack(expected))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_mask_is_keyed_by_seed_owner_and_number_alone(device, family):
     more = {"D": 4, "T": 9, "family": family, "wt": (2, 5), "wd": (1, 3), "seed": 8}
-    owners = [(7 * i) % 36 for i in range(50)]
-    together = ask(device, range(50), owners=owners, **more)
-    assert torch.equal(ask(device, [31], owners=[owners[31]], **more), together[31:32])
-    assert torch.equal(ask(device, range(20, 50), owners=owners[20:], **more), together[20:])
-    assert torch.equal(ask(device, [3, 3], owners=[owners[3]] * 2, **more), together[[3, 3]])
+    target_cells = [(7 * i) % 36 for i in range(50)]
+    together = ask(device, range(50), target_cells=target_cells, **more)
+    assert torch.equal(ask(device, [31], target_cells=[target_cells[31]], **more), together[31:32])
+    assert torch.equal(ask(device, range(20, 50), target_cells=target_cells[20:], **more), together[20:])
+    assert torch.equal(ask(device, [3, 3], target_cells=[target_cells[3]] * 2, **more), together[[3, 3]])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_other_seeds_owners_and_numbers_differ(device, family):
-    def some(seed=0, owner=5, first=0):
-        return ask(device, range(first, first + 20), 4, 9, family, (1, 9), (1, 4), 0.5, seed, [owner] * 20)
+    def some(seed=0, target_cell=5, first=0):
+        return ask(device, range(first, first + 20), 4, 9, family, (1, 9), (1, 4), 0.5, seed, [target_cell] * 20)
 
     base = some()
-    for other in (some(seed=1), some(seed=1 << 32), some(owner=6), some(first=20)):
+    for other in (some(seed=1), some(seed=1 << 32), some(target_cell=6), some(first=20)):
         assert not torch.equal(base, other)
 
 
@@ -81,7 +82,7 @@ def test_threads_do_not_matter(threads, family):
     found = []
     for n in (1, 2):
         threads(n)
-        found.append(ask("cpu", range(3000), 6, 20, family, (1, 10), (1, 5), owners=range(3000)))
+        found.append(ask("cpu", range(3000), 6, 20, family, (1, 10), (1, 5), target_cells=range(3000)))
     assert torch.equal(*found)
 
 
@@ -167,15 +168,19 @@ def test_nothing_to_sample(device, shape):
 
 
 def bad_calls():
-    out, index, owners = torch.empty(4, 3, 5, dtype=torch.bool), torch.arange(4), torch.zeros(4, dtype=torch.int32)
-    call = {"out": out, "index": index, "owners": None, "family": 0, "wt0": 1, "wt1": 2, "wd0": 1, "wd1": 2}
+    out, index, target_cells = (
+        torch.empty(4, 3, 5, dtype=torch.bool),
+        torch.arange(4),
+        torch.zeros(4, dtype=torch.int32),
+    )
+    call = {"out": out, "index": index, "target_cells": None, "family": 0, "wt0": 1, "wt1": 2, "wd0": 1, "wd1": 2}
     yield "rank", {**call, "out": out[0]}
     yield "strides", {**call, "out": torch.empty(4, 5, 3, dtype=torch.bool).mT}
     yield "dtype", {**call, "out": out.view(torch.uint8)}
     yield "index", {**call, "index": index[:3]}
     yield "index dtype", {**call, "index": index.int()}
-    yield "owners", {**call, "owners": owners[:3]}
-    yield "owners dtype", {**call, "owners": owners.long()}
+    yield "target_cells", {**call, "target_cells": target_cells[:3]}
+    yield "target_cells dtype", {**call, "target_cells": target_cells.long()}
     yield "family", {**call, "family": 5}
     yield "no family", {**call, "family": -1}
     for name, value in [("wt0", 0), ("wt1", 0), ("wt1", 6), ("wd0", 0), ("wd1", 0), ("wd1", 4)]:
@@ -190,6 +195,6 @@ def test_bad_arguments(call):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_opcheck(device, family):
     out, index = torch.empty(4, 3, 5, dtype=torch.bool, device=device), torch.arange(4, device=device)
-    owners = torch.arange(4, dtype=torch.int32, device=device)
+    target_cells = torch.arange(4, dtype=torch.int32, device=device)
     arguments = (int(ops.Family[family]), 1, 2, 1, 2, 0.5, 3)
-    torch.library.opcheck(torch.ops.rambit.sample_masks.default, (out, index, owners, *arguments))
+    torch.library.opcheck(torch.ops.rambit.sample_masks.default, (out, index, target_cells, *arguments))

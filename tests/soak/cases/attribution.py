@@ -157,11 +157,19 @@ class Masks:
         """Nothing is sampled."""
         return self.name in ("all_blocks", "none")
 
-    def of(self, length: int, seed: int, owner: int | None = None) -> tuple[Tensor, list[float]]:
+    def of(self, length: int, seed: int, target_cell: int | None = None) -> tuple[Tensor, list[float]]:
         if self.name in ("explicit", "replayed"):
             return self.exact[:, :, :length], [1.0] * self.L
         return naive_masks.family(
-            self.name, self.L, self.D, length, tuple(self.wt), tuple(self.wd), p=self.p, seed=seed, owner=owner
+            self.name,
+            self.L,
+            self.D,
+            length,
+            tuple(self.wt),
+            tuple(self.wd),
+            p=self.p,
+            seed=seed,
+            target_cell=target_cell,
         )
 
 
@@ -215,7 +223,7 @@ def rambit_twin(
         if masks.shared:
             stack, common["weights"] = masks.of(length, seed)
         else:
-            own = [masks.of(length, seed, owner) for owner in range(x.shape[1] * length)]
+            own = [masks.of(length, seed, target_cell) for target_cell in range(x.shape[1] * length)]
             stack, common["weights"] = None, own[0][1]
             common["own_masks"] = torch.stack([masks for masks, _ in own])
         if fresh and cf.random:
@@ -296,13 +304,14 @@ def mask_families(draw: Draw) -> None:
     if name != "bernoulli" and draw.chance():
         made = draw.call(resolve, name, tuple(wt), tuple(wd))
     draw.note(family=name, shape=(D, T), L=L, first=first, wt=wt, wd=wd, p=p, seed=seed)
-    owners = None
+    target_cells = None
     if name == "upper_triangle" or draw.chance(0.3):
-        owners = draw.integers(0, D * T - 1, draw.whole(1, 3)).to(draw.of(torch.int32, torch.int64))
-    found: MaskSet = draw.call(made.sample, L, D, T, seed=seed, first=first, owners=owners)
-    parts = [None] if owners is None else owners.tolist()
+        target_cells = draw.integers(0, D * T - 1, draw.whole(1, 3)).to(draw.of(torch.int32, torch.int64))
+    found: MaskSet = draw.call(made.sample, L, D, T, seed=seed, first=first, target_cells=target_cells)
+    parts = [None] if target_cells is None else target_cells.tolist()
     sets = [
-        naive_masks.family(name, L, D, T, tuple(wt), tuple(wd), p=p, seed=seed, first=first, owner=o) for o in parts
+        naive_masks.family(name, L, D, T, tuple(wt), tuple(wd), p=p, seed=seed, first=first, target_cell=o)
+        for o in parts
     ]
     expected = torch.cat([masks for masks, _ in sets])
     draw.equal(found.masks, expected, what="the masks")

@@ -23,9 +23,9 @@ from rambit.game import (
     Flips,
     FlipScores,
     Game,
-    Runs,
     Soft,
     TensorSample,
+    Windows,
 )
 from rambit.masks import Explicit
 from rambit.predictors import (
@@ -201,7 +201,7 @@ def flips_and_runs(draw: Draw) -> None:
     draw.close(found, expected)
     features = draw.bools(2, D)
     features[0, 0] = True
-    distances, reference = draw.call(lambda: game("cell", 1).distances(Runs(features, window), kind, target))
+    distances, reference = draw.call(lambda: game("cell", 1).distances(Windows(features, window), kind, target))
     for m, b, p, j in np.ndindex(*distances.shape):
         if p == 0 or p + j >= T:
             continue

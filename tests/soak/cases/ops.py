@@ -27,12 +27,12 @@ def sample_masks(draw: Draw) -> None:
     wt, wd = (tuple(sorted((draw.whole(1, n + past), draw.whole(1, n + past)))) for n in (T, D))
     p, seed = draw.of(0.0, 0.3, 1.0, draw.number(0, 1)), int(draw.rng.integers(-(2**63), 2**63))
     index = draw.integers(0, 2**32 - 1, draw.whole(1, 4))
-    owners = draw.integers(0, D * T - 1, len(index)).int() if past or draw.chance(0.3) else None
-    draw.note(family=family, shape=(D, T), wt=wt, wd=wd, p=p, seed=seed, index=index, owners=owners)
-    found = draw.call(ops.sample_masks, index, D, T, family, wt=wt, wd=wd, p=p, seed=seed, owners=owners)
-    whose = [0] * len(index) if owners is None else owners.tolist()
+    target_cells = draw.integers(0, D * T - 1, len(index)).int() if past or draw.chance(0.3) else None
+    draw.note(family=family, shape=(D, T), wt=wt, wd=wd, p=p, seed=seed, index=index, target_cells=target_cells)
+    found = draw.call(ops.sample_masks, index, D, T, family, wt=wt, wd=wd, p=p, seed=seed, target_cells=target_cells)
+    whose = [0] * len(index) if target_cells is None else target_cells.tolist()
     pairs = zip(index.tolist(), whose, strict=True)
-    draw.equal(found, torch.stack([naive.mask(family.name, D, T, wt, wd, p, seed, i, owner) for i, owner in pairs]))
+    draw.equal(found, torch.stack([naive.mask(family.name, D, T, wt, wd, p, seed, i, cell) for i, cell in pairs]))
 
 
 @case()

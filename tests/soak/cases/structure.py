@@ -229,10 +229,10 @@ def shared_masks(draw: Draw) -> None:
     with torch.no_grad():
         found = draw.call(model.answer, seen, masks)
     # The stored mask comes first: a term for each sample that has a or b, then what is left of c.
-    owners = [i for i, document in enumerate(given) if "a" in document or "b" in document]
+    target_cells = [i for i, document in enumerate(given) if "a" in document or "b" in document]
     for mask, answer in zip(masks, found, strict=True):
         view[:] = mask
-        gone = {i for i, k in zip(owners, a.mask.prunemask().tolist(), strict=True) if not k}
+        gone = {i for i, k in zip(target_cells, a.mask.prunemask().tolist(), strict=True) if not k}
         plain = [{k: v for k, v in d.items() if k == "c" or i not in gone} for i, d in enumerate(given)]
         c = iter(tree.masks["c",].prunemask().tolist())
         plain = [{k: v for k, v in d.items() if k != "c" or next(c)} for d in plain]
