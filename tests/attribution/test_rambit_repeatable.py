@@ -13,7 +13,7 @@ import torch
 
 from rambit import RaMbIT
 from rambit.attribution import checkpoint
-from rambit.game import game as game_module
+from rambit.game import engine, game
 from rambit.game import runner as runner_module
 from rambit.store import Store
 from tests.models_for_tests import GRU, Exact
@@ -70,7 +70,7 @@ def test_memory_chunks_change_no_bit(mode, anchor, monkeypatch):
     X = series()
     common = {"L": 6, "num_samples": 2, "window_size": 3, "anchor": anchor, "evaluation": mode, "background": X}
     plenty = RaMbIT(Exact(), **common).explain(X)
-    monkeypatch.setattr(game_module, "DEFAULT_MEMORY", 4096)  # one series and one mask at a time
+    monkeypatch.setattr(engine, "DEFAULT_MEMORY", 4096)  # one series and one mask at a time
     scarce = RaMbIT(Exact(), **common, batch_size=16).explain(X)
     assert torch.equal(plenty.values, scarce.values)
     assert torch.equal(plenty.stderr, scarce.stderr)
@@ -226,7 +226,7 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "SAVE_EVERY", 0.0)
     X = series(B=4)
     common = {"L": 12, "num_samples": 2, "background": X, "batch_size": 8, "model_id": "exact", "max_memory": 1 << 20}
-    monkeypatch.setattr(game_module.Game, "_group_size", lambda *_: 2)
+    monkeypatch.setattr(game.Game, "_group_size", lambda *_: 2)
     expected = RaMbIT(Exact(), **common).explain(X)
     calls = 0
     original = runner_module.Runner.build
@@ -299,7 +299,7 @@ def test_a_checkpoint_is_written_now_and_then(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Store, "put", counted)
     monkeypatch.setattr(checkpoint, "SAVE_EVERY", 1e9)
-    monkeypatch.setattr(game_module.Game, "_group_size", lambda *_: 1)
+    monkeypatch.setattr(game.Game, "_group_size", lambda *_: 1)
     RaMbIT(Exact(), L=30, num_samples=1, model_id="exact").attribute(series(B=2), checkpoint=tmp_path / "a")
     assert writes == 1
 

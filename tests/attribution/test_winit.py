@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rambit.attribution import BiWinIT, WinIT
+from rambit.game import engine
 from tests.models_for_tests import GRU, Transformer, plain
 from tests.naive import winit as naive
 
@@ -69,7 +70,6 @@ def test_metrics_and_windows_longer_than_the_series(metric):
 
 
 def test_lengths_ids_and_memory_change_nothing(monkeypatch):
-    from rambit.game import game
 
     model, _, X, fixed, _ = setting("gru")
     method = WinIT(model, window_size=W)
@@ -81,7 +81,7 @@ def test_lengths_ids_and_memory_change_nothing(monkeypatch):
     assert bool((cut[1, :, T - 3 :] == 0).all())
     drawn = WinIT(model, window_size=W, background=X)
     torch.testing.assert_close(drawn.attribute(X[1:], ids=[1]), drawn.attribute(X)[1:])
-    monkeypatch.setattr(game, "DEFAULT_MEMORY", 4096)
+    monkeypatch.setattr(engine, "DEFAULT_MEMORY", 4096)
     torch.testing.assert_close(method.attribute(X, counterfactuals=fixed), whole)
 
 
