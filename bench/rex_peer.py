@@ -33,9 +33,9 @@ def predict(batch, target=None, raw=False):
     kept = batch[:, 0].flatten(1) @ weight / size
     logits = torch.stack([torch.zeros_like(kept), 20 * (kept - 0.5)], dim=1)
     confidence, label = logits.softmax(1).max(1)
-    answers = list(zip(label.tolist(), confidence.tolist(), strict=True))
+    outputs = list(zip(label.tolist(), confidence.tolist(), strict=True))
     inside += time.perf_counter() - begin
-    return [Prediction(c, p, target=target) for c, p in answers]
+    return [Prediction(c, p, target=target) for c, p in outputs]
 
 
 results, map_of_seed = [], {}

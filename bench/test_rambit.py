@@ -95,13 +95,13 @@ def test_linear_in_masks(benchmark, report, anchor):
     model, X, masks, draws = setting(64, 8, 4, 100, 200, 2)
     method = RaMbIT(model, window_size=W, anchor=anchor)
 
-    def ask(some):
+    def evaluate(some):
         return method.explain(X, masks=some, counterfactuals=draws)
 
     few = masks.split(20)
-    ask(few[0])
-    parts = sum(best(lambda part=part: ask(part), rounds=2) for part in few)
-    whole, _ = measure(benchmark, lambda: ask(masks), rounds=2)
+    evaluate(few[0])
+    parts = sum(best(lambda part=part: evaluate(part), rounds=2) for part in few)
+    whole, _ = measure(benchmark, lambda: evaluate(masks), rounds=2)
     report(
         f"seconds at L = 200 over ten times those at L = 20, anchor {anchor}",
         f"{whole / parts:.2f} ({whole:.1f} s, ten times {parts / 10:.2f} s)",

@@ -53,7 +53,7 @@ def planted(size):
     return x, roi
 
 
-def ask_peer(x, roi, tmp_path):
+def evaluate_peer(x, roi, tmp_path):
     if not PEER.exists():
         pytest.skip("rex-xai has no environment here: make rex-env")
     case = {"x": x.numpy(), "roi": roi.numpy(), "seeds": np.array(SEEDS), "threads": torch.get_num_threads()}
@@ -76,9 +76,9 @@ def beyond_model(x, roi, seed):
     """Milliseconds a mutant of the search alone, beyond the model."""
     model = Planted(roi)
     explainer = ReX(model, seed=seed)
-    asked = explainer.asked(x)
+    evaluated = explainer.evaluated(x)
     model.seconds, begin = 0.0, time.perf_counter()
-    result = search(asked, explainer.search)
+    result = search(evaluated, explainer.search)
     return (time.perf_counter() - begin - model.seconds) / result.stats["mutants"] * 1e3
 
 
@@ -86,7 +86,7 @@ def beyond_model(x, roi, seed):
 def test_planted(benchmark, report, threads, tmp_path, size):
     """The search beyond the model, and search and extraction as a whole."""
     x, roi = planted(size)
-    theirs, maps = ask_peer(x, roi, tmp_path)
+    theirs, maps = evaluate_peer(x, roi, tmp_path)
     for seed, peer in zip(SEEDS, theirs, strict=True):
         explanation = explained(x, roi, seed)[1]
         assert explanation.stats["mutants"] == peer["mutants"]
@@ -118,15 +118,15 @@ def test_against_the_twin(benchmark, report, threads, size):
     explainer = ReX(model, seed=0)
     options = {name: getattr(value, "value", value) for name, value in vars(explainer.search).items()}
 
-    def answer(masks):
+    def output(masks):
         confidence, label = model(x * torch.from_numpy(masks)).softmax(1).max(1)
         return label.numpy(), confidence.numpy()
 
     def ours():
-        return search(explainer.asked(x), explainer.search)
+        return search(explainer.evaluated(x), explainer.search)
 
     def theirs():
-        return naive.search(answer, (1, size, size), 2, options)
+        return naive.search(output, (1, size, size), 2, options)
 
     maps, (mutants, *_) = theirs()
     found = ours()
@@ -146,7 +146,7 @@ def test_against_the_twin(benchmark, report, threads, size):
 
 def test_ranking(benchmark, report, tmp_path):
     x, roi = planted(224)
-    peer = float(np.mean([run["ranking_ms"] for run in ask_peer(x, roi, tmp_path)[0]]))
+    peer = float(np.mean([run["ranking_ms"] for run in evaluate_peer(x, roi, tmp_path)[0]]))
     map_ = ReX(Planted(roi), seed=0).explain(x).responsibility
     flat = map_.flatten().tolist()
     assert ranking_of(map_).tolist() == sorted(range(len(flat)), key=lambda i: (-flat[i], i))

@@ -132,11 +132,11 @@ def fit(s):
 )
 def test_time_interpret(benchmark, report, threads, method, case):
     setting = Setting(case)
-    ours, asked = method(setting)
+    ours, evaluated = method(setting)
 
     def theirs():
         with torch.no_grad():
-            return asked()
+            return evaluated()
 
     found, expected = ours().values, theirs().transpose(1, 2)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)

@@ -18,22 +18,22 @@ def twin(module, X, draws, window):
     out = torch.zeros(B, D, T, window, dtype=torch.float64)
     inside = 0.0
 
-    def ask(x):
+    def evaluate(x):
         nonlocal inside
         begin = time.perf_counter()
-        answer = module(x).softmax(1)
+        output = module(x).softmax(1)
         inside += time.perf_counter() - begin
-        return answer
+        return output
 
     with torch.inference_mode():
         for t in range(1, T):
-            p = ask(X[:, :, : t + 1])
+            p = evaluate(X[:, :, : t + 1])
             for d in range(D):
                 before = torch.zeros(B, dtype=torch.float64)
                 for n in range(1, min(t, window) + 1):
                     x = X[None, :, :, : t + 1].repeat(S, 1, 1, 1)
                     x[:, :, d, t - n + 1 :] = draws[:, :, d, t - n + 1 : t + 1]
-                    q = ask(x.flatten(0, 1)).view(S, B, -1)
+                    q = evaluate(x.flatten(0, 1)).view(S, B, -1)
                     now = (q - p).abs().sum(2).double().mean(0).clamp(-1e6, 1e6)
                     out[:, d, t, window - n] = now - before
                     before = now

@@ -17,7 +17,7 @@ from rambit.predictors import Predictor, Walk
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 #: Every way into a model: what its time is told by.
-ENTRIES = ((Predictor, ("whole", "steps", "advance")), (Walk, ("step", "answers")))
+ENTRIES = ((Predictor, ("whole", "steps", "advance")), (Walk, ("step", "outputs")))
 
 
 def done(result: Any = None) -> Any:

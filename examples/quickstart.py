@@ -27,7 +27,7 @@ print(f"the model is right at {accuracy:.1%} of the steps of 40 other series")
 ordinary = X[train][~has_bump[train]]
 attributor = RaMbIT(model, num_samples=10, Wt_max=10, Wd_max=5, window_size=5, L=20, background=ordinary)
 I_all = attributor.attribute(X[test])  # (B, D, T)
-print(f"{tuple(I_all.shape)} scores, one for each cell: how far replacing it moves the model's answers")
+print(f"{tuple(I_all.shape)} scores, one for each cell: how far replacing it moves the model's outputs")
 
 print(f"the first of them has a bump in feature 1 at the steps from {int(start[200])} on; its highest scores:")
 for place in I_all[0].flatten().topk(3).indices.tolist():

@@ -28,7 +28,7 @@ explanation = explainer.explain(x)
 names = {967: "espresso"}
 print(f"the network sees: {names.get(explanation.target, f'class {explanation.target}')}")
 print(f"{explanation.area:.1%} of the photo suffice: with them alone it is {explanation.confidence:.0%} sure")
-print(f"it was asked {explanation.stats['rows']:,} times")
+print(f"it was evaluated {explanation.stats['rows']:,} times")
 
 # The responsibility map over the photo, and what suffices, cut out of it.
 if len(sys.argv) > 1:

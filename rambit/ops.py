@@ -195,7 +195,7 @@ def score(
 ) -> None:
     """Add each row's i1 - i2 over its horizons to its slot of ``contributions`` (M, S, B, slots) float64.
 
-    ``outputs`` (N, C, K) are the answers at the last K of the row's ``width`` steps, ``base`` (M * S * B, T) the
+    ``outputs`` (N, C, K) are the outputs at the last K of the row's ``width`` steps, ``base`` (M * S * B, T) the
     distances of the base rows.
     """
     torch.ops.rambit.score(

@@ -42,7 +42,7 @@ class Attribution:
     """Scores of a batch of time series and how they were computed.
 
     values: like the input, (B, D, T), or (B, T, D) if settings["layout"] is "BTD". stderr: the standard error of each
-    score, or None. rows, row_steps: what the model answered. seconds: wall time. settings: JSON values. mode: the
+    score, or None. rows, row_steps: what the model evaluated. seconds: wall time. settings: JSON values. mode: the
     evaluation that was used. lengths, ids: (B,), as given. windows: (B, D, T, W), the scores by prediction (WinIT).
     evaluated: bool like values, False where no score was made (a missing value): the 0 that stands there is none. None:
     all were.

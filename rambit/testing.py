@@ -20,7 +20,7 @@ Make = Callable[..., Attributor]
 class Decay(nn.Module):
     """A causal model with a state: probabilities (N, 2) of x (N, D, w), each row by arithmetic of its own.
 
-    Its weights are float64; ``rows`` counts what it was asked.
+    Its weights are float64; ``rows`` counts what it was evaluated.
     """
 
     def __init__(self, features: int) -> None:
@@ -29,22 +29,22 @@ class Decay(nn.Module):
         self.weight, self.drop, self.rows = nn.Parameter(weight), nn.Dropout(0.5), 0
 
     def advance(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Answers (N, 2, w) along x, and the state (N, 1) after it."""
+        """Outputs (N, 2, w) along x, and the state (N, 1) after it."""
         total = x.new_zeros(len(x), 1) if state is None else state
-        answers = []
+        outputs = []
         for step in self.drop(x).unbind(2):
             for feature, weight in zip(step.unbind(1), self.weight, strict=True):
                 total = total + (weight * feature)[:, None]
             total = 0.9 * total
             share = 0.5 + 0.5 * total / (1 + total.abs())
-            answers.append(torch.cat((1 - share, share), dim=1))
-        return torch.stack(answers, dim=2), total
+            outputs.append(torch.cat((1 - share, share), dim=1))
+        return torch.stack(outputs, dim=2), total
 
     def forward(self, x: Tensor, return_all: bool = False) -> Tensor:
-        """Answers (N, 2) at the last step, or (N, 2, w) at all."""
+        """Outputs (N, 2) at the last step, or (N, 2, w) at all."""
         self.rows += len(x)
-        answers = self.advance(x, None)[0]
-        return answers if return_all else answers[:, :, -1]
+        outputs = self.advance(x, None)[0]
+        return outputs if return_all else outputs[:, :, -1]
 
 
 @dataclass
@@ -131,18 +131,18 @@ def ids_key_the_draws(case: Case) -> None:
     torch.testing.assert_close(whole[2:3], alone, msg="a series alone, with its id, scores otherwise than in its batch")
 
 
-def cost_is_what_is_asked(case: Case) -> None:
-    """``cost`` asks nothing, and says how many rows ``explain`` evaluates."""
+def cost_is_what_is_evaluated(case: Case) -> None:
+    """``cost`` evaluates nothing, and says how many rows ``explain`` evaluates."""
     method = case.method()
     before = getattr(case.model, "rows", 0)
     cost = method.cost(case.X)
-    assert getattr(case.model, "rows", 0) == before, "cost() asked the model"
+    assert getattr(case.model, "rows", 0) == before, "cost() evaluated the model"
     result = method.explain(case.X)
-    assert (cost.rows, cost.row_steps) == (result.rows, result.row_steps), "cost() is not what explain() asked"
+    assert (cost.rows, cost.row_steps) == (result.rows, result.row_steps), "cost() is not what explain() evaluated"
 
 
 def bits_do_not_depend_on_the_way(case: Case) -> None:
-    """The same bits for other batches and threads, and when asked again."""
+    """The same bits for other batches and threads, and when evaluated again."""
     expected = case.method().attribute(case.X)
     assert torch.equal(case.method().attribute(case.X), expected), "a second call differs"
     threads = torch.get_num_threads()
@@ -204,7 +204,7 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     missing_cells_have_no_score,
     padding_does_not_matter,
     ids_key_the_draws,
-    cost_is_what_is_asked,
+    cost_is_what_is_evaluated,
     bits_do_not_depend_on_the_way,
     nothing_else_changes,
     results_are_saved,

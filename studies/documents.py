@@ -107,7 +107,7 @@ def write(folder: Path, head: str, rows: list[dict[str, Any]]) -> None:
             f"{row['heuristic']:10}{key:>16}{row['share_kept']:>12.3f}{row['terms_kept']:>12g}"
             f"{row['rows']:>12,}{row['seconds']:>9.1f}"
         )
-    text = head + "\n".join(lines) + "\nShare and terms kept: medians over operations. Rows: answers of the model.\n"
+    text = head + "\n".join(lines) + "\nShare and terms kept: medians over operations. Rows: outputs of the model.\n"
     (folder / "documents.txt").write_text(text, encoding="utf-8")
     print(text, end="")
 

@@ -15,8 +15,8 @@ class GRU(nn.Module):
         self.head = nn.Linear(H * (2 if bidirectional else 1), C)
 
     def forward(self, x, return_all=False):
-        answers = self.head(self.rnn(x.transpose(1, 2))[0]).transpose(1, 2)
-        return answers if return_all else answers[:, :, -1]
+        outputs = self.head(self.rnn(x.transpose(1, 2))[0]).transpose(1, 2)
+        return outputs if return_all else outputs[:, :, -1]
 
     def advance(self, x, state):
         if state is not None:
@@ -44,8 +44,8 @@ class Transformer(nn.Module):
         T = x.shape[2]
         h = self.embed(x.transpose(1, 2)) + self.position[:T]
         causal = torch.triu(torch.ones(T, T, dtype=torch.bool, device=x.device), 1)
-        answers = self.head(self.layer(h, src_mask=causal)).transpose(1, 2)
-        return answers if return_all else answers[:, :, -1]
+        outputs = self.head(self.layer(h, src_mask=causal)).transpose(1, 2)
+        return outputs if return_all else outputs[:, :, -1]
 
 
 class Exact:
@@ -56,18 +56,18 @@ class Exact:
 
     def advance(self, x, state):
         total = torch.zeros(len(x), 1, dtype=torch.float64, device=x.device) if state is None else state
-        answers = []
+        outputs = []
         for t in range(x.shape[2]):
             step = x[:, 0, t].double() * self.weight[0]
             for d in range(1, x.shape[1]):
                 step = step + x[:, d, t].double() * self.weight[d]
             total = total * 0.9 + step[:, None]
-            answers.append(torch.cat((total / (1 + total * total), total * 0.5), dim=1))
-        return torch.stack(answers, dim=2), total
+            outputs.append(torch.cat((total / (1 + total * total), total * 0.5), dim=1))
+        return torch.stack(outputs, dim=2), total
 
     def __call__(self, x, return_all=False):
-        answers = self.advance(x, None)[0]
-        return answers if return_all else answers[:, :, -1]
+        outputs = self.advance(x, None)[0]
+        return outputs if return_all else outputs[:, :, -1]
 
 
 def plain(x):

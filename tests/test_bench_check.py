@@ -56,16 +56,16 @@ def test_what_was_not_measured_is_named_with_its_reason():
     ids=["good", "noise", "loss", "failed again", "not run"],
 )
 def test_only_what_falls_short_twice_or_is_not_run_fails(monkeypatch, capsys, first, second, code):
-    asked = []
+    evaluated = []
 
     def run(tests, path):
-        asked.append(tests)
-        return first if len(asked) == 1 else second
+        evaluated.append(tests)
+        return first if len(evaluated) == 1 else second
 
     monkeypatch.setattr(check, "run", run)
     monkeypatch.setattr(check.tomllib, "loads", lambda text: {"machine": "here", **ACCEPTED})
     assert check.main() == code
-    assert asked == [["bench"]] + [["bench/a"]] * (second is not None)
+    assert evaluated == [["bench"]] + [["bench/a"]] * (second is not None)
     assert ("LOST  a" in capsys.readouterr().out) == (code == 1 and second is not None)
 
 

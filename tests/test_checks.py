@@ -38,7 +38,7 @@ def test_one_of_says_what_is_allowed():
 def test_a_warning_points_here():
     X = torch.zeros(1, 2, 4)
     attributor = RaMbIT(lambda x: x.sum((1, 2)).view(-1, 1), num_samples=3, counterfactuals="zero")
-    with pytest.warns(UserWarning, match="one draw is asked") as caught:
+    with pytest.warns(UserWarning, match="one draw is evaluated") as caught:
         attributor.attribute(X)
     assert [warning.filename for warning in caught] == [__file__]
 

@@ -385,7 +385,7 @@ CHECKED = (*METHODS, ReX, *PARTS, *NETWORKS, *GENERATORS, *SELECTORS, *FUNCTIONS
 LEFT_OUT = {"self", "model", "all_zero_cf", "share_masks", "share_draws", "device", "task_loss_fn"}
 
 
-class Asked(torch.nn.Module):
+class Evaluated(torch.nn.Module):
     """A model of three classes that notes how often it was asked."""
 
     def __init__(self):
@@ -394,8 +394,8 @@ class Asked(torch.nn.Module):
 
     def forward(self, x, lengths=None, return_all=False):
         self.times += 1
-        answer = x.flatten(1)[:, [0, 1, 0]] * self.scale
-        return answer[..., None].expand(-1, -1, x.shape[2]) if return_all else answer
+        output = x.flatten(1)[:, [0, 1, 0]] * self.scale
+        return output[..., None].expand(-1, -1, x.shape[2]) if return_all else output
 
 
 def arguments_of(kind):
@@ -424,7 +424,7 @@ def test_nonsense_is_refused_by_name_before_any_work(kind, tmp_path, monkeypatch
         for number, value in enumerate(NONSENSE):
             if name in ("folder", "checkpoint") and isinstance(value, str):
                 continue  # a folder that would be made
-            network = Asked()
+            network = Evaluated()
             words = complaint(kind, {**needed(kind, network, tmp_path / f"{name}{number}"), name: value})
             if words is not None:
                 said.append((name, value, words, network.times))

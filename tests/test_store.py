@@ -328,7 +328,7 @@ def nursery() -> Iterator[Callable[[str], str]]:
         assert process.stdout is not None
         stdin, stdout = process.stdin, process.stdout
 
-        def ask(line: str) -> str:
+        def evaluate(line: str) -> str:
             if line:
                 stdin.write(line + "\n")
                 stdin.flush()
@@ -336,7 +336,7 @@ def nursery() -> Iterator[Callable[[str], str]]:
                     return ""
             return stdout.readline().strip()
 
-        yield ask
+        yield evaluate
         stdin.close()
 
 

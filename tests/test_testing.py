@@ -91,7 +91,7 @@ BREAKERS = {
     "layouts_agree": lambda self, r, X, o: dataclasses.replace(r, values=r.values * (1 + (self.layout == "BTD"))),
     "padding_does_not_matter": scores_padding,
     "ids_key_the_draws": forgets_ids,
-    "cost_is_what_is_asked": replaced(rows=lambda r: r.rows + 1),
+    "cost_is_what_is_evaluated": replaced(rows=lambda r: r.rows + 1),
     "bits_do_not_depend_on_the_way": depends_on_the_batch,
     "nothing_else_changes": writes_into_x,
     "nothing_else_changes ": draws_global_numbers,

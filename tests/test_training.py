@@ -311,7 +311,7 @@ def test_wrong_arguments_cost_nothing(changes, error, message):
 def test_a_model_is_not_asked_before_all_else_is_right(changes):
     class Counting(nn.Linear):
         def forward(self, x):
-            raise AssertionError("it was asked")
+            raise AssertionError("it was evaluated")
 
     with pytest.raises((TypeError, ValueError), match=r"standardize|valid|lengths|y must|per_step"):
         fit(Counting(2, 2), **({"X": X, "y": Y} | changes))

@@ -44,8 +44,8 @@ class Steps(nn.Module):
     """The same for models that advance from a state and answer at every step."""
 
     def forward(self, x: Tensor, return_all: bool = False) -> Tensor:
-        answers = self.advance(x, None)[0]
-        return answers if return_all else answers[:, :, -1]
+        outputs = self.advance(x, None)[0]
+        return outputs if return_all else outputs[:, :, -1]
 
     def advance(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         x.nan_to_num_(0.5).mul_(2.0)
@@ -58,8 +58,8 @@ class Protocol:
     """What the drop-in explainers ask."""
 
     def predict(self, x: Tensor, return_all: bool = False) -> Tensor:
-        answers = Steps()(x, return_all)
-        return answers.softmax(1)
+        outputs = Steps()(x, return_all)
+        return outputs.softmax(1)
 
 
 def snapshot(value: Any) -> Any:

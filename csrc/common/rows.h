@@ -1,4 +1,4 @@
-// The row descriptor: one masked input that the model must answer. The plan writes it, the ops read it.
+// The row descriptor: one masked input that the model must evaluate. The plan writes it, the ops read it.
 #pragma once
 
 #include "portable.h"
@@ -12,7 +12,7 @@ struct Row {
   int32_t mask;     // which base mask
   int32_t cell;     // the flipped cell d * T + t, or -1
   int32_t start;    // first time step that is written
-  int32_t horizon;  // first time at which the answer is compared
+  int32_t horizon;  // first time at which the output is compared
   int32_t norm;     // how many horizons the mask has at this cell: the divisor of the mean
   int32_t slot;     // where the contribution goes
   int32_t state;    // which state the model starts from

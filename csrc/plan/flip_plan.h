@@ -1,4 +1,4 @@
-// Which rows a question of flips must ask: every (mask, flipped cell, draw, series) whose answer is not known, grouped by
+// Which rows a question of flips must evaluate: every (mask, flipped cell, draw, series) whose output is not known, grouped by
 // the length of its run, handed out in chunks and never all at once. No torch, no Python: tested on its own.
 #pragma once
 
@@ -18,15 +18,15 @@ struct FlipSetting {
   int64_t D, T, S, B, M;
   int64_t window;          // anchor cell: how many horizons follow the cell
   bool anchor_cell;        // horizons follow the cell; otherwise they are the mask's own [h0, h1)
-  bool per_horizon;        // one row for each horizon (a model that answers at its last step only)
+  bool per_horizon;        // one row for each horizon (a model that outputs at its last step only)
   StartRule start_rule;
   StateRule state_rule;
   int64_t at;              // kAt: where every row starts
-  std::vector<int32_t> first, h0, h1, low, high;  // (M,): first replaced step, horizons, times of the asked cells
+  std::vector<int32_t> first, h0, h1, low, high;  // (M,): first replaced step, horizons, times of the evaluated cells
   std::vector<int32_t> draw_base;                 // (M,): number of the first set of counterfactual values
-  std::vector<int32_t> target_cell;                  // (M,) the one asked cell, or empty: all cells
+  std::vector<int32_t> target_cell;                  // (M,) the one evaluated cell, or empty: all cells
   std::vector<int32_t> start;                     // kTable: (M, D * T)
-  std::vector<uint8_t> skip;                      // (S, B, D * T): rows whose answer is known, or empty
+  std::vector<uint8_t> skip;                      // (S, B, D * T): rows whose output is known, or empty
 };
 
 class FlipPlan {

@@ -55,7 +55,7 @@ FlipPlan make_plan(int64_t D, int64_t T, int64_t S, int64_t B, int64_t window, b
   within(s.start, 0, T - 1, "start");
   // Slots and states are int32 in a row, to keep rows small; the caller's memory bound stays far below.
   if (M * S * B * (target_cell.has_value() ? 1 : cells) > INT32_MAX || T * B * (1 + M * S) > INT32_MAX)
-    throw py::value_error("too many rows for one plan: ask fewer masks at a time");
+    throw py::value_error("too many rows for one plan: evaluate fewer masks at a time");
   return FlipPlan(std::move(s));
 }
 
@@ -76,7 +76,7 @@ py::object next_rows(FlipPlan& plan, int64_t limit) {
 }  // namespace rambit
 
 PYBIND11_MODULE(_plan, m) {
-  m.doc() = "Row plans: which masked inputs a question must ask (no torch).";
+  m.doc() = "Row plans: which masked inputs a question must evaluate (no torch).";
   m.attr("ROW_COLUMNS") = rambit::kRowColumns;
   py::class_<rambit::FlipPlan>(m, "FlipPlan")
       .def(py::init(&rambit::make_plan), py::kw_only(), py::arg("D"), py::arg("T"), py::arg("S"), py::arg("B"),

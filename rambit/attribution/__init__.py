@@ -1,4 +1,4 @@
-"""Attribution methods: each chooses masks, asks a game and reduces the answers to importance (B, D, T)."""
+"""Attribution methods: each chooses masks, evaluates a game and reduces the outputs to importance (B, D, T)."""
 
 from rambit.attribution.attributor import METHODS, Attributor
 from rambit.attribution.fit import FIT

@@ -32,7 +32,7 @@ from rambit.results import Attribution
 
 #: Anchors of methods that have no blocks.
 CellOrEnd = Literal["cell", "end"]
-#: Distances between answers: ``auto`` is pd for classes, abs for regression.
+#: Distances between outputs: ``auto`` is pd for classes, abs for regression.
 Distance = Literal["auto", "pd", "kl", "js", "diff", "l2", "abs"]
 DISTANCES = {
     "pd": ops.Metric.PD,
@@ -77,11 +77,11 @@ class Part:
     evaluated: Tensor | None = None
 
 
-Answer = Callable[[Game, Tensor], Part]
+Scorer = Callable[[Game, Tensor], Part]
 
 
 class Attributor(Options, ABC):
-    """A method with ``attribute`` (a tensor like X), ``explain`` (a result object) and ``cost`` (asks nothing).
+    """A method with ``attribute`` (a tensor like X), ``explain`` (a result object) and ``cost`` (evaluates nothing).
 
     Its options are the annotated fields: each is declared once (``rambit.options``).
     """
@@ -155,20 +155,20 @@ class Attributor(Options, ABC):
         * ``ids`` (B,): what draws are keyed by, 0 … 2**32 - 1; default 0 … B-1.
         * ``counterfactuals`` (S, B, D, T): exactly these values instead of drawn ones.
 
-        Raises ValueError or TypeError for what does not fit, PredictionError when the model's answer is unusable.
+        Raises ValueError or TypeError for what does not fit, PredictionError when the model's output is unusable.
         """
         call = self._call(X, counterfactuals, target=target, lengths=lengths, observed=observed, ids=ids)
-        return self._collect(call, self._answer(call), settings=self.settings(), show_progress=show_progress)
+        return self._collect(call, self._scorer(call), settings=self.settings(), show_progress=show_progress)
 
     def cost(
         self, X: Tensor, *, target: Any = None, lengths: Any = None, observed: Tensor | None = None, ids: Any = None
     ) -> Cost:
-        """Rows, row-steps, the engine's memory bound in bytes and the mode of a call; the model is not asked."""
+        """Rows, row-steps, the engine's memory bound in bytes and the mode of a call; the model is not evaluated."""
         call = self._call(X, None, quiet=True, target=target, lengths=lengths, observed=observed, ids=ids)
-        return self._count(call, self._answer(call))
+        return self._count(call, self._scorer(call))
 
     @abstractmethod
-    def _answer(self, call: Call) -> Answer:
+    def _scorer(self, call: Call) -> Scorer:
         """How one game, for series of one length at the given places of the batch, becomes scores."""
 
     def settings(self) -> dict[str, Any]:
@@ -208,18 +208,18 @@ class Attributor(Options, ABC):
             if not quiet:
                 warn(
                     f"num_samples={self.num_samples}, but {type(strategy).__name__} counterfactuals have one value: "
-                    "one draw is asked"
+                    "one draw is evaluated"
                 )
         if not isinstance(strategy, Replay) and (cells := draws * batch.x[0].numel()) > MOST_CELLS:
             raise ValueError(f"num_samples={draws} would draw {cells} values a series, at most {MOST_CELLS} are made")
         return Call(batch, strategy, draws)
 
     def _game(
-        self, call: Call, places: Tensor, sample: TensorSample, *, bar: Progress | None = None, dry: bool = False
+        self, call: Call, indices: Tensor, sample: TensorSample, *, bar: Progress | None = None, dry: bool = False
     ) -> Game:
         strategy = call.strategy
         if isinstance(strategy, Replay):
-            strategy = strategy.take(places, strategy.values.shape[3])
+            strategy = strategy.take(indices, strategy.values.shape[3])
         return Game(
             self.predictor,
             sample,
@@ -235,26 +235,26 @@ class Attributor(Options, ABC):
             dry=dry,
         )
 
-    def _target(self, call: Call, places: Tensor, game: Game) -> Tensor:
+    def _target(self, call: Call, indices: Tensor, game: Game) -> Tensor:
         """The class (b,) whose change ``diff`` measures; the model's own choice where none was given."""
         if call.batch.target is not None and self.metric != "diff":
             raise ValueError(f"target applies to metric='diff' only, got metric={self.metric!r}")
         if call.batch.target is not None:
-            return call.batch.target[places].to(game.device)
-        target = torch.zeros(len(places), dtype=torch.int64, device=game.device)
+            return call.batch.target[indices].to(game.device)
+        target = torch.zeros(len(indices), dtype=torch.int64, device=game.device)
         if self.metric != "diff":
             return target
-        answers = game.original
-        if answers is None:  # it only counts
+        outputs = game.original
+        if outputs is None:  # it only counts
             return target
         if self.predictor.output != "regression":
-            target = answers.argmax(dim=1)
-        elif (outputs := answers.shape[1]) > 1:
-            raise ValueError(f"target is needed: metric='diff' and the model has {outputs} regression outputs")
+            target = outputs.argmax(dim=1)
+        elif (count := outputs.shape[1]) > 1:
+            raise ValueError(f"target is needed: metric='diff' and the model has {count} regression outputs")
         return target
 
-    def _collect(self, call: Call, answer: Answer, *, settings: dict[str, Any], show_progress: bool) -> Attribution:
-        """Ask one game for each length of series, and put the parts together."""
+    def _collect(self, call: Call, scorer: Scorer, *, settings: dict[str, Any], show_progress: bool) -> Attribution:
+        """Evaluate one game for each length of series, and put the parts together."""
         begin = time.perf_counter()
         batch = call.batch
         values = torch.zeros(batch.x.shape, dtype=torch.float64, device=batch.x.device)
@@ -263,11 +263,11 @@ class Attributor(Options, ABC):
         evaluated = torch.ones(batch.x.shape, dtype=torch.bool, device=batch.x.device)
         rows = row_steps = 0
         mode, moved = "", False
-        with progress(show_progress, lambda: self._count(call, answer).row_steps) as bar:
-            for places, sample in batch.by_length():
-                game = self._game(call, places, sample, bar=bar)
-                part = answer(game, places)
-                here, steps = places.to(values.device), part.values.shape[2]
+        with progress(show_progress, lambda: self._count(call, scorer).row_steps) as bar:
+            for indices, sample in batch.by_length():
+                game = self._game(call, indices, sample, bar=bar)
+                part = scorer(game, indices)
+                here, steps = indices.to(values.device), part.values.shape[2]
                 values[here, :, :steps] = part.values
                 if part.stderr is None or errors is None:
                     errors = None
@@ -299,12 +299,12 @@ class Attributor(Options, ABC):
             evaluated=batch.evaluated(evaluated),
         )
 
-    def _count(self, call: Call, answer: Answer) -> Cost:
-        """What ``_collect`` would ask, from games that only count."""
+    def _count(self, call: Call, scorer: Scorer) -> Cost:
+        """What ``_collect`` would evaluate, from games that only count."""
         total: Cost | None = None
-        for places, sample in call.batch.by_length():
-            game = self._game(call, places, sample, dry=True)
-            answer(game, places)
+        for indices, sample in call.batch.by_length():
+            game = self._game(call, indices, sample, dry=True)
+            scorer(game, indices)
             part = game.cost()
             total = part if total is None else total + part
         assert total is not None

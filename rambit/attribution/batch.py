@@ -118,14 +118,17 @@ class Batch:
         B, T = self.x.shape[0], self.x.shape[2]
         lengths = torch.full((B,), T) if self.lengths is None else self.lengths
         for length in sorted(set(lengths.tolist())):
-            places = torch.nonzero(lengths == length)[:, 0]
-            here = places.to(self.x.device)
+            indices = torch.nonzero(lengths == length)[:, 0]
+            here = indices.to(self.x.device)
             observed = None if self.observed is None else self.observed[here]
             x = self.x[here]
             if length < T:  # padding may hold anything; the model must see numbers there
                 padding = x[:, :, length:]
                 padding.masked_fill_(~padding.isfinite(), 0.0)
-            yield places, TensorSample(x, self.ids[places].to(self.x.device), observed, None if length == T else length)
+            yield (
+                indices,
+                TensorSample(x, self.ids[indices].to(self.x.device), observed, None if length == T else length),
+            )
 
     def restore(self, values: Tensor) -> Tensor:
         """Scores (B, D, T) in X's layout, dtype and device."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rambit import ops
-from rambit.attribution.attributor import Answer, Attributor, Call, CellOrEnd, Part
+from rambit.attribution.attributor import Attributor, Call, CellOrEnd, Part, Scorer
 from rambit.game import Game
 from rambit.options import option
 from rambit.predictors import PredictionError
@@ -25,7 +25,7 @@ def library(module: str, package: str) -> Any:
 
 
 class External(Attributor):
-    """A method that another library carries out, asking an ``nn.Module`` for answers with gradients.
+    """A method that another library carries out, evaluating an ``nn.Module`` for outputs with gradients.
 
     Everything random comes from ``seed``; the global generators stay as they were. Raises TypeError
     for other models, ValueError for a setting that does not apply.
@@ -45,7 +45,7 @@ class External(Attributor):
 
     @abstractmethod
     def _rows(self, target_given: bool) -> int:
-        """How many rows the method asks for one series."""
+        """How many rows the method wants one series."""
 
     @abstractmethod
     def _scores(self, game: Game, target: Tensor | None) -> Tensor:
@@ -63,14 +63,14 @@ class External(Attributor):
             raise ValueError(f"background has {self.background.shape[2]} steps, but X has {steps}")
         return call
 
-    def _answer(self, call: Call) -> Answer:
-        def answer(game: Game, places: Tensor) -> Part:
+    def _scorer(self, call: Call) -> Scorer:
+        def score(game: Game, indices: Tensor) -> Part:
             x, given = game.sample.x, call.batch.target
             if game.runner.dry:
                 rows = len(x) * self._rows(given is not None)
                 game.runner.count(rows, rows * x.shape[2])
                 return Part(torch.zeros(x.shape, dtype=torch.float64), None)
-            target = None if given is None else given[places].to(game.device)[:, None, None]
+            target = None if given is None else given[indices].to(game.device)[:, None, None]
             game.runner.begin()
             devices = range(torch.cuda.device_count())
             with torch.random.fork_rng(devices), self.predictor.session(gradients=True):
@@ -78,28 +78,28 @@ class External(Attributor):
                 scores = self._scores(game, target).detach().to(game.device, torch.float64)
             return Part(scores, None)
 
-        return answer
+        return score
 
-    def _ask(self, game: Game, x: Tensor, chosen: Tensor | None) -> Tensor:
-        """Answers (N, C, K) to x (N, D, T) at the last step (K = 1) or at all; counted, and checked.
+    def _evaluate(self, game: Game, x: Tensor, chosen: Tensor | None) -> Tensor:
+        """Outputs (N, C, K) to x (N, D, T) at the last step (K = 1) or at all; counted, and checked.
 
         ``chosen`` (N, 1, 1 or K): of this output alone, (N, 1, K).
         """
         runner, steps = game.runner, len(x) * x.shape[2]
         given = x.clone()  # the model may write into it
-        answers = self.predictor.steps(given) if self.anchor == "cell" else runner.whole(given, game.inputs)
+        outputs = self.predictor.steps(given) if self.anchor == "cell" else runner.whole(given, game.inputs)
         runner.count(len(x), steps)
         if runner.progress is not None:
             runner.progress.update(steps)
-        if bad := int(self.predictor.check(answers).sum()):
+        if bad := int(self.predictor.check(outputs).sum()):
             raise PredictionError(
                 "the model returned NaN or infinite values, or no probabilities, "
                 f"for {bad} of the {len(x)} rows of a call by {type(self).__name__}"
             )
         if chosen is None:
-            return answers
-        runner.check_target(chosen, ops.Metric.DIFF, answers)
-        return answers.gather(1, chosen.expand(-1, -1, answers.shape[2]))
+            return outputs
+        runner.check_target(chosen, ops.Metric.DIFF, outputs)
+        return outputs.gather(1, chosen.expand(-1, -1, outputs.shape[2]))
 
     def _background(self, x: Tensor) -> Tensor:
         """The background's series (N, D, T); without one, a series of zeros."""

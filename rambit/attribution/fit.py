@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rambit import ops
-from rambit.attribution.attributor import METHODS, Answer, Call, Distance, Part, RemovalAttributor
+from rambit.attribution.attributor import METHODS, Call, Distance, Part, RemovalAttributor, Scorer
 from rambit.counterfactuals import JointGenerator, Replay
 from rambit.game import Game, Windows
 from rambit.options import option
@@ -36,8 +36,8 @@ class FIT(RemovalAttributor):
         self.counterfactuals = self.generator
         super().__post_init__()
 
-    def _answer(self, call: Call) -> Answer:
-        def answer(game: Game, places: Tensor) -> Part:
+    def _scorer(self, call: Call) -> Scorer:
+        def score(game: Game, indices: Tensor) -> Part:
             x, ids = game.sample.x, game.sample.ids
             B, D, T = x.shape
             target = torch.zeros(B, dtype=torch.int64, device=game.device)
@@ -58,4 +58,4 @@ class FIT(RemovalAttributor):
             after_the_first = torch.arange(T, device=game.device) > 0
             return Part(2 * torch.sigmoid(5 * scores) - 1, None, evaluated=after_the_first)
 
-        return answer
+        return score

@@ -13,7 +13,7 @@ from rambit.game import Game
 from rambit.options import option
 
 GradientMethod = Literal["integrated_gradients", "gradient_shap", "deep_lift"]
-#: captum's class, and how many rows it asks for one series.
+#: captum's class, and how many rows it wants one series.
 CAPTUM = {
     "integrated_gradients": ("IntegratedGradients", 50),
     "gradient_shap": ("GradientShap", 5),
@@ -25,7 +25,7 @@ CAPTUM = {
 class Gradients(External):
     """``integrated_gradients``, ``gradient_shap`` or ``deep_lift`` of the target's probability, by captum.
 
-    ``anchor="end"`` explains the last step's answer; ``"cell"`` the sum over all steps of each step's predicted class
+    ``anchor="end"`` explains the last step's output; ``"cell"`` the sum over all steps of each step's predicted class
     (of the target, where one is given), for a module with ``return_all``. ``background`` gives the baselines (its mean;
     for gradient_shap its series), zero without one. Only for ``nn.Module``; ImportError without captum.
     """
@@ -45,26 +45,26 @@ class Gradients(External):
         baseline = self._background(x)
         if self.method != "gradient_shap":  # which draws from the series; the others take one baseline
             baseline = baseline.mean(dim=0, keepdim=True).expand_as(x).contiguous()
-        answer = _Answer(self.predictor.module, lambda x, chosen: self._ask(game, x, chosen)[:, 0].sum(dim=1))
-        method = getattr(self.captum, CAPTUM[self.method][0])(answer)
+        output = _Explained(self.predictor.module, lambda x, chosen: self._evaluate(game, x, chosen)[:, 0].sum(dim=1))
+        method = getattr(self.captum, CAPTUM[self.method][0])(output)
         scores: Tensor = method.attribute(x, baselines=baseline, additional_forward_args=(chosen,))
         return scores
 
     def _choice(self, game: Game, x: Tensor) -> Tensor:
         """The model's own choice (b, 1, K) at each step."""
-        answers = self._ask(game, x, None)
-        if self.predictor.output == "regression" and answers.shape[1] > 1:
-            raise ValueError(f"target is needed: the model has {answers.shape[1]} regression outputs")
-        return answers.argmax(dim=1, keepdim=True)
+        outputs = self._evaluate(game, x, None)
+        if self.predictor.output == "regression" and outputs.shape[1] > 1:
+            raise ValueError(f"target is needed: the model has {outputs.shape[1]} regression outputs")
+        return outputs.argmax(dim=1, keepdim=True)
 
 
-class _Answer(nn.Module):
+class _Explained(nn.Module):
     """What is explained, (N,): a function of the series and the chosen classes."""
 
-    def __init__(self, model: nn.Module | None, answer: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, model: nn.Module | None, output: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
         self.model = model  # so that captum's hooks find the layers
-        self.answer = answer
+        self.output = output
 
     def forward(self, x: Tensor, chosen: Tensor) -> Tensor:
-        return self.answer(x, chosen)
+        return self.output(x, chosen)

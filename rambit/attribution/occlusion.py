@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rambit import ops
-from rambit.attribution.attributor import DISTANCES, METHODS, Answer, Call, CellOrEnd, Part, RemovalAttributor
+from rambit.attribution.attributor import DISTANCES, METHODS, Call, CellOrEnd, Part, RemovalAttributor, Scorer
 from rambit.checks import count
 from rambit.game import Coalitions, Flips, FlipScores, Game
 from rambit.masks import MaskSet
@@ -31,16 +31,16 @@ class FO(RemovalAttributor):
             self.counterfactuals = self.default
         super().__post_init__()
 
-    def _answer(self, call: Call) -> Answer:
-        def answer(game: Game, places: Tensor) -> Part:
+    def _scorer(self, call: Call) -> Scorer:
+        def score(game: Game, indices: Tensor) -> Part:
             B, D, T = game.sample.x.shape
             nothing = torch.ones(1, D, T, dtype=torch.bool, device=game.device)
             masks = MaskSet(nothing, torch.ones(1, dtype=torch.float64, device=game.device))
-            target = self._target(call, places, game)
+            target = self._target(call, indices, game)
             scores = FlipScores((B, D, T), DISTANCES[self.metric], ops.Reduce.MEAN, "all", target, game.device)
             return Part(game.reduce(Flips(masks), scores).values(), None)
 
-        return answer
+        return score
 
 
 @METHODS.register("afo")
@@ -75,10 +75,10 @@ class Occlusion(RemovalAttributor):
         """Everything that the scores depend on, as JSON-able values."""
         return {**super().settings(), "stride": list(self.stride)}
 
-    def _answer(self, call: Call) -> Answer:
-        def answer(game: Game, places: Tensor) -> Part:
+    def _scorer(self, call: Call) -> Scorer:
+        def score(game: Game, indices: Tensor) -> Part:
             B, D, T = game.sample.x.shape
-            target = self._target(call, places, game)
+            target = self._target(call, indices, game)
             steps = T if game.sample.length is None else game.sample.length
             height, width = min(self.height, D), min(self.width, steps)
             rows, columns = _starts(D, height, self.stride[0]), _starts(steps, width, self.stride[1])
@@ -101,7 +101,7 @@ class Occlusion(RemovalAttributor):
             covered = _inside(rows, height, D).sum(0)[:, None] * _inside(columns, width, T).sum(0)
             return Part(total / covered.to(total.device).clamp(min=1), None)
 
-        return answer
+        return score
 
 
 def _starts(size: int, window: int, stride: int) -> Tensor:

@@ -22,9 +22,9 @@ Perturbation = Literal["fade_moving_average", "fade_moving_average_window", "gau
 
 
 class LearnedMask(External):
-    """A mask in [0, 1] for each series, fitted by gradient descent on the model's answers; its values are the scores.
+    """A mask in [0, 1] for each series, fitted by gradient descent on the model's outputs; its values are the scores.
 
-    The mask is to keep the answer (that of the ``target`` alone, where one is given) at the last step for
+    The mask is to keep the output (that of the ``target`` alone, where one is given) at the last step for
     ``anchor="end"``, at all steps for ``"cell"``: by cross-entropy for classes, squared error for regression. As many
     series as fit ``batch_size`` are fitted together, and scores may depend on which. Missing values are passed through,
     and score 0. Only for ``nn.Module``; ImportError without time_interpret.
@@ -43,15 +43,15 @@ class LearnedMask(External):
     @property
     @abstractmethod
     def copies(self) -> int:
-        """How many masked copies of each series the model is asked about at once."""
+        """How many masked copies of each series the model is evaluated on at once."""
 
     @abstractmethod
     def network_options(self) -> dict[str, Any]:
         """The arguments of time_interpret's network, as JSON-able values."""
 
     @abstractmethod
-    def _fit(self, ask: Callable[[Tensor], Tensor], x: Tensor, trainer: Any) -> Tensor:
-        """Masks (n, T, D) of x (n, T, D) float32; ``ask`` is the model in that layout."""
+    def _fit(self, evaluate: Callable[[Tensor], Tensor], x: Tensor, trainer: Any) -> Tensor:
+        """Masks (n, T, D) of x (n, T, D) float32; ``evaluate`` is the model in that layout."""
 
     def _scores(self, game: Game, target: Tensor | None) -> Tensor:
         size = max(1, game.runner.batch // self.copies)
@@ -62,7 +62,7 @@ class LearnedMask(External):
         sample = game.sample.take(series)
         chosen = None if target is None else target[series]
 
-        def ask(x: Tensor) -> Tensor:
+        def evaluate(x: Tensor) -> Tensor:
             """The model on (copies · n, T, D), in its own layout and precision: (copies · n, C), or (…, T, C)."""
             copies = len(x) // len(sample)
             x = x.transpose(1, 2).to(sample.x.dtype)
@@ -70,10 +70,10 @@ class LearnedMask(External):
                 x = x.where(sample.observed.repeat(copies, 1, 1), sample.x.repeat(copies, 1, 1))
             if not self.predictor.features_last:
                 x = x.contiguous()
-            answers = self._ask(game, x, None if chosen is None else chosen.repeat(copies, 1, 1))
+            outputs = self._evaluate(game, x, None if chosen is None else chosen.repeat(copies, 1, 1))
             if chosen is not None and self.predictor.output != "regression":
-                answers = torch.cat((answers, 1 - answers), dim=1)
-            return answers.transpose(1, 2) if self.anchor == "cell" else answers[:, :, 0]
+                outputs = torch.cat((outputs, 1 - outputs), dim=1)
+            return outputs.transpose(1, 2) if self.anchor == "cell" else outputs[:, :, 0]
 
         with _quiet(), _frozen(self.predictor.module):
             trainer = self.lightning.Trainer(
@@ -85,7 +85,7 @@ class LearnedMask(External):
                 enable_progress_bar=False,
                 enable_model_summary=False,
             )
-            masks = self._fit(ask, sample.x.nan_to_num().transpose(1, 2).float().contiguous(), trainer)
+            masks = self._fit(evaluate, sample.x.nan_to_num().transpose(1, 2).float().contiguous(), trainer)
         return masks.clamp(0, 1).transpose(1, 2)  # Dynamask's last step may have left that range
 
     def _loss(self) -> nn.Module:
@@ -94,7 +94,7 @@ class LearnedMask(External):
 
 @METHODS.register("dynamask")
 class Dynamask(LearnedMask):
-    """Dynamic masks (Crabbé & van der Schaar, ICML 2021): a mask of given size that keeps the answer.
+    """Dynamic masks (Crabbé & van der Schaar, ICML 2021): a mask of given size that keeps the output.
 
     What the mask hides fades by ``perturbation`` (fade_moving_average: to the mean over time). ``keep_ratio``: the part
     of the cells that is kept; of several, that with the least error for all series together. The other options are
@@ -120,7 +120,7 @@ class Dynamask(LearnedMask):
 
     @property
     def copies(self) -> int:
-        """How many masked copies of each series the model is asked about at once."""
+        """How many masked copies of each series the model is evaluated on at once."""
         return len(self.ratios)
 
     def network_options(self) -> dict[str, Any]:
@@ -131,16 +131,18 @@ class Dynamask(LearnedMask):
     def _rows(self, target_given: bool) -> int:
         return (self.epochs + 1) * (self.copies + 1)  # each time the original too, and once more at the end
 
-    def _fit(self, ask: Callable[[Tensor], Tensor], x: Tensor, trainer: Any) -> Tensor:
-        network = _with_size(self.networks.MaskNet)(ask, loss=self._loss(), **self.network_options())
+    def _fit(self, evaluate: Callable[[Tensor], Tensor], x: Tensor, trainer: Any) -> Tensor:
+        network = _with_size(self.networks.MaskNet)(evaluate, loss=self._loss(), **self.network_options())
         # In one batch: with several ratios, time_interpret loses track of which mask is whose across batches.
-        masks: Tensor = self.methods.DynaMask(ask).attribute(x, trainer=trainer, mask_net=network, batch_size=len(x))
+        masks: Tensor = self.methods.DynaMask(evaluate).attribute(
+            x, trainer=trainer, mask_net=network, batch_size=len(x)
+        )
         return masks
 
 
 @METHODS.register("extremal-mask")
 class ExtremalMask(LearnedMask):
-    """Extremal masks (Enguehard, ICML 2023): the smallest mask that keeps the answer, what replaces learned with it.
+    """Extremal masks (Enguehard, ICML 2023): the smallest mask that keeps the output, what replaces learned with it.
 
     A bidirectional GRU, shared by the series, learns values to stand where the mask hides. ``learned=False``: the mean
     of ``background`` stands there, zero without one. ``lambda_1`` weighs the mask's size, ``lambda_2`` that of the
@@ -159,7 +161,7 @@ class ExtremalMask(LearnedMask):
 
     @property
     def copies(self) -> int:
-        """How many masked copies of each series the model is asked about at once."""
+        """How many masked copies of each series the model is evaluated on at once."""
         return 1
 
     def network_options(self) -> dict[str, Any]:
@@ -169,28 +171,30 @@ class ExtremalMask(LearnedMask):
     def _rows(self, target_given: bool) -> int:
         return 4 * self.epochs  # kept, removed, the original and the baseline
 
-    def _fit(self, ask: Callable[[Tensor], Tensor], x: Tensor, trainer: Any) -> Tensor:
+    def _fit(self, evaluate: Callable[[Tensor], Tensor], x: Tensor, trainer: Any) -> Tensor:
         D = x.shape[2]
         layers = library("tint.models", "time_interpret")
         perturbation = None
         if self.learned:
             gru = layers.RNN(input_size=D, rnn="gru", hidden_size=D, bidirectional=True)
             perturbation = nn.Sequential(gru, layers.MLP([2 * D, D]))
-        network = self.networks.ExtremalMaskNet(ask, model=perturbation, loss=self._loss(), **self.network_options())
+        network = self.networks.ExtremalMaskNet(
+            evaluate, model=perturbation, loss=self._loss(), **self.network_options()
+        )
         baseline = self._background(x.transpose(1, 2)).mean(dim=0, keepdim=True).transpose(1, 2)
-        masks: Tensor = self.methods.ExtremalMask(ask).attribute(
+        masks: Tensor = self.methods.ExtremalMask(evaluate).attribute(
             x, baselines=baseline.expand_as(x), trainer=trainer, mask_net=network, batch_size=len(x)
         )
         return masks
 
 
 class CrossEntropy(nn.Module):
-    """-Σ p log p̂ over the classes (last) of answers p̂ and original answers p: the mean, or reduction ``none``."""
+    """-Σ p log p̂ over the classes (last) of outputs p̂ and original outputs p: the mean, or reduction ``none``."""
 
     reduction = "mean"  # time_interpret sets another
 
-    def forward(self, answers: Tensor, originals: Tensor) -> Tensor:
-        losses = -(originals * answers.clamp(min=1e-12).log()).sum(dim=-1)
+    def forward(self, outputs: Tensor, originals: Tensor) -> Tensor:
+        losses = -(originals * outputs.clamp(min=1e-12).log()).sum(dim=-1)
         return losses.mean() if self.reduction == "mean" else losses
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rambit import arrays, ops
-from rambit.attribution.attributor import DISTANCES, LONGEST, METHODS, MOST_CELLS, Answer, Call, Part, RemovalAttributor
+from rambit.attribution.attributor import DISTANCES, LONGEST, METHODS, MOST_CELLS, Call, Part, RemovalAttributor, Scorer
 from rambit.attribution.checkpoint import Checkpoint, Saved
 from rambit.checks import count, flag, number, warn
 from rambit.counterfactuals import Replay, Zero
@@ -27,8 +27,8 @@ BLOCK_SIZES = ("Wt_min", "Wt_max", "Wd_min", "Wd_max")
 class RaMbIT(RemovalAttributor):
     """Importance of each cell: how far replacing it moves the prediction, beside L random masks.
 
-    For each of ``L`` masks (True = kept) and ``num_samples`` draws of counterfactual values, the model's answer with
-    the cell replaced is compared with the answer with the cell kept; the score is the mean of that difference.
+    For each of ``L`` masks (True = kept) and ``num_samples`` draws of counterfactual values, the model's output with
+    the cell replaced is compared with the output with the cell kept; the score is the mean of that difference.
     Positive: replacing the cell moves the prediction.
 
     Raises ValueError or TypeError, before any work, naming the argument.
@@ -115,10 +115,10 @@ class RaMbIT(RemovalAttributor):
         * ``masks`` (L, D, T) bool and ``counterfactuals`` (S, B, D, T): exactly these instead of sampled ones.
         * ``checkpoint``: a folder; a run that was killed goes on from there and gives the same bits.
         * ``tolerance``: go on in rounds of L masks until the largest standard error, relative to the largest score, is
-          below it, or ``max_rows`` rows were asked, those of a resumed run included. It ends with a warning where the
+          below it, or ``max_rows`` rows were evaluated, those of a resumed run included. It ends with a warning where the
           draws alone, which all masks share, leave more than that.
 
-        Raises ValueError or TypeError for what does not fit, PredictionError when the model's answer is unusable.
+        Raises ValueError or TypeError for what does not fit, PredictionError when the model's output is unusable.
         """
         family = self.family if masks is None else self._family(masks)
         call = self._call(X, counterfactuals, target=target, lengths=lengths, observed=observed, ids=ids)
@@ -138,8 +138,8 @@ class RaMbIT(RemovalAttributor):
         if checkpoint is not None and not isinstance(checkpoint, (str, Path)):
             raise TypeError(f"checkpoint must be the path of a folder, got {checkpoint!r}")
         with Checkpoint.open(checkpoint, lambda: self._identity(call, family, settings, stop)) as saved:
-            answer = self._answer(call, family, saved, **stop)
-            return self._collect(call, answer, settings=settings, show_progress=show_progress)
+            scorer = self._scorer(call, family, saved, **stop)
+            return self._collect(call, scorer, settings=settings, show_progress=show_progress)
 
     def cost(
         self,
@@ -152,7 +152,7 @@ class RaMbIT(RemovalAttributor):
         masks: Tensor | None = None,
         counterfactuals: Tensor | None = None,
     ) -> Cost:
-        """Rows, row-steps, the engine's memory bound in bytes and the mode of ``attribute(X)``; the model is not asked.
+        """Rows, row-steps, the engine's memory bound in bytes and the mode of ``attribute(X)``; the model is not evaluated.
 
         Under ``evaluation="auto"`` the mode is the strongest one that the model claims, marked "unconfirmed".
         """
@@ -160,7 +160,7 @@ class RaMbIT(RemovalAttributor):
         series = {"target": target, "lengths": lengths, "observed": observed, "ids": ids}
         call = self._call(X, counterfactuals, quiet=True, **series)
         self._check_family(family, call)
-        return self._count(call, self._answer(call, family))
+        return self._count(call, self._scorer(call, family))
 
     def settings(self, family: Family | None = None, call: Call | None = None) -> dict[str, Any]:
         """Everything that the scores depend on, as JSON-able values."""
@@ -200,30 +200,30 @@ class RaMbIT(RemovalAttributor):
         if family.sized and self.L != DEFAULT_L:
             raise ValueError(f"L={self.L} does not apply: the masks given say themselves how many they are")
 
-    def _answer(
+    def _scorer(
         self,
         call: Call,
         family: Family | None = None,
         saved: Checkpoint = Checkpoint(None),  # noqa: B008  keeps nothing
         tolerance: float | None = None,
         max_rows: int | None = None,
-    ) -> Answer:
+    ) -> Scorer:
         left = max_rows
 
-        def answer(game: Game, places: Tensor) -> Part:
+        def score(game: Game, indices: Tensor) -> Part:
             nonlocal left
-            scores = self._scores(call, game, places)
+            scores = self._scores(call, game, indices)
             part = saved.part(scores, game.rule.T if game.sample.length is None else game.sample.length)
             # A game that only counts has no errors to be tolerant of: it counts the first round.
             rows = self._fill(game, scores, family or self.family, part, None if game.runner.dry else tolerance, left)
             left = None if left is None else max(1, left - rows)
             return Part(scores.values(), scores.stderr(), evaluated=scores.seen())
 
-        return answer
+        return score
 
-    def _scores(self, call: Call, game: Game, places: Tensor) -> FlipScores:
+    def _scores(self, call: Call, game: Game, indices: Tensor) -> FlipScores:
         reduce = ops.Reduce.MAX if self.reduce == "max" else ops.Reduce.MEAN
-        target = self._target(call, places, game)
+        target = self._target(call, indices, game)
         B, D, T = game.sample.x.shape
         draws = call.shared_draws if self.share_draws else 0
         return FlipScores((B, D, T), DISTANCES[self.metric], reduce, self.normalize, target, game.device, draws)
@@ -237,9 +237,9 @@ class RaMbIT(RemovalAttributor):
         tolerance: float | None,
         max_rows: int | None,
     ) -> int:
-        """Ask rounds of L masks until the answer is precise enough; without a tolerance, one round. The rows of all.
+        """Evaluate rounds of L masks until the output is precise enough; without a tolerance, one round. The rows of all.
 
-        Rows are counted by a game that asks nothing, so that a run that was resumed counts, and ends, like another.
+        Rows are counted by a game that evaluates nothing, so that a run that was resumed counts, and ends, like another.
         """
         counted = game.counting()
         for turn in range(1 << 31):

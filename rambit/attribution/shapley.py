@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rambit.attribution.attributor import DISTANCES, METHODS, Answer, Call, Distance, Part, RemovalAttributor
+from rambit.attribution.attributor import DISTANCES, METHODS, Call, Distance, Part, RemovalAttributor, Scorer
 from rambit.game import Coalitions, Game, draws, shapley_values
 from rambit.masks import Bernoulli
 from rambit.options import option
@@ -38,7 +38,7 @@ def group_cells(players: str | Tensor, D: int, T: int, segment: int) -> Tensor:
 
 class _Values(RemovalAttributor):
     """A coalition keeps the cells of its players and replaces the others; its payoff is minus the distance from the
-    original answer. With metric ``diff``, the default here, that is the target's output up to a constant."""
+    original output. With metric ``diff``, the default here, that is the target's output up to a constant."""
 
     metric: Distance = option(default="diff", help=RemovalAttributor.describe("metric"))
     players: str | Tensor = option(
@@ -59,12 +59,12 @@ class _Values(RemovalAttributor):
         players = self.players if isinstance(self.players, str) else self.players.tolist()
         return {**super().settings(), "players": players}
 
-    def _answer(self, call: Call) -> Answer:
-        def answer(game: Game, places: Tensor) -> Part:
+    def _scorer(self, call: Call) -> Scorer:
+        def score(game: Game, indices: Tensor) -> Part:
             D, T = game.sample.x.shape[1:]
             players = self.players[:, :T] if isinstance(self.players, Tensor) else self.players
             player = group_cells(players, D, T, self.segment)
-            target = self._target(call, places, game)
+            target = self._target(call, indices, game)
 
             def payoffs(coalitions: Tensor) -> Tensor:
                 return -game.coalition_distances(Coalitions(coalitions, player), DISTANCES[self.metric], target)
@@ -82,7 +82,7 @@ class _Values(RemovalAttributor):
 
             return Part(spread(scores), None if error is None else spread(error), evaluated=spread(known))
 
-        return answer
+        return score
 
     @abstractmethod
     def _values(self, payoffs: Payoffs, n: int, by_draw: bool) -> Values:

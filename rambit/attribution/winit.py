@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rambit.attribution.attributor import DISTANCES, LONGEST, METHODS, Answer, Call, Part, RemovalAttributor
+from rambit.attribution.attributor import DISTANCES, LONGEST, METHODS, Call, Part, RemovalAttributor, Scorer
 from rambit.game import Game, Windows
 from rambit.options import option
 
@@ -19,8 +19,8 @@ Aggregate = Literal["mean", "max", "absmax"]
 class WinIT(RemovalAttributor):
     """Importance of each observation for each prediction that it could still influence (Leung et al., ICLR 2023).
 
-    For t ≥ 1 and n = 1 … min(t, window_size): i(n) is the mean over draws of the distance between the answer at t and
-    the answer with feature d replaced over [t - n + 1, t], clipped to ±1e6; i(0) = 0. The importance of observation
+    For t ≥ 1 and n = 1 … min(t, window_size): i(n) is the mean over draws of the distance between the output at t and
+    the output with feature d replaced over [t - n + 1, t], clipped to ±1e6; i(0) = 0. The importance of observation
     (d, t - n + 1) for the prediction at t is i(n) - i(n - 1).
 
     ``explain(X).windows`` is (B, D, T, window_size): entry l is observation t - window_size + l + 1 seen from t, zero
@@ -35,15 +35,15 @@ class WinIT(RemovalAttributor):
     aggregate: Aggregate = option(default="mean", help="over the predictions that saw an observation")
     anchor = "cell"
 
-    def _answer(self, call: Call) -> Answer:
-        def answer(game: Game, places: Tensor) -> Part:
-            seen = self._seen(game, self._target(call, places, game))  # (B, D, T, W): by observation and age
+    def _scorer(self, call: Call) -> Scorer:
+        def score(game: Game, indices: Tensor) -> Part:
+            seen = self._seen(game, self._target(call, indices, game))  # (B, D, T, W): by observation and age
             if game.sample.observed is not None:
                 seen = seen * game.sample.observed[..., None]
             after_the_first = torch.arange(game.rule.T, device=game.device) > 0  # no window begins at time 0
             return Part(self._aggregate(seen), None, _by_prediction(seen), after_the_first)
 
-        return answer
+        return score
 
     def _seen(self, game: Game, target: Tensor) -> Tensor:
         """(B, D, T, W): entry [b, d, p, j] is observation (d, p) for the prediction at p + j."""

@@ -21,8 +21,8 @@ examples:
 --store is for files larger than memory (.npy, .npz, .safetensors, .parquet): the folder holds the scores in shards,
 and a run that was killed goes on with the same command. In Python: rambit.distributed.Attributions("scores/")
 
---anchor end explains the answer at the last step; --anchor cell (the default) explains the answers from the cell
-on, for models that answer at every step. rambit cost, with the same options, says beforehand what it takes.
+--anchor end explains the output at the last step; --anchor cell (the default) explains the outputs from the cell
+on, for models that output at every step. rambit cost, with the same options, says beforehand what it takes.
 In Python: rambit.Attribution.load("scores.safetensors").values
 """
 
@@ -44,7 +44,7 @@ def add(commands: common.Commands) -> None:
         "--tolerance", metavar="X", type=float, help="add masks until standard error / largest score is below X"
     )
     parser.add_argument(
-        "--max-rows", metavar="N", type=common.whole(common.MOST_SEED), help="or until the model has answered N rows"
+        "--max-rows", metavar="N", type=common.whole(common.MOST_SEED), help="or until the model has evaluated N rows"
     )
     parser.add_argument("--checkpoint", metavar="DIR", help="keep the work there, so that a killed run can go on")
     where = parser.add_mutually_exclusive_group(required=True)
@@ -151,9 +151,9 @@ def _titles(request: Request) -> list[str]:
     names = request.notes.get("class_names")
     if not isinstance(names, list) or len(names) != classes:  # a checkpoint from elsewhere
         names = [f"class {c}" for c in range(classes)]
-    answers = common.answer(request.model, request.X, request.known.get("lengths"))
+    outputs = common.output(request.model, request.X, request.known.get("lengths"))
     ids = request.known["ids"].tolist()
     return [
         f"series {i}: predicted {names[int(p.argmax())]} ({float(p.max()):.2f})"
-        for i, p in zip(ids, answers, strict=True)
+        for i, p in zip(ids, outputs, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Scores judged by the set's own model: how much of its answer rests on what scores high."""
+"""Scores judged by the set's own model: how much of its output rests on what scores high."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Size:
         """What the columns mean."""
         k = "a tenth" if self.keep is None else self.keep
         return (
-            "The model is asked again, for its answer at the last step, with 0 in place of removed cells. acc.: its "
+            "The model is evaluated again, for its output at the last step, with 0 in place of removed cells. acc.: its "
             f"accuracy on these series as they are; acc. kept: when the best timestamps alone stay ({k} of them), by "
             "the sum of their cells. The predicted class's mean loss of probability, when of all cells the best "
             f"{100 * self.cells:g} % alone stay: suffic. (low is good), and when they go: compreh. (high is good). "
@@ -59,7 +59,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Judge:
-    """The model of one case, asked about its explained series."""
+    """The model of one case, evaluated on its explained series."""
 
     case: Case
     size: Size

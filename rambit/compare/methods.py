@@ -91,7 +91,7 @@ class Method:
     options: dict[str, Any] = field(default_factory=dict)
 
     def options_for(self, whole: bool) -> dict[str, Any]:
-        """Where a series has one label, the answer explained is the one at its end, unless an anchor was named."""
+        """Where a series has one label, the output explained is the one at its end, unless an anchor was named."""
         return {"anchor": "end", **self.options} if whole and "anchor" in _options(self.kind) else self.options
 
     def build(self, source: Source) -> Any:

@@ -55,9 +55,9 @@ class Responsibility:
         started = time.perf_counter()
         values, explained, rows = torch.zeros(X.shape), torch.zeros(X.shape, dtype=torch.bool), 0
         for b in range(len(X)):
-            asked = self.rex.asked(X[b : b + 1])
-            found = search(asked, self.rex).maps.get(asked.target)
-            rows += asked.rows
+            decision = self.rex.decision(X[b : b + 1])
+            found = search(decision, self.rex).maps.get(decision.target)
+            rows += decision.rows
             if found is not None:
                 values[b], explained[b] = torch.from_numpy(found).view(X.shape[1:]), True
         settings = {**self.rex.settings(), "unexplained": int((~explained).flatten(1).all(dim=1).sum())}

@@ -50,9 +50,9 @@ class Selection:
     def explain(self, X: Tensor) -> Attribution:
         """Trains the selector, then scores like X. Raises ValueError for missing values."""
         sample = TensorSample(self.background, torch.arange(len(self.background)))
-        answers = Game(Predictor.of(self.model), sample, Zero(), evaluation="full").predict()
+        outputs = Game(Predictor.of(self.model), sample, Zero(), evaluation="full").predict()
         wrapper = ModelAgnosticWrapper(_Frozen(self.model), self.framework)
-        wrapper.fit(self.background.transpose(1, 2), answers.argmax(dim=1), epochs=self.epochs, seed=self.seed)
+        wrapper.fit(self.background.transpose(1, 2), outputs.argmax(dim=1), epochs=self.epochs, seed=self.seed)
         return SelectionAttributor(wrapper).explain(X)
 
 

@@ -13,7 +13,7 @@ from rambit.sufficiency import explain
 
 
 class Sufficient:
-    """Scores 1 for the cells that suffice for the model's answer to the whole series (see `explain`), 0 for others."""
+    """Scores 1 for the cells that suffice for the model's output to the whole series (see `explain`), 0 for others."""
 
     def __init__(
         self,
@@ -38,8 +38,8 @@ class Sufficient:
     def explain(self, X: Tensor) -> Attribution:
         """Scores like X."""
         begin = time.perf_counter()
-        answer = explain(self.model, X, seed=self.seed, **self.options)
-        found = answer if isinstance(answer, list) else [answer]
+        output = explain(self.model, X, seed=self.seed, **self.options)
+        found = output if isinstance(output, list) else [output]
         rows = sum(one.rows for one in found)
         return Attribution(
             values=torch.stack([one.mask for one in found]).double(),

@@ -125,7 +125,7 @@ class _FromBackground(Counterfactual):
 
 def _check_within(background: Tensor) -> Tensor:
     if bool(background.isinf().any()):
-        raise ValueError(f"background holds values beyond {background.dtype}, the type in which the model is asked")
+        raise ValueError(f"background holds values beyond {background.dtype}, the type in which the model is evaluated")
     return background
 
 
@@ -382,7 +382,7 @@ def _needed_only(values: Tensor, needed: Tensor) -> Tensor:
     if bool((wrong := ~finite & needed).any()):
         s, b, d, t = torch.nonzero(wrong)[0].tolist()[:4]
         raise ValueError(
-            "counterfactuals must be finite wherever a value is replaced, and in the type in which the model is asked; "
+            "counterfactuals must be finite wherever a value is replaced, and in the type in which the model is evaluated; "
             f"the first that is not: draw {s}, series {b}, feature {d}, time {t}"
         )
     return values.masked_fill(~needed, 0.0)
@@ -391,7 +391,7 @@ def _needed_only(values: Tensor, needed: Tensor) -> Tensor:
 class Generated(Counterfactual):
     """Values from a trained generator: a replaced run of a feature that starts at p continues the series before p.
 
-    The generator is asked once for all prefixes of a series. In a run longer than its ``prediction_size`` the last
+    The generator is evaluated once for all prefixes of a series. In a run longer than its ``prediction_size`` the last
     predicted step goes on.
     """
 

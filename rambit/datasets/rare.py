@@ -41,7 +41,7 @@ class RareModel(nn.Module):
 def rare_time(n: int = 10, T: int = 50, D: int = 50, size: int = 5, seed: int = 0) -> Dataset:
     """Rare-Time: ARMA series (n, D, T); salient are `size` successive steps of the features from D // 4 to 3 D // 4.
 
-    Each series has salient steps of its own, so each has a black box of its own: `rare_model(data, i)`, whose answers
+    Each series has salient steps of its own, so each has a black box of its own: `rare_model(data, i)`, whose outputs
     are y (n, T). Raises ValueError for n or size < 1, T < size, D < 2, or a negative seed. Source: Crabbé and van der
     Schaar, "Explaining time series predictions with dynamic masks", 2021; the ARMA process is that of time_interpret.
     """

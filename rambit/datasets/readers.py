@@ -52,7 +52,7 @@ def _read_npz(data: bytes) -> Mapping[str, Any]:
     archive = np.load(io.BytesIO(data), allow_pickle=False)
     if not isinstance(archive, Mapping):
         raise ValueError("is not an archive of arrays")
-    return archive  # it reads an array when it is asked for, so one that nobody needs takes no memory
+    return archive  # it reads an array when it is wanted, so one that nobody needs takes no memory
 
 
 def _read_safetensors(data: bytes) -> Mapping[str, Any]:

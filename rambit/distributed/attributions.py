@@ -1,4 +1,4 @@
-"""Scores of many series, read from their folder as they are asked for."""
+"""Scores of many series, read from their folder as they are wanted."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ class Attributions:
     def __getitem__(self, which: int | slice) -> Attribution:
         """Of a series or a slice of them. ``rows``, ``row_steps`` and ``seconds`` are those of the shards read."""
         if isinstance(which, slice):
-            places: Sequence[int] = range(*which.indices(len(self)))
+            indices: Sequence[int] = range(*which.indices(len(self)))
         else:
             if not -len(self) <= which < len(self):
                 raise IndexError(f"series must be {-len(self)} to {len(self) - 1}, given {which}")
-            places = [which % len(self)]
-        if not places:
+            indices = [which % len(self)]
+        if not indices:
             raise IndexError(f"{which} of {len(self)} series is none")
         parts = [
             _take(self._shard(shard), [place - int(self._spans[shard, 0]) for place in of])
-            for shard, of in groupby(places, key=self._shard_of)
+            for shard, of in groupby(indices, key=self._shard_of)
         ]
         return _joined(parts)
 
@@ -93,7 +93,7 @@ class Attributions:
         return self._held[1]
 
     def _counts(self, name: str) -> dict[str, Any]:
-        """What the model was asked for a shard, from the manifest."""
+        """What the model was wanted a shard, from the manifest."""
         meta = self.store.info(name)
         if any(type(meta.get(field)) is not kind for field, kind in COUNTS.items()):
             raise StoreError(
@@ -125,10 +125,10 @@ class Attributions:
             raise StoreError(f"{self.store.folder}: the shard {name!r} is corrupt: {error}") from error
 
 
-def _take(part: Attribution, places: list[int]) -> Attribution:
-    """Some series of a shard, by their places in it."""
+def _take(part: Attribution, indices: list[int]) -> Attribution:
+    """Some series of a shard, by their indices in it."""
     found = {name: getattr(part, name) for name in TENSORS}
-    taken: dict[str, Any] = {name: None if tensor is None else tensor[places] for name, tensor in found.items()}
+    taken: dict[str, Any] = {name: None if tensor is None else tensor[indices] for name, tensor in found.items()}
     return replace(part, **taken)
 
 

@@ -42,12 +42,12 @@ class Finished:
 
     @staticmethod
     def unpack(data: bytes) -> Finished:
-        tensors, metadata = decode(data, "a worker's answer")
+        tensors, metadata = decode(data, "a worker's output")
         return Finished(tensors=tensors, **json.loads(metadata["record"]))
 
 
 def explain(attributor: Attributor, piece: Piece) -> Finished:
-    """The one place that asks: a piece is one call of ``explain``, whichever process makes it."""
+    """The one place that evaluates: a piece is one call of ``explain``, whichever process makes it."""
     arguments: dict[str, Any] = dict(piece.arguments)
     result = attributor.explain(**arguments)
     found = {name: getattr(result, name) for name in TENSORS}

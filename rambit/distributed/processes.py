@@ -108,12 +108,12 @@ class _Worker:
 
     def receive(self) -> Finished:
         try:
-            answer = self.pipe.recv()
+            output = self.pipe.recv()
         except (EOFError, OSError):
             raise self._died() from None
-        if isinstance(answer, Failure):
-            answer.reraise()
-        return Finished.unpack(answer)
+        if isinstance(output, Failure):
+            output.reraise()
+        return Finished.unpack(output)
 
     def _died(self) -> RuntimeError:
         self.process.join()
@@ -123,7 +123,7 @@ class _Worker:
         )
 
     def end(self) -> None:
-        """Stop it, whatever it is at: nobody will read its answer."""
+        """Stop it, whatever it is at: nobody will read its output."""
         self.pipe.close()
         self.process.terminate()
         self.process.join()

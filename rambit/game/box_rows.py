@@ -47,19 +47,19 @@ class BoxBuffer:
         self.stale, self.version = (boxes, offsets), self.buffer._version
         return x
 
-    def ask(self, boxes: Tensor, offsets: Tensor) -> Tensor:
-        """Answers (n, C, 1) to these rows; the first time, a module is watched for what it writes into them."""
+    def evaluate(self, boxes: Tensor, offsets: Tensor) -> Tensor:
+        """Outputs (n, C, 1) to these rows; the first time, a module is watched for what it writes into them."""
         x, runner = self.build(boxes, offsets), self.engine.runner
         if self.hands_copies:
             return runner.whole(x.clone(), self.engine.inputs)
         if self.looked:
             return runner.whole(x, self.engine.inputs)
         kept, stale, self.stale = x.clone(), self.stale, None
-        answers = runner.whole(x, self.engine.inputs)
+        outputs = runner.whole(x, self.engine.inputs)
         self.looked, self.hands_copies = True, not torch.equal(kept, x)
         if not self.hands_copies:
             self.stale = stale
-        return answers
+        return outputs
 
     def _allocate(self, n: int, D: int, T: int) -> Tensor:
         x = self.engine.inputs.x
@@ -69,10 +69,10 @@ class BoxBuffer:
             return memory.empty((n, D, T), x)
 
 
-def answer(engine: Engine, buffers: list[BoxBuffer], question: Boxes) -> Iterator[Tensor]:
-    """Answers (n, S, 1, C), in order, chunk by chunk."""
+def evaluate(engine: Engine, buffers: list[BoxBuffer], question: Boxes) -> Iterator[Tensor]:
+    """Outputs (n, S, 1, C), in order, chunk by chunk."""
     if len(engine.sample) != 1:
-        raise ValueError(f"boxes are asked of one series or image, got {len(engine.sample)}")
+        raise ValueError(f"boxes are evaluated on one series or image, got {len(engine.sample)}")
     runner, inputs = engine.runner, engine.inputs
     boxes, offsets = runner.to_device(question.boxes), runner.to_device(question.offsets)
     if inputs.fill != ops.Fill.FIXED:
@@ -81,26 +81,26 @@ def answer(engine: Engine, buffers: list[BoxBuffer], question: Boxes) -> Iterato
     step = max(1, runner.batch // engine.draws)
     for begin in range(0, len(question), step):
         own = offsets[begin : begin + step + 1]
-        answers = [_ask(engine, buffer, boxes, own, begin, draw) for draw, buffer in enumerate(buffers)]
+        outputs = [_evaluate(engine, buffer, boxes, own, begin, draw) for draw, buffer in enumerate(buffers)]
         runner.settle(inputs)
         if not runner.dry:
-            yield torch.stack(answers, dim=1)[:, :, None]
+            yield torch.stack(outputs, dim=1)[:, :, None]
 
 
-def _ask(engine: Engine, buffer: BoxBuffer, boxes: Tensor, offsets: Tensor, first: int, draw: int) -> Tensor:
-    """Answers (n, C) to n rows of one draw; an error names their place in the question, which begins at ``first``."""
+def _evaluate(engine: Engine, buffer: BoxBuffer, boxes: Tensor, offsets: Tensor, first: int, draw: int) -> Tensor:
+    """Outputs (n, C) to n rows of one draw; an error names their place in the question, which begins at ``first``."""
     runner, n = engine.runner, len(offsets) - 1
     host = base_rows(np.zeros(n, dtype=np.int32), 1, 1)
     host[:, Column.MASK] += first
     host[:, Column.DRAW] = draw
     names = runner.to_device(host)
-    answers: list[Tensor] = []
+    outputs: list[Tensor] = []
     with engine.predictor.session():
         for piece in runner.pieces(n, engine.steps):
             with piece:
-                found = buffer.ask(boxes, offsets[piece.begin : piece.end + 1])
-                answers.append(runner.check(found, names[piece.rows], engine.inputs)[:, :, 0].clone())
-    return torch.cat(answers) if answers else torch.empty(0)
+                found = buffer.evaluate(boxes, offsets[piece.begin : piece.end + 1])
+                outputs.append(runner.check(found, names[piece.rows], engine.inputs)[:, :, 0].clone())
+    return torch.cat(outputs) if outputs else torch.empty(0)
 
 
 def _painted(engine: Engine, question: Boxes, boxes: Tensor, offsets: Tensor) -> Iterator[Tensor]:
@@ -111,4 +111,4 @@ def _painted(engine: Engine, question: Boxes, boxes: Tensor, offsets: Tensor) ->
         part = offsets[begin : begin + step + 1]
         masks = memory.empty((len(part) - 1, *yes.shape), yes)
         ops.boxed_batch(masks, yes, ~yes, boxes, part)
-        yield from coalitions.answer(engine, Coalitions(masks.flatten(1)), first=begin)
+        yield from coalitions.evaluate(engine, Coalitions(masks.flatten(1)), first=begin)

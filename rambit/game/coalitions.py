@@ -1,4 +1,4 @@
-"""Coalitions: masks over the sample's terms, answered at the last step."""
+"""Coalitions: masks over the sample's terms, evaluated at the last step."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from rambit.game.rows import Column, base_rows
 from rambit.game.runner import Inputs
 
 
-def answer(engine: Engine, question: Coalitions, first: int = 0) -> Iterator[Tensor]:
-    """Answers (n, S, B, C), or (n, S, 1, C) where each mask has a series of its own, in order, chunk by chunk.
+def evaluate(engine: Engine, question: Coalitions, first: int = 0) -> Iterator[Tensor]:
+    """Outputs (n, S, B, C), or (n, S, 1, C) where each mask has a series of its own, in order, chunk by chunk.
 
     An error names the mask by its place in the question, counted from ``first``.
     """
@@ -36,9 +36,9 @@ def answer(engine: Engine, question: Coalitions, first: int = 0) -> Iterator[Ten
         if masks.ndim == 3:  # each series has masks of its own
             host[:, Column.MASK] = host[:, Column.MASK] * B + host[:, Column.SERIES]
         with engine.predictor.session():
-            answers = _ask(engine, engine.inputs, part, host, named)
-        if answers is not None:
-            yield answers.view(count, S, B, -1)
+            outputs = _evaluate(engine, engine.inputs, part, host, named)
+        if outputs is not None:
+            yield outputs.view(count, S, B, -1)
 
 
 def _check(engine: Engine, question: Coalitions) -> None:
@@ -68,23 +68,23 @@ def _cells(engine: Engine, part: Tensor, players: Tensor | None) -> Tensor:
     return part.reshape(-1, D, T)
 
 
-def _ask(
+def _evaluate(
     engine: Engine, inputs: Inputs, masks: Tensor, host: npt.NDArray[np.int32], named: npt.NDArray[np.int32]
 ) -> Tensor | None:
-    """Answers (rows, C), or None from a dry engine."""
+    """Outputs (rows, C), or None from a dry engine."""
     runner, T = engine.runner, inputs.x.shape[2]
     rows, names = runner.to_device(host), runner.to_device(named)
-    answers: list[Tensor] = []
+    outputs: list[Tensor] = []
     for piece in runner.pieces(len(rows), engine.steps):
         with piece:
             x = runner.build(inputs, masks, rows[piece.rows], T)
-            answers.append(runner.check(runner.whole(x, inputs), names[piece.rows], inputs)[:, :, 0].clone())
+            outputs.append(runner.check(runner.whole(x, inputs), names[piece.rows], inputs)[:, :, 0].clone())
     runner.settle(inputs)
-    return None if runner.dry else torch.cat(answers)
+    return None if runner.dry else torch.cat(outputs)
 
 
-def answer_soft(engine: Engine, question: Soft) -> Iterator[Tensor]:
-    """Answers (n, S, B or 1, C) with gradients with respect to the masks, chunk by chunk."""
+def evaluate_soft(engine: Engine, question: Soft) -> Iterator[Tensor]:
+    """Outputs (n, S, B or 1, C) with gradients with respect to the masks, chunk by chunk."""
     if not engine.counterfactuals.fixed:
         raise ValueError("soft masks need fixed counterfactuals, whose values do not depend on what is kept")
     B, S, terms = len(engine.sample), engine.draws, engine.sample.terms
@@ -111,6 +111,6 @@ def answer_soft(engine: Engine, question: Soft) -> Iterator[Tensor]:
             x, other = x[:, None, None], other.transpose(0, 1)[:, :, None]
         with engine.predictor.session(gradients=True):
             rows = (kept * x + (1 - kept) * other).flatten(0, 2)
-            answers = runner.whole(rows, inputs)[:, :, 0]
+            outputs = runner.whole(rows, inputs)[:, :, 0]
         runner.count(len(rows), len(rows) * engine.steps)
-        yield answers.view(len(part), S, -1, answers.shape[1])
+        yield outputs.view(len(part), S, -1, outputs.shape[1])

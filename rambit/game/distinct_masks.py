@@ -98,7 +98,7 @@ class Group:
             last = np.minimum(room, rule.window - 1)
             which = np.repeat(index - begin, last + 1)
             shift = np.concatenate([np.arange(n + 1, dtype=np.int32) for n in last])
-            # All shifts that the end of the series clips are the same mask: asked once, with their joint weight.
+            # All shifts that the end of the series clips are the same mask: evaluated once, with their joint weight.
             weight = np.where(shift < last[which], 1.0, rule.window - last[which]) / rule.window
             masks = shifted.flatten(0, 1)[torch.from_numpy(which * rule.window + shift).to(masks.device)]
             index = index[which]

@@ -23,7 +23,7 @@ from rambit.memory import DEFAULT_MEMORY
 from rambit.predictors import Predictor
 
 Int32 = npt.NDArray[np.int32]
-#: Rows a call at most, whatever batch size is asked for: more would only cost memory.
+#: Rows a call at most, whatever batch size is wanted: more would only cost memory.
 MOST_ROWS = 1 << 20
 
 
@@ -96,28 +96,28 @@ class Engine:
         return self.runner.to_host(tensor)
 
     def cost(self) -> Cost:
-        """What has been asked so far; a game made with ``dry=True`` counts its questions and asks the model nothing."""
+        """What has been evaluated so far; a game made with ``dry=True`` counts its questions and evaluates the model nothing."""
         return Cost(self.runner.rows, self.runner.row_steps, self.max_memory, self.mode)
 
     def predict(self) -> Tensor:
-        """Answers (B, C) to the original series at their last step; asked once."""
-        assert self.original is not None, "a dry game has no answers"
+        """Outputs (B, C) to the original series at their last step; evaluated once."""
+        assert self.original is not None, "a dry game has no outputs"
         return self.original
 
     @cached_property
     def original(self) -> Tensor | None:
-        """The answers (B, C) to the original series at their last step, None from a dry game, which counts them."""
+        """The outputs (B, C) to the original series at their last step, None from a dry game, which counts them."""
         B = len(self.sample)
         inputs = self.inputs_of(slice(0, B), count=0)
-        answers: list[Tensor] = []
+        outputs: list[Tensor] = []
         rows = self.runner.to_device(base_rows(np.zeros(1, dtype=np.int32), 1, B))
         with self.predictor.session():
             for piece in self.runner.pieces(B, self.steps):
                 with piece:
                     found = self.runner.whole(inputs.original(piece.rows), inputs)
-                    answers.append(self.runner.check(found, rows[piece.rows], inputs)[:, :, 0].clone())
+                    outputs.append(self.runner.check(found, rows[piece.rows], inputs)[:, :, 0].clone())
             self.runner.settle(inputs)
-        return torch.cat(answers) if answers else None
+        return torch.cat(outputs) if outputs else None
 
     @cached_property
     def inputs(self) -> Inputs:

@@ -1,4 +1,4 @@
-"""How flips are answered: one class for what all evaluation modes share, and one small one for each mode.
+"""How flips are evaluated: one class for what all evaluation modes share, and one small one for each mode.
 
 Contributions of a group of masks are scattered into their places and then summed in the order of the distinct masks, so
 that neither the chunks nor the mode change a result beyond what the model rounds differently.
@@ -37,7 +37,7 @@ class Scored:
 
 
 class FlipEvaluation(ABC):
-    """Answers the flips of one chunk of series. A subclass says how original, base and flipped rows are asked."""
+    """Outputs the flips of one chunk of series. A subclass says how original, base and flipped rows are evaluated."""
 
     start_rule = StartRule.ZERO
     state_rule = StateRule.NONE
@@ -62,23 +62,23 @@ class FlipEvaluation(ABC):
         self.S = draws
         self.known = known
         self.cells = self.D * self.T
-        self.reference: Tensor | None = None  # (B, C, T) the original answers
+        self.reference: Tensor | None = None  # (B, C, T) the original outputs
         self.looks_ahead = inputs.fill in (ops.Fill.CARRY_FORWARD, ops.Fill.INTERPOLATE)
         self._original_rows = runner.to_device(base_rows(np.zeros(1, dtype=np.int32), 1, self.B))
 
     # -- what a mode must say -------------------------------------------------------------------------------------
 
     @abstractmethod
-    def ask_original(self, needed: npt.NDArray[np.bool_]) -> None:
+    def evaluate_original(self, needed: npt.NDArray[np.bool_]) -> None:
         """Fill ``reference`` at the needed times."""
 
     @abstractmethod
-    def ask_base(self, group: Group, rows: Int32) -> Tensor:
-        """Distances (M * S * B, T) of the base rows from the original answers; 0 before the first replaced step."""
+    def evaluate_base(self, group: Group, rows: Int32) -> Tensor:
+        """Distances (M * S * B, T) of the base rows from the original outputs; 0 before the first replaced step."""
 
     @abstractmethod
-    def answer(self, x: Tensor, rows: Tensor, table: State | None) -> Tensor:
-        """Answers (n, C, K) at the last K steps of these flipped rows, which start from states in a table, if any."""
+    def output(self, x: Tensor, rows: Tensor, table: State | None) -> Tensor:
+        """Outputs (n, C, K) at the last K steps of these flipped rows, which start from states in a table, if any."""
 
     def use_original_states(self) -> None:  # noqa: B027  most modes have no state
         """Let rows start from states of the original series (row.state = t * B + b)."""
@@ -89,35 +89,35 @@ class FlipEvaluation(ABC):
         """Flips before a mask's first replaced step, where the mode has a shorter way to them."""
 
     def prepare(self, distinct: DistinctMasks) -> None:
-        """Ask what all groups share: the original series, at the times that some mask compares."""
+        """Evaluate what all groups share: the original series, at the times that some mask compares."""
         h0, h1 = self.rule.of_masks(distinct.end)
         needed = np.zeros(self.T, dtype=bool)
         for low, high in zip(h0, h1, strict=True):
             needed[low:high] = True
-        self.ask_original(needed)
+        self.evaluate_original(needed)
 
     def local_low(self, group: Group) -> Int32:
         """From which time on the group's own rows cover the flips."""
         return np.zeros(len(group), dtype=np.int32)
 
     def mask_bytes(self) -> int:
-        """What one mask costs in memory while its group is answered."""
+        """What one mask costs in memory while its group is evaluated."""
         per_row = 8 * self.cells + 8 * self.T
         return self.S * self.B * per_row + self.cells
 
     # -- what all share -------------------------------------------------------------------------------------------
 
     def group(self, group: Group, draw_base: Int32, target_cells: Int32 | None, low: Int32, high: Int32) -> Tensor:
-        """Contributions (M, S, B, slots) of a group's flips at times [low, high), zero where nothing had to be asked.
+        """Contributions (M, S, B, slots) of a group's flips at times [low, high), zero where nothing had to be evaluated.
 
         ``target_cells`` (M,) names the one cell that each mask scores; None: slots are all cells.
         """
         slots = self.cells if target_cells is None else 1
         contributions = self.zeros((len(group), self.S, self.B, slots))
-        base = self.ask_base(group, base_rows(draw_base, self.S, self.B))
+        base = self.evaluate_base(group, base_rows(draw_base, self.S, self.B))
         plan = self.plan(group, draw_base, target_cells, low=np.maximum(low, self.local_low(group)), high=high)
         scored = Scored(group.masks, base, contributions, self.states)
-        self.ask(plan, scored)
+        self.evaluate(plan, scored)
         self.earlier_flips(group, draw_base, target_cells, scored)
         self.runner.settle(self.inputs)
         return contributions
@@ -174,28 +174,28 @@ class FlipEvaluation(ABC):
         start[:, :, 1:] = after_last_kept[:, :, :-1]
         return start.reshape(len(group), self.cells).astype(np.int32)
 
-    def ask(self, plan: FlipPlan, scored: Scored) -> None:
-        """Ask the plan's rows chunk by chunk and scatter their contributions."""
+    def evaluate(self, plan: FlipPlan, scored: Scored) -> None:
+        """Evaluate the plan's rows chunk by chunk and scatter their contributions."""
         for host_rows, rows, width in self.runner.planned(plan):
-            self.ask_chunk(host_rows, rows, width, scored)
+            self.evaluate_chunk(host_rows, rows, width, scored)
 
-    def ask_chunk(self, host_rows: Int32, rows: Tensor, width: int, scored: Scored) -> None:
-        """Ask rows of one width that all start at time 0, or all later."""
+    def evaluate_chunk(self, host_rows: Int32, rows: Tensor, width: int, scored: Scored) -> None:
+        """Evaluate rows of one width that all start at time 0, or all later."""
         at_start = bool(host_rows[0, Column.START] == 0)
         for piece in self.runner.pieces(len(rows), width):
             with piece:
                 part = rows[piece.rows]
                 x = self.runner.build(self.inputs, scored.masks, part, width)
-                answers = self.answer(x, part, None if at_start else scored.states)
-                self.score(self.runner.check(answers, part, self.inputs), part, width, scored)
+                outputs = self.output(x, part, None if at_start else scored.states)
+                self.score(self.runner.check(outputs, part, self.inputs), part, width, scored)
 
-    def score(self, answers: Tensor, rows: Tensor, width: int, scored: Scored) -> None:
-        """Add the contributions of checked answers (n, C, K) of rows of one width. Allocates nothing, so that a piece
-        that memory ran out in can be asked again."""
+    def score(self, outputs: Tensor, rows: Tensor, width: int, scored: Scored) -> None:
+        """Add the contributions of checked outputs (n, C, K) of rows of one width. Allocates nothing, so that a piece
+        that memory ran out in can be evaluated again."""
         assert self.reference is not None
         ops.score(
             scored.contributions,
-            answers,
+            outputs,
             self.reference,
             scored.base,
             scored.masks,
@@ -206,82 +206,82 @@ class FlipEvaluation(ABC):
             reduce=self.reduce,
         )
 
-    def set_reference(self, answers: Tensor, series: slice, time: int | slice) -> None:
-        """Check original answers (n, C, K) of these series at the given times, and keep them."""
-        self.runner.check(answers, self._original_rows[series], self.inputs)
+    def set_reference(self, outputs: Tensor, series: slice, time: int | slice) -> None:
+        """Check original outputs (n, C, K) of these series at the given times, and keep them."""
+        self.runner.check(outputs, self._original_rows[series], self.inputs)
         if self.reference is None:
-            self.runner.check_target(self.target, self.metric, answers)
-            self.reference = memory.zeros((self.B, answers.shape[1], self.T), answers)
+            self.runner.check_target(self.target, self.metric, outputs)
+            self.reference = memory.zeros((self.B, outputs.shape[1], self.T), outputs)
         at = slice(time, time + 1) if isinstance(time, int) else time
-        self.reference[series, :, at] = answers
+        self.reference[series, :, at] = outputs
 
-    def distances(self, answers: Tensor, rows: Tensor, time: slice) -> Tensor:
-        """Check base answers (n, C, K) at the given times; their distances (n, K) from the original ones."""
+    def distances(self, outputs: Tensor, rows: Tensor, time: slice) -> Tensor:
+        """Check base outputs (n, C, K) at the given times; their distances (n, K) from the original ones."""
         assert self.reference is not None
-        self.runner.check(answers, rows, self.inputs)
-        out = memory.empty((len(rows), answers.shape[2]), answers, torch.float64)
+        self.runner.check(outputs, rows, self.inputs)
+        out = memory.empty((len(rows), outputs.shape[2]), outputs, torch.float64)
         series = rows[:, Column.SERIES].contiguous()
-        ops.distance(out, answers, self.reference[:, :, time], series, self.target, self.metric)
+        ops.distance(out, outputs, self.reference[:, :, time], series, self.target, self.metric)
         return out
 
 
 class PrefixEvaluation(FlipEvaluation):
-    """The model answers at the last step of what it is given: each (row, horizon) is a call on a prefix.
+    """The model evaluates at the last step of what it is given: each (row, horizon) is a call on a prefix.
 
     Serves ``prefix``, and ``full``, whose only prefix is the whole series.
     """
 
     per_horizon = True
 
-    def ask_original(self, needed: npt.NDArray[np.bool_]) -> None:
+    def evaluate_original(self, needed: npt.NDArray[np.bool_]) -> None:
         for h in map(int, np.flatnonzero(needed)):
             for piece in self.runner.pieces(self.B, h + 1):
                 with piece:
-                    answers = self.runner.whole(self.inputs.original(piece.rows, h + 1), self.inputs)
-                    self.set_reference(answers, piece.rows, h)
+                    outputs = self.runner.whole(self.inputs.original(piece.rows, h + 1), self.inputs)
+                    self.set_reference(outputs, piece.rows, h)
 
-    def ask_base(self, group: Group, rows: Int32) -> Tensor:
+    def evaluate_base(self, group: Group, rows: Int32) -> Tensor:
         base = self.zeros((len(rows), self.T))
         mask_of = rows[:, Column.MASK]
         for h in range(self.T):
-            asked = np.flatnonzero(((group.h0 <= h) & (h < group.h1) & (group.first <= h))[mask_of])
-            if len(asked) == 0:
+            evaluated = np.flatnonzero(((group.h0 <= h) & (h < group.h1) & (group.first <= h))[mask_of])
+            if len(evaluated) == 0:
                 continue
-            device_rows, index = self.runner.to_device(rows[asked]), self.runner.to_device(asked)
-            for piece in self.runner.pieces(len(asked), h + 1):
+            device_rows, index = self.runner.to_device(rows[evaluated]), self.runner.to_device(evaluated)
+            for piece in self.runner.pieces(len(evaluated), h + 1):
                 with piece:
                     part = device_rows[piece.rows]
-                    answers = self.runner.whole(self.runner.build(self.inputs, group.masks, part, h + 1), self.inputs)
-                    base[index[piece.rows], h] = self.distances(answers, part, slice(h, h + 1))[:, 0]
+                    outputs = self.runner.whole(self.runner.build(self.inputs, group.masks, part, h + 1), self.inputs)
+                    base[index[piece.rows], h] = self.distances(outputs, part, slice(h, h + 1))[:, 0]
         return base
 
-    def answer(self, x: Tensor, rows: Tensor, table: State | None) -> Tensor:
+    def output(self, x: Tensor, rows: Tensor, table: State | None) -> Tensor:
         return self.runner.whole(x, self.inputs)
 
 
 class CausalEvaluation(FlipEvaluation):
-    """One call answers every horizon of a row; the row is cut after its last one."""
+    """One call evaluates every horizon of a row; the row is cut after its last one."""
 
-    def ask_original(self, needed: npt.NDArray[np.bool_]) -> None:
+    def evaluate_original(self, needed: npt.NDArray[np.bool_]) -> None:
         stop = int(np.flatnonzero(needed)[-1]) + 1 if needed.any() else 1
         for piece in self.runner.pieces(self.B, stop):
             with piece:
-                answers = self.runner.predictor.steps(self.inputs.original(piece.rows, stop))
-                self.set_reference(answers, piece.rows, slice(0, stop))
+                outputs = self.runner.predictor.steps(self.inputs.original(piece.rows, stop))
+                self.set_reference(outputs, piece.rows, slice(0, stop))
 
-    def ask_base(self, group: Group, rows: Int32) -> Tensor:
+    def evaluate_base(self, group: Group, rows: Int32) -> Tensor:
         base = self.zeros((len(rows), self.T))
         stops = np.where(group.h0 < group.h1, group.h1, 0)
         mask_of = rows[:, Column.MASK]
         for stop in map(int, np.unique(stops[stops > 0])):
-            asked = np.flatnonzero(((stops == stop) & (group.first < stop))[mask_of])
-            device_rows, index = self.runner.to_device(rows[asked]), self.runner.to_device(asked)
-            for piece in self.runner.pieces(len(asked), stop):
+            evaluated = np.flatnonzero(((stops == stop) & (group.first < stop))[mask_of])
+            device_rows, index = self.runner.to_device(rows[evaluated]), self.runner.to_device(evaluated)
+            for piece in self.runner.pieces(len(evaluated), stop):
                 with piece:
                     part = device_rows[piece.rows]
-                    answers = self.runner.predictor.steps(self.runner.build(self.inputs, group.masks, part, stop))
-                    base[index[piece.rows], :stop] = self.distances(answers, part, slice(0, stop))
+                    outputs = self.runner.predictor.steps(self.runner.build(self.inputs, group.masks, part, stop))
+                    base[index[piece.rows], :stop] = self.distances(outputs, part, slice(0, stop))
         return base
 
-    def answer(self, x: Tensor, rows: Tensor, table: State | None) -> Tensor:
+    def output(self, x: Tensor, rows: Tensor, table: State | None) -> Tensor:
         return self.runner.predictor.steps(x)

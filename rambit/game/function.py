@@ -26,11 +26,11 @@ class CoalitionFunction:
             raise ValueError(f"a coalition function is about one series, got {len(game.sample)}")
         if players is not None and players.shape != (game.sample.terms,):
             raise ValueError(f"players must be ({game.sample.terms},), one label a cell, got {tuple(players.shape)}")
-        answer = game.predict()[0]
-        if target is not None and not 0 <= target < len(answer):
-            raise ValueError(f"target must be in 0 … {len(answer) - 1}, got {target}")
+        output = game.predict()[0]
+        if target is not None and not 0 <= target < len(output):
+            raise ValueError(f"target must be in 0 … {len(output) - 1}, got {target}")
         self.game, self.players = game, players
-        self.target = int(answer.argmax()) if target is None else target
+        self.target = int(output.argmax()) if target is None else target
         self.n_players = game.sample.terms if players is None else int(players.max()) + 1
 
     def __call__(self, coalitions: Any) -> npt.NDArray[np.float64] | float:
@@ -38,8 +38,8 @@ class CoalitionFunction:
         rows = np.atleast_2d(np.asarray(coalitions, dtype=bool))
         if rows.ndim != 2 or rows.shape[1] != self.n_players:
             raise ValueError(f"coalitions must be (N, {self.n_players}) bool, got {np.shape(coalitions)}")
-        answers = self.game.ask(Coalitions(torch.from_numpy(rows), self.players))
-        worth = [self.game.to_host(a[:, :, 0, self.target].double().mean(dim=1)) for a in answers]
+        outputs = self.game.evaluate(Coalitions(torch.from_numpy(rows), self.players))
+        worth = [self.game.to_host(a[:, :, 0, self.target].double().mean(dim=1)) for a in outputs]
         found = np.concatenate([w.numpy() for w in worth]) if worth else np.zeros(0)
         return float(found[0]) if np.ndim(coalitions) == 1 else found
 

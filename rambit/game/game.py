@@ -1,4 +1,4 @@
-"""The game: binds a predictor, a sample, counterfactuals and a horizon rule, and answers questions."""
+"""The game: binds a predictor, a sample, counterfactuals and a horizon rule, and outputs questions."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from rambit.game.windows import window_distances
 class Game(Engine):
     """Masks in, model outputs out, for series of one length.
 
-    ``anchor`` and ``window_size`` are the horizon rule: ``cell`` compares the answers at the flipped cell's own time
+    ``anchor`` and ``window_size`` are the horizon rule: ``cell`` compares the outputs at the flipped cell's own time
     and the window_size - 1 steps after it, ``mask`` those after the block, ``end`` the last one, for window_size
-    shifts of the block. ``draws`` sets of counterfactual values are asked for each row. ``evaluation`` and
-    ``batch_size`` say how rows are asked and never change a number beyond rounding. ``max_memory`` (bytes, default
+    shifts of the block. ``draws`` sets of counterfactual values are wanted each row. ``evaluation`` and
+    ``batch_size`` say how rows are evaluated and never change a number beyond rounding. ``max_memory`` (bytes, default
     1 GiB) bounds what the engine allocates. Raises ValueError where the model cannot serve the request.
     """
 
     def counting(self) -> Game:
-        """The same game, that counts what it is asked and asks the model nothing."""
+        """The same game, that counts what it is evaluated and evaluates the model nothing."""
         return Game(
             self.predictor,
             self.sample,
@@ -50,16 +50,16 @@ class Game(Engine):
 
     # -- coalitions, boxes, soft masks ----------------------------------------------------------------------------
 
-    def ask(self, question: Coalitions | Boxes | Soft) -> Iterator[Tensor]:
-        """Answers (n, S, B, C) at the last step, in order, chunk by chunk; (n, S, 1, C) where each is of one series.
+    def evaluate(self, question: Coalitions | Boxes | Soft) -> Iterator[Tensor]:
+        """Outputs (n, S, B, C) at the last step, in order, chunk by chunk; (n, S, 1, C) where each is of one series.
 
-        Soft answers carry gradients with respect to the masks.
+        Soft outputs carry gradients with respect to the masks.
         """
         if isinstance(question, Boxes):
-            return box_rows.answer(self, self.box_buffers, question)
+            return box_rows.evaluate(self, self.box_buffers, question)
         if isinstance(question, Soft):
-            return coalitions.answer_soft(self, question)
-        return coalitions.answer(self, question)
+            return coalitions.evaluate_soft(self, question)
+        return coalitions.evaluate(self, question)
 
     @cached_property
     def box_buffers(self) -> list[box_rows.BoxBuffer]:
@@ -67,18 +67,18 @@ class Game(Engine):
         return [box_rows.BoxBuffer(self, outside) for outside in self.inputs.draws[:, 0]]
 
     def coalition_distances(self, question: Coalitions, metric: ops.Metric, target: Tensor) -> Tensor:
-        """Distances (N, S, B) float64 of the coalitions' answers from the original ones, for each draw."""
+        """Distances (N, S, B) float64 of the coalitions' outputs from the original ones, for each draw."""
         B = len(self.sample)
         original = None if self.original is None else self.original[:, :, None]
         if original is not None:
             self.runner.check_target(target, metric, original)
         parts = []
-        for answers in self.ask(question):  # (n, S, B, C)
+        for outputs in self.evaluate(question):  # (n, S, B, C)
             assert original is not None
-            n, S, _, C = answers.shape
+            n, S, _, C = outputs.shape
             series = torch.arange(B, dtype=torch.int32, device=self.device).repeat(n * S)
-            out = memory.empty((n * S * B, 1), answers, torch.float64)
-            flat = answers.reshape(-1, C, 1)
+            out = memory.empty((n * S * B, 1), outputs, torch.float64)
+            flat = outputs.reshape(-1, C, 1)
             ops.distance(out, flat, original, series, target, metric)
             parts.append(out.view(n, S, B))
         if parts:
@@ -95,7 +95,7 @@ class Game(Engine):
         added: Callable[[slice], int] = lambda series: 0,
         done: Callable[[slice, int, bool], None] = lambda series, distinct, complete: None,
     ) -> FlipScores:
-        """Ask every flip of the question and add up the contributions, in bounded memory.
+        """Evaluate every flip of the question and add up the contributions, in bounded memory.
 
         ``done(series, n, complete)`` is called whenever the first n distinct masks of a chunk of series are added up;
         ``added(series)`` says how many were added before (a resumed run).
@@ -203,7 +203,7 @@ class Game(Engine):
     # -- runs -----------------------------------------------------------------------------------------------------
 
     def distances(self, question: Windows, metric: ops.Metric, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Distances (M, B, T, W) float64 of runs from the original answers (B, C, T), mean over draws; and those.
+        """Distances (M, B, T, W) float64 of runs from the original outputs (B, C, T), mean over draws; and those.
 
         Entry [m, b, p, j] compares at step p + j when run m starts at p.
         """
@@ -250,7 +250,7 @@ class Game(Engine):
                 else 0
             )
             per_series += states.row_bytes(state) * (T + carried)
-        # At least one mask with all its shifts is answered at a time.
+        # At least one mask with all its shifts is evaluated at a time.
         per_mask = self.draws * 8 * (D * T + T) * (self.rule.window if self.rule.anchor == "end" else 1)
         step = max(1, self.max_memory // 4 // max(per_series, per_mask))
         for begin in range(0, B, step):

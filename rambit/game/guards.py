@@ -1,4 +1,4 @@
-"""A look at a model's answers before its scores are believed: what it returns, and whether asking again changes it."""
+"""A look at a model's outputs before its scores are believed: what it returns, and whether evaluating again changes it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from rambit.predictors import PredictionError, Predictor
 
 
 def look(runner: Runner, sample: TensorSample, strategy: Counterfactual, seed: int) -> None:
-    """Decide what ``output="auto"`` means, and warn of a model whose answer to a row is not the row's alone.
+    """Decide what ``output="auto"`` means, and warn of a model whose output to a row is not the row's alone.
 
-    A few rows are asked, then most of them again in another order: once for a predictor, and they are not counted.
+    A few rows are evaluated, then most of them again in another order: once for a predictor, and they are not counted.
     """
     predictor = runner.predictor
     x = probes.rows(sample, strategy, seed, predictor.features_last)
@@ -24,39 +24,39 @@ def look(runner: Runner, sample: TensorSample, strategy: Counterfactual, seed: i
     runner.predictor = predictor.as_given().raw()
     try:
         with predictor.session():
-            first = _answers(runner, x, inputs)
-            again = _answers(runner, x[1:].flip(0), inputs).flip(0)
+            first = _outputs(runner, x, inputs)
+            again = _outputs(runner, x[1:].flip(0), inputs).flip(0)
             moved = _moved(first[1:], again)
-            by_chance = moved and _moved(first, _answers(runner, x, inputs))
+            by_chance = moved and _moved(first, _outputs(runner, x, inputs))
     finally:
         runner.predictor = predictor
     predictor.decide(first)
     predictor.looked = True
     if moved:
-        why = "asked among other rows, so it depends on its batch: does it normalise by statistics of the batch?"
+        why = "evaluated among other rows, so it depends on its batch: does it normalise by statistics of the batch?"
         if by_chance:
-            why = "asked twice, so it is not deterministic: is a module in training mode hidden in it, or chance?"
-        warn(f"the model answers the same row with {_most(first[1:], again)} when it is {why}")
+            why = "evaluated twice, so it is not deterministic: is a module in training mode hidden in it, or chance?"
+        warn(f"the model evaluates the same row with {_most(first[1:], again)} when it is {why}")
 
 
 def never_moved(rows: int, predictor: Predictor) -> None:
-    """Warn that no answer differed from another, so that all scores are 0."""
+    """Warn that no output differed from another, so that all scores are 0."""
     why = "is the model constant?"
     if predictor.output != "regression":
         why = (
             "are they forecasts (output='regression'), hard votes, or logits so large that one class has probability 1?"
         )
-    warn(f"{rows} rows were asked and the answers never moved, so that no score says anything: {why}")
+    warn(f"{rows} rows were evaluated and the outputs never moved, so that no score says anything: {why}")
 
 
-def _answers(runner: Runner, x: Tensor, inputs: Inputs) -> Tensor:
-    """Answers (n, C) to rows x."""
+def _outputs(runner: Runner, x: Tensor, inputs: Inputs) -> Tensor:
+    """Outputs (n, C) to rows x."""
     parts = runner.uncounted(x, lambda part: runner.whole(part, inputs)[:, :, 0])
     return torch.cat(parts) if len({part.shape[1] for part in parts}) == 1 else _changing(*parts)
 
 
-def _changing(*answers: Tensor) -> Tensor:
-    numbers = " and ".join(str(number) for number in sorted({part.shape[1] for part in answers}))
+def _changing(*outputs: Tensor) -> Tensor:
+    numbers = " and ".join(str(number) for number in sorted({part.shape[1] for part in outputs}))
     raise PredictionError(f"the model returned {numbers} outputs for rows of one batch: the number must not change")
 
 

@@ -1,4 +1,4 @@
-"""At which times the model's answer is compared."""
+"""At which times the model's output is compared."""
 
 from __future__ import annotations
 

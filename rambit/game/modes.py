@@ -1,4 +1,4 @@
-"""Which evaluation mode a model is asked in: the strongest that it claims and that a check confirms."""
+"""Which evaluation mode a model is evaluated in: the strongest that it claims and that a check confirms."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EVALUATIONS: tuple[Evaluation, ...] = get_args(Evaluation)
 CUTS = 12
 #: So many single steps are taken at either end of a series.
 SINGLE = 64
-UNVARIED = "its answers in the check did not vary, so that the claim could not be told from a false one"
+UNVARIED = "its outputs in the check did not vary, so that the claim could not be told from a false one"
 
 
 def claimed(predictor: Predictor, anchor: Anchor, evaluation: Evaluation) -> Evaluation:
@@ -59,8 +59,8 @@ def choose(
 ) -> Evaluation:
     """The mode to use. Claims are confirmed on rows as the engine makes them, of series spread over the batch.
 
-    A model's answer at a step must be what it says of the steps until then alone, whatever follows, and however the
-    steps are cut into calls. A failed check of ``auto`` falls back with a warning; a mode that was asked for by name
+    A model's output at a step must be what it says of the steps until then alone, whatever follows, and however the
+    steps are cut into calls. A failed check of ``auto`` falls back with a warning; a mode that was wanted by name
     raises ValueError.
     """
     predictor = runner.predictor
@@ -91,15 +91,15 @@ def _weaker(mode: Evaluation, predictor: Predictor) -> list[Evaluation]:
 
 
 def _expected(runner: Runner, predictor: Predictor, x: Tensor, anchor: Anchor) -> dict[int, Tensor]:
-    """Answers (n, C) on the first steps alone, for some numbers of them."""
+    """Outputs (n, C) on the first steps alone, for some numbers of them."""
     T = x.shape[2]
 
     def prefix(h: int) -> Tensor:
-        def ask(part: Tensor) -> Tensor:
+        def evaluate(part: Tensor) -> Tensor:
             lengths = torch.full((len(part),), h + 1, dtype=torch.int64, device=x.device)
             return predictor.whole(part[:, :, : h + 1], lengths)[:, :, 0]
 
-        return torch.cat(runner.uncounted(x, ask))
+        return torch.cat(runner.uncounted(x, evaluate))
 
     try:
         return {h: prefix(h) for h in ([T - 1] if anchor == "end" else sorted({0, T // 3, (2 * T) // 3, T - 1}))}
@@ -108,10 +108,10 @@ def _expected(runner: Runner, predictor: Predictor, x: Tensor, anchor: Anchor) -
     except Exception as error:
         if is_out_of_memory(error) or anchor == "end":
             raise
-        prefix(T - 1)  # a model that cannot be asked at all says so itself
+        prefix(T - 1)  # a model that cannot be evaluated at all says so itself
         raise ValueError(
-            f"the model cannot be asked on the first steps of a series ({_said(error)}): "
-            f"anchor={anchor!r} needs that; use anchor='end', which asks it on whole series only, or layout='BTD' "
+            f"the model cannot be evaluated on the first steps of a series ({_said(error)}): "
+            f"anchor={anchor!r} needs that; use anchor='end', which evaluates it on whole series only, or layout='BTD' "
             "if it reads (B, T, D)"
         ) from error
 
@@ -123,8 +123,8 @@ def _confirm(mode: str, runner: Runner, predictor: Predictor, x: Tensor, expecte
     ways = _one_call(predictor, x) if mode == "causal" else _cut_calls(predictor, x, min(expected))
     found: list[Tensor] = []
     try:
-        for rows, ask, times in ways:
-            found.append(torch.cat(runner.uncounted(rows, ask)))
+        for rows, evaluate, times in ways:
+            found.append(torch.cat(runner.uncounted(rows, evaluate)))
             against = {h: (value, f"on {h + 1} steps alone") for h, value in expected.items()}
             if len(found) > 1:
                 against = {h: (found[0][:, :, h], "in another call") for h in times}
@@ -134,27 +134,27 @@ def _confirm(mode: str, runner: Runner, predictor: Predictor, x: Tensor, expecte
     except (PredictionError, TypeError, IndexError, RuntimeError, ValueError) as error:
         if is_out_of_memory(error):
             raise
-        return f"asking it that way failed ({_said(error)})"
-    if not probes.vary(torch.cat([answers.transpose(1, 2).flatten(0, 1) for answers in found])):
+        return f"evaluating it that way failed ({_said(error)})"
+    if not probes.vary(torch.cat([outputs.transpose(1, 2).flatten(0, 1) for outputs in found])):
         return UNVARIED
     return None
 
 
-def _differs(answers: Tensor, value: Tensor, h: int, where: str) -> str | None:
-    if answers.shape[1] != value.shape[1]:
-        return f"it then gives {answers.shape[1]} classes instead of {value.shape[1]}"
-    off = (answers[:, :, h] - value).abs()
+def _differs(outputs: Tensor, value: Tensor, h: int, where: str) -> str | None:
+    if outputs.shape[1] != value.shape[1]:
+        return f"it then gives {outputs.shape[1]} classes instead of {value.shape[1]}"
+    off = (outputs[:, :, h] - value).abs()
     if bool((off > probes.allowed(value)).any()):
-        return f"its answers at step {h} then differ by {float(off.max()):.2g} from those {where}"
+        return f"its outputs at step {h} then differ by {float(off.max()):.2g} from those {where}"
     return None
 
 
-#: Rows, how they are asked, and the steps at which the answers must be those of the first way.
+#: Rows, how they are evaluated, and the steps at which the outputs must be those of the first way.
 Ways = Iterator[tuple[Tensor, Callable[[Tensor], Tensor], range]]
 
 
 def _one_call(predictor: Predictor, x: Tensor) -> Ways:
-    """Answers at every step, and again where all that follows a step is something else."""
+    """Outputs at every step, and again where all that follows a step is something else."""
     T = x.shape[2]
     yield x, predictor.steps, range(0)
     for cut in sorted({1, 2, T - 2, T - 1, *np.linspace(1, T - 1, CUTS).astype(int).tolist()} & set(range(1, T))):
@@ -163,7 +163,7 @@ def _one_call(predictor: Predictor, x: Tensor) -> Ways:
 
 
 def _cut_calls(predictor: Predictor, x: Tensor, first: int) -> Ways:
-    """Answers at every step, of calls that cut the series at different places; they agree from ``first`` on."""
+    """Outputs at every step, of calls that cut the series at different places; they agree from ``first`` on."""
     T = x.shape[2]
     single = [1] * min(T // 2, SINGLE)
     for lengths in ([T], [*single, T - 2 * len(single), *single], [1, T - 1], [T // 2, T - T // 2]):
@@ -171,9 +171,9 @@ def _cut_calls(predictor: Predictor, x: Tensor, first: int) -> Ways:
 
 
 def _along(predictor: Predictor, lengths: list[int], x: Tensor) -> Tensor:
-    """Answers (n, C, T) of calls on so many steps each."""
+    """Outputs (n, C, T) of calls on so many steps each."""
     order = torch.arange(len(x) - 1, -1, -1, device=x.device)
-    answers: list[Tensor] = []
+    outputs: list[Tensor] = []
     state: states.State | None = None
     for piece in torch.split(x, list(filter(None, lengths)), dim=2):
         if state is None:
@@ -181,8 +181,8 @@ def _along(predictor: Predictor, lengths: list[int], x: Tensor) -> Tensor:
         else:  # through a permutation and back: rows are gathered from tables, so states must be row-first
             found, state = predictor.advance(piece[order], states.take(state, order))
             found, state = found[order], states.take(state, order)
-        answers.append(found.clone())
-    return torch.cat(answers, dim=2)
+        outputs.append(found.clone())
+    return torch.cat(outputs, dim=2)
 
 
 def _said(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""The game of nested samples: masks over the terms of a batch in, the answers to all samples of the batch out."""
+"""The game of nested samples: masks over the terms of a batch in, the outputs to all samples of the batch out."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from rambit.structure import HierarchicalClassifier, Sample
 
 
 class NestedPredictor(Predictor):
-    """A classifier of nested samples; what it is asked about are masks of samples, not tensors."""
+    """A classifier of nested samples; what it is evaluated on are masks of samples, not tensors."""
 
     def __init__(self, model: HierarchicalClassifier) -> None:
         super().__init__(device=next(model.parameters()).device)
         self.module: HierarchicalClassifier = model
 
     def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        raise TypeError("a classifier of nested samples has no answer to a tensor")
+        raise TypeError("a classifier of nested samples has no output to a tensor")
 
 
 class NestedGame:
     """Binds a classifier and a batch of B nested samples; a removed value is missing, a removed instance absent.
 
-    ``max_memory`` (bytes, default 1 GiB) bounds what is asked at once. Raises ValueError where the sample does not look
+    ``max_memory`` (bytes, default 1 GiB) bounds what is evaluated at once. Raises ValueError where the sample does not look
     like the model's schema.
     """
 
@@ -51,7 +51,7 @@ class NestedGame:
         batch = max(1, min(BATCH_CAP.get(device.type, 2048), self.max_memory // 4 // max(1, self.prepared.row_bytes)))
         self.runner = Runner(self.predictor, device, batch, progress=progress)
 
-    def ask(self, question: Coalitions | Soft) -> Iterator[Tensor]:
+    def evaluate(self, question: Coalitions | Soft) -> Iterator[Tensor]:
         """Probabilities (n, 1, B, C), in order, chunk by chunk; those of soft masks carry gradients."""
         B, soft = len(self.sample), isinstance(question, Soft)
         step = self.runner.batch  # the batch may halve on the way
@@ -67,12 +67,12 @@ class NestedGame:
     def _probabilities(self, masks: Tensor) -> Tensor:
         """(n, B, C) of these masks."""
         B = len(self.sample)
-        answers = self.predictor.finish(self.prepared.answer(masks).flatten(0, 1)[:, :, None])
-        bad = self.predictor.check(answers.detach())
+        outputs = self.predictor.finish(self.prepared.evaluate(masks).flatten(0, 1)[:, :, None])
+        bad = self.predictor.check(outputs.detach())
         if bool(bad.any()):
             b = int(bad.int().argmax()) % B
             raise PredictionError(f"the model returned NaN or infinite values for nested sample {b}")
-        return answers[:, :, 0].view(len(masks), B, -1)
+        return outputs[:, :, 0].view(len(masks), B, -1)
 
     @property
     def steps(self) -> int:
@@ -84,6 +84,6 @@ class NestedGame:
         return self.runner.to_host(tensor)
 
     def cost(self) -> Cost:
-        """What has been asked so far: a row is a mask of one sample, and one row-step."""
+        """What has been evaluated so far: a row is a mask of one sample, and one row-step."""
         B = len(self.sample)
         return Cost(self.runner.rows * B, self.runner.row_steps, self.max_memory, "nested")

@@ -1,4 +1,4 @@
-"""Rows as the engine will make them, a few of a batch: what a model's claims and its answers are checked on."""
+"""Rows as the engine will make them, a few of a batch: what a model's claims and its outputs are checked on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rambit.game.runner import Inputs
 from rambit.game.tensor_sample import TensorSample
 
 SERIES = 4
-#: Two ways to the same answer may differ by ABSOLUTE · largest answer + RELATIVE · |answer|: rounding, not meaning.
+#: Two ways to the same output may differ by ABSOLUTE · largest output + RELATIVE · |output|: rounding, not meaning.
 TOLERANCE = {torch.float32: (1e-5, 1e-4), torch.float64: (1e-9, 1e-7)}
 
 
@@ -59,11 +59,11 @@ def _coins(shape: tuple[int, ...], seed: int) -> Tensor:
 
 
 def allowed(value: Tensor) -> Tensor:
-    """By how much two ways to these answers may differ."""
+    """By how much two ways to these outputs may differ."""
     absolute, relative = TOLERANCE[value.dtype]
     return absolute * value.abs().amax().clamp(min=1) + relative * value.abs()
 
 
-def vary(answers: Tensor) -> bool:
-    """Whether answers (n, C) differ by more than rounding."""
-    return bool((answers.amax(dim=0) - answers.amin(dim=0) > 10 * allowed(answers).amax(dim=0)).any())
+def vary(outputs: Tensor) -> bool:
+    """Whether outputs (n, C) differ by more than rounding."""
+    return bool((outputs.amax(dim=0) - outputs.amin(dim=0) > 10 * allowed(outputs).amax(dim=0)).any())

@@ -1,4 +1,4 @@
-"""The questions that a game answers: compact ways to write rows."""
+"""The questions that a game evaluates: compact ways to write rows."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class Windows:
 
 @dataclass(frozen=True)
 class Coalitions:
-    """Masks over the sample's terms (cells in the order d * T + t), bool, True = kept; answers at the last step.
+    """Masks over the sample's terms (cells in the order d * T + t), bool, True = kept; outputs at the last step.
 
-    (N, terms): each mask is asked of every series, answers (N, S, B, C). (N, B, terms): row b of a mask is asked of
-    series b. ``series`` (N,) int64: mask n is asked of series[n] alone, answers (N, S, 1, C). ``players`` (terms,)
+    (N, terms): each mask is evaluated on every series, outputs (N, S, B, C). (N, B, terms): row b of a mask is evaluated on
+    series b. ``series`` (N,) int64: mask n is evaluated on series[n] alone, outputs (N, S, 1, C). ``players`` (terms,)
     int64 groups the sample's terms: the one that each belongs to.
     """
 
@@ -56,7 +56,7 @@ class Coalitions:
 
 @dataclass(frozen=True)
 class Boxes:
-    """Unions of boxes of the sample's grid that are kept, of one series or image: ReX. Answers as for Coalitions.
+    """Unions of boxes of the sample's grid that are kept, of one series or image: ReX. Outputs as for Coalitions.
 
     ``boxes`` (K, 6) int32: half-open [z0, z1, y0, y1, x0, x1); row n keeps boxes offsets[n] … offsets[n + 1] - 1,
     ``offsets`` (N + 1,) int64.
@@ -73,7 +73,7 @@ class Boxes:
 class Soft:
     """Masks (N, terms) float in [0, 1]: each value stands between its counterfactual (0) and itself (1).
 
-    Answers carry gradients with respect to the masks: plain torch, fixed counterfactuals. ``series`` as in Coalitions.
+    Outputs carry gradients with respect to the masks: plain torch, fixed counterfactuals. ``series`` as in Coalitions.
     """
 
     masks: Tensor

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 
 class Column(IntEnum):
-    """One masked input that the model must answer, as nine int32."""
+    """One masked input that the model must evaluate, as nine int32."""
 
     SERIES = 0
     DRAW = 1

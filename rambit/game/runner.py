@@ -1,4 +1,4 @@
-"""The one loop that asks a model: builds rows into a reused buffer, survives out-of-memory, counts and checks."""
+"""The one loop that evaluates a model: builds rows into a reused buffer, survives out-of-memory, counts and checks."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Piece:
 
 
 class Runner:
-    """Asks a predictor in pieces of at most ``batch`` rows. ``dry`` counts and asks nothing."""
+    """Evaluates a predictor in pieces of at most ``batch`` rows. ``dry`` counts and evaluates nothing."""
 
     def __init__(
         self,
@@ -112,15 +112,15 @@ class Runner:
         self._bad: Tensor | None = None
         self._outputs: int | None = None
         self._moved: Tensor | bool | None = None
-        self.before_first: Callable[[Runner], None] | None = None  # called once, before the model is asked
+        self.before_first: Callable[[Runner], None] | None = None  # called once, before the model is evaluated
 
     def count(self, rows: int, row_steps: int) -> None:
-        """Rows that the model answers, and what they cost."""
+        """Rows that the model evaluates, and what they cost."""
         self.rows += rows
         self.row_steps += row_steps
 
     def begin(self) -> None:
-        """Do what has to be done before the model is asked for the first time."""
+        """Do what has to be done before the model is wanted the first time."""
         first, self.before_first = self.before_first, None
         if first is not None:
             first(self)
@@ -154,12 +154,12 @@ class Runner:
         if self.progress is not None:
             self.progress.update(row_steps)
 
-    def uncounted(self, x: Tensor, ask: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        """What ``ask`` says of rows x, of as many at a time as fit: for checks, which do not count as rows asked."""
+    def uncounted(self, x: Tensor, evaluate: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        """What ``evaluate`` says of rows x, of as many at a time as fit: for checks, which do not count as rows evaluated."""
         parts: list[Tensor] = []
         for piece in self.pieces(len(x), 0, new_rows=0):
             with piece:
-                parts.append(ask(x[piece.rows].clone()).clone())
+                parts.append(evaluate(x[piece.rows].clone()).clone())
         return parts
 
     def planned(self, plan: Any) -> Iterator[tuple[npt.NDArray[np.int32], Tensor, int]]:
@@ -196,45 +196,45 @@ class Runner:
         return ops.masked_batch(out, inputs.x, inputs.draws, masks, rows, inputs.observed, inputs.fill, inputs.windows)
 
     def whole(self, x: Tensor, inputs: Inputs) -> Tensor:
-        """Answers (n, C, 1) at the last step of x, with lengths for models that take them."""
+        """Outputs (n, C, 1) at the last step of x, with lengths for models that take them."""
         lengths = None
         if self.predictor.takes_lengths:
             length = x.shape[2] if inputs.length is None else min(inputs.length, x.shape[2])
             lengths = memory.full((x.shape[0],), x, length, torch.int64)
         return self.predictor.whole(x if inputs.shape is None else x.view(len(x), *inputs.shape), lengths)
 
-    def check(self, answers: Tensor, rows: Tensor, inputs: Inputs) -> Tensor:
-        """Note unusable answers; on the CPU they raise at once, elsewhere at the next ``settle``."""
-        self._outputs = answers.shape[1] if self._outputs is None else self._outputs
-        if answers.shape[1] != self._outputs:
-            raise PredictionError(f"the model returned {answers.shape[1]} outputs, and {self._outputs} before")
+    def check(self, outputs: Tensor, rows: Tensor, inputs: Inputs) -> Tensor:
+        """Note unusable outputs; on the CPU they raise at once, elsewhere at the next ``settle``."""
+        self._outputs = outputs.shape[1] if self._outputs is None else self._outputs
+        if outputs.shape[1] != self._outputs:
+            raise PredictionError(f"the model returned {outputs.shape[1]} outputs, and {self._outputs} before")
         if self._moved is not True:
-            moved = (answers != answers[:1]).any()
-            self._moved = len(answers) == 1 or (
+            moved = (outputs != outputs[:1]).any()
+            self._moved = len(outputs) == 1 or (
                 bool(moved) if self.device.type == "cpu" else moved if self._moved is None else moved | self._moved
             )
-        bad = self.predictor.check(answers)
+        bad = self.predictor.check(outputs)
         if self.device.type == "cpu":
             if bool(bad.any()):
                 self._raise(rows[int(bad.int().argmax())], inputs)
-            return answers
+            return outputs
         worst = rows.index_select(0, bad.int().argmax().view(1))[0]
         if self._bad is None:
             self._bad = torch.full((len(Column),), -2, dtype=torch.int32, device=self.device)
         self._bad = torch.where((self._bad[0] == -2) & bad.any(), worst, self._bad)
-        return answers
+        return outputs
 
     @property
     def moved(self) -> bool:
-        """Whether two answers differed; for all that is known, if none were checked, or rows came one by one."""
+        """Whether two outputs differed; for all that is known, if none were checked, or rows came one by one."""
         if isinstance(self._moved, Tensor):
             self._moved = bool(self.to_host(self._moved))
         return self._moved is not False
 
-    def check_target(self, target: Tensor, metric: ops.Metric, answers: Tensor) -> None:
-        """ValueError where ``diff`` is to follow an output that the answers (n, C, K) do not have."""
-        if metric == ops.Metric.DIFF and (last := int(self.to_host(target.max()))) >= answers.shape[1]:
-            raise ValueError(f"target must be below {answers.shape[1]}, the number of outputs, got {last}")
+    def check_target(self, target: Tensor, metric: ops.Metric, outputs: Tensor) -> None:
+        """ValueError where ``diff`` is to follow an output that the outputs (n, C, K) do not have."""
+        if metric == ops.Metric.DIFF and (last := int(self.to_host(target.max()))) >= outputs.shape[1]:
+            raise ValueError(f"target must be below {outputs.shape[1]}, the number of outputs, got {last}")
 
     def settle(self, inputs: Inputs) -> None:
         """Raise what ``check`` noted since the last time."""

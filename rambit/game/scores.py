@@ -1,4 +1,4 @@
-"""What becomes of the answers to flips: running sums for the mean over masks and its standard error."""
+"""What becomes of the outputs to flips: running sums for the mean over masks and its standard error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rambit.game.horizons import HorizonRule
 class FlipScores:
     """Sums of contributions over masks, for B series of one length: the reduction of ``Flips``.
 
-    ``metric`` compares answers, ``reduce`` joins a cell's horizons; ``normalize="visible"`` divides by the masks that
+    ``metric`` compares outputs, ``reduce`` joins a cell's horizons; ``normalize="visible"`` divides by the masks that
     can see a cell. ``draws``: how many random draws all masks share, 0 where each mask has its own, or none are random.
     """
 
@@ -46,7 +46,7 @@ class FlipScores:
         self.exact = False
 
     def expect(self, distinct: DistinctMasks, rule: HorizonRule, exact: bool) -> None:
-        """Count the masks of a question before it is asked."""
+        """Count the masks of a question before it is evaluated."""
         self.exact = exact
         D, T = self.shape[1:]
         time = np.tile(np.arange(T), D)

@@ -1,4 +1,4 @@
-"""Values of players from coalitions and what the game pays for them. Arrays in, arrays out; nothing is asked here.
+"""Values of players from coalitions and what the game pays for them. Arrays in, arrays out; nothing is evaluated here.
 
 A coalition is a boolean row over n players, True = takes part; a payoff is (N, B): one for each coalition and series.
 """

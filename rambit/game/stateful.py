@@ -40,7 +40,7 @@ class StatefulEvaluation(FlipEvaluation):
         per_state = 0 if self.original_states is None else states.row_bytes(self.original_states)
         return super().mask_bytes() + self.S * self.B * self.T * per_state
 
-    def ask_original(self, needed: npt.NDArray[np.bool_]) -> None:
+    def evaluate_original(self, needed: npt.NDArray[np.bool_]) -> None:
         stop = int(np.flatnonzero(needed)[-1]) + 1 if needed.any() else 1
         for piece in self.runner.pieces(self.B, stop):
             with piece:
@@ -52,12 +52,12 @@ class StatefulEvaluation(FlipEvaluation):
                         after = (t + 1) * self.B
                         states.put(self.original_states, slice(after + piece.begin, after + piece.end), state)
                     if needed[t]:
-                        self.set_reference(walk.answers(hidden), piece.rows, t)
+                        self.set_reference(walk.outputs(hidden), piece.rows, t)
 
     def use_original_states(self) -> None:
         self.states = self.original_states
 
-    def ask_base(self, group: Group, rows: Int32) -> Tensor:
+    def evaluate_base(self, group: Group, rows: Int32) -> Tensor:
         R, TB = len(rows), self.T * self.B
         base = self.zeros((R, self.T))
         walk: Walk | None = None
@@ -68,52 +68,52 @@ class StatefulEvaluation(FlipEvaluation):
         mask_of, stop = rows[:, Column.MASK], np.where(group.h0 < group.h1, group.h1, 0)
         started: set[int] = set()
         for t in range(int(group.first.min(initial=self.T)), int(stop.max(initial=0))):
-            asked = np.flatnonzero(((group.first <= t) & (t < stop))[mask_of])
-            if len(asked) == 0:
+            evaluated = np.flatnonzero(((group.first <= t) & (t < stop))[mask_of])
+            if len(evaluated) == 0:
                 continue
-            here = rows[asked]
+            here = rows[evaluated]
             here[:, Column.START] = t
             here[:, Column.STATE] = np.where(
-                group.first[mask_of[asked]] == t, t * self.B + here[:, Column.SERIES], TB + t * R + asked
+                group.first[mask_of[evaluated]] == t, t * self.B + here[:, Column.SERIES], TB + t * R + evaluated
             )
-            device_rows, index = self.runner.to_device(here), self.runner.to_device(asked)
-            compared = bool((group.h0[mask_of[asked]] <= t).any())
-            new = len(asked) - len(started.intersection(asked.tolist()))
-            started.update(asked.tolist())
-            for piece in self.runner.pieces(len(asked), 1, new_rows=new):
+            device_rows, index = self.runner.to_device(here), self.runner.to_device(evaluated)
+            compared = bool((group.h0[mask_of[evaluated]] <= t).any())
+            new = len(evaluated) - len(started.intersection(evaluated.tolist()))
+            started.update(evaluated.tolist())
+            for piece in self.runner.pieces(len(evaluated), 1, new_rows=new):
                 with piece:
                     assert walk is not None
-                    part, places = device_rows[piece.rows], index[piece.rows]
+                    part, indices = device_rows[piece.rows], index[piece.rows]
                     x = self.runner.build(self.inputs, group.masks, part, 1)
                     state = None if t == 0 else states.take(self.states, part[:, Column.STATE])
                     hidden, after = walk.step(x, state)
                     if compared:
-                        base[places, t] = self.distances(walk.answers(hidden), part, slice(t, t + 1))[:, 0]
+                        base[indices, t] = self.distances(walk.outputs(hidden), part, slice(t, t + 1))[:, 0]
                     if t + 1 < self.T:
-                        states.put(self.states, TB + (t + 1) * R + places, after)
+                        states.put(self.states, TB + (t + 1) * R + indices, after)
         return base
 
-    def answer(self, x: Tensor, rows: Tensor, table: states.State | None) -> Tensor:
+    def output(self, x: Tensor, rows: Tensor, table: states.State | None) -> Tensor:
         state = None if table is None else states.take(table, rows[:, Column.STATE])
         return self.runner.predictor.advance(x, state)[0]
 
-    def ask(self, plan: FlipPlan, scored: Scored) -> None:
+    def evaluate(self, plan: FlipPlan, scored: Scored) -> None:
         """As any other run, but small chunks of different widths walk together: as many steps as the longest has."""
         waiting: list[tuple[Int32, Tensor, int]] = []
         together = 0
         for host_rows, rows, width in self.runner.planned(plan):
             if host_rows[0, Column.START] == 0 or 2 * len(rows) > self.runner.batch:
-                self.ask_chunk(host_rows, rows, width, scored)
+                self.evaluate_chunk(host_rows, rows, width, scored)
                 continue
             if together + len(rows) > self.runner.batch:
-                self._ask_together(waiting, scored)
+                self._evaluate_together(waiting, scored)
                 waiting, together = [], 0
             waiting.append((host_rows, rows, width))
             together += len(rows)
         if waiting:
-            self._ask_together(waiting, scored)
+            self._evaluate_together(waiting, scored)
 
-    def _ask_together(self, chunks: list[tuple[Int32, Tensor, int]], scored: Scored) -> None:
+    def _evaluate_together(self, chunks: list[tuple[Int32, Tensor, int]], scored: Scored) -> None:
         """Step by step, the longest rows first, so that those under way are always a prefix."""
         chunks = sorted(chunks, key=lambda chunk: -chunk[2])
         rows = torch.cat([r for _, r, _ in chunks])
@@ -122,21 +122,21 @@ class StatefulEvaluation(FlipEvaluation):
         for piece in self.runner.pieces(len(rows), 0, row_steps=int(widths.sum())):
             with piece:
                 part, width = rows[piece.rows], widths[piece.rows]
-                answers = self._walk_together(part, width, waits[piece.rows], scored)
+                outputs = self._walk_together(part, width, waits[piece.rows], scored)
                 last = 0
                 for w in np.unique(width)[::-1].tolist():
                     first, last = last, int(np.searchsorted(-width, -w, side="right"))
-                    self.score(answers[first:last, :, :w], part[first:last], w, scored)
+                    self.score(outputs[first:last, :, :w], part[first:last], w, scored)
 
     def _walk_together(self, rows: Tensor, width: Int32, waits: Int32, scored: Scored) -> Tensor:
-        """Checked answers (n, C, longest) of rows in the order of their widths, from each row's first compared step on.
+        """Checked outputs (n, C, longest) of rows in the order of their widths, from each row's first compared step on.
 
-        Answers are asked for where rows compare them, those of several steps together.
+        Outputs are wanted where rows compare them, those of several steps together.
         """
         walk, state = self.runner.predictor.walk(self.inputs.x), states.take(scored.states, rows[:, Column.STATE])
-        here, answers = rows.clone(), None
+        here, outputs = rows.clone(), None
         start = here[:, Column.START]
-        asked: list[tuple[int, int, int, Tensor]] = []
+        evaluated: list[tuple[int, int, int, Tensor]] = []
         size, longest = 0, int(width[0])
         under_way = np.searchsorted(-width, -np.arange(longest)).tolist()  # rows longer than k steps
         for k, n in enumerate(under_way):
@@ -146,21 +146,21 @@ class StatefulEvaluation(FlipEvaluation):
             compared = np.flatnonzero(waits[:n] <= k)
             if len(compared) > 0:
                 first = int(compared[0])
-                asked.append((first, n, k, hidden[first:].clone() if first > 0 else hidden))
+                evaluated.append((first, n, k, hidden[first:].clone() if first > 0 else hidden))
                 size += n - first
-            if not asked or (k + 1 < longest and size < len(rows)):
+            if not evaluated or (k + 1 < longest and size < len(rows)):
                 continue
-            found = walk.answers(torch.cat([h for *_, h in asked]))
-            self.runner.check(found, torch.cat([rows[first:end] for first, end, *_ in asked]), self.inputs)
-            if answers is None:
-                answers = memory.zeros((len(rows), found.shape[1], longest), found)
+            found = walk.outputs(torch.cat([h for *_, h in evaluated]))
+            self.runner.check(found, torch.cat([rows[first:end] for first, end, *_ in evaluated]), self.inputs)
+            if outputs is None:
+                outputs = memory.zeros((len(rows), found.shape[1], longest), found)
             begin = 0
-            for first, end, at, _ in asked:
-                answers[first:end, :, at] = found[begin : begin + end - first, :, 0]
+            for first, end, at, _ in evaluated:
+                outputs[first:end, :, at] = found[begin : begin + end - first, :, 0]
                 begin += end - first
-            asked, size = [], 0
-        assert answers is not None
-        return answers
+            evaluated, size = [], 0
+        assert outputs is not None
+        return outputs
 
 
 class SweepEvaluation(StatefulEvaluation):
@@ -238,4 +238,4 @@ class SweepEvaluation(StatefulEvaluation):
                 state_rule=StateRule.SLOT,
                 at=start,
             )
-            self.ask(plan, replace(scored, states=self.slots))
+            self.evaluate(plan, replace(scored, states=self.slots))

@@ -1,6 +1,6 @@
 """Windows: some features replaced from a step on, compared at every step after it (WinIT, BiWinIT, FIT).
 
-One run of W steps from each start answers every window that begins there; a model with a state continues from the
+One run of W steps from each start outputs every window that begins there; a model with a state continues from the
 original's, so that all windows cost T · W row-steps a feature, draw and series.
 """
 
@@ -31,7 +31,7 @@ class Job:
 
 
 def _jobs(evaluation: FlipEvaluation, first: int, window: int, block: int) -> Iterator[Job]:
-    """Rows of a job are equally long. A model with a state is asked for ``block`` starts at a time."""
+    """Rows of a job are equally long. A model with a state is wanted ``block`` starts at a time."""
     from_state = evaluation.start_rule == StartRule.CELL
     whole_runs = np.arange(first, evaluation.T - window + 1)
     if from_state:  # a row that starts at time 0 has no state yet, so it stays apart
@@ -58,7 +58,7 @@ def window_distances(evaluation: FlipEvaluation, question: Windows, block: int) 
     runner, device = evaluation.runner, evaluation.runner.device
     M, B, S, window = len(question.features), evaluation.B, evaluation.S, min(question.window, evaluation.T)
     total = memory.zeros((M, B, evaluation.T, question.window), evaluation.inputs.x, torch.float64)
-    evaluation.ask_original(np.ones(evaluation.T, dtype=bool))
+    evaluation.evaluate_original(np.ones(evaluation.T, dtype=bool))
     evaluation.use_original_states()
     replaced = question.features.to(device)
     for job in _jobs(evaluation, question.first, window, block):
@@ -87,8 +87,8 @@ def window_distances(evaluation: FlipEvaluation, question: Windows, block: int) 
             with piece:
                 part = device_rows[piece.rows]
                 x = runner.build(evaluation.inputs, masks, part, job.width)
-                answers = runner.check(evaluation.answer(x, part, table)[:, :, -job.count :], part, evaluation.inputs)
-                ops.distance(distances[piece.rows], answers, expected, which[piece.rows], target, evaluation.metric)
+                outputs = runner.check(evaluation.output(x, part, table)[:, :, -job.count :], part, evaluation.inputs)
+                ops.distance(distances[piece.rows], outputs, expected, which[piece.rows], target, evaluation.metric)
         runner.settle(evaluation.inputs)
         mean = distances.view(M, P, S, B, job.count).sum(dim=2) / S
         at = slice(int(job.starts[0]), int(job.starts[0]) + P)

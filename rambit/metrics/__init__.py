@@ -1,4 +1,4 @@
-"""How good scores are: against known salient cells (``truth``), or by asking the model again (``faithfulness``)."""
+"""How good scores are: against known salient cells (``truth``), or by evaluating the model again (``faithfulness``)."""
 
 from rambit.metrics.faithfulness import (
     accuracy_at,

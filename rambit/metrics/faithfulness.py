@@ -1,8 +1,8 @@
-"""Scores judged by the model itself: cells are removed in the order of their scores and a game is asked again.
+"""Scores judged by the model itself: cells are removed in the order of their scores and a game is evaluated again.
 
 Every function takes a `Game` over B series and scores, numpy or tensor, of the shape (B, D, T) of its ``sample.x``.
 What replaces a removed cell is the game's counterfactuals: ``Zero()``, ``Mean()``, ``CarryForward()`` or any other;
-answers to several draws are averaged. Missing cells are neither replaced nor counted. Cells go in the order of their
+outputs to several draws are averaged. Missing cells are neither replaced nor counted. Cells go in the order of their
 scores, the earlier (feature, time) first among equals, so constant scores remove from the front; scores with a sign
 that does not matter are passed as their absolute values.
 
@@ -80,9 +80,9 @@ def accuracy_at(game: Game, scores: Array, labels: Array, k: int) -> float:
     order = np.argsort(-values.sum(axis=1), axis=1, kind="stable")[:, :k]
     masks = np.zeros((1, B, T), dtype=bool)
     np.put_along_axis(masks[0], order, True, axis=1)
-    answers = next(game.ask(Coalitions(torch.from_numpy(masks), torch.arange(T).repeat(D))))[0].double()
-    _check_range(y, "labels", answers.shape[2])
-    found = game.to_host(answers.mean(dim=0).argmax(dim=1)).numpy()
+    outputs = next(game.evaluate(Coalitions(torch.from_numpy(masks), torch.arange(T).repeat(D))))[0].double()
+    _check_range(y, "labels", outputs.shape[2])
+    found = game.to_host(outputs.mean(dim=0).argmax(dim=1)).numpy()
     return float((found == y).mean())
 
 
@@ -123,7 +123,7 @@ def average_prediction_difference(
         return _mean(game, (before - after).abs())
     if target is not None:
         raise ValueError("target must be None for a regression")
-    return _mean(game, (game.predict().double() - removal.answers()).abs().sum(-1))
+    return _mean(game, (game.predict().double() - removal.outputs()).abs().sum(-1))
 
 
 def auc_drop(
@@ -131,7 +131,7 @@ def auc_drop(
 ) -> float:
     """The task's AUROC before minus after the top k are removed, in [-1, 1]; high is better.
 
-    ``labels`` (B,): the classes, as places in the model's answers. (A model with one output p answers (1 - p, p): the
+    ``labels`` (B,): the classes, as places in the model's outputs. (A model with one output p outputs (1 - p, p): the
     series that p means are class 1.) The AUROC is that of each class against the rest, averaged over the classes that
     occur; there must be two of them. Source: FIT (Tonekaboni et al., 2020) and WinIT (Leung et al., 2023).
     """
@@ -141,7 +141,7 @@ def auc_drop(
         raise ValueError("labels must hold at least two classes: AUROC compares them")
     before = game.predict().double()
     _check_range(y, "labels", before.shape[1])
-    return _task_auroc(game, before, y) - _task_auroc(game, removal.answers().mean(0), y)
+    return _task_auroc(game, before, y) - _task_auroc(game, removal.outputs().mean(0), y)
 
 
 # -- one after another -------------------------------------------------------------------------------------------------
@@ -178,13 +178,13 @@ def insertion_auc(game: Game, scores: Array, *, steps: int | None = None, target
     return _curve(game, scores, steps, target, insertion=True)
 
 
-# -- asking ------------------------------------------------------------------------------------------------------------
+# -- evaluating ------------------------------------------------------------------------------------------------------------
 
 
 def _probabilities(removal: Removal, target: int | Array | None) -> tuple[Tensor, Tensor]:
     """p_c before, (B,), and after the removal, (S, B)."""
     before, classes = _predicted(removal.game, target)
-    return before, _of_class(removal.answers(), classes)
+    return before, _of_class(removal.outputs(), classes)
 
 
 def _cumulative(game: Game, scores: Array, k: float, per: Per, extent: Extent) -> float:
@@ -193,10 +193,10 @@ def _cumulative(game: Game, scores: Array, k: float, per: Per, extent: Extent) -
     moved = torch.from_numpy(np.diff(removed, axis=0, prepend=0) > 0).to(game.device)
     last = game.predict().double().expand(1, game.draws, len(game.sample), -1)
     total = torch.zeros((), dtype=torch.float64, device=game.device)
-    for steps, answers in removal.ask(removed):
-        change = torch.cat((last, answers)).diff(dim=0).abs().sum(-1)
+    for steps, outputs in removal.evaluate(removed):
+        change = torch.cat((last, outputs)).diff(dim=0).abs().sum(-1)
         total = total + (change * moved[steps, None]).sum()
-        last = answers[-1:]
+        last = outputs[-1:]
     return _number(game, total) / (game.draws * len(game.sample))
 
 
@@ -213,8 +213,8 @@ def _curve(game: Game, scores: Array, steps: int | None, target: int | Array | N
     weight = torch.full((count + 1,), 1 / count, dtype=torch.float64, device=game.device)
     weight[0] = weight[-1] = 0.5 / count
     total = torch.zeros((), dtype=torch.float64, device=game.device)
-    for points, answers in removal.ask(removed):
-        means = _of_class(answers, classes).flatten(1).mean(1)
+    for points, outputs in removal.evaluate(removed):
+        means = _of_class(outputs, classes).flatten(1).mean(1)
         total = total + (means * weight[points]).sum()
     return _number(game, total)
 
@@ -236,7 +236,7 @@ def _predicted(game: Game, target: int | Array | None) -> tuple[Tensor, Tensor]:
 
 
 def _of_class(p: Tensor, classes: Tensor) -> Tensor:
-    """p_c (..., B) of answers (..., B, C)."""
+    """p_c (..., B) of outputs (..., B, C)."""
     return p.gather(-1, classes.expand(p.shape[:-1])[..., None])[..., 0]
 
 
@@ -283,4 +283,4 @@ def _check_range(classes: Int, name: str, C: int) -> None:
 
 def _check_classifier(game: Game) -> None:
     if game.predictor.output == "regression":
-        raise ValueError("game must ask a classifier: a regression has no class probabilities")
+        raise ValueError("game must evaluate a classifier: a regression has no class probabilities")

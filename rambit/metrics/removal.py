@@ -1,4 +1,4 @@
-"""In which order cells go by their scores, and a game's answers without them: what the faithfulness metrics share."""
+"""In which order cells go by their scores, and a game's outputs without them: what the faithfulness metrics share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXTENTS: tuple[Extent, ...] = get_args(Extent)
 class Removal:
     """The first cells of each series' order, which go, or with ``keep_top`` alone stay.
 
-    ``step`` (B, cells): how many removals of its own series a cell outlasts. ``limit`` (B,): how many are asked for.
+    ``step`` (B, cells): how many removals of its own series a cell outlasts. ``limit`` (B,): how many are wanted.
     """
 
     game: Game
@@ -74,21 +74,21 @@ class Removal:
             raise ValueError(f"k={k} of {int(np.max(size))} cells is none of them")
         return Removal(game, torch.from_numpy(step.astype(np.int32)).to(game.device), limit, keep_top)
 
-    def answers(self) -> Tensor:
-        """Answers (S, B, C) after all removals that are asked for."""
-        return next(self.ask(self.limit[None]))[1][0]
+    def outputs(self) -> Tensor:
+        """Outputs (S, B, C) after all removals that are wanted."""
+        return next(self.evaluate(self.limit[None]))[1][0]
 
-    def ask(self, removed: Int) -> Iterator[tuple[slice, Tensor]]:
-        """Answers (n, S, B, C) after ``removed`` (J, B) removals of each series, and which n of the J they are."""
+    def evaluate(self, removed: Int) -> Iterator[tuple[slice, Tensor]]:
+        """Outputs (n, S, B, C) after ``removed`` (J, B) removals of each series, and which n of the J they are."""
         cells = self.step.numel()
         size = max(1, self.game.max_memory // 4 // cells)  # a question's masks stay within the game's memory
         stop = 0
         for begin in range(0, len(removed), size):
             reached = torch.from_numpy(removed[begin : begin + size, :, None].astype(np.int32)).to(self.step.device)
             masks = self.step < reached if self.keep_top else self.step >= reached
-            for answers in self.game.ask(Coalitions(masks)):
-                start, stop = stop, stop + len(answers)
-                yield slice(start, stop), answers.double()
+            for outputs in self.game.evaluate(Coalitions(masks)):
+                start, stop = stop, stop + len(outputs)
+                yield slice(start, stop), outputs.double()
 
 
 def read_scores(game: Game, scores: Array) -> Float:
@@ -100,7 +100,7 @@ def read_scores(game: Game, scores: Array) -> Float:
     if values.shape != shape:
         raise ValueError(f"scores must have the shape (B, D, T) = {shape} of the game's series, got {values.shape}")
     if game.runner.dry:
-        raise ValueError("game must not be dry: it counts rows and asks the model nothing")
+        raise ValueError("game must not be dry: it counts rows and evaluates the model nothing")
     return values
 
 

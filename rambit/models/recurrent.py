@@ -18,7 +18,7 @@ class RecurrentClassifier(Classifier):
     """A recurrent network, dropout on its hidden features, and a linear head.
 
     head: "batchnorm" puts batch norm and ReLU before the dropout, as the classifiers of FIT (Tonekaboni et al., 2020)
-    and WinIT (Leung et al., 2023) do. In training the norm needs at least two answers in a batch, and padded steps
+    and WinIT (Leung et al., 2023) do. In training the norm needs at least two outputs in a batch, and padded steps
     count in its statistics.
 
     `advance` and `forward` take the same way through the network, so they agree to rounding.
@@ -77,7 +77,7 @@ class RecurrentClassifier(Classifier):
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits (…, C) of hidden features (…, H)."""
         if self.norm is not None:
-            # One statistic for all steps, so that the answer at a step does not depend on where the walk began.
+            # One statistic for all steps, so that the output at a step does not depend on where the walk began.
             hidden = self.norm(hidden.flatten(0, -2)).view(hidden.shape).relu()
         return cast(Tensor, self.head(self.dropout(hidden)))
 
@@ -94,7 +94,7 @@ class GRUClassifier(RecurrentClassifier):
     """
 
     rnn_class = nn.GRU
-    #: Its answers are ``logits(rnn(rnn_input(x)))``, so that a predictor may take the GRU's steps by itself.
+    #: Its outputs are ``logits(rnn(rnn_input(x)))``, so that a predictor may take the GRU's steps by itself.
     walks_as_gru = True
 
 

@@ -20,7 +20,7 @@ LAYERS = 16
 class TCNClassifier(Classifier):
     """Residual blocks of two causal convolutions each, dilated by 1, 2, 4, ..., and a linear head: logits (B, C).
 
-    The answer at a step depends on `receptive_field` steps, itself included. State: the last inputs of each of the
+    The output at a step depends on `receptive_field` steps, itself included. State: the last inputs of each of the
     2 num_layers convolutions, (N, (kernel_size - 1) dilation, channels), so that a step costs the same whatever the
     receptive field. Bai, Kolter and Koltun, "An empirical evaluation of generic convolutional and recurrent networks
     for sequence modeling", 2018; without weight normalisation. num_layers: at most 16.
@@ -50,7 +50,7 @@ class TCNClassifier(Classifier):
 
     @property
     def receptive_field(self) -> int:
-        """How many steps an answer depends on."""
+        """How many steps an output depends on."""
         return 1 + 2 * (self.kernel_size - 1) * ((1 << self.num_layers) - 1)
 
     def advance(self, x: Tensor, state: tuple[Tensor, ...] | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -87,7 +87,7 @@ def pays(series: Tensor) -> bool:
 
 
 class GruWalk(Walk):
-    """A walk of a GRU and a head: ``hidden`` is what the head reads, so that it is asked only where answers count."""
+    """A walk of a GRU and a head: ``hidden`` is what the head reads, so that it is evaluated only where outputs count."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class GruWalk(Walk):
             hidden = rnn(series)[0] if rnn.batch_first else rnn(series.transpose(0, 1))[0].transpose(0, 1)
             yield from ((step, step) for step in hidden.split(1, dim=1))
 
-    def answers(self, hidden: Tensor) -> Tensor:
+    def outputs(self, hidden: Tensor) -> Tensor:
         return self.predictor.finish(self.head(hidden).transpose(1, 2))
 
 

@@ -1,4 +1,4 @@
-"""Holding modules in evaluation mode while they are asked, wherever a callable keeps them."""
+"""Holding modules in evaluation mode while they are evaluated, wherever a callable keeps them."""
 
 from __future__ import annotations
 
@@ -117,11 +117,11 @@ _HELD: dict[int, tuple[int, bool, nn.Module]] = {}  # by id: how many hold it, w
 
 @contextlib.contextmanager
 def evaluating(model: Any, *, gradients: bool = False, inference: bool = False) -> Iterator[None]:
-    """Evaluation mode for every module that ``model`` holds, without gradients unless asked for.
+    """Evaluation mode for every module that ``model`` holds, without gradients unless wanted.
 
     Each module's training flag comes back when the last of those that hold it leaves, in whatever thread. The caller's
     inference mode and autocast end for a while: what a model keeps from a call must be usable in training, and how
-    precisely it is asked is an option of the predictor, which results record. ``inference``: inference mode all the
+    precisely it is evaluated is an option of the predictor, which results record. ``inference``: inference mode all the
     same, a tenth faster for small steps, for a model that is known to keep nothing.
     """
     modules = [] if model is None else held_modules(model)

@@ -30,8 +30,8 @@ def takes(function: Any, argument: str) -> bool:
 class ModulePredictor(Predictor):
     """A module or callable on (N, D, w). ``return_all`` makes it causal, ``advance(x, state)`` stateful.
 
-    * ``autocast`` (torch.bfloat16 or torch.float16): it is called under ``torch.autocast`` for its device; its answers
-      come back in float32 before they become probabilities. Scores are differences of answers: what is below the
+    * ``autocast`` (torch.bfloat16 or torch.float16): it is called under ``torch.autocast`` for its device; its outputs
+      come back in float32 before they become probabilities. Scores are differences of outputs: what is below the
       rounding of its type (bfloat16: 0.4 %, float16: 0.05 %) is lost.
     * ``compile``: calls on whole inputs, with and without ``return_all``, go through ``torch.compile``; True or a mode
       of it: default, reduce-overhead, max-autotune, max-autotune-no-cudagraphs. Steps from a state and calls for
@@ -80,8 +80,8 @@ class ModulePredictor(Predictor):
         self._call = Compiled(called, self.compile) if self.compile else called
         forward = called.forward if isinstance(called, nn.Module) else called
         claimed = set()
-        self._one_answer = {"return_all": False} if takes(forward, "return_all") else {}
-        if self._one_answer:
+        self._one_output = {"return_all": False} if takes(forward, "return_all") else {}
+        if self._one_output:
             claimed.add("causal")
         if callable(getattr(model, "advance", None)):
             claimed.add("stateful")
@@ -90,7 +90,7 @@ class ModulePredictor(Predictor):
         self.features_last = self.features_last or bool(getattr(model, "features_last", False))
 
     def _called(self) -> Any:
-        """What answers for whole inputs."""
+        """What outputs for whole inputs."""
         return self.model
 
     def as_given(self) -> Predictor:
@@ -111,24 +111,24 @@ class ModulePredictor(Predictor):
         if found is not None:
             last: Tensor = self.model.logits(found[0][:, -1] if lengths is None else at_lengths(found[0], lengths))
             return last
-        more = self._one_answer if lengths is None else {**self._one_answer, "lengths": lengths}
-        return self._ask(x, **more)
+        more = self._one_output if lengths is None else {**self._one_output, "lengths": lengths}
+        return self._evaluate(x, **more)
 
     def call_steps(self, x: Tensor) -> Tensor:
-        return self._ask(x, return_all=True)
+        return self._evaluate(x, return_all=True)
 
-    def _ask(self, x: Tensor, **more: Any) -> Tensor:
+    def _evaluate(self, x: Tensor, **more: Any) -> Tensor:
         with self._precision():
-            answer: Tensor = self._call(x, **more)
-        return answer
+            output: Tensor = self._call(x, **more)
+        return output
 
     def call_advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         found = self._fused(x, state)
         if found is not None:
             return self.model.logits(found[0]).transpose(1, 2), found[1]
         with self._precision():
-            answer: tuple[Tensor, State] = self.model.advance(x, state)
-        return answer
+            output: tuple[Tensor, State] = self.model.advance(x, state)
+        return output
 
     def _fused(self, x: Tensor, state: State | None) -> tuple[Tensor, State] | None:
         """Hidden features (N, w, H) along x and the state after it, by our own steps where they pay."""
@@ -173,7 +173,7 @@ class ModulePredictor(Predictor):
 
 @face(1)
 class ProtocolPredictor(ModulePredictor):
-    """A model asked through ``predict(x, return_all=False)`` -> (N, C) and ``return_all=True`` -> (N, C, w)."""
+    """A model evaluated through ``predict(x, return_all=False)`` -> (N, C) and ``return_all=True`` -> (N, C, w)."""
 
     @classmethod
     def serves(cls, model: Any) -> bool:

@@ -18,7 +18,7 @@ _MAPS = tuple(f"seq(map({key},{value}))" for key in ("int64", "string") for valu
 class OnnxPredictor(Predictor):
     """A session with one floating input (N, D, w).
 
-    ``select``: the output that is the answer, by name or number; default: the only one that holds floating scores, or
+    ``select``: the output that is the output, by name or number; default: the only one that holds floating scores, or
     the one of several that is called probabilities or logits. What is called probabilities is taken as such under
     ``output="auto"``. Raises TypeError for other inputs, ValueError naming what there is where no output can be chosen.
     """
@@ -49,20 +49,20 @@ class OnnxPredictor(Predictor):
             padding = -len(array) % fixed
             padded = np.concatenate([array, np.repeat(array[-1:], padding, axis=0)])
             parts = [self._run(padded[i : i + fixed]) for i in range(0, len(padded), fixed)]
-            answer = np.concatenate(parts)[: len(array)]
+            output = np.concatenate(parts)[: len(array)]
         else:
-            answer = self._run(array)
-        return torch.as_tensor(answer, device=self.device)
+            output = self._run(array)
+        return torch.as_tensor(output, device=self.device)
 
     def _run(self, array: Any) -> Any:
-        answer = self.model.run([self._output.name], {self._input.name: array})[0]
+        output = self.model.run([self._output.name], {self._input.name: array})[0]
         if self._output.type in _MAPS:  # a dictionary a row, by class
-            answer = [[row[name] for name in sorted(row)] for row in answer]
-        return np.asarray(answer)
+            output = [[row[name] for name in sorted(row)] for row in output]
+        return np.asarray(output)
 
 
 def _choose(outputs: list[Any], select: str | int | None) -> Any:
-    """The output that is the answer. ValueError where none, or more than one, could be."""
+    """The output that is the output. ValueError where none, or more than one, could be."""
     listed = ", ".join(f"{number} {o.name}: {o.type} {o.shape}" for number, o in enumerate(outputs))
     scores = [o for o in outputs if o.type in _TYPES or o.type in _MAPS]
     if select is not None:
@@ -72,7 +72,7 @@ def _choose(outputs: list[Any], select: str | int | None) -> Any:
         return given[0]
     likely = [o for o in scores if _is_probabilities(o) or "logit" in o.name.lower()] if len(scores) > 1 else scores
     if len(likely) != 1:
-        raise ValueError(f"the ONNX model's answer cannot be told from its outputs: pass select=; there are {listed}")
+        raise ValueError(f"the ONNX model's output cannot be told from its outputs: pass select=; there are {listed}")
     return likely[0]
 
 

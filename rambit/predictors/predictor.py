@@ -1,4 +1,4 @@
-"""What the engine asks of a model, and the checks on what comes back."""
+"""What the engine evaluates a model, and the checks on what comes back."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class PredictionError(RuntimeError):
 
 
 class Predictor(ABC):
-    """A model that answers for batches (N, D, w) of equal length.
+    """A model that outputs for batches (N, D, w) of equal length.
 
-    ``modes`` says which questions it claims to answer: ``whole`` (every model), ``causal`` (an answer at each step
+    ``modes`` says which questions it claims to output: ``whole`` (every model), ``causal`` (an output at each step
     from one call) and ``stateful`` (it advances from a state). ``auto`` confirms a claim before it is used.
     """
 
@@ -49,9 +49,9 @@ class Predictor(ABC):
     features_last = False
     #: The model is told where each series ends.
     takes_lengths = False
-    #: Its answers were looked at, see ``rambit.game.guards``.
+    #: Its outputs were looked at, see ``rambit.game.guards``.
     looked = False
-    #: It has no weights, and no device was given: it is asked wherever the series are.
+    #: It has no weights, and no device was given: it is evaluated wherever the series are.
     follows_series = False
     #: Options of the constructor beside the common ones.
     own_options: tuple[str, ...] = ()
@@ -79,38 +79,38 @@ class Predictor(ABC):
             self.features_last = True
 
     def device_for(self, series: Tensor) -> torch.device:
-        """The device on which the model is asked of these series."""
+        """The device on which the model is evaluated on these series."""
         return series.device if self.follows_series else self.device
 
     @property
     def keeps_nothing(self) -> bool:
-        """Whether no call of the model leaves anything in it: then it may be asked in inference mode."""
+        """Whether no call of the model leaves anything in it: then it may be evaluated in inference mode."""
         return False
 
     @classmethod
     def serves(cls, model: Any) -> bool:
-        """Whether a model is asked in this way."""
+        """Whether a model is evaluated in this way."""
         return False
 
     # -- what a model must say -----------------------------------------------------------------------------------
 
     @abstractmethod
     def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """The raw answer (N, C), or (N,) for regression, at the last step of x (N, D, w)."""
+        """The raw output (N, C), or (N,) for regression, at the last step of x (N, D, w)."""
 
     def call_steps(self, x: Tensor) -> Tensor:
-        """The raw answers (N, C, w) at every step of x (N, D, w)."""
-        raise TypeError(f"{type(self).__name__} has no answer at every step")
+        """The raw outputs (N, C, w) at every step of x (N, D, w)."""
+        raise TypeError(f"{type(self).__name__} has no output at every step")
 
     def call_advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """The raw answers (N, C, w) along x (N, D, w) from ``state``, and the state after it."""
+        """The raw outputs (N, C, w) along x (N, D, w) from ``state``, and the state after it."""
         raise TypeError(f"{type(self).__name__} has no state")
 
     #: The module whose training flags and weights matter, if there is one.
     module: nn.Module | None = None
 
     def session(self, *, gradients: bool = False) -> AbstractContextManager[None]:
-        """Whatever must hold while the model is asked: evaluation mode, no gradients unless asked for."""
+        """Whatever must hold while the model is evaluated: evaluation mode, no gradients unless wanted."""
         return evaluating(self, gradients=gradients, inference=self.keeps_nothing)
 
     def as_given(self) -> Predictor:
@@ -118,13 +118,13 @@ class Predictor(ABC):
         return self
 
     def raw(self) -> Predictor:
-        """The same model before its answers become probabilities: in those, saturated answers look alike."""
+        """The same model before its outputs become probabilities: in those, saturated outputs look alike."""
         given = copy.copy(self)
         given.output, given.undecided = "regression", False
         return given
 
     def decide(self, raw: Tensor) -> None:
-        """Under ``output="auto"``, take a model whose raw answers (N, C) are probabilities as one that returns them."""
+        """Under ``output="auto"``, take a model whose raw outputs (N, C) are probabilities as one that returns them."""
         if not self.undecided:
             return
         self.undecided = False
@@ -132,12 +132,12 @@ class Predictor(ABC):
         if raw.shape[1] > 1 and bool(sums & (raw >= 0).all()):
             self.output = "probs"
             warn(
-                "the model's answers are probabilities (none is negative, each row sums to 1) and are taken as such; "
+                "the model's outputs are probabilities (none is negative, each row sums to 1) and are taken as such; "
                 "output='probs' says so, output='logits' contradicts"
             )
 
     def options(self) -> dict[str, Any]:
-        """What else than the model itself its answers depend on, as JSON-able values; what is not set is left out."""
+        """What else than the model itself its outputs depend on, as JSON-able values; what is not set is left out."""
         return {}
 
     def fingerprint(self) -> dict[str, Any]:
@@ -154,7 +154,7 @@ class Predictor(ABC):
     # -- what the engine calls ------------------------------------------------------------------------------------
 
     def whole(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Answers (N, C, 1): probabilities, or regression values."""
+        """Outputs (N, C, 1): probabilities, or regression values."""
         raw = self.call_whole(self._as_model_reads(x), lengths if self.takes_lengths else None)
         if not isinstance(raw, Tensor):
             raise PredictionError(
@@ -178,15 +178,15 @@ class Predictor(ABC):
         return self.finish(raw.unsqueeze(2))
 
     def steps(self, x: Tensor) -> Tensor:
-        """Answers (N, C, w) at every step."""
+        """Outputs (N, C, w) at every step."""
         return self.finish(self._check_steps(self.call_steps(self._as_model_reads(x)), x))
 
     def advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """Answers (N, C, w) along x, and the state after it."""
-        answer = self.call_advance(self._as_model_reads(x), state)
-        if not isinstance(answer, (tuple, list)) or len(answer) != 2:
-            raise PredictionError(f"the model's advance returned {type(answer).__name__}, expected (answers, state)")
-        raw, after = answer
+        """Outputs (N, C, w) along x, and the state after it."""
+        output = self.call_advance(self._as_model_reads(x), state)
+        if not isinstance(output, (tuple, list)) or len(output) != 2:
+            raise PredictionError(f"the model's advance returned {type(output).__name__}, expected (outputs, state)")
+        raw, after = output
         return self.finish(self._check_steps(raw, x)), after
 
     def walk(self, like: Tensor) -> Walk:
@@ -208,7 +208,7 @@ class Predictor(ABC):
         return raw
 
     def finish(self, raw: Tensor) -> Tensor:
-        """Raw (N, C, K) answers as probabilities or regression values, in a floating type that the scores can read."""
+        """Raw (N, C, K) outputs as probabilities or regression values, in a floating type that the scores can read."""
         if not raw.is_floating_point():
             raise PredictionError(
                 f"the model returned {raw.dtype}, expected floating scores: labels, votes and complex numbers are none"
@@ -221,12 +221,12 @@ class Predictor(ABC):
             return raw.softmax(dim=1) if raw.shape[1] > 1 else torch.cat(((-raw).sigmoid(), raw.sigmoid()), dim=1)
         return torch.cat((1 - raw, raw), dim=1) if raw.shape[1] == 1 else raw
 
-    def check(self, answers: Tensor) -> Tensor:
-        """For each row of (N, C, K) answers, whether it is unusable: NaN, infinite, or no probabilities. (N,) bool."""
-        bad = ~torch.isfinite(answers).all(dim=2).all(dim=1)
+    def check(self, outputs: Tensor) -> Tensor:
+        """For each row of (N, C, K) outputs, whether it is unusable: NaN, infinite, or no probabilities. (N,) bool."""
+        bad = ~torch.isfinite(outputs).all(dim=2).all(dim=1)
         if self.output == "probs":
-            off = (answers.sum(dim=1) - 1).abs().amax(dim=1) > self.sum_tolerance
-            bad = bad | off | (answers < -1e-6).any(dim=2).any(dim=1)
+            off = (outputs.sum(dim=1) - 1).abs().amax(dim=1) > self.sum_tolerance
+            bad = bad | off | (outputs < -1e-6).any(dim=2).any(dim=1)
         return bad
 
     @staticmethod
@@ -245,11 +245,11 @@ class Predictor(ABC):
 
         ``model`` is a Predictor (taken as it is), a module or callable, a module with ``predict(x, return_all=False)``,
         an estimator with ``predict_proba``, or an ONNX Runtime session. ``output`` says what it returns: ``auto`` means
-        probabilities for the two predict protocols, and otherwise logits, unless the answers are seen to be
+        probabilities for the two predict protocols, and otherwise logits, unless the outputs are seen to be
         probabilities. A single column is the probability p (or its logit) of the second of two classes, number 1, and
         completed to (1 - p, p); so is (B,) where ``output`` is given. ``layout`` is the layout in which the model
         reads series. ``autocast`` and ``compile``: see ModulePredictor; ``select``: see OnnxPredictor. Raises TypeError
-        for anything that cannot be asked, ValueError for an option that is unknown or does not apply to the model.
+        for anything that cannot be evaluated, ValueError for an option that is unknown or does not apply to the model.
         """
         common: dict[str, Any] = {"output": output, "layout": layout, "device": device, "model_id": model_id}
         own: dict[str, tuple[Any, Any]] = {
@@ -304,21 +304,21 @@ def _check_agrees(predictor: Predictor, *, output: str, layout: str, device: Any
 
 
 class Walk:
-    """Many steps of the same model. One whose answers cost extra has a walk of its own, that keeps them for later."""
+    """Many steps of the same model. One whose outputs cost extra has a walk of its own, that keeps them for later."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
 
     def step(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """What ``answers`` reads, rows first, along x (N, D, w) from ``state``, and the state after it.
+        """What ``outputs`` reads, rows first, along x (N, D, w) from ``state``, and the state after it.
 
         Neither shares memory with x, which may be written over, nor does the one with the other.
         """
-        answers, after = self.predictor.advance(x.clone(), state)
-        return (answers if self.predictor.output == "logits" else answers.clone()), after
+        outputs, after = self.predictor.advance(x.clone(), state)
+        return (outputs if self.predictor.output == "logits" else outputs.clone()), after
 
-    def answers(self, hidden: Tensor) -> Tensor:
-        """Answers (N, C, w) from what a step gave, or some of its rows, or those of several steps together."""
+    def outputs(self, hidden: Tensor) -> Tensor:
+        """Outputs (N, C, w) from what a step gave, or some of its rows, or those of several steps together."""
         return hidden
 
     def trace(self, x: Tensor) -> Iterator[tuple[Tensor, State]]:

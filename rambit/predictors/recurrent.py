@@ -17,7 +17,7 @@ class Recurrent(Predictor):
     """``nn.GRU`` or ``nn.LSTM`` (any ``num_layers``, ``batch_first`` as the module says) and a head on its output.
 
     ``head`` maps (…, hidden) to (…, C). Series are read as (N, D, w), whatever the module's own order. Raises TypeError
-    for another module and for a bidirectional one, whose answers at a step depend on the future.
+    for another module and for a bidirectional one, whose outputs at a step depend on the future.
     """
 
     modes = frozenset({"causal", "stateful"})
@@ -37,7 +37,7 @@ class Recurrent(Predictor):
             raise TypeError(f"rnn must be nn.GRU or nn.LSTM, got {type(rnn).__name__}")
         if rnn.bidirectional:
             raise TypeError(
-                "rnn is bidirectional: its answer at a step depends on later steps, so it has no state to advance"
+                "rnn is bidirectional: its output at a step depends on later steps, so it has no state to advance"
             )
         if not callable(head):
             raise TypeError(f"head must be callable, got {type(head).__name__}")
@@ -76,8 +76,8 @@ class Recurrent(Predictor):
         if not self.rnn.batch_first:
             series = series.transpose(0, 1)
         hidden, after = self.rnn(series, _rows_second(state))
-        answers = self.head(hidden if self.rnn.batch_first else hidden.transpose(0, 1))
-        return answers.transpose(1, 2), _rows_first(after)
+        outputs = self.head(hidden if self.rnn.batch_first else hidden.transpose(0, 1))
+        return outputs.transpose(1, 2), _rows_first(after)
 
     def fingerprint(self) -> dict[str, Any]:
         if self.model_id is None and not isinstance(self.head, nn.Module):

@@ -1,7 +1,7 @@
 """ReX: causal responsibility and sufficient masks (Chockler, Kelly, Kroening, Sun, 2024)."""
 
 from rambit.rex.boxes import Box, initialise_tree, subbox
-from rambit.rex.decision import Asked
+from rambit.rex.decision import Decision
 from rambit.rex.evaluation import Evaluation
 from rambit.rex.explainer import ReX
 from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Strategy
@@ -12,8 +12,8 @@ from rambit.rex.search import SearchResult, causal_explanation, search
 from rambit.rex.settings import Distribution, Queue, ResponsibilityStyle, SearchSettings
 
 __all__ = [
-    "Asked",
     "Box",
+    "Decision",
     "Distribution",
     "Evaluation",
     "Explanation",

@@ -1,4 +1,4 @@
-"""The decision that is explained, and the one door through which ReX asks the game about it."""
+"""The decision that is explained, and the one door through which ReX evaluates the game about it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Classes = npt.NDArray[np.int32]
 Confidences = npt.NDArray[np.float32]
 
 
-class Asked:
-    """One input, the class it is explained for, and answers about masked versions of it.
+class Decision:
+    """One input, the class it is explained for, and outputs about masked versions of it.
 
     ``grid`` (Z, H, W) is the shape that boxes and masks live on, ``dimensions`` 1 for spectra, 2 for images and
     (D, T) series, 3 for volumes. ``target`` is the class, ``confidence`` its probability on the original input,
-    ``rows`` how many rows were asked. Masks keep where they are True, unions of boxes keep what is inside.
+    ``rows`` how many rows were decision. Masks keep where they are True, unions of boxes keep what is inside.
 
     ``target`` None takes the class that the model gives to the original input. Raises ValueError where the class does
     not exist, or where the model does not give it to the original input.
@@ -47,7 +47,9 @@ class Asked:
         ``offsets`` (N + 1,) int64, ``boxes`` (K, 6) int32. One synchronisation.
         """
         self.rows += len(offsets) - 1
-        return self._decide(torch.cat([answers.mean(dim=(1, 2)) for answers in self.game.ask(Boxes(offsets, boxes))]))
+        return self._decide(
+            torch.cat([outputs.mean(dim=(1, 2)) for outputs in self.game.evaluate(Boxes(offsets, boxes))])
+        )
 
     def masks(self, masks: Tensor) -> tuple[Classes, Confidences]:
         """Class and confidence of rows that keep where ``masks`` (N, terms) is True. One synchronisation."""
@@ -56,7 +58,7 @@ class Asked:
     def probabilities(self, masks: Tensor) -> Tensor:
         """Probabilities (N, C), on the device, of rows that keep where ``masks`` (N, terms) is True."""
         self.rows += len(masks)
-        return torch.cat([answers.mean(dim=(1, 2)) for answers in self.game.ask(Coalitions(masks))])
+        return torch.cat([outputs.mean(dim=(1, 2)) for outputs in self.game.evaluate(Coalitions(masks))])
 
     def _decide(self, probabilities: Tensor) -> tuple[Classes, Confidences]:
         """The likeliest class of each row (N, C), the first of equals, and its probability."""

@@ -15,7 +15,7 @@ from rambit.checks import count
 from rambit.counterfactuals import Uniform
 from rambit.game import Coalitions, Game
 from rambit.game.prefixes import prefix_masks
-from rambit.rex.decision import Asked
+from rambit.rex.decision import Decision
 from rambit.rex.extraction.bar import width
 from rambit.rex.extraction.ranking import rank
 from rambit.rex.rex_explanation import Explanation
@@ -41,20 +41,20 @@ class Evaluation:
 
 
 def evaluate(
-    asked: Asked, explanation: Explanation, *, step: int = 100, repeats: int = 50, seed: int = 0
+    decision: Decision, explanation: Explanation, *, step: int = 100, repeats: int = 50, seed: int = 0
 ) -> Evaluation:
-    """Every measure of an explanation of the decision that `asked` is about (see `ReX.evaluate`).
+    """Every measure of an explanation of the decision that `evaluated` is about (see `ReX.evaluate`).
 
     step: positions between two points of the curves. repeats, seed: of the noise. Errors: ValueError naming it.
     """
-    sizes, insertion, deletion = curves(asked, explanation.responsibility, step=step)
+    sizes, insertion, deletion = curves(decision, explanation.responsibility, step=step)
     share = sizes / sizes[-1]
     return Evaluation(
         area=area_ratio(explanation.mask),
         entropy=_entropy(explanation.responsibility),
-        insertion=float(trapezoid(insertion, share)) / asked.confidence,
-        deletion=float(trapezoid(deletion, share)) / asked.confidence,
-        robustness=robustness(asked, explanation.mask, repeats=repeats, seed=seed),
+        insertion=float(trapezoid(insertion, share)) / decision.confidence,
+        deletion=float(trapezoid(deletion, share)) / decision.confidence,
+        robustness=robustness(decision, explanation.mask, repeats=repeats, seed=seed),
     )
 
 
@@ -82,27 +82,27 @@ def responsibility_entropy(responsibility: Tensor) -> float:
     return float(-(share * len(share)).log2().mean())
 
 
-def curves(asked: Asked, responsibility: Tensor, *, step: int = 100) -> tuple[Curve, Curve, Curve]:
+def curves(decision: Decision, responsibility: Tensor, *, step: int = 100) -> tuple[Curve, Curve, Curve]:
     """How many of the most responsible positions are concerned, 0, step, …, all; and the target's probability when only
     they are kept (insertion) and when only they are replaced (deletion), each float64 of that length.
 
     Errors: ValueError for a step that is not positive.
     """
     count("step", step)
-    ranking = rank(responsibility).to(asked.game.device)
+    ranking = rank(responsibility).to(decision.game.device)
     step = min(step, len(ranking))
     sizes = torch.arange(0, len(ranking) + step, step).clamp(max=len(ranking))
-    answers, most = [], width(asked)
+    outputs, most = [], width(decision)
     for begin in range(0, len(sizes), most):
         masks = prefix_masks(ranking, sizes[begin : begin + most])
-        both = asked.probabilities(torch.cat((masks, ~masks)))[:, asked.target]
-        answers.append(both.view(2, -1))
-    insertion, deletion = asked.game.to_host(torch.cat(answers, dim=1).double()).numpy()
+        both = decision.probabilities(torch.cat((masks, ~masks)))[:, decision.target]
+        outputs.append(both.view(2, -1))
+    insertion, deletion = decision.game.to_host(torch.cat(outputs, dim=1).double()).numpy()
     return sizes.double().numpy(), insertion, deletion
 
 
 def robustness(
-    asked: Asked,
+    decision: Decision,
     mask: Tensor,
     *,
     lower: float | None = None,
@@ -116,7 +116,7 @@ def robustness(
     noise: 1. Errors: ValueError.
     """
     count("repeats", repeats)
-    game = asked.game
+    game = decision.game
     x = game.sample.x
     low = float(x.min()) if lower is None else lower
     high = float(x.max()) if upper is None else upper
@@ -135,8 +135,8 @@ def robustness(
             max_memory=game.max_memory,
             seed=seed,
         )
-        [answers] = noisy.ask(Coalitions(mask.reshape(1, -1)))  # (1, draws, 1, C)
-        says += int(noisy.to_host((answers[0, :, 0].argmax(dim=1) == asked.target).sum()))
+        [outputs] = noisy.evaluate(Coalitions(mask.reshape(1, -1)))  # (1, draws, 1, C)
+        says += int(noisy.to_host((outputs[0, :, 0].argmax(dim=1) == decision.target).sum()))
     return says / repeats
 
 

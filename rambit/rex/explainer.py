@@ -18,7 +18,7 @@ from rambit.game import Game, TensorSample, progress
 from rambit.options import option
 from rambit.predictors import PredictionError, Predictor
 from rambit.predictors.predictor import Output
-from rambit.rex.decision import Asked
+from rambit.rex.decision import Decision
 from rambit.rex.evaluation import Evaluation, evaluate
 from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Strategy, extract
 from rambit.rex.mask_values import MaskValue, check_mask_value, mask_values
@@ -28,7 +28,7 @@ from rambit.rex.settings import SearchSettings
 
 #: Positions of one input beyond which maps and masks no longer fit a reasonable amount of memory.
 MAX_POSITIONS = 1 << 26
-#: The memory that the engine may take by default: half of its own default, with which images are asked as fast.
+#: The memory that the engine may take by default: half of its own default, with which images are evaluated as fast.
 MAX_MEMORY = 1 << 29
 _NAMED = (NoExplanationError, PredictionError, TypeError, ValueError)
 _SHAPES = "(1, C, H, W), (1, C, Z, H, W), (1, 1, T) or (1, D, T)"
@@ -75,27 +75,27 @@ class ReX(SearchSettings, ExtractionOptions):
         """
         x = self._one(x)
         with progress(show_progress, lambda: 0) as bar:  # how far the search goes is not known before
-            asked = self._asked(x, None if target is None else count("target", target, -(2**31), 2**31 - 1), bar)
-            result = self._search(asked)
+            decision = self._decision(x, None if target is None else count("target", target, -(2**31), 2**31 - 1), bar)
+            result = self._search(decision)
             grid = _grid(x)
             maps = {label: torch.from_numpy(map_).to(x.device).view(grid) for label, map_ in result.maps.items()}
-            logs = result.log_maps.get(asked.target)
+            logs = result.log_maps.get(decision.target)
             found = extract(
-                asked,
-                maps[asked.target],
+                decision,
+                maps[decision.target],
                 member("strategy", self.strategy, Strategy),
                 self,
                 logs=None if logs is None else torch.from_numpy(logs),
                 seed=self.seed,
             )
         return Explanation(
-            responsibility=maps[asked.target],
+            responsibility=maps[decision.target],
             maps=maps,
             mask=found.mask,
-            target=asked.target,
+            target=decision.target,
             confidence=found.confidence,
             area=float(found.mask.double().mean()),
-            stats={**result.stats, "rows": asked.rows},
+            stats={**result.stats, "rows": decision.rows},
             settings=self.settings(),
             seed=self.seed,
             necessary=found.necessary,
@@ -119,17 +119,17 @@ class ReX(SearchSettings, ExtractionOptions):
         maps = []
         for b, wanted in enumerate(targets):
             with _named(f"X[{b}]"):
-                asked = self._asked(X[b : b + 1], wanted, None)
-                maps.append(torch.from_numpy(self._search(asked).maps[asked.target]))
+                decision = self._decision(X[b : b + 1], wanted, None)
+                maps.append(torch.from_numpy(self._search(decision).maps[decision.target]))
         grid = X.shape[1:] if X.ndim == 3 else X.shape[2:]
         return torch.stack(maps).view(len(X), *grid).to(X.device)
 
-    def asked(self, x: Tensor, *, target: int | None = None) -> Asked:
+    def decision(self, x: Tensor, *, target: int | None = None) -> Decision:
         """The decision about one input, open to questions about masked versions of it: what `search` takes.
 
         ``x``, ``target`` and what is raised: as in `explain`.
         """
-        return self._asked(self._one(x), target, None)
+        return self._decision(self._one(x), target, None)
 
     def evaluate(
         self, x: Tensor, explanation: Explanation, *, step: int = 100, repeats: int = 50, seed: int = 0
@@ -145,7 +145,7 @@ class ReX(SearchSettings, ExtractionOptions):
             raise ValueError(
                 f"explanation must be of x, over the grid {_grid(x)}, got {tuple(explanation.responsibility.shape)}"
             )
-        return evaluate(self._asked(x, explanation.target, None), explanation, step=step, repeats=repeats, seed=seed)
+        return evaluate(self._decision(x, explanation.target, None), explanation, step=step, repeats=repeats, seed=seed)
 
     def settings(self) -> dict[str, Any]:
         """Everything that an explanation depends on, as JSON values."""
@@ -168,7 +168,7 @@ class ReX(SearchSettings, ExtractionOptions):
             raise ValueError(f"x must be one input, {_SHAPES}, got a batch of {len(one)}: {tuple(one.shape)}")
         return one
 
-    def _asked(self, x: Tensor, target: int | None, bar: Any) -> Asked:
+    def _decision(self, x: Tensor, target: int | None, bar: Any) -> Decision:
         """The game about one input, and the decision that is explained."""
         if target is not None and (isinstance(target, bool) or not isinstance(target, (int, np.integer))):
             raise TypeError(f"target must be an integer, got {target!r}")
@@ -185,17 +185,17 @@ class ReX(SearchSettings, ExtractionOptions):
             progress=bar,
         )
         dimensions = 3 if x.ndim == 5 else 1 if x.ndim == 3 and x.shape[1] == 1 else 2
-        return Asked(game, dimensions=dimensions, target=target)
+        return Decision(game, dimensions=dimensions, target=target)
 
-    def _search(self, asked: Asked) -> SearchResult:
-        result = search(asked, self)
+    def _search(self, decision: Decision) -> SearchResult:
+        result = search(decision, self)
         if not result.stats["mutants"]:
             raise NoExplanationError(
-                f"min_box_size={self.min_box_size} leaves nothing to split in an input of {asked.terms} positions"
+                f"min_box_size={self.min_box_size} leaves nothing to split in an input of {decision.terms} positions"
             )
-        if asked.target not in result.maps:
+        if decision.target not in result.maps:
             raise NoExplanationError(
-                f"none of {result.stats['mutants']:,} mutants gives class {asked.target} with the confidence that "
+                f"none of {result.stats['mutants']:,} mutants gives class {decision.target} with the confidence that "
                 "passes: try other values of mask_value, confidence_filter, min_box_size, iters or seed"
             )
         return result

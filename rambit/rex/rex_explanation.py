@@ -30,7 +30,7 @@ class Explanation:
     that suffices, bool over the grid, True = kept; empty where what replaces the input has the class by itself, so
     that no part is responsible. target: the class explained. confidence: the model's for it when
     only the mask is kept. area: the kept share of the grid. stats: how many "mutants" were made, how many were
-    "passing", the "depth" reached, and the "rows" that the model answered. settings: JSON values. necessary, complete:
+    "passing", the "depth" reached, and the "rows" that the model evaluated. settings: JSON values. necessary, complete:
     further masks of the strategies contrastive and complete. spotlights: (K, *grid), the masks of multi_spotlight.
 
     Errors: TypeError or ValueError naming a part that is of another kind, or does not fit the others.

@@ -1,10 +1,10 @@
 """The search: iterations in lock-step, a generation of all of them as one batch of rows.
 
-So many iterations at a time as fit: memory grows neither with them nor with what was asked before.
+So many iterations at a time as fit: memory grows neither with them nor with what was evaluated before.
 
 An iteration grows a random box tree. Its queue holds jobs, sets of boxes; in a generation every box of every job is
-split in turn, and 14 mutants are made of it. Whatever the model answers, the splits of a generation are the same, so
-that all of its rows can be asked at once.
+split in turn, and 14 mutants are made of it. Whatever the model evaluates, the splits of a generation are the same, so
+that all of its rows can be evaluated at once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 Number = TypeVar("Number", np.int32, np.int64)
-#: How many iterations run in lock-step; of conjunctive ones, each of which asks a lot by itself.
+#: How many iterations run in lock-step; of conjunctive ones, each of which evaluates a lot by itself.
 TOGETHER, TOGETHER_CONJUNCTIVE = 256, 32
 #: Boxes of known parts beyond which the next iterations start without any: 24 bytes each.
 MOST_KNOWN = 1 << 20
@@ -36,8 +36,8 @@ MOST_BOXES = 1 << 26
 DEEPEST = 10_000
 
 
-class Decision(Protocol):
-    """What the search needs of `Asked`."""
+class DecisionLike(Protocol):
+    """What the search needs of `Decision`."""
 
     @property
     def grid(self) -> tuple[int, int, int]: ...
@@ -57,7 +57,7 @@ class SearchResult:
     """Maps (Z, H, W) by class, in the order in which the classes were seen, and counts.
 
     log_maps: where a float32 product underflowed to zero, the sums of logarithms of the target's map, float64, which
-    tell the zeros apart. stats: "mutants" made, "passing" ones, "depth" reached, "rows" asked of the model.
+    tell the zeros apart. stats: "mutants" made, "passing" ones, "depth" reached, "rows" evaluated on the model.
     """
 
     maps: dict[int, Map]
@@ -65,79 +65,81 @@ class SearchResult:
     stats: dict[str, int]
 
 
-def search(asked: Decision, settings: SearchSettings) -> SearchResult:
+def search(decision: DecisionLike, settings: SearchSettings) -> SearchResult:
     """Responsibility maps of one decision (Chockler, Kelly, Kroening and Sun, 2024).
 
     The adaptive distribution needs the map of the iterations before, so that they run one after another.
     Raises ValueError naming the option where a tree cannot end, or a generation cannot fit.
     """
-    before, target = asked.rows, asked.target
-    depth, height, width = asked.grid
+    before, target = decision.rows, decision.target
+    depth, height, width = decision.grid
     maps = ResponsibilityMaps(settings.responsibility_style, height, width, depth)
-    known = Known(asked)
+    known = Known(decision)
     counts = {"mutants": 0, "passing": 0, "depth": 0}
-    logs = np.zeros(asked.grid, np.float64)
+    logs = np.zeros(decision.grid, np.float64)
     multiplied = settings.responsibility_style is ResponsibilityStyle.Multiplicative
     wanted = multiplied and not settings.negative_responsibility
     step = 1 if settings.distribution is Distribution.Adaptive else TOGETHER
     step = min(step, TOGETHER_CONJUNCTIVE) if settings.search == "conjunctive" else step
     for begin in range(1, settings.iters + 1, step):
-        run = Run(asked, settings, range(begin, min(begin + step, settings.iters + 1)), known, maps.get(target))
-        run.to_the_end()
-        run.merge_into(maps)
-        counts["mutants"] += int(run.work.sum())
-        counts["passing"] += int(run.passing.sum())
-        counts["depth"] = max(counts["depth"], int(run.depth_reached.max()))
+        iterations = Iterations(
+            decision, settings, range(begin, min(begin + step, settings.iters + 1)), known, maps.get(target)
+        )
+        iterations.to_the_end()
+        iterations.merge_into(maps)
+        counts["mutants"] += int(iterations.work.sum())
+        counts["passing"] += int(iterations.passing.sum())
+        counts["depth"] = max(counts["depth"], int(iterations.depth_reached.max()))
         own = maps.get(target)
         # Only a map with zeros needs logarithms; of iterations that are gone by then they must have been added before.
         if wanted and (settings.iters > step or (own is not None and not own.all())):
-            run.add_logarithms(target, logs)
+            iterations.add_logarithms(target, logs)
         if len(known.boxes) > MOST_KNOWN:
-            known = Known(asked)
+            known = Known(decision)
     log_maps = {}
     if own is not None and settings.negative_responsibility:
         maps.subtract_others(target)
     elif own is not None and multiplied and not own.all():
         log_maps[target] = logs
-    return SearchResult(dict(maps.items()), log_maps, {**counts, "rows": asked.rows - before})
+    return SearchResult(dict(maps.items()), log_maps, {**counts, "rows": decision.rows - before})
 
 
 def causal_explanation(
-    iteration: int, asked: Decision, settings: SearchSettings, current_map: Map | None = None
+    iteration: int, decision: DecisionLike, settings: SearchSettings, current_map: Map | None = None
 ) -> tuple[ResponsibilityMaps, dict[str, int]]:
     """The maps of one iteration, 1 … iters, before they are merged, and its counts.
 
     ``current_map`` (Z, H, W) is what the adaptive distribution follows.
     """
-    before = asked.rows
-    run = Run(asked, settings, [iteration], Known(asked), current_map)
-    run.to_the_end()
-    depth, height, width = asked.grid
+    before = decision.rows
+    iterations = Iterations(decision, settings, [iteration], Known(decision), current_map)
+    iterations.to_the_end()
+    depth, height, width = decision.grid
     maps = ResponsibilityMaps(settings.responsibility_style, height, width, depth)
-    for label, local in run.local_maps(0):
+    for label, local in iterations.local_maps(0):
         maps.new_map(label)[:] = local
-    counts = {"mutants": run.work, "passing": run.passing, "depth": run.depth_reached}
-    return maps, {**{name: int(count[0]) for name, count in counts.items()}, "rows": asked.rows - before}
+    counts = {"mutants": iterations.work, "passing": iterations.passing, "depth": iterations.depth_reached}
+    return maps, {**{name: int(count[0]) for name, count in counts.items()}, "rows": decision.rows - before}
 
 
 class Known:
-    """Every distinct part of the input that was asked about, and the answers; a part is asked once.
+    """Every distinct part of the input that was evaluated on, and the outputs; a part is evaluated once.
 
-    The whole input, whose answer is the decision itself, is known from the start.
+    The whole input, whose output is the decision itself, is known from the start.
     """
 
-    def __init__(self, asked: Decision) -> None:
-        self.asked = asked
-        Z, H, W = asked.grid
+    def __init__(self, decision: DecisionLike) -> None:
+        self.decision = decision
+        Z, H, W = decision.grid
         whole = np.array([[0, Z, 0, H, 0, W]], np.int32)
         self.offsets, self.boxes = np.array([0, 1], np.int64), whole
         self.area = np.array([Z * H * W], np.int64)
         self.keys = np.array([kernels.fingerprint(whole)], np.int64)
-        self.labels = np.array([asked.target], np.int32)
-        self.confidences = np.array([asked.confidence], np.float32)
+        self.labels = np.array([decision.target], np.int32)
+        self.confidences = np.array([decision.confidence], np.float32)
 
     def number(self, offsets: Int64, boxes: Int32, area: Int64) -> Int64:
-        """The number of each row among the known ones; rows that keep other parts are asked, in one question."""
+        """The number of each row among the known ones; rows that keep other parts are decision, in one question."""
         before, most = len(self.area), len(self.area) + len(area)
         self.offsets = _extended(self.offsets, len(area))
         self.boxes = _extended(self.boxes, len(boxes))
@@ -151,7 +153,7 @@ class Known:
         self.boxes = self.boxes[: self.offsets[-1]]
         if count > before:
             begin = self.offsets[before]
-            labels, confidences = self.asked.boxes(self.offsets[before:] - begin, self.boxes[begin:])
+            labels, confidences = self.decision.boxes(self.offsets[before:] - begin, self.boxes[begin:])
             self.labels = np.concatenate((self.labels, labels))
             self.confidences = np.concatenate((self.confidences, confidences))
         return number
@@ -161,7 +163,7 @@ def _extended(array: npt.NDArray[Number], more: int) -> npt.NDArray[Number]:
     return np.concatenate((array, np.empty((more, *array.shape[1:]), array.dtype)))
 
 
-class Run:
+class Iterations:
     """Some iterations in lock-step, each with a generator, a tree and a queue of its own.
 
     The trees share arrays (see kernels). ``work``, ``passing`` and ``depth_reached`` count for each iteration.
@@ -169,14 +171,14 @@ class Run:
 
     def __init__(
         self,
-        asked: Decision,
+        decision: DecisionLike,
         settings: SearchSettings,
         iterations: Sequence[int],
         known: Known,
         running: Map | None,
     ) -> None:
-        self.asked, self.settings, self.known, self.running = asked, settings, known, running
-        if asked.dimensions == 3 and settings.min_box_size == 1 and settings.tree_depth > DEEPEST:
+        self.decision, self.settings, self.known, self.running = decision, settings, known, running
+        if decision.dimensions == 3 and settings.min_box_size == 1 and settings.tree_depth > DEEPEST:
             raise ValueError(
                 f"tree_depth must be at most {DEEPEST:,} with min_box_size=1 in a volume, whose boxes of one position "
                 f"are split down to that depth, got {settings.tree_depth:,}"
@@ -184,9 +186,9 @@ class Run:
         self.conjunctive = settings.search == "conjunctive"
         self.generators = [np.random.RandomState(settings.seed + i) for i in iterations]
         assert isinstance(settings.distribution, Distribution)
-        self.cuts = Splitter(asked.dimensions, settings.distribution, settings.dist_args)
+        self.cuts = Splitter(decision.dimensions, settings.distribution, settings.dist_args)
         count = len(iterations)
-        Z, H, W = asked.grid
+        Z, H, W = decision.grid
         self.boxes = np.tile(np.array([0, Z, 0, H, 0, W], np.int32), (count, 1))
         self.depth, self.first_child = np.zeros(count, np.int32), np.full(count, -1, np.int32)
         # The first queue: the whole input.
@@ -204,7 +206,7 @@ class Run:
         self.record = [np.concatenate(part) for part in zip(*self.recorded, strict=True)]
 
     def generation(self) -> None:
-        """Split every box of the queues, ask about all mutants at once, and fill the queues anew."""
+        """Split every box of the queues, evaluate all mutants at once, and fill the queues anew."""
         settings, jobs = self.settings, (self.job_offsets, self.job_nodes)
         ended = np.zeros(len(self.generators), np.bool_)
         job, place = self._expand(ended)
@@ -212,13 +214,15 @@ class Run:
         most = kernels.MUTANTS * int((np.diff(self.job_offsets)[job] + 2).sum())
         if most > MOST_BOXES:
             raise ValueError(
-                f"one generation would ask about {kernels.MUTANTS * len(job):,} mutants of up to {most:,} boxes, more "
+                f"one generation would evaluate {kernels.MUTANTS * len(job):,} mutants of up to {most:,} boxes, more "
                 f"than the limit of {MOST_BOXES:,}: lower queue_len, search_limit or tree_depth, or raise min_box_size"
             )
         offsets, visible, area, deepest = kernels.mutants(*expansions, self.boxes, self.depth, self.first_child)
         number = self.known.number(offsets, visible, area)
         labels, confidences = self.known.labels[number], self.known.confidences[number].astype(np.float64)
-        passes = (labels == self.asked.target) & (confidences >= self.asked.confidence * settings.confidence_filter)
+        passes = (labels == self.decision.target) & (
+            confidences >= self.decision.confidence * settings.confidence_filter
+        )
         owner = self.job_owner[job]
         self.work += kernels.MUTANTS * np.bincount(owner, minlength=len(self.work))
         rows = np.flatnonzero(passes)
@@ -233,7 +237,7 @@ class Run:
 
     def _expand(self, ended: npt.NDArray[np.bool_]) -> tuple[Int64, Int64]:
         """The expansions of this generation, as (job, place in job_nodes), after all splits that they need."""
-        settings, dimensions = self.settings, self.asked.dimensions
+        settings, dimensions = self.settings, self.decision.dimensions
         job, place, parents, owners = kernels.expand(
             self.job_offsets,
             self.job_nodes,
@@ -318,7 +322,7 @@ class Run:
         first, labels, values = (part[owner == iteration] for part in others)
         seen, places = np.unique(labels, return_index=True)
         fill = 0 if self.settings.responsibility_style is ResponsibilityStyle.Additive else 1
-        local = np.empty(self.asked.grid, np.float32)
+        local = np.empty(self.decision.grid, np.float32)
         for label in seen[np.argsort(places)].tolist():
             if only is None or label == only:
                 local.fill(fill)

@@ -19,7 +19,7 @@ from rambit.selection.selector import TimestampSelector
 class SelectionAttributor:
     """``attribute``, ``explain`` and ``cost`` for series (B, D, T), from a selector's scores of their timestamps.
 
-    ``source``: a trained `ModelAgnosticWrapper`, `InfluenceFramework` or `TimestampSelector`, asked in evaluation mode.
+    ``source``: a trained `ModelAgnosticWrapper`, `InfluenceFramework` or `TimestampSelector`, evaluated in evaluation mode.
     A cell (d, t) scores sigmoid(score of t), whatever d is.
     """
 
@@ -46,10 +46,10 @@ class SelectionAttributor:
         games = self._games(X, lengths)
         scores = torch.zeros(X.shape[0], X.shape[-1], dtype=torch.float64, device=X.device)
         total = None
-        for places, game in games:
+        for indices, game in games:
             # In double precision, where high scores do not all round to 1.
             found = game.predict().double().sigmoid().to(X.device)
-            scores[places, : found.shape[1]] = found
+            scores[indices, : found.shape[1]] = found
             total = game.cost() if total is None else total + game.cost()
         assert total is not None
         return Attribution(
@@ -65,16 +65,16 @@ class SelectionAttributor:
         )
 
     def cost(self, X: Tensor, *, lengths: Tensor | None = None) -> Cost:
-        """One row a series; nothing is asked."""
+        """One row a series; nothing is evaluated."""
         total = None
         for _, game in self._games(X, lengths, dry=True):
-            list(game.ask(_everything(game)))
+            list(game.evaluate(_everything(game)))
             total = game.cost() if total is None else total + game.cost()
         assert total is not None
         return total
 
     def _games(self, X: Tensor, lengths: Tensor | None, *, dry: bool = False) -> list[tuple[Tensor, Game]]:
-        """A game for the series of each length, and their places: padded steps are cut off, so nobody sees them."""
+        """A game for the series of each length, and their indices: padded steps are cut off, so nobody sees them."""
         if not isinstance(X, Tensor) or X.ndim != 3 or 0 in X.shape:
             got = tuple(X.shape) if isinstance(X, Tensor) else type(X).__name__
             raise (ValueError if isinstance(X, Tensor) else TypeError)(f"X must be a tensor (B, D, T), got {got}")
@@ -83,12 +83,12 @@ class SelectionAttributor:
         lengths = torch.full((B,), T) if known is None else known
         games = []
         for length in sorted(set(lengths.tolist())):
-            places = (lengths == length).nonzero()[:, 0]
-            x = X.detach()[places.to(X.device), :, :length]
+            indices = (lengths == length).nonzero()[:, 0]
+            x = X.detach()[indices.to(X.device), :, :length]
             series("X", x.transpose(1, 2), self.selector.input_dim)
-            sample = TensorSample(x.to(self._predictor.device), places.to(self._predictor.device))
+            sample = TensorSample(x.to(self._predictor.device), indices.to(self._predictor.device))
             game = Game(self._predictor, sample, Zero(), evaluation="full", max_memory=self.max_memory, dry=dry)
-            games.append((places, game))
+            games.append((indices, game))
         return games
 
 

@@ -23,7 +23,7 @@ INTERVENTIONS: tuple[Intervention, ...] = get_args(Intervention)
 Distance = Literal["l2", "l1", "cosine"]
 DISTANCES: tuple[Distance, ...] = get_args(Distance)
 _LEAST = 1e-8
-#: Entries of the masks that are asked at a time.
+#: Entries of the masks that are evaluated at a time.
 _PIECE = 1 << 24
 
 
@@ -114,7 +114,7 @@ class CounterfactualGenerator(nn.Module):
 class CounterfactualExplainer:
     """How the predictions of ``model``, any callable on (B, T, D), change with counterfactuals of ``generator``.
 
-    The model is asked in evaluation mode and without gradients.
+    The model is evaluated in evaluation mode and without gradients.
     """
 
     def __init__(self, generator: CounterfactualGenerator, model: Callable[[Tensor], Tensor]) -> None:
@@ -144,7 +144,7 @@ class CounterfactualExplainer:
     def compute_attribution_scores(self, x: Tensor, mask: Tensor) -> Tensor:
         """How far removing each step moves the model, (B, T): mean over outputs of |f(x) - f(x · mask without it)|.
 
-        x (B, T, D) in float32 or float64; the mask (B, T) may be soft. One game asks for all steps in batches. A step
+        x (B, T, D) in float32 or float64; the mask (B, T) may be soft. One game wants all steps in batches. A step
         that the mask has removed already changes nothing more: it costs no row.
         """
         kept = mask_of(mask, series("x", x)).detach()
@@ -152,9 +152,9 @@ class CounterfactualExplainer:
         original, game = self._game(x.detach()).predict(), self._game(masked)
         unchanged = (game.predict() - original).abs().mean(dim=1)
         scores = unchanged.to(x.dtype)[:, None].repeat(1, x.shape[1])
-        for places, question in _removals(masked):
-            answers = torch.cat([part[:, 0, 0] for part in game.ask(question)])
-            scores[places] = (answers - original[places[0]]).abs().mean(dim=1).to(x.dtype)
+        for indices, question in _removals(masked):
+            outputs = torch.cat([part[:, 0, 0] for part in game.evaluate(question)])
+            scores[indices] = (outputs - original[indices[0]]).abs().mean(dim=1).to(x.dtype)
         return scores
 
     def _game(self, x: Tensor) -> Game:
@@ -163,8 +163,8 @@ class CounterfactualExplainer:
 
     def _predict(self, x: Tensor) -> Tensor:
         with self._predictor.session():
-            answers: Tensor = self._predictor.model(x.clone())  # it may write into what it is given
-        return answers.cpu().clone()  # outside the session, so that it may take part in gradients
+            outputs: Tensor = self._predictor.model(x.clone())  # it may write into what it is given
+        return outputs.cpu().clone()  # outside the session, so that it may take part in gradients
 
 
 def _scaled(rows: Tensor) -> Tensor:
@@ -181,12 +181,12 @@ class _Outputs(ModulePredictor):
         self.modes, self.takes_lengths = frozenset(), False
 
     def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        answer: Tensor = self.model(x)
-        return answer.reshape(len(x), -1)
+        output: Tensor = self.model(x)
+        return output.reshape(len(x), -1)
 
 
 def _removals(x: Tensor) -> Iterator[tuple[tuple[Tensor, Tensor], Coalitions]]:
-    """Series b without step t, for all (b, t) where x (B, T, D) is not 0 already: their places, and the question."""
+    """Series b without step t, for all (b, t) where x (B, T, D) is not 0 already: their indices, and the question."""
     _, T, D = x.shape
     rows, steps = (x != 0).any(dim=2).nonzero().T
     size = max(1, _PIECE // (T * D))

@@ -1,6 +1,8 @@
-"""A classifier of nested samples that answers for many masks at once."""
+"""A classifier of nested samples that outputs for many masks at once."""
 
 from __future__ import annotations
+
+import warnings
 
 from typing import Any
 
@@ -31,16 +33,21 @@ class HierarchicalClassifier(nn.Module):
 
     def forward(self, sample: Sample) -> Tensor:
         """Logits (B, C) of whole samples."""
-        return self.answer(sample, torch.ones(1, sample.terms, dtype=torch.bool, device=sample.device))[0]
+        return self.evaluate(sample, torch.ones(1, sample.terms, dtype=torch.bool, device=sample.device))[0]
 
-    def answer(self, sample: Sample, masks: Tensor) -> Tensor:
+    def evaluate(self, sample: Sample, masks: Tensor) -> Tensor:
         """Logits (N, B, C) of B samples under ``masks`` (N, terms) of their terms.
 
         Boolean masks give what pruned samples would give; floating ones in [0, 1] are differentiable, and agree at 0
         and 1. For several questions about one batch, ``prepare`` it. Raises ValueError for masks of another shape,
         type or range and for samples that look otherwise than the model's schema.
         """
-        return self.prepare(sample).answer(masks)
+        return self.prepare(sample).evaluate(masks)
+
+    def answer(self, sample: Sample, masks: Tensor) -> Tensor:
+        """The older name of ``evaluate``."""
+        warnings.warn("answer is called evaluate now", DeprecationWarning, stacklevel=2)
+        return self.evaluate(sample, masks)
 
     def prepare(self, sample: Sample) -> Prepared:
         """What can be computed of ``sample`` before any mask is known, once for many questions."""
@@ -62,7 +69,7 @@ class HierarchicalClassifier(nn.Module):
 
 
 class Prepared:
-    """A classifier and a batch of samples, asked about masks; valid as long as the model's weights stay as they are.
+    """A classifier and a batch of samples, evaluated on masks; valid as long as the model's weights stay as they are.
 
     Leaves are embedded here, once. Without gradients, a subtree in which no mask differs is evaluated once for a
     question, and not at all if the last question left it in the same state.
@@ -85,8 +92,8 @@ class Prepared:
         weight = self.model.head.weight
         return self.model.encoder.numbers(self.sample.root) * weight.element_size()
 
-    def answer(self, masks: Tensor) -> Tensor:
-        """Logits (N, B, C) under ``masks`` (N, terms); see ``HierarchicalClassifier.answer``."""
+    def evaluate(self, masks: Tensor) -> Tensor:
+        """Logits (N, B, C) under ``masks`` (N, terms); see ``HierarchicalClassifier.output``."""
         checked = self.sample.checked(masks)
         if not len(checked):
             return self.model.head.weight.new_zeros(0, len(self.sample), self.model.num_classes)

@@ -112,7 +112,7 @@ class SigmoidMask(SimpleMask):
 
 
 class ScoreMask(SimpleMask):
-    """A mask that learns from answers: the mean output with a term kept minus the mean output without it."""
+    """A mask that learns from outputs: the mean output with a term kept minus the mean output without it."""
 
     def __init__(self, kept: Tensor) -> None:
         super().__init__(kept)
@@ -124,7 +124,7 @@ class ScoreMask(SimpleMask):
         return cls(torch.ones(n, dtype=torch.bool))
 
     def update(self, masks: Tensor, outputs: Tensor, counted: Tensor | None = None) -> None:
-        """Adds what was answered to ``masks`` (N, n) bool: ``outputs`` (N, n), or (N, 1) if one output is for all.
+        """Adds what was evaluated to ``masks`` (N, n) bool: ``outputs`` (N, n), or (N, 1) if one output is for all.
 
         ``counted`` (N, n) bool: which draws a term learns from; default: all.
         """
@@ -346,7 +346,7 @@ class FlatView(_Kept):
         return torch.cat(values) if values else torch.zeros(0)
 
     def update(self, masks: Tensor, outputs: Tensor, counted: Tensor | None = None) -> None:
-        """Hands answers to every ScoreMask: ``masks`` (N, terms) bool, ``outputs`` (N, B), one for each sample.
+        """Hands outputs to every ScoreMask: ``masks`` (N, terms) bool, ``outputs`` (N, B), one for each sample.
 
         A term learns from its own sample only, or from the mean over the samples that it spans. ``counted``
         (N, terms) bool: which draws count, by default all.

@@ -1,4 +1,4 @@
-"""Masks asked of one batch of nested samples, and what is remembered between them."""
+"""Masks evaluated on one batch of nested samples, and what is remembered between them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Encoded(NamedTuple):
 
 
 Memory = dict[Path, tuple[Tensor, Encoded]]
-"""By node: the last mask of it and of what is below that was the same for all candidates, and the answer."""
+"""By node: the last mask of it and of what is below that was the same for all candidates, and the output."""
 
 
 class Question:
     """N ``masks`` (N, S) of the slots of one batch: bool (hard) or in [0, 1] (soft).
 
-    ``embedded`` holds each leaf's values before any mask; ``memory`` is None where answers must not be remembered.
+    ``embedded`` holds each leaf's values before any mask; ``memory`` is None where outputs must not be remembered.
     """
 
     def __init__(

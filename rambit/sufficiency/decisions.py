@@ -1,4 +1,4 @@
-"""The decisions that are explained, and the one door through which sufficiency asks about them."""
+"""The decisions that are explained, and the one door through which sufficiency evaluates them."""
 
 from __future__ import annotations
 
@@ -63,32 +63,32 @@ def _problem(players: Sequence[Tensor], samples: tuple[int, ...]) -> Problem:
 
 
 def gradients(of: Tensor, masks: Sequence[Tensor]) -> list[Tensor]:
-    """The gradients of a sum of answers with respect to soft masks. Raises ValueError where there are none."""
+    """The gradients of a sum of outputs with respect to soft masks. Raises ValueError where there are none."""
     differentiable(of)
     return list(torch.autograd.grad(of, masks, allow_unused=True, materialize_grads=True))
 
 
-def differentiable(answers: Tensor) -> None:
-    """ValueError unless answers to soft masks have gradients."""
-    if not answers.requires_grad:
+def differentiable(outputs: Tensor) -> None:
+    """ValueError unless outputs to soft masks have gradients."""
+    if not outputs.requires_grad:
         raise ValueError(
-            "model: grad, gnn and gradient need answers that torch can differentiate, but these do not depend on the "
+            "model: grad, gnn and gradient need outputs that torch can differentiate, but these do not depend on the "
             "values, or not in a way that torch follows"
         )
 
 
-def gaps(answers: Tensor, target: Tensor) -> Tensor:
-    """Probability of the target minus that of the best other class: (…,) for answers (…, C) and target (…,)."""
+def gaps(outputs: Tensor, target: Tensor) -> Tensor:
+    """Probability of the target minus that of the best other class: (…,) for outputs (…, C) and target (…,)."""
     chosen = target[..., None]
-    others = answers.scatter(-1, chosen, -1.0)
-    return answers.gather(-1, chosen)[..., 0] - others.amax(dim=-1)
+    others = outputs.scatter(-1, chosen, -1.0)
+    return outputs.gather(-1, chosen)[..., 0] - others.amax(dim=-1)
 
 
-class Asked:
+class Decisions:
     """Samples, their targets (B,) and thresholds (B,), and the problems that are searched.
 
-    Two answers to the same row may differ by ``rounding``, so searches demand that much more than the threshold.
-    ``rows`` (B,) counts what each sample was asked.
+    Two outputs to the same row may differ by ``rounding``, so searches demand that much more than the threshold.
+    ``rows`` (B,) counts what each sample was decisions.
     """
 
     def __init__(
@@ -104,40 +104,40 @@ class Asked:
         """Bytes that a round of questions may take."""
         return self.subject.game.max_memory
 
-    def answers(self, asked: Sequence[tuple[int, Tensor]]) -> list[Tensor]:
-        """Answers (n, samples, C) for each pair of a problem's number and masks (n, players); soft masks are float."""
+    def outputs(self, questions: Sequence[tuple[int, Tensor]]) -> list[Tensor]:
+        """Outputs (n, samples, C) for each pair of a problem's number and masks (n, players); soft masks are float."""
         rows = []
-        for number, masks in asked:
+        for number, masks in questions:
             problem = self.problems[number]
             for sample, index in zip(problem.samples, problem.index, strict=True):
                 rows.append((sample, masks[:, index]))
                 self.rows[sample] += len(masks)
-        flat = self.subject.answers(rows)
+        flat = self.subject.outputs(rows)
         found, begin = [], 0
-        for number, masks in asked:
+        for number, masks in questions:
             count = len(self.problems[number].samples)
             end = begin + count * len(masks)
             found.append(flat[begin:end].view(count, len(masks), -1).transpose(0, 1))
             begin = end
         return found
 
-    def gaps(self, asked: Sequence[tuple[int, Tensor]]) -> list[Tensor]:
+    def gaps(self, questions: Sequence[tuple[int, Tensor]]) -> list[Tensor]:
         """Gaps (n, samples) float64 for each pair of a problem's number and masks (n, players)."""
-        found = self.answers(asked)
+        found = self.outputs(questions)
         return [
-            gaps(answers.double(), self.targets(number, answers))
-            for (number, _), answers in zip(asked, found, strict=True)
+            gaps(outputs.double(), self.targets(number, outputs))
+            for (number, _), outputs in zip(questions, found, strict=True)
         ]
 
-    def targets(self, number: int, answers: Tensor) -> Tensor:
-        target = self.target[list(self.problems[number].samples)].to(answers.device)
-        return target.expand(answers.shape[:2])
+    def targets(self, number: int, outputs: Tensor) -> Tensor:
+        target = self.target[list(self.problems[number].samples)].to(outputs.device)
+        return target.expand(outputs.shape[:2])
 
     def margins(self, masks: Tensor, owner: Tensor) -> Tensor:
         """How far rows of masks, each of one problem (lockstep's question), are above all of its thresholds: (N,)."""
-        asked = self._by_problem(masks, owner)
-        found = self.gaps(asked)
-        return torch.cat([self._margin(number, of) for (number, _), of in zip(asked, found, strict=True)])
+        questions = self._by_problem(masks, owner)
+        found = self.gaps(questions)
+        return torch.cat([self._margin(number, of) for (number, _), of in zip(questions, found, strict=True)])
 
     def _margin(self, number: int, found: Tensor) -> Tensor:
         """(n,) for gaps (n, samples); a search must do for all samples of its problem."""
@@ -150,8 +150,10 @@ class Asked:
         for begin in range(0, len(masks), SOFT_ROWS):
             leaf = masks[begin : begin + SOFT_ROWS].clone().requires_grad_()
             with torch.enable_grad():
-                asked = self._by_problem(leaf, owner[begin : begin + SOFT_ROWS])
-                margin = torch.cat([self._margin(n, of) for (n, _), of in zip(asked, self.gaps(asked), strict=True)])
+                decisions = self._by_problem(leaf, owner[begin : begin + SOFT_ROWS])
+                margin = torch.cat(
+                    [self._margin(n, of) for (n, _), of in zip(decisions, self.gaps(decisions), strict=True)]
+                )
                 # A constant model has no gradient; where everything is feasible nobody needs one.
                 needless = not margin.requires_grad and bool((margin >= 0).all())
                 gradient = torch.zeros_like(leaf) if needless else gradients(margin.sum(), [leaf])[0]

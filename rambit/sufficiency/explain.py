@@ -17,7 +17,7 @@ from rambit.predictors import PredictionError
 from rambit.predictors.predictor import Output
 from rambit.structure import Sample
 from rambit.sufficiency import reading
-from rambit.sufficiency.decisions import Asked, Problem, gaps, joined
+from rambit.sufficiency.decisions import Decisions, Problem, gaps, joined
 from rambit.sufficiency.heuristics import HEURISTICS, SOFT, rows_of, uniform
 from rambit.sufficiency.reading import Terms
 from rambit.sufficiency.search import exact, methods
@@ -26,9 +26,9 @@ from rambit.sufficiency.search.task import Task
 from rambit.sufficiency.subjects import Subject
 from rambit.sufficiency.sufficient_explanation import Explanation
 
-#: Two answers to the same row, in batches of different size, differ by at most this many units of rounding.
+#: Two outputs to the same row, in batches of different size, differ by at most this many units of rounding.
 ROUNDING = 8
-#: Masks of one question of one search, at most: more would only be asked for nothing.
+#: Masks of one question of one search, at most: more would only be wanted nothing.
 WIDTH = 2048
 #: The draw that orders random removal; those of the heuristics come first.
 REMOVAL_DRAW = 1 << 30
@@ -60,13 +60,13 @@ def explain(
     * ``sample``: tables (B, F), series (B, D, T), images (B, C, H, W), volumes, or a ``rambit.structure.Sample``.
     * ``target``: a class, or one for each sample; default: the model's own choice.
     * ``counterfactuals``: what stands where a term is not kept (see ``rambit.counterfactuals``), a strategy, its name,
-      or values (S, *shape of the sample); answers are means over S. In nested samples, what is not kept is missing.
+      or values (S, *shape of the sample); outputs are means over S. In nested samples, what is not kept is missing.
     * ``terms``: what is kept or not: ``cells`` (default; an image's channels belong together), ``timestamps``,
       ``features``, or an integer tensor like a mask: the group of each cell.
     * ``heuristic``: ``const``, ``random``, ``grad``, ``gnn``, ``daf``, ``banzhaf`` (``num_samples`` random masks),
       ``shapley`` (``num_samples`` random orders), scores like the sample or its masks, an attribution, a ReX result, or
       anything with ``attribute(sample)``.
-      It is not asked where the search does not use it.
+      It is not evaluated where the search does not use it.
     * ``search``: flat_ or lbyl_ (nested samples: level by level from the root) and hadd, harr, harrft (a prefix of the
       heuristic's ranking; with random removal; with fine-tuning), gadd, garr, garrft (the same, starting greedily),
       gradient; or exact, for up to 24 terms.
@@ -74,7 +74,7 @@ def explain(
       together, and all their thresholds must hold.
 
     Raises ValueError or TypeError naming the argument for what does not fit, and where the gap of a whole sample is
-    negative; PredictionError where the model's answers are unusable. Source: Pevný, Mandlík et al., ExplainMill.
+    negative; PredictionError where the model's outputs are unusable. Source: Pevný, Mandlík et al., ExplainMill.
     """
     begin = time.perf_counter()
     flag("show_progress", show_progress)
@@ -100,13 +100,13 @@ def explain(
         soft = "heuristic" if values in SOFT else "search" if any(stage.soft for stage in method.stages) else None
         if soft is not None and not subject.differentiable:
             raise ValueError(f"{soft} needs fixed counterfactuals, whose values do not depend on what is kept")
-        asked = _decide(subject, problems, classes, rel_tol, abs_tol)
+        decisions = _decide(subject, problems, classes, rel_tol, abs_tol)
         scores = (
-            HEURISTICS[values](asked, num_samples, seed)
+            HEURISTICS[values](decisions, num_samples, seed)
             if isinstance(values, str)
             else [problem.on_players([values[b] for b in problem.samples]) for problem in problems]
         )
-        masks = methods.search(asked, _tasks(asked, scores, seed), scope, method)
+        masks = methods.search(decisions, _tasks(decisions, scores, seed), scope, method)
         settings = {
             "heuristic": heuristic if isinstance(heuristic, str) else type(heuristic).__name__,
             "search": search,
@@ -114,7 +114,7 @@ def explain(
             "abs_tol": abs_tol,
             "num_samples": num_samples,
         }
-        found = _explanations(asked, masks, settings, seed, begin)
+        found = _explanations(decisions, masks, settings, seed, begin)
     return found[0] if len(found) == 1 else found
 
 
@@ -131,7 +131,7 @@ def cost(
     output: Output = "auto",
     max_memory: int | None = None,
 ) -> Cost:
-    """The most rows that ``explain`` with these arguments asks of the model, which is not asked.
+    """The most rows that ``explain`` with these arguments evaluates the model, which is not decisions.
 
     For ``exact``: all masks that are smaller than the sample. Raises ValueError for fine-tuning, whose walk has no
     useful bound, and as ``explain``.
@@ -184,9 +184,9 @@ def _check_exact(search: str, problems: Sequence[Problem]) -> None:
 
 def _decide(
     subject: Subject, problems: Sequence[Problem], classes: Tensor | None, rel_tol: float, abs_tol: float | None
-) -> Asked:
+) -> Decisions:
     """What the model decides about the whole samples, and the threshold that a part of each must reach."""
-    whole = subject.answers([(b, torch.ones(1, count, dtype=torch.bool)) for b, count in enumerate(subject.terms)])
+    whole = subject.outputs([(b, torch.ones(1, count, dtype=torch.bool)) for b, count in enumerate(subject.terms)])
     targets = reading.targets_of(classes, whole)
     gap = gaps(whole.double(), targets)
     if bool((gap < 0).any()):
@@ -197,33 +197,33 @@ def _decide(
         )
     threshold = gap * rel_tol if abs_tol is None else (gap - abs_tol).clamp(min=0)
     rounding = ROUNDING * torch.finfo(whole.dtype).eps
-    return Asked(subject, problems, targets, torch.minimum(threshold, gap - 2 * rounding), rounding)
+    return Decisions(subject, problems, targets, torch.minimum(threshold, gap - 2 * rounding), rounding)
 
 
-def _tasks(asked: Asked, scores: Sequence[Tensor], seed: int) -> list[Task]:
+def _tasks(decisions: Decisions, scores: Sequence[Tensor], seed: int) -> list[Task]:
     """What each search knows. The masks of one round of all searches fit into a quarter of the memory."""
-    most = max(1, *(problem.players for problem in asked.problems))
-    width = max(1, min(WIDTH, asked.max_memory // 4 // (most * len(scores))))
-    ranks = (uniform(asked, number, 1, seed, first=REMOVAL_DRAW)[0] for number in range(len(scores)))
+    most = max(1, *(problem.players for problem in decisions.problems))
+    width = max(1, min(WIDTH, decisions.max_memory // 4 // (most * len(scores))))
+    ranks = (uniform(decisions, number, 1, seed, first=REMOVAL_DRAW)[0] for number in range(len(scores)))
     return [Task(of, rank, width) for of, rank in zip(scores, ranks, strict=True)]
 
 
 def _explanations(
-    asked: Asked, masks: Sequence[Tensor], settings: dict[str, Any], seed: int, begin: float
+    decisions: Decisions, masks: Sequence[Tensor], settings: dict[str, Any], seed: int, begin: float
 ) -> list[Explanation]:
-    """The answers, asked again."""
-    subject = asked.subject
+    """The outputs, evaluated again."""
+    subject = decisions.subject
     kept: dict[int, Tensor] = {}
     size: dict[int, int] = {}
-    for problem, mask in zip(asked.problems, masks, strict=True):
+    for problem, mask in zip(decisions.problems, masks, strict=True):
         for b, index in zip(problem.samples, problem.index, strict=True):
             kept[b] = mask[index]
             size[b] = len(index[kept[b]].unique())  # type: ignore[no-untyped-call]
     order = range(len(kept))
-    found = gaps(subject.answers([(b, kept[b][None]) for b in order]).double(), asked.target)
-    if bool((found < asked.threshold).any()):
-        b = int((found < asked.threshold).int().argmax())
-        raise PredictionError(f"the model answers the same row differently when it is asked again (sample {b})")
+    found = gaps(subject.outputs([(b, kept[b][None]) for b in order]).double(), decisions.target)
+    if bool((found < decisions.threshold).any()):
+        b = int((found < decisions.threshold).int().argmax())
+        raise PredictionError(f"the model evaluates the same row differently when it is evaluated again (sample {b})")
     documents = subject.documents(kept)
     calls, seconds = subject.game.runner.calls, time.perf_counter() - begin
     return [
@@ -231,9 +231,9 @@ def _explanations(
             mask=subject.mask(b, kept[b]),
             size=size[b],
             gap=float(found[b]),
-            threshold=float(asked.threshold[b]),
-            target=int(asked.target[b]),
-            rows=int(asked.rows[b]) + 2,  # the whole sample, and the answer
+            threshold=float(decisions.threshold[b]),
+            target=int(decisions.target[b]),
+            rows=int(decisions.rows[b]) + 2,  # the whole sample, and the output
             calls=calls,
             seconds=seconds,
             settings=settings,

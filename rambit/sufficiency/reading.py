@@ -39,7 +39,7 @@ def subject_of(
     max_memory: int | None,
     progress: Progress | None = None,
 ) -> Subject:
-    """The batch as something that can be asked. Raises TypeError or ValueError naming the argument."""
+    """The batch as something that can be decisions. Raises TypeError or ValueError naming the argument."""
     if isinstance(sample, Sample):
         return _nested(model, sample, counterfactuals, terms, max_memory, progress)
     if not arrays.is_array(sample):
@@ -191,12 +191,12 @@ def classes_of(target: Any, B: int) -> Tensor | None:
     return classes.expand(B)
 
 
-def targets_of(classes: Tensor | None, answers: Tensor) -> Tensor:
-    """(B,) int64: the classes that are explained, by default those of the answers (B, C) to the whole samples."""
+def targets_of(classes: Tensor | None, outputs: Tensor) -> Tensor:
+    """(B,) int64: the classes that are explained, by default those of the outputs (B, C) to the whole samples."""
     if classes is None:
-        return answers.argmax(dim=1)
-    if bool((classes >= answers.shape[1]).any()):
-        raise ValueError(f"target must lie in 0 … {answers.shape[1] - 1}, got {classes.tolist()}")
+        return outputs.argmax(dim=1)
+    if bool((classes >= outputs.shape[1]).any()):
+        raise ValueError(f"target must lie in 0 … {outputs.shape[1] - 1}, got {classes.tolist()}")
     return classes
 
 

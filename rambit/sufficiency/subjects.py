@@ -1,4 +1,4 @@
-"""Samples that can be asked: tensors and nested samples, through their games."""
+"""Samples that can be evaluated: tensors and nested samples, through their games."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rambit.game import Coalitions, Game, Soft
 from rambit.game.nested import NestedGame
 from rambit.structure import to_json
 
-#: A sample's number, and masks (n, terms) of its terms: bool, or float in [0, 1] for answers with gradients.
-Asking = tuple[int, Tensor]
+#: A sample's number, and masks (n, terms) of its terms: bool, or float in [0, 1] for outputs with gradients.
+Question = tuple[int, Tensor]
 
 
 class Subject(ABC):
@@ -23,11 +23,11 @@ class Subject(ABC):
     game: Game | NestedGame
     terms: list[int]
 
-    #: Whether answers to float masks have gradients.
+    #: Whether outputs to float masks have gradients.
     differentiable = True
 
     @abstractmethod
-    def answers(self, asked: Sequence[Asking]) -> Tensor:
+    def outputs(self, questions: Sequence[Question]) -> Tensor:
         """Probabilities (rows, C), on the host, of one sample after the other."""
 
     @abstractmethod
@@ -64,12 +64,12 @@ class TensorSubject(Subject):
         self.terms = [int(of.max()) + 1 for of in group]
         self.differentiable = game.counterfactuals.fixed
 
-    def answers(self, asked: Sequence[Asking]) -> Tensor:
-        masks = torch.cat([masks[:, self.group[sample]] for sample, masks in asked])
-        counts = torch.tensor([len(masks) for _, masks in asked])
-        series = torch.tensor([sample for sample, _ in asked]).repeat_interleave(counts).to(self.game.device)
+    def outputs(self, questions: Sequence[Question]) -> Tensor:
+        masks = torch.cat([masks[:, self.group[sample]] for sample, masks in questions])
+        counts = torch.tensor([len(masks) for _, masks in questions])
+        series = torch.tensor([sample for sample, _ in questions]).repeat_interleave(counts).to(self.game.device)
         question = (Soft if masks.is_floating_point() else Coalitions)(masks, series=series)
-        return self.game.to_host(torch.cat([answers.mean(dim=(1, 2)) for answers in self.game.ask(question)]))
+        return self.game.to_host(torch.cat([outputs.mean(dim=(1, 2)) for outputs in self.game.evaluate(question)]))
 
     def levels(self, sample: int) -> Tensor:
         return torch.zeros(self.terms[sample], dtype=torch.int64)
@@ -115,17 +115,17 @@ class NestedSubject(Subject):
         self.places = [of.nonzero()[:, 0] for of in game.sample.layout.belongs.cpu().T]
         self.terms = [len(places) for places in self.places]
 
-    def answers(self, asked: Sequence[Asking]) -> Tensor:
-        joint = self._joint(asked)
+    def outputs(self, questions: Sequence[Question]) -> Tensor:
+        joint = self._joint(questions)
         question = (Soft if joint.is_floating_point() else Coalitions)(joint)
-        found = self.game.to_host(torch.cat(list(self.game.ask(question))))[:, 0]
-        return torch.cat([found[: len(masks), sample] for sample, masks in asked])
+        found = self.game.to_host(torch.cat(list(self.game.evaluate(question))))[:, 0]
+        return torch.cat([found[: len(masks), sample] for sample, masks in questions])
 
-    def _joint(self, asked: Sequence[Asking]) -> Tensor:
-        """Masks (n, terms of the batch): everything is kept of samples and rows that are not asked."""
-        rows = max(len(masks) for _, masks in asked)
-        joint = asked[0][1].new_ones(rows, self.game.sample.terms)
-        for sample, masks in asked:
+    def _joint(self, questions: Sequence[Question]) -> Tensor:
+        """Masks (n, terms of the batch): everything is kept of samples and rows that are not evaluated."""
+        rows = max(len(masks) for _, masks in questions)
+        joint = questions[0][1].new_ones(rows, self.game.sample.terms)
+        for sample, masks in questions:
             joint[: len(masks), self.places[sample]] = masks
         return joint
 

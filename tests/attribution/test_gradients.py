@@ -66,7 +66,7 @@ def test_integrated_gradients_are_complete_and_leave_no_trace(anchor):
 @pytest.mark.parametrize("method", ["integrated_gradients", "gradient_shap", "deep_lift"])
 def test_rows_are_those_that_the_model_answered(method, target):
     pytest.importorskip("captum")
-    asked = []
+    evaluated = []
 
     class Counted(nn.Module):
         def __init__(self):
@@ -74,15 +74,15 @@ def test_rows_are_those_that_the_model_answered(method, target):
             self.layer = nn.Linear(18, 3, dtype=torch.float64)
 
         def forward(self, x):
-            asked.append(len(x))
+            evaluated.append(len(x))
             return self.layer(x.flatten(1))
 
     gradients = Gradients(Counted(), method)
     gradients.predictor.looked = True  # that look is not counted
     cost = gradients.cost(X, target=target)
-    assert not asked
+    assert not evaluated
     result = gradients.explain(X, target=target)
-    assert result.rows == sum(asked) == cost.rows
+    assert result.rows == sum(evaluated) == cost.rows
     assert gradients.cost(X).rows == cost.rows + (0 if target is None else len(X))
     assert result.row_steps == 6 * result.rows
 

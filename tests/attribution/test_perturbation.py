@@ -55,7 +55,7 @@ class Class(nn.Module):
         return torch.stack((2 * x[:, 1, 4], -2 * x[:, 1, 4]), dim=1)
 
 
-class Asked(nn.Module):
+class Evaluated(nn.Module):
     """Notes every series that the model inside is asked about."""
 
     def __init__(self, model):
@@ -159,10 +159,10 @@ def test_dynamask_is_that_of_a_direct_call(tint, model, anchor, perturbation):
 
 @pytest.mark.parametrize("output", ["logits", "regression"])
 def test_dynamask_is_what_the_paper_defines(tint, model, output):
-    def error(answers, originals):
+    def error(outputs, originals):
         if output == "regression":
-            return ((answers - originals) ** 2).mean()
-        return -(originals.softmax(1) * answers.softmax(1).log()).sum(1).mean()
+            return ((outputs - originals) ** 2).mean()
+        return -(originals.softmax(1) * outputs.softmax(1).log()).sum(1).mean()
 
     ours = Dynamask(
         model, keep_ratio=0.25, size_reg_factor_init=0.2, size_reg_factor_dilation=50.0, epochs=40, output=output
@@ -217,19 +217,19 @@ def test_of_two_classes_each_is_the_whole_answer(tint, kind):
     ],
 )
 def test_rows_are_those_that_the_model_answered(tint, model, kind, options, target, anchor):
-    asked = Asked(model)
-    mask = kind(asked, epochs=3, anchor=anchor, batch_size=6, **options)
+    evaluated = Evaluated(model)
+    mask = kind(evaluated, epochs=3, anchor=anchor, batch_size=6, **options)
     lengths = [10, 10, 10, 7, 7]
     cost = mask.cost(X, lengths=lengths)
-    assert asked.rows == 0
+    assert evaluated.rows == 0
     confirming = 0
     if anchor == "cell":  # the claim that it is causal is checked on prefixes first, whatever the method
-        kind(asked, epochs=1, anchor=anchor, batch_size=6, **options).explain(X, lengths=lengths)
+        kind(evaluated, epochs=1, anchor=anchor, batch_size=6, **options).explain(X, lengths=lengths)
         one = mask_rows(kind, options, 1)
-        confirming = asked.rows - 5 * one
-        asked.seen.clear()
+        confirming = evaluated.rows - 5 * one
+        evaluated.seen.clear()
     result = mask.explain(X, lengths=lengths, target=target)
-    assert result.rows == cost.rows == asked.rows - confirming == 5 * mask_rows(kind, options, 3)
+    assert result.rows == cost.rows == evaluated.rows - confirming == 5 * mask_rows(kind, options, 3)
     assert result.row_steps == cost.row_steps == 44 * mask_rows(kind, options, 3)
     assert result.mode == cost.mode == ("causal" if anchor == "cell" else "full")
 
@@ -302,11 +302,11 @@ def test_padding_counts_for_nothing(tint, model, kind):
 def test_missing_values_stay_missing_and_score_0(tint, model, kind):
     observed = torch.rand(X.shape, generator=torch.Generator().manual_seed(6)) < 0.8
     x = X.where(observed, float("nan"))
-    asked = Asked(model)
-    scores = kind(asked, epochs=3).attribute(x, observed=observed)
+    evaluated = Evaluated(model)
+    scores = kind(evaluated, epochs=3).attribute(x, observed=observed)
     assert torch.isfinite(scores).all()
     assert torch.equal(scores == 0, ~observed)
-    for rows in asked.seen:
+    for rows in evaluated.seen:
         assert torch.equal(rows.isnan(), ~observed.repeat(len(rows) // 5, 1, 1))
 
 

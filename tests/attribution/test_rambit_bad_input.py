@@ -15,7 +15,7 @@ X = BACKGROUND = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(0)
 
 
 def never(x):
-    raise AssertionError("the model was asked")
+    raise AssertionError("the model was evaluated")
 
 
 CONSTRUCTOR = [
@@ -175,11 +175,11 @@ def test_a_fixed_length_model_is_pointed_to_anchor_end():
     ],
 )
 def test_numbers_that_would_need_all_memory(options, words):
-    asked = []
+    evaluated = []
     method_of = {"num_samples": 1, **options}
     with pytest.raises(ValueError, match=words):
-        RaMbIT(lambda x: asked.append(len(x)) or plain(x), **method_of).attribute(torch.randn(2, 3, 8))
-    assert not asked
+        RaMbIT(lambda x: evaluated.append(len(x)) or plain(x), **method_of).attribute(torch.randn(2, 3, 8))
+    assert not evaluated
 
 
 def test_a_batch_size_beyond_all_rows_is_as_many_as_there_are():

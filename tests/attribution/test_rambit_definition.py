@@ -313,7 +313,7 @@ def test_fresh_draws_agree_in_expectation():
 
 
 def test_one_valued_strategies_warn_about_draws():
-    with pytest.warns(UserWarning, match="one draw is asked"):
+    with pytest.warns(UserWarning, match="one draw is evaluated"):
         RaMbIT(plain, anchor="end").attribute(torch.randn(1, 3, 4))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -87,7 +87,7 @@ def test_ids_key_the_draws():
 @pytest.mark.parametrize(
     "options", [{}, {"share_masks": False}, {"share_draws": False}, {"counterfactuals": "interpolate"}]
 )
-def test_cost_is_what_is_asked(mode, anchor, options):
+def test_cost_is_what_is_evaluated(mode, anchor, options):
     X = series(B=2, T=7)
     X[0, 0] = 0.0  # replaced by itself: nothing to ask
     options = {"counterfactuals": "gaussian", **options}
@@ -99,7 +99,7 @@ def test_cost_is_what_is_asked(mode, anchor, options):
     assert method.cost(X, lengths=[7, 4]).rows == method.explain(X, lengths=[7, 4]).rows
 
 
-def test_known_answers_are_not_asked():
+def test_known_answers_are_not_evaluated():
     X = series(B=2)
     X[:, 1] = 0.0
     method = RaMbIT(Exact(), L=3, num_samples=1, counterfactuals="zero", anchor="cell")

@@ -89,7 +89,7 @@ def test_the_same_numbers_as_in_python(explain, inputs, rambit, made, options):
 
 def test_cost_does_not_ask(rambit, made, monkeypatch):
     def never(*_, **__):
-        raise AssertionError("the model was asked")
+        raise AssertionError("the model was evaluated")
 
     monkeypatch.setattr("rambit.models.recurrent.RecurrentClassifier._walk", never)
     assert rambit("cost", made.data, "--model", made.model).code == 0
@@ -148,7 +148,9 @@ def test_one_draw_where_all_are_the_same(explain, rambit, made, tmp_path):
     assert done.err == ""
     assert few.settings["num_samples"] == 1
     many, done = explain("--L", 2, "--num-samples", 3)
-    assert done.err == "rambit: warning: num_samples=3, but Zero counterfactuals have one value: one draw is asked\n"
+    assert (
+        done.err == "rambit: warning: num_samples=3, but Zero counterfactuals have one value: one draw is evaluated\n"
+    )
     assert torch.equal(many.values, few.values)
     assert explain("--L", 2, "--num-samples", 1)[1].err == ""
     assert torch.equal(explain("--L", 2, "--all-zero-cf")[0].values, few.values)

@@ -239,11 +239,11 @@ def registered():
         def settings(self):
             return {**super().settings(), "power": self.power}
 
-        def _answer(self, call):
-            def answer(game, places):
+        def _scorer(self, call):
+            def output(game, places):
                 return Part(game.sample.x.double().abs() ** self.power, None)
 
-            return answer
+            return output
 
     @STRATEGIES.register("sevens")
     class Sevens(Zero):

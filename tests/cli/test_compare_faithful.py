@@ -48,8 +48,8 @@ def judged(model, X, y, scores):
     k = round(CELLS * X[0].numel())
     right, right_kept, sufficiency, comprehensiveness = [], [], [], []
     for x, label, score in zip(X, y, scores, strict=True):
-        answer = model.predict(x[None])[0]
-        c = int(answer.argmax())
+        output = model.predict(x[None])[0]
+        c = int(output.argmax())
         steps = sorted(range(x.shape[1]), key=lambda t: (-float(score[:, t].double().sum()), t))[:KEEP]
         kept = torch.zeros_like(x, dtype=torch.bool)
         kept[:, steps] = True
@@ -58,8 +58,8 @@ def judged(model, X, y, scores):
         top = torch.zeros(x.numel(), dtype=torch.bool)
         top[np.argsort(-score.flatten().double().numpy(), kind="stable")[:k]] = True
         top = top.view_as(x)
-        sufficiency.append(float(answer[c] - model.predict(kept_alone(x, top)[None])[0, c]))
-        comprehensiveness.append(float(answer[c] - model.predict(kept_alone(x, ~top)[None])[0, c]))
+        sufficiency.append(float(output[c] - model.predict(kept_alone(x, top)[None])[0, c]))
+        comprehensiveness.append(float(output[c] - model.predict(kept_alone(x, ~top)[None])[0, c]))
     return [np.mean(values) for values in (right, right_kept, sufficiency, comprehensiveness)]
 
 

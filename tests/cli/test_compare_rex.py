@@ -26,16 +26,16 @@ def whole(x):
 @pytest.mark.parametrize("features", [1, 3])
 def test_scores_are_the_responsibility(features):
     X = 1 + torch.rand(4, features, 20, generator=torch.Generator().manual_seed(0))
-    answered = []
+    evaluated = []
 
     def counted(x):
-        answered.append(len(x))
+        evaluated.append(len(x))
         return rising(x)
 
     method = Responsibility(counted, iters=4, min_box_size=2, mask_value="mean", seed=3)
     method.rex.predictor.looked = True  # that look is not counted
     found = method.explain(X)
-    assert found.rows == sum(answered)
+    assert found.rows == sum(evaluated)
     assert found.row_steps == 20 * found.rows
     explainer = ReX(rising, iters=4, min_box_size=2, mask_value="mean", seed=3)
     assert torch.equal(found.values, explainer.attribute(X))

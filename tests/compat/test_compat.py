@@ -24,8 +24,8 @@ class Protocol:
         self.states = states
 
     def predict(self, x, return_all=False):
-        answers = self.net(x, return_all=return_all)
-        return answers.sigmoid() if self.states == 1 else answers.softmax(1)
+        outputs = self.net(x, return_all=return_all)
+        return outputs.sigmoid() if self.states == 1 else outputs.softmax(1)
 
 
 @pytest.mark.parametrize("states", [1, 3])

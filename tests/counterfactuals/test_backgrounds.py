@@ -142,17 +142,17 @@ def test_an_attributor_with_a_background_that_misses_values(layout):
     """Three values of one feature each, the others missing: what is drawn is one of them."""
     data = torch.full((2, 3, 6), math.nan)
     data[0, :, 2], data[1, :, 5], data[0, :, 0] = 4.0, 5.0, 6.0
-    asked = []
+    evaluated = []
 
     def model(x):
-        asked.append(x.clone() if layout == "BDT" else x.transpose(1, 2).clone())
+        evaluated.append(x.clone() if layout == "BDT" else x.transpose(1, 2).clone())
         return x.flatten(1).sum(1, keepdim=True)
 
     x, reference = (SERIES, data) if layout == "BDT" else (SERIES.mT, data.mT)
     method = RaMbIT(model, background={"X": reference, "observed": ~reference.isnan()}, layout=layout, anchor="end",
                     output="regression", L=3, num_samples=2, window_size=1)  # fmt: skip
     assert method.attribute(x).isfinite().all()
-    rows = torch.cat([row for row in asked if row.shape[2] == T])
+    rows = torch.cat([row for row in evaluated if row.shape[2] == T])
     replaced = rows[(rows != SERIES[0]) & (rows != SERIES[1])]
     assert set(replaced.tolist()) == {4.0, 5.0, 6.0}
 

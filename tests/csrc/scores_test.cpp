@@ -18,15 +18,15 @@ double twin_distance(Metric metric, const std::vector<double>& p, const std::vec
          : metric == Metric::kJs ? js : p[target] - q[target];
 }
 
-// Answers (n, C, K) and originals (B, C, T) in memory under the given strides.
+// Outputs (n, C, K) and originals (B, C, T) in memory under the given strides.
 template <typename T>
-struct Answers {
+struct Outputs {
   int64_t n, C, K, B, steps;
   std::vector<int64_t> so, sr;
   Sparse outputs, reference;
   std::vector<int64_t> target;
 
-  Answers(int64_t n_, int64_t C_, int64_t K_, int64_t B_, int64_t steps_, std::vector<int64_t> so_, std::vector<int64_t> sr_)
+  Outputs(int64_t n_, int64_t C_, int64_t K_, int64_t B_, int64_t steps_, std::vector<int64_t> so_, std::vector<int64_t> sr_)
       : n(n_), C(C_), K(K_), B(B_), steps(steps_), so(so_), sr(sr_),
         outputs(((n - 1) * so[0] + (C - 1) * so[1] + (K - 1) * so[2] + 1) * static_cast<int64_t>(sizeof(T))),
         reference(((B - 1) * sr[0] + (C - 1) * sr[1] + (steps - 1) * sr[2] + 1) * static_cast<int64_t>(sizeof(T))) {
@@ -53,7 +53,7 @@ struct Answers {
 
 template <typename T>
 void check_distance(Dtype dtype, std::vector<int64_t> so, std::vector<int64_t> sr) {
-  Answers<T> s(3, 3, 4, 2, 4, so, sr);
+  Outputs<T> s(3, 3, 4, 2, 4, so, sr);
   const std::vector<int32_t> series{1, 0, 1};
   bool right = true;
   for (int metric = 0; metric <= 4; ++metric) {
@@ -74,7 +74,7 @@ void check_distance(Dtype dtype, std::vector<int64_t> so, std::vector<int64_t> s
 template <typename T>
 void check_score(Dtype dtype, std::vector<int64_t> so, std::vector<int64_t> sr) {
   const int64_t M = 2, S = 2, B = 2, D = 2, steps = 5, C = 3, width = 4, K = 3, cells = D * steps, n = 3;
-  Answers<T> s(n, C, K, B, steps, so, sr);
+  Outputs<T> s(n, C, K, B, steps, so, sr);
   std::vector<double> base(M * S * B * steps);
   for (auto& v : base) v = real();
   std::vector<uint8_t> masks(M * cells);
@@ -135,11 +135,11 @@ void test_distance_and_score() {
 }
 
 void test_distance_checks_series() {
-  const std::vector<double> answers(4);
+  const std::vector<double> outputs(4);
   const std::vector<int64_t> target{0};
   std::vector<double> out(2, 5);
   DistanceArgs a{};  // two rows of two classes, one series
-  a.out = out.data(), a.outputs = answers.data(), a.reference = answers.data(), a.target = target.data();
+  a.out = out.data(), a.outputs = outputs.data(), a.reference = outputs.data(), a.target = target.data();
   a.n = 2, a.C = 2, a.K = 1, a.B = 1, a.dtype = Dtype::kDouble;
   set_strides(a.outputs_stride, {2, 1, 1});
   set_strides(a.reference_stride, {2, 1, 1});

@@ -53,7 +53,7 @@ def test_another_bundled_set(sktime_datasets):
 
 
 def test_unknown_names_never_reach_the_network(sktime_datasets, monkeypatch):
-    monkeypatch.setattr(sktime_datasets, "load_UCR_UEA_dataset", lambda *a, **k: pytest.fail("asked"))
+    monkeypatch.setattr(sktime_datasets, "load_UCR_UEA_dataset", lambda *a, **k: pytest.fail("evaluated"))
     for name in ("Spkie", "../GunPoint", "GunPoint\n", ""):
         with pytest.raises(ValueError, match="there is no data set"):
             ucr_uea(name)

@@ -64,11 +64,11 @@ def test_the_black_box_answers_the_labels(make):
     data = make(3)
     for i in range(3):
         model, x = rare_model(data, i), torch.from_numpy(data.X)
-        answers = model(x, return_all=True)
-        torch.testing.assert_close(answers[i], torch.from_numpy(data.y[i]))
+        outputs = model(x, return_all=True)
+        torch.testing.assert_close(outputs[i], torch.from_numpy(data.y[i]))
         for w in (1, 20, 50):
-            torch.testing.assert_close(model(x[:, :, :w]), answers[:, w - 1])
-            torch.testing.assert_close(model(x[:, :, :w], return_all=True), answers[:, :w])
+            torch.testing.assert_close(model(x[:, :, :w]), outputs[:, w - 1])
+            torch.testing.assert_close(model(x[:, :, :w], return_all=True), outputs[:, :w])
         assert list(model.state_dict()) == ["salient"]
         assert model(x.double()).dtype == torch.float64
 

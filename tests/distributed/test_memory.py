@@ -24,7 +24,7 @@ D, T = 4, 512
 class Copy(FO):
     """Scores that cost nothing, so that what is measured is what holds the series and their scores."""
 
-    def _answer(self, call):
+    def _scorer(self, call):
         return lambda game, places: Part(game.sample.x.double(), None)
 
 

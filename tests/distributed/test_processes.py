@@ -46,8 +46,8 @@ class Chokes(Exact):
     """Has no answer to a series that begins with a number above 2."""
 
     def advance(self, x, state):
-        answers, state = super().advance(x, state)
-        return answers.masked_fill(x[:, :1, :1] > 2, float("nan")), state
+        outputs, state = super().advance(x, state)
+        return outputs.masked_fill(x[:, :1, :1] > 2, float("nan")), state
 
 
 @pytest.mark.slow

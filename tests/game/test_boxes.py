@@ -26,10 +26,10 @@ def model(x):
     return torch.stack(((flat * weight).sum(1), (flat * weight.flip(0)).sum(1).sin()), dim=1)
 
 
-def make(name, strategy=None, *, ask=model, **options):
+def make(name, strategy=None, *, evaluate=model, **options):
     x = torch.randn(1, *SHAPES[name], dtype=torch.float64, generator=rng(1))
     sample = TensorSample.spatial(x) if x.ndim > 3 else TensorSample(x, torch.arange(1))
-    predictor = Predictor.of(ask, output="regression", layout=options.pop("layout", "BDT"))
+    predictor = Predictor.of(evaluate, output="regression", layout=options.pop("layout", "BDT"))
     return Game(predictor, sample, strategy or Zero(), evaluation="full", **options)
 
 
@@ -48,8 +48,8 @@ def painted(question, grid):
     return masks
 
 
-def asked(game, question):
-    return torch.cat(list(game.ask(question)))
+def evaluated(game, question):
+    return torch.cat(list(game.evaluate(question)))
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -62,9 +62,9 @@ def test_boxes_are_the_masks_they_paint(name, seed, count, batch):
     expected = torch.stack(
         [model((x * mask.view(1, *mask.shape) if x.ndim > 2 else x * mask[0])[None])[0] for mask in masks]
     )
-    answers = asked(game, question)
-    assert torch.equal(answers[:, 0, 0], expected)
-    assert torch.equal(answers, asked(game, Coalitions(masks.flatten(1))))
+    outputs = evaluated(game, question)
+    assert torch.equal(outputs[:, 0, 0], expected)
+    assert torch.equal(outputs, evaluated(game, Coalitions(masks.flatten(1))))
     assert game.cost().rows == 2 * count
 
 
@@ -73,32 +73,34 @@ def test_values_that_depend_on_what_is_kept(name):
     game = make(name, Interpolate(), batch_size=4)
     question = random_boxes(9, game.sample.grid, 3)
     masks = painted(question, game.sample.grid)
-    assert torch.equal(asked(game, question), asked(game, Coalitions(masks.flatten(1))))
+    assert torch.equal(evaluated(game, question), evaluated(game, Coalitions(masks.flatten(1))))
 
 
 def test_several_draws():
     values = torch.randn(3, 1, 3, 35, dtype=torch.float64, generator=rng(2))
     game = make("image", Replay(values), draws=3, batch_size=7)
     question = random_boxes(9, game.sample.grid, 4)
-    answers = asked(game, question)
-    assert answers.shape == (9, 3, 1, 2)
-    assert torch.equal(answers, asked(game, Coalitions(painted(question, game.sample.grid).flatten(1))))
+    outputs = evaluated(game, question)
+    assert outputs.shape == (9, 3, 1, 2)
+    assert torch.equal(outputs, evaluated(game, Coalitions(painted(question, game.sample.grid).flatten(1))))
 
 
 def test_a_model_that_reads_time_first():
     question = random_boxes(9, (1, 4, 9), 5)
-    turned = make("series", ask=lambda x: model(x.transpose(1, 2)), layout="BTD", batch_size=4)
-    assert torch.equal(asked(turned, question), asked(make("series"), question))
+    turned = make("series", evaluate=lambda x: model(x.transpose(1, 2)), layout="BTD", batch_size=4)
+    assert torch.equal(evaluated(turned, question), evaluated(make("series"), question))
 
 
 def test_a_model_that_writes_into_its_input():
     def spoils(x):
-        answers = model(x)
+        outputs = model(x)
         x.mul_(3)
-        return answers
+        return outputs
 
     question = random_boxes(20, (1, 5, 7), 6)
-    assert torch.equal(asked(make("image", ask=spoils, batch_size=4), question), asked(make("image"), question))
+    assert torch.equal(
+        evaluated(make("image", evaluate=spoils, batch_size=4), question), evaluated(make("image"), question)
+    )
 
 
 def test_an_error_names_the_row():
@@ -106,10 +108,10 @@ def test_an_error_names_the_row():
         np.arange(6, dtype=np.int64), np.array([[0, 1, 0, 5, 0, i] for i in (7, 7, 7, 0, 7)], dtype=np.int32)
     )
     game = make(
-        "image", ask=lambda x: torch.where((x == 0).flatten(1).all(1)[:, None], torch.nan, model(x)), batch_size=2
+        "image", evaluate=lambda x: torch.where((x == 0).flatten(1).all(1)[:, None], torch.nan, model(x)), batch_size=2
     )
     with pytest.raises(PredictionError, match="draw 0, mask 3"):
-        list(game.ask(question))
+        list(game.evaluate(question))
 
 
 def test_each_mask_of_a_series_of_its_own():
@@ -117,8 +119,8 @@ def test_each_mask_of_a_series_of_its_own():
     game = Game(Predictor.of(model, output="regression"), TensorSample.spatial(x), Zero(), batch_size=3)
     masks = torch.rand(10, 35, generator=rng(8)) < 0.5
     series = torch.randint(0, 4, (10,), generator=rng(9))
-    everything = asked(game, Coalitions(masks))
-    own = asked(game, Coalitions(masks, series=series))
+    everything = evaluated(game, Coalitions(masks))
+    own = evaluated(game, Coalitions(masks, series=series))
     assert torch.equal(own[:, :, 0], everything[torch.arange(10), :, series])
 
 
@@ -126,7 +128,7 @@ def test_each_mask_of_a_series_of_its_own():
 def test_bad_series(series):
     game = Game(Predictor.of(model, output="regression"), TensorSample(torch.ones(4, 2, 3), torch.arange(4)), Zero())
     with pytest.raises(ValueError, match=r"series must be \(3,\), one of 0 … 3"):
-        list(game.ask(Coalitions(torch.ones(3, 6, dtype=torch.bool), series=series)))
+        list(game.evaluate(Coalitions(torch.ones(3, 6, dtype=torch.bool), series=series)))
 
 
 def test_what_images_cannot_have():
@@ -137,6 +139,6 @@ def test_what_images_cannot_have():
         Game(Predictor.of(model, layout="BTD"), sample, Zero())
     two = Game(Predictor.of(model), TensorSample.spatial(torch.ones(2, 3, 4, 4)), Zero())
     with pytest.raises(ValueError, match="one series or image"):
-        list(two.ask(random_boxes(2, (1, 4, 4), 0)))
+        list(two.evaluate(random_boxes(2, (1, 4, 4), 0)))
     with pytest.raises(ValueError, match="images"):
         TensorSample.spatial(torch.ones(1, 3, 4))

@@ -207,11 +207,11 @@ def test_answers_that_never_move():
     def forecaster(x):
         return 1000.0 * torch.arange(1, 25) + x.sum((1, 2))[:, None]
 
-    with pytest.warns(UserWarning, match="the answers never moved.*output='regression'"):
+    with pytest.warns(UserWarning, match="the outputs never moved.*output='regression'"):
         scores = RaMbIT(forecaster, **OPTIONS).attribute(X)
     assert float(scores.abs().max()) == 0
     assert float(RaMbIT(forecaster, output="regression", **OPTIONS).attribute(X).abs().max()) > 0
-    with pytest.warns(UserWarning, match="the answers never moved.*is the model constant"):
+    with pytest.warns(UserWarning, match="the outputs never moved.*is the model constant"):
         Occlusion(lambda x: torch.ones(len(x), 1), output="regression").attribute(X)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -249,11 +249,11 @@ def test_onnx_labels_are_not_scores():
             return self.outputs
 
         def run(self, names, feed):
-            answer = probabilities(torch.from_numpy(next(iter(feed.values())))).numpy()
+            output = probabilities(torch.from_numpy(next(iter(feed.values())))).numpy()
             kinds = {output.name: output.type for output in self.outputs}
             if kinds[names[0]].startswith("seq"):
-                return [[dict(enumerate(row.tolist())) for row in answer]]
-            return [answer if "int" not in kinds[names[0]] else answer.argmax(1)]
+                return [[dict(enumerate(row.tolist())) for row in output]]
+            return [output if "int" not in kinds[names[0]] else output.argmax(1)]
 
     label, scores = Output("label", "tensor(int64)"), Output("probabilities", "tensor(float)")
     zipped, hidden = Output("output_probability", "seq(map(int64,tensor(float)))"), Output("hidden", "tensor(float)")

@@ -46,26 +46,26 @@ class Clean(nn.Module):
 
     def advance(self, x, state):
         total = torch.zeros(len(x), dtype=x.dtype) if state is None else state
-        answers = []
+        outputs = []
         for t in range(x.shape[2]):
             total = 0.8 * total + 2 * x[:, 0, t] - x[:, 1, t]
-            answers.append(torch.stack((total.sigmoid(), 1 - total.sigmoid()), dim=1))
-        return torch.stack(answers, dim=2), total
+            outputs.append(torch.stack((total.sigmoid(), 1 - total.sigmoid()), dim=1))
+        return torch.stack(outputs, dim=2), total
 
     def forward(self, x, return_all=False):
-        answers = self.advance(x, None)[0]
-        return answers if return_all else answers[:, :, -1]
+        outputs = self.advance(x, None)[0]
+        return outputs if return_all else outputs[:, :, -1]
 
 
 class Writes(Clean):
     """Overwrites its input and its state."""
 
     def advance(self, x, state):
-        answers, after = super().advance(x.clone(), None if state is None else state.clone())
+        outputs, after = super().advance(x.clone(), None if state is None else state.clone())
         x.mul_(3).sub_(1)
         if state is not None:
             state.fill_(torch.nan)
-        return answers, after
+        return outputs, after
 
 
 class Views(nn.Module):
@@ -74,16 +74,16 @@ class Views(nn.Module):
     def advance(self, x, state):
         before = torch.zeros(len(x), D, 1, dtype=x.dtype) if state is None else state
         past = torch.cat((before, x[:, :, :-1]), dim=2)
-        answers = x[:, :1] if self.plain else torch.cat((x[:, :1], past[:, 1:]), dim=1)
-        return answers, x[:, :, -1:]
+        outputs = x[:, :1] if self.plain else torch.cat((x[:, :1], past[:, 1:]), dim=1)
+        return outputs, x[:, :, -1:]
 
     def __init__(self, plain):
         super().__init__()
         self.plain = plain
 
     def forward(self, x, return_all=False):
-        answers = self.advance(x, None)[0]
-        return answers if return_all else answers[:, :, -1]
+        outputs = self.advance(x, None)[0]
+        return outputs if return_all else outputs[:, :, -1]
 
 
 @pytest.mark.parametrize(("kind", "evaluation"), CASES)
@@ -142,9 +142,9 @@ def test_boxes_in_a_buffer_that_is_written_over(write, module):
         return (x * weight[0]).flatten(1).sum(1, keepdim=True)
 
     def dirty(x):
-        answer = clean(x)
+        output = clean(x)
         write(x)
-        return answer
+        return output
 
     class Module(nn.Module):
         def forward(self, x):
@@ -155,12 +155,12 @@ def test_boxes_in_a_buffer_that_is_written_over(write, module):
     edges[:, :2] = 0, 1
     question = Boxes(np.arange(0, 61, 2, dtype=np.int64), edges)
 
-    def answers(model):
+    def outputs(model):
         predictor = Predictor.of(model, output="regression")
         game = Game(predictor, TensorSample.spatial(image), Zero(), batch_size=7)
-        return torch.cat([*game.ask(question), *game.ask(question)])
+        return torch.cat([*game.evaluate(question), *game.evaluate(question)])
 
-    torch.testing.assert_close(answers(Module() if module else dirty), answers(clean))
+    torch.testing.assert_close(outputs(Module() if module else dirty), outputs(clean))
 
 
 def test_rex_and_an_instance_norm_in_place():

@@ -47,13 +47,13 @@ def mode(model, **options):
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-def test_our_own_gru_is_not_asked(layers, monkeypatch):
+def test_our_own_gru_is_not_evaluated(layers, monkeypatch):
     model = GRUClassifier(2, 5, num_layers=layers).eval()
-    asked = []
-    monkeypatch.setattr(Predictor, "whole", lambda *args: asked.append(args))
-    monkeypatch.setattr(Predictor, "advance", lambda *args: asked.append(args))
+    evaluated = []
+    monkeypatch.setattr(Predictor, "whole", lambda *args: evaluated.append(args))
+    monkeypatch.setattr(Predictor, "advance", lambda *args: evaluated.append(args))
     assert mode(model) == "stateful"
-    assert not asked
+    assert not evaluated
 
 
 @pytest.mark.parametrize("change", [hooked, layers_first, replaced, shadowed])
@@ -80,8 +80,8 @@ class Claims(nn.Module):
     """Answers at every step, from ``steps(x)`` (N, D, w) -> (N, C, w), which a subclass says."""
 
     def forward(self, x, return_all=False):
-        answers = self.steps(x)
-        return answers if return_all else answers[:, :, -1]
+        outputs = self.steps(x)
+        return outputs if return_all else outputs[:, :, -1]
 
 
 class Saturated(Claims):
@@ -134,8 +134,8 @@ class WrongInSingleSteps(Claims):
     def advance(self, x, state):
         before = torch.zeros_like(x[:, :, :1]) if state is None else state
         padded = torch.cat((before, x), dim=2)
-        answers = padded[:, :2, 1:] - 0.5 * padded[:, :2, :-1]
-        return answers, (x[:, :, -1:] if x.shape[2] > 1 else before).clone()
+        outputs = padded[:, :2, 1:] - 0.5 * padded[:, :2, :-1]
+        return outputs, (x[:, :, -1:] if x.shape[2] > 1 else before).clone()
 
 
 class LayersFirst(Claims):

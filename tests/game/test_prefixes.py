@@ -20,13 +20,13 @@ def game(seed, n):
 
 
 def alone(search, passes):
-    asked = []
+    evaluated = []
 
-    def ask(masks, _):
-        asked.append(len(masks))
+    def evaluate(masks, _):
+        evaluated.append(len(masks))
         return passes(masks)
 
-    return run_together([search], ask)[0], asked
+    return run_together([search], evaluate)[0], evaluated
 
 
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 20))
@@ -45,9 +45,9 @@ def test_first_passing(seed, n, step, width):
     weights, passes = game(seed, n)
     ranking, sizes = ranking_of(weights), torch.arange(step, n + step, step).clamp(max=n)
     walked = [i for i, size in enumerate(sizes) if passes(prefix_masks(ranking, size[None]))[0]]
-    found, asked = alone(first_passing(ranking, sizes, width=width), passes)
+    found, evaluated = alone(first_passing(ranking, sizes, width=width), passes)
     assert found == (walked[0] if walked else None)
-    assert max(asked) <= width
+    assert max(evaluated) <= width
 
 
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 60), width=st.integers(1, 9))
@@ -55,7 +55,7 @@ def test_bisection_ends_at_a_step(seed, n, width):
     weights, passes = game(seed, n)
     ranking = ranking_of(weights.abs())
     walked = [bool(passes(prefix_masks(ranking, torch.tensor([size])))[0]) for size in range(n + 1)]
-    found, asked = alone(shortest_by_bisection(ranking, width=width), passes)
+    found, evaluated = alone(shortest_by_bisection(ranking, width=width), passes)
     if walked[0]:
         assert found == 0
     elif not walked[n]:
@@ -63,7 +63,7 @@ def test_bisection_ends_at_a_step(seed, n, width):
     else:
         assert walked[found]
         assert not walked[found - 1]
-    assert len(asked) <= 2 + torch.log(torch.tensor(float(n))) / torch.log(torch.tensor(width + 1.0)) * 2
+    assert len(evaluated) <= 2 + torch.log(torch.tensor(float(n))) / torch.log(torch.tensor(width + 1.0)) * 2
 
 
 def test_lockstep_gives_what_each_gives_alone_in_as_many_rounds_as_the_longest():
@@ -75,15 +75,15 @@ def test_lockstep_gives_what_each_gives_alone_in_as_many_rounds_as_the_longest()
     singles = [alone(search, passes) for search, (_, passes) in zip(searches(), problems, strict=True)]
     rounds = []
 
-    def ask(masks, target_cell):
+    def evaluate(masks, target_cell):
         rounds.append(len(masks))
         assert target_cell.tolist() == sorted(target_cell.tolist())
         return torch.stack([problems[i][1](mask[None])[0] for i, mask in zip(target_cell.tolist(), masks, strict=True)])
 
-    assert run_together(searches(), ask) == [found for found, _ in singles]
-    assert len(rounds) == max(len(asked) for _, asked in singles)
-    assert sum(rounds) == sum(sum(asked) for _, asked in singles)
+    assert run_together(searches(), evaluate) == [found for found, _ in singles]
+    assert len(rounds) == max(len(evaluated) for _, evaluated in singles)
+    assert sum(rounds) == sum(sum(evaluated) for _, evaluated in singles)
 
 
 def test_nothing_to_search():
-    assert run_together([], lambda masks, target_cell: pytest.fail("nothing was asked")) == []
+    assert run_together([], lambda masks, target_cell: pytest.fail("nothing was evaluated")) == []

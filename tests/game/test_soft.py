@@ -16,8 +16,8 @@ def rng(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def asked(game, question):
-    return torch.cat(list(game.ask(question)))
+def evaluated(game, question):
+    return torch.cat(list(game.evaluate(question)))
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ DRAWS = torch.randn(2, B, D, T, dtype=torch.float64, generator=rng(2))
 def test_soft_masks_at_zero_and_one(net, series, batch):
     game = Game(Predictor.of(net), TensorSample(X, torch.arange(B)), Replay(DRAWS), draws=2, batch_size=batch)
     masks = torch.rand(7, D * T, generator=rng(3)) < 0.5
-    soft = asked(game, Soft(masks.double(), series))
-    torch.testing.assert_close(soft.detach(), asked(game, Coalitions(masks, series=series)), rtol=0, atol=1e-12)
+    soft = evaluated(game, Soft(masks.double(), series))
+    torch.testing.assert_close(soft.detach(), evaluated(game, Coalitions(masks, series=series)), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("spatial", [False, True])
@@ -49,7 +49,7 @@ def test_gradients_are_those_of_the_formula(net, spatial):
     masks = torch.rand(4, sample.terms, dtype=torch.float64, generator=rng(4), requires_grad=True)
     series = torch.tensor([2, 0, 1, 1])
     weight = torch.randn(4, 3, dtype=torch.float64, generator=rng(5))
-    (found,) = torch.autograd.grad((asked(game, Soft(masks, series))[:, 0, 0] * weight).sum(), masks)
+    (found,) = torch.autograd.grad((evaluated(game, Soft(masks, series))[:, 0, 0] * weight).sum(), masks)
     kept = masks.view(4, 1 if spatial else D, T)
     rows = kept * X[series] + (1 - kept) * DRAWS[0, series]
     (expected,) = torch.autograd.grad((net(rows).softmax(1) * weight).sum(), masks)
@@ -63,9 +63,9 @@ def test_bad_soft_masks(net):
     game = Game(Predictor.of(net), sample, Zero())
     for masks in (torch.ones(2, D * T, dtype=torch.bool), torch.ones(2, D * T + 1), torch.ones(D * T)):
         with pytest.raises(ValueError, match=r"masks must be \(N, 10\) floating"):
-            list(game.ask(Soft(masks)))
+            list(game.evaluate(Soft(masks)))
     with pytest.raises(ValueError, match="fixed counterfactuals"):
-        list(Game(Predictor.of(net), sample, CarryForward()).ask(Soft(torch.ones(2, D * T))))
+        list(Game(Predictor.of(net), sample, CarryForward()).evaluate(Soft(torch.ones(2, D * T))))
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
@@ -74,4 +74,4 @@ def test_masks_that_are_no_numbers(value):
     masks = torch.ones(3, 12)
     masks[1, 5] = value
     with pytest.raises(ValueError, match="masks hold NaN or infinite values"):
-        list(game.ask(Soft(masks)))
+        list(game.evaluate(Soft(masks)))

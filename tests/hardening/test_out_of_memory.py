@@ -53,8 +53,8 @@ class Module(nn.Module):
         return self.exact.advance(x, state)
 
     def forward(self, x, return_all=False):
-        answers = self.advance(x, None)[0]
-        return answers if return_all else answers[:, :, -1]
+        outputs = self.advance(x, None)[0]
+        return outputs if return_all else outputs[:, :, -1]
 
 
 class InPlace(Module):
@@ -62,13 +62,13 @@ class InPlace(Module):
 
     def advance(self, x, state):
         total, steps = (torch.zeros(len(x), 1, dtype=torch.float64) for _ in range(2)) if state is None else state
-        answers = []
+        outputs = []
         for t in range(x.shape[2]):
             for d in range(x.shape[1]):
                 total.mul_(0.9).add_(x[:, d, t : t + 1].double() * self.exact.weight[d])
             steps.add_(1)
-            answers.append(torch.cat((total / (1 + total * total), total / steps), dim=1))
-        return torch.stack(answers, dim=2), (total, steps)
+            outputs.append(torch.cat((total / (1 + total * total), total / steps), dim=1))
+        return torch.stack(outputs, dim=2), (total, steps)
 
 
 def gru():
@@ -82,14 +82,14 @@ def boxes():
     edges[:, :2] = 0, 1
     model, sample = Module(), TensorSample(X[:1], torch.arange(1))
     game = Game(Predictor.of(model, output="regression"), sample, Zero(), evaluation="full", batch_size=4)
-    return model, lambda: torch.cat(list(game.ask(Boxes(offsets, edges))))
+    return model, lambda: torch.cat(list(game.evaluate(Boxes(offsets, edges))))
 
 
 def coalitions():
     masks = torch.rand(9, 18, generator=torch.Generator().manual_seed(1)) < 0.5
     model = Module()
     game = Game(Predictor.of(model, output="regression"), TensorSample(X, torch.arange(2)), Zero(), batch_size=6)
-    return model, lambda: torch.cat(list(game.ask(Coalitions(masks))))
+    return model, lambda: torch.cat(list(game.evaluate(Coalitions(masks))))
 
 
 documents_of = functools.cache(nested)
@@ -100,14 +100,14 @@ def documents():
     masks = torch.rand(11, sample.terms, generator=torch.Generator().manual_seed(1)) < 0.7
     row_bytes = NestedGame(model, sample).prepared.row_bytes
     game = NestedGame(model, sample, max_memory=4 * 4 * row_bytes)
-    return model, lambda: torch.cat(list(game.ask(Coalitions(masks))))
+    return model, lambda: torch.cat(list(game.evaluate(Coalitions(masks))))
 
 
 def attributed(kind, model=Module, **options):
     def make():
-        asked = model()
-        method = kind(asked, **{"output": "regression", "batch_size": 16, **options})
-        return asked, lambda: method.attribute(X)
+        evaluated = model()
+        method = kind(evaluated, **{"output": "regression", "batch_size": 16, **options})
+        return evaluated, lambda: method.attribute(X)
 
     return make
 
@@ -210,8 +210,8 @@ def calls_of(*functions, late=False):
 PLACES = {
     "predictor": calls_of(  # late: it may have written over the state that it was given
         *itertools.product((Predictor,), ("whole", "steps", "advance")),
-        *itertools.product((Walk, GruWalk), ("step", "answers")),
-        (Prepared, "answer"),
+        *itertools.product((Walk, GruWalk), ("step", "outputs")),
+        (Prepared, "evaluate"),
         late=True,
     ),
     "batch": calls_of(*((ops, name) for name in ("masked_batch", "boxed_batch", "distance"))),
@@ -274,18 +274,18 @@ def same(name, found, expected):
 def counted(name, context):
     """The answer without a failure, how many calls there are that could fail, and what the context gives."""
     RUNS[name]()[1]()  # so that what is made only once is there
-    fails, (_, ask) = Fails(), RUNS[name]()
+    fails, (_, evaluate) = Fails(), RUNS[name]()
     with context(fails) as given:
-        expected = ask()
+        expected = evaluate()
     return expected, fails.calls, given
 
 
-def survives(ask, name, context, at, expected):
+def survives(evaluate, name, context, at, expected):
     """Whether a run with one failure gave the answer all the same."""
     fails = Fails(at)
     try:
         with context(fails):
-            found = ask()
+            found = evaluate()
     except RuntimeError as error:
         if error is not fails.error or fails.rows > 1:
             raise
@@ -310,11 +310,11 @@ def check_ops(name, chosen):
     expected, _, mode = counted(name, Scarce)
     outcomes = set()
     for at in chosen(mode.sites):
-        model, ask = RUNS[name]()
+        model, evaluate = RUNS[name]()
         training = [module.training for module in model.modules()]
-        outcomes.add(survives(ask, name, Scarce, at, expected))
+        outcomes.add(survives(evaluate, name, Scarce, at, expected))
         assert [module.training for module in model.modules()] == training
-        same(name, ask(), expected)
+        same(name, evaluate(), expected)
     assert True in outcomes
 
 
@@ -353,9 +353,9 @@ class Buffers(TorchDispatchMode):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_the_engine_allocates_in_one_place(name):
-    _, ask = RUNS[name]()
+    _, evaluate = RUNS[name]()
     with Buffers() as buffers:
-        ask()
+        evaluate()
     engine = [str(Path(PACKAGE) / part) for part in ("game", "predictors")]
     assert not {maker for maker in buffers.makers if maker[0].startswith(tuple(engine))}
 
@@ -389,4 +389,4 @@ def test_soft_masks_say_it_plainly():
     game = Game(Predictor.of(Module(), output="regression"), sample, Zero(), evaluation="full")
     game.runner.begin()
     with PLACES["predictor"](Fails(1)), pytest.raises(RuntimeError, match="allocate memory"):
-        list(game.ask(Soft(torch.ones(3, 18))))
+        list(game.evaluate(Soft(torch.ones(3, 18))))

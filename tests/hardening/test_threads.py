@@ -60,7 +60,7 @@ def test_boxes():
 
     def work(seed):
         game = Game(Predictor.of(Exact(), output="regression"), sample, Marginal(X), seed=seed, batch_size=7)
-        return torch.cat(list(game.ask(question)))
+        return torch.cat(list(game.evaluate(question)))
 
     expected = [work(seed) for seed in range(4)]
     with ThreadPoolExecutor(4) as pool:

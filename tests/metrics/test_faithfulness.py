@@ -54,7 +54,7 @@ class Case:
             "replay": lambda: strategy.values,
         }
         fixed = values[kind]() if kind in values else None
-        self.twin = naive.Asked(
+        self.twin = naive.Evaluated(
             lambda x: predictor.whole(x)[:, :, 0],
             self.x,
             fixed,
@@ -344,12 +344,12 @@ def test_on_every_device(device):
     sample = TensorSample(case.x.to(device), torch.arange(3, device=device))
     weight = torch.randn(8, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
-    def ask(device):
+    def evaluate(device):
         where = weight.to(device)
         return Predictor.of(lambda x: x.flatten(1) @ where, device=device)
 
-    here = Game(ask("cpu"), TensorSample(case.x, torch.arange(3)), Mean())
-    there = Game(ask(device), sample, Mean())
+    here = Game(evaluate("cpu"), TensorSample(case.x, torch.arange(3)), Mean())
+    there = Game(evaluate(device), sample, Mean())
     scores = torch.from_numpy(case.scores)
     for name in [*AT_ONCE, *ONE_BY_ONE, *CURVES, "sufficiency"]:
         metric = getattr(metrics, name)
@@ -507,7 +507,7 @@ def test_bad_labels(given_labels):
 @pytest.mark.parametrize("name", ["comprehensiveness", "log_odds", *CURVES, "sufficiency", "auc_drop"])
 def test_a_regression_has_no_classes(name):
     case = Case(output="regression")
-    with pytest.raises(ValueError, match="game must ask a classifier"):
+    with pytest.raises(ValueError, match="game must evaluate a classifier"):
         getattr(metrics, name)(case.game, case.scores, *labels(name))
 
 

@@ -47,13 +47,13 @@ def series(B, D, T, seed=0):
 
 def naive(model, x):
     """One row at a time, in the obvious way."""
-    answer = {TCNClassifier: naive_tcn, TransformerClassifier: naive_transformer}.get(type(model), naive_recurrent)
+    output = {TCNClassifier: naive_tcn, TransformerClassifier: naive_transformer}.get(type(model), naive_recurrent)
     out = torch.empty(x.shape[0], model.num_classes, x.shape[2])
     for b in range(x.shape[0]):
         row = x[b].T  # (T, D)
         if model.input_mean is not None:
             row = (row - model.input_mean) / model.input_scale
-        out[b] = torch.stack([model.head(naive_norm(model, hidden)) for hidden in answer(model, row)], dim=1)
+        out[b] = torch.stack([model.head(naive_norm(model, hidden)) for hidden in output(model, row)], dim=1)
     return out
 
 
@@ -233,7 +233,7 @@ def test_batchnorm_head_in_whole_in_pieces_and_on_prefixes(cls, data, layers, sc
 
 
 @pytest.mark.parametrize("cls", RECURRENT)
-def test_batchnorm_head_gives_the_same_scores_however_it_is_asked(cls):
+def test_batchnorm_head_gives_the_same_scores_however_it_is_evaluated(cls):
     model, x = make(cls, head="batchnorm"), series(2, 3, 6)
     scores = [
         RaMbIT(model, L=3, num_samples=2, window_size=2, background=x, evaluation=mode).attribute(x)

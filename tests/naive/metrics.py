@@ -105,7 +105,7 @@ def entropy(scores, truth):
 # -- by asking the model: one series, mask and draw at a time ----------------------------------------------------------
 
 
-class Asked:
+class Evaluated:
     """Answers f(x) to one masked series at a time. f maps (1, D, T) to (1, C); draws (S, B, D, T), or None."""
 
     def __init__(self, f, x, draws, kind="fixed", observed=None):
@@ -133,29 +133,33 @@ class Asked:
         return int(self(b, 0, []).argmax())
 
 
-def run(asked, b, cell, extent):
+def run(evaluated, b, cell, extent):
     """The cells that a removal of this one reaches."""
     d, t = cell
-    T = asked.x.shape[2]
+    T = evaluated.x.shape[2]
     if extent == "cell":
         return [cell]
     reached = [cell]
-    seen = [float(asked.x[b, d, s]) for s in range(T) if asked.observed[b, d, s]]
+    seen = [float(evaluated.x[b, d, s]) for s in range(T) if evaluated.observed[b, d, s]]
     mean = sum(seen) / len(seen)
     deviation = math.sqrt(sum((v - mean) ** 2 for v in seen) / len(seen))
     for s in range(t + 1, T):
-        if extent == "std" and asked.observed[b, d, s] and abs(float(asked.x[b, d, s] - asked.x[b, d, t])) > deviation:
+        if (
+            extent == "std"
+            and evaluated.observed[b, d, s]
+            and abs(float(evaluated.x[b, d, s] - evaluated.x[b, d, t])) > deviation
+        ):
             break
         reached.append((d, s))
     return reached
 
 
-def removals(asked, scores, k, per="series", extent="cell", keep=False):
+def removals(evaluated, scores, k, per="series", extent="cell", keep=False):
     """For each series, the list of what each of its removals takes away, in order."""
-    B = len(asked.x)
+    B = len(evaluated.x)
     first = 0 if extent == "cell" else 1
     ranked = sorted(
-        ((b, cell) for b in range(B) for cell in asked.cells(b, first)),
+        ((b, cell) for b in range(B) for cell in evaluated.cells(b, first)),
         key=lambda item: (-float(scores[item[0]][item[1]]), item),
     )
     groups = [ranked] if per == "all" else [[item for item in ranked if item[0] == b] for b in range(B)]
@@ -175,84 +179,86 @@ def removals(asked, scores, k, per="series", extent="cell", keep=False):
                 if not isinstance(k, int):
                     done += 1
                 continue
-            out[b].append([c for c in run(asked, b, cell, extent) if c not in gone])
+            out[b].append([c for c in run(evaluated, b, cell, extent) if c not in gone])
             done += 1
     return out
 
 
-def top(asked, scores, k, per="series", extent="cell", keep=False):
-    return [[c for cells in series for c in cells] for series in removals(asked, scores, k, per, extent, keep)]
+def top(evaluated, scores, k, per="series", extent="cell", keep=False):
+    return [[c for cells in series for c in cells] for series in removals(evaluated, scores, k, per, extent, keep)]
 
 
-def mean_of(asked, value):
-    values = [value(b, s) for b, s in asked.all()]
+def mean_of(evaluated, value):
+    values = [value(b, s) for b, s in evaluated.all()]
     return sum(values) / len(values)
 
 
-def comprehensiveness(asked, scores, k, per="series", extent="cell"):
-    gone = top(asked, scores, k, per, extent)
-    return mean_of(asked, lambda b, s: float((asked(b, s, []) - asked(b, s, gone[b]))[asked.target(b)]))
+def comprehensiveness(evaluated, scores, k, per="series", extent="cell"):
+    gone = top(evaluated, scores, k, per, extent)
+    return mean_of(evaluated, lambda b, s: float((evaluated(b, s, []) - evaluated(b, s, gone[b]))[evaluated.target(b)]))
 
 
-def sufficiency(asked, scores, k, per="series"):
-    kept = top(asked, scores, k, per, keep=True)
-    gone = [[c for c in asked.cells(b) if c not in kept[b]] for b in range(len(asked.x))]
-    return mean_of(asked, lambda b, s: float((asked(b, s, []) - asked(b, s, gone[b]))[asked.target(b)]))
+def sufficiency(evaluated, scores, k, per="series"):
+    kept = top(evaluated, scores, k, per, keep=True)
+    gone = [[c for c in evaluated.cells(b) if c not in kept[b]] for b in range(len(evaluated.x))]
+    return mean_of(evaluated, lambda b, s: float((evaluated(b, s, []) - evaluated(b, s, gone[b]))[evaluated.target(b)]))
 
 
-def log_odds(asked, scores, k, per="series", extent="cell"):
-    gone = top(asked, scores, k, per, extent)
-
-    def value(b, s):
-        c = asked.target(b)
-        return math.log(max(asked(b, s, gone[b])[c], 1e-12)) - math.log(max(asked(b, s, [])[c], 1e-12))
-
-    return mean_of(asked, value)
-
-
-def average_prediction_difference(asked, scores, k, per="series", extent="cell", regression=False):
-    gone = top(asked, scores, k, per, extent)
+def log_odds(evaluated, scores, k, per="series", extent="cell"):
+    gone = top(evaluated, scores, k, per, extent)
 
     def value(b, s):
-        change = (asked(b, s, []) - asked(b, s, gone[b])).abs()
-        return float(change.sum() if regression else change[asked.target(b)])
+        c = evaluated.target(b)
+        return math.log(max(evaluated(b, s, gone[b])[c], 1e-12)) - math.log(max(evaluated(b, s, [])[c], 1e-12))
 
-    return mean_of(asked, value)
+    return mean_of(evaluated, value)
 
 
-def auc_drop(asked, scores, labels, k, per="series", extent="cell"):
-    gone = top(asked, scores, k, per, extent)
+def average_prediction_difference(evaluated, scores, k, per="series", extent="cell", regression=False):
+    gone = top(evaluated, scores, k, per, extent)
+
+    def value(b, s):
+        change = (evaluated(b, s, []) - evaluated(b, s, gone[b])).abs()
+        return float(change.sum() if regression else change[evaluated.target(b)])
+
+    return mean_of(evaluated, value)
+
+
+def auc_drop(evaluated, scores, labels, k, per="series", extent="cell"):
+    gone = top(evaluated, scores, k, per, extent)
     classes = sorted(set(labels))
 
     def task(removed):
-        answers = [sum(asked(b, s, removed[b]) for s in range(asked.S)) / asked.S for b in range(len(asked.x))]
-        areas = [auroc([[float(p[c])] for p in answers], [[y == c] for y in labels]) for c in classes]
+        outputs = [
+            sum(evaluated(b, s, removed[b]) for s in range(evaluated.S)) / evaluated.S for b in range(len(evaluated.x))
+        ]
+        areas = [auroc([[float(p[c])] for p in outputs], [[y == c] for y in labels]) for c in classes]
         return sum(areas) / len(areas)
 
     return task([[] for _ in gone]) - task(gone)
 
 
-def cpd(asked, scores, k, per="series", extent="cell"):
-    groups = removals(asked, scores, k, per, extent)
+def cpd(evaluated, scores, k, per="series", extent="cell"):
+    groups = removals(evaluated, scores, k, per, extent)
 
     def value(b, s):
-        total, before, gone = 0.0, asked(b, s, []), []
+        total, before, gone = 0.0, evaluated(b, s, []), []
         for cells in groups[b]:
             gone = gone + cells
-            after = asked(b, s, gone)
+            after = evaluated(b, s, gone)
             total += float((after - before).abs().sum())
             before = after
         return total
 
-    return mean_of(asked, value)
+    return mean_of(evaluated, value)
 
 
-def cpp(asked, scores, k, per="series", extent="cell"):
-    return cpd(asked, -scores, k, per, extent)
+def cpp(evaluated, scores, k, per="series", extent="cell"):
+    return cpd(evaluated, -scores, k, per, extent)
 
 
-def curve(asked, scores, steps, insertion):
-    order = top(asked, scores, 1.0)
+def curve(evaluated, scores, steps, insertion):
+    order = top(evaluated, scores, 1.0)
     count = max(len(cells) for cells in order) if steps is None else steps
 
     def value(b, s):
@@ -260,15 +266,15 @@ def curve(asked, scores, steps, insertion):
         for j in range(count + 1):
             first = j * len(order[b]) // count
             gone = order[b][first:] if insertion else order[b][:first]
-            points.append(float(asked(b, s, gone)[asked.target(b)]))
+            points.append(float(evaluated(b, s, gone)[evaluated.target(b)]))
         return sum((a + c) / 2 for a, c in itertools.pairwise(points)) / count
 
-    return mean_of(asked, value)
+    return mean_of(evaluated, value)
 
 
-def deletion_auc(asked, scores, steps=None):
-    return curve(asked, scores, steps, insertion=False)
+def deletion_auc(evaluated, scores, steps=None):
+    return curve(evaluated, scores, steps, insertion=False)
 
 
-def insertion_auc(asked, scores, steps=None):
-    return curve(asked, scores, steps, insertion=True)
+def insertion_auc(evaluated, scores, steps=None):
+    return curve(evaluated, scores, steps, insertion=True)

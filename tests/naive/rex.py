@@ -112,14 +112,14 @@ def subsets():
 
 
 class Mutant:
-    def __init__(self, grid, active, static, answer):
+    def __init__(self, grid, active, static, output):
         self.active, self.static = active, static
         self.mask = np.zeros(grid, dtype=bool)
         for node in active + static:
             self.mask |= node.mask(grid)
         self.area = int(self.mask.sum())
         self.depth = max(node.depth for node in active + static)
-        classes, confidences = answer(self.mask[None])
+        classes, confidences = output(self.mask[None])
         self.label, self.confidence = int(classes[0]), float(confidences[0])
 
 
@@ -140,7 +140,7 @@ def prune(mutants, queue, keep):
     return ordered if keep is None else ordered[:keep]
 
 
-def iterate(answer, grid, dimensions, target, threshold, options, number, running):
+def iterate(output, grid, dimensions, target, threshold, options, number, running):
     """One iteration: its maps by class and (mutants, passing, depth)."""
     rng = np.random.RandomState(options["seed"] + number)
     conjunctive = options["search"] == "conjunctive"
@@ -164,7 +164,7 @@ def iterate(answer, grid, dimensions, target, threshold, options, number, runnin
                     if conjunctive:
                         continue
                     break
-                mutants = [Mutant(grid, [node.children[i] for i in s], static, answer) for s in subsets()]
+                mutants = [Mutant(grid, [node.children[i] for i in s], static, output) for s in subsets()]
                 good = [m for m in mutants if m.label == target and m.confidence >= threshold]
                 work += 14
                 passed += len(good)
@@ -203,14 +203,14 @@ def add_responsibility(maps, mutant, grid, fill, options):
         maps[mutant.label][node.mask(grid)] += share
 
 
-def search(answer, grid, dimensions, options):
+def search(output, grid, dimensions, options):
     """Maps by class and (mutants, passing, depth) over all iterations."""
-    classes, confidences = answer(np.ones((1, *grid), dtype=bool))
+    classes, confidences = output(np.ones((1, *grid), dtype=bool))
     target, threshold = int(classes[0]), float(confidences[0]) * options["confidence_filter"]
     merged, totals = {}, np.zeros(3, dtype=int)
     for number in range(1, options["iters"] + 1):
         running = merged.get(target) if options["distribution"] == "adaptive" else None
-        maps, counts = iterate(answer, grid, dimensions, target, threshold, options, number, running)
+        maps, counts = iterate(output, grid, dimensions, target, threshold, options, number, running)
         totals = np.array([totals[0] + counts[0], totals[1] + counts[1], max(totals[2], counts[2])])
         for label, local in maps.items():
             if options["responsibility_style"] == "additive":

@@ -24,8 +24,8 @@ def ranking(scores, logs=None):
     )
 
 
-def suffices(ask, kept, target, confidence, share):
-    found, sure = ask(kept)
+def suffices(evaluate, kept, target, confidence, share):
+    found, sure = evaluate(kept)
     return found == target and round(sure, 4) >= round(confidence * share, 4)
 
 
@@ -33,9 +33,9 @@ def prefixes(order, chunk):
     return [set(order[:size]) for size in [*range(chunk, len(order), chunk), len(order)]]
 
 
-def global_part(ask, order, target, confidence, *, chunk=10, share=0.0):
+def global_part(evaluate, order, target, confidence, *, chunk=10, share=0.0):
     for kept in prefixes(order, chunk):
-        if suffices(ask, kept, target, confidence, share):
+        if suffices(evaluate, kept, target, confidence, share):
             return kept
     raise Nothing
 
@@ -45,34 +45,36 @@ def circle(grid, centre, radius):
     return {i for i, place in enumerate(places) if math.dist(place, centre) <= radius}
 
 
-def spatial_part(ask, scores, grid, order, target, confidence, *, chunk=10, share=0.0, radius=25, growth=1.2):
+def spatial_part(evaluate, scores, grid, order, target, confidence, *, chunk=10, share=0.0, radius=25, growth=1.2):
     centre = np.unravel_index(int(np.argmax(scores)), grid)
     while True:
         inside = circle(grid, centre, radius)
-        if suffices(ask, inside, target, confidence, share):
-            return global_part(ask, [i for i in order if i in inside], target, confidence, chunk=chunk, share=share)
+        if suffices(evaluate, inside, target, confidence, share):
+            return global_part(
+                evaluate, [i for i in order if i in inside], target, confidence, chunk=chunk, share=share
+            )
         if len(inside) == math.prod(grid):
             raise Nothing
         radius = max(radius + 1, int(growth * radius))
 
 
-def necessary_part(ask, order, target, confidence, *, chunk=10, share=0.0):
+def necessary_part(evaluate, order, target, confidence, *, chunk=10, share=0.0):
     for kept in prefixes(order, chunk):
-        found, sure = ask(kept)
-        removed, _ = ask(set(order) - kept)
+        found, sure = evaluate(kept)
+        removed, _ = evaluate(set(order) - kept)
         as_sure = found == target and round(sure, 4) >= round(confidence, 4)
-        if as_sure and removed != target and suffices(ask, kept, target, confidence, share):
+        if as_sure and removed != target and suffices(evaluate, kept, target, confidence, share):
             return kept
     raise Nothing
 
 
-def complete_part(ask, order, necessary, target, confidence, *, chunk=10, share=0.0):
+def complete_part(evaluate, order, necessary, target, confidence, *, chunk=10, share=0.0):
     rest = [i for i in reversed(order) if i not in necessary]
     for added in [set(), *prefixes(rest, chunk)] if rest else [set()]:
         kept = necessary | added
-        found, sure = ask(kept)
+        found, sure = evaluate(kept)
         equal = found == target and round(sure, 2) == round(confidence, 2)
-        if equal and suffices(ask, kept, target, confidence, share):
+        if equal and suffices(evaluate, kept, target, confidence, share):
             return kept
     raise Nothing
 

@@ -46,7 +46,7 @@ def participation(sample, mask):
     return [inside(slot) for slot in range(len(slots))]
 
 
-def answer(model, sample, mask):
+def output(model, sample, mask):
     """Logits (B, C) of the samples without the slots for which the list ``mask`` is False."""
     place = iter(mask)
     kept = {}

@@ -14,17 +14,17 @@ class Decision:
         self.model, self.x, self.fill = model, x, fill
         self.rows = 0
         everything = torch.ones(x.numel(), dtype=torch.bool)
-        self.target = int(self.answer(everything).argmax()) if target is None else target
+        self.target = int(self.output(everything).argmax()) if target is None else target
         self.threshold = rel_tol * self.gap(everything)
 
-    def answer(self, mask):
+    def output(self, mask):
         self.rows += 1
         kept = torch.where(mask.view(self.x.shape), self.x, self.fill)
         with torch.inference_mode():
             return self.model(kept[None]).softmax(1)[0].double()
 
     def gap(self, mask):
-        p = self.answer(mask)
+        p = self.output(mask)
         others = torch.cat((p[: self.target], p[self.target + 1 :]))
         return float(p[self.target] - others.max())
 

@@ -29,8 +29,8 @@ def versions(header):
     found, guards = {}, []
     for line in header.splitlines():
         if re.match(r"\s*#\s*if", line):
-            asked = re.search(r"TORCH_FEATURE_VERSION >= TORCH_VERSION_(\d+)_(\d+)_0", line)
-            guards.append((int(asked[1]), int(asked[2])) if asked else (0, 0))
+            evaluated = re.search(r"TORCH_FEATURE_VERSION >= TORCH_VERSION_(\d+)_(\d+)_0", line)
+            guards.append((int(evaluated[1]), int(evaluated[2])) if evaluated else (0, 0))
         elif re.match(r"\s*#\s*el", line):
             guards[-1] = (0, 0)
         elif re.match(r"\s*#\s*endif", line):
@@ -63,9 +63,9 @@ def test_all_of_them_are_as_old_as_the_target(library):
         pytest.skip("torch came without its headers")
     known = {name: v for header in HEADERS for name, v in versions((include / header).read_text()).items()}
     assert known["torch_parallel_for"] == (2, 10)  # the guards are read
-    asked = [s for s in undefined(library) if "torch_" in s]
-    assert [s for s in asked if s not in known] == []
-    assert [s for s in asked if known[s] > TARGET] == []
+    evaluated = [s for s in undefined(library) if "torch_" in s]
+    assert [s for s in evaluated if s not in known] == []
+    assert [s for s in evaluated if known[s] > TARGET] == []
 
 
 def test_a_newer_function_would_be_seen():

@@ -18,7 +18,7 @@ sizes = st.integers(1, 4)
 words64 = st.integers(-(2**63), 2**63 - 1)
 
 
-def ask(device, shape, ids, kind, dtype=torch.float64, background=None, **more):
+def evaluate(device, shape, ids, kind, dtype=torch.float64, background=None, **more):
     out = torch.full(shape, POISON, dtype=dtype, device=device)
     background = None if background is None else background.to(device)
     return ops.draw(
@@ -35,31 +35,31 @@ def test_equals_the_twin(device, data, shape, seed, first):
     background = torch.randn(N, D, Tb, dtype=dtype, generator=rng(N + Tb))
     given = {"background": background, "low": -1.25, "high": 2.5, "seed": seed}
     expected = naive.draw(kind, S, ids, D, T, dtype, first=first, **given)
-    assert torch.equal(ask(device, shape, ids, kind, dtype, first_draw=first, **given), expected)
+    assert torch.equal(evaluate(device, shape, ids, kind, dtype, first_draw=first, **given), expected)
 
 
 @pytest.mark.parametrize("kind", [k.name for k in ops.Draw])
 def test_a_value_is_keyed_by_seed_id_draw_and_position_alone(device, kind):
     background = torch.randn(6, 3, 9, dtype=torch.float64, generator=rng(0))
     more = {"background": background, "seed": 5}
-    all_of_it = ask(device, (4, 3, 3, 9), [11, 12, 13], kind, **more)
-    alone = ask(device, (4, 1, 3, 9), [12], kind, **more)
-    shuffled = ask(device, (4, 3, 3, 9), [13, 11, 12], kind, **more)
-    later = ask(device, (2, 3, 3, 9), [11, 12, 13], kind, first_draw=2, **more)
-    shorter = ask(device, (4, 3, 3, 5), [11, 12, 13], kind, **more)
+    all_of_it = evaluate(device, (4, 3, 3, 9), [11, 12, 13], kind, **more)
+    alone = evaluate(device, (4, 1, 3, 9), [12], kind, **more)
+    shuffled = evaluate(device, (4, 3, 3, 9), [13, 11, 12], kind, **more)
+    later = evaluate(device, (2, 3, 3, 9), [11, 12, 13], kind, first_draw=2, **more)
+    shorter = evaluate(device, (4, 3, 3, 5), [11, 12, 13], kind, **more)
     assert torch.equal(all_of_it[:, 1:2], alone)
     assert torch.equal(all_of_it[:, [2, 0, 1]], shuffled)
     assert torch.equal(all_of_it[2:], later)
     assert torch.equal(all_of_it[:, :, :, :5], shorter)
     if kind in ("UNIFORM", "GAUSSIAN"):
-        assert torch.equal(all_of_it[:, :, :2], ask(device, (4, 3, 2, 9), [11, 12, 13], kind, seed=5))
+        assert torch.equal(all_of_it[:, :, :2], evaluate(device, (4, 3, 2, 9), [11, 12, 13], kind, seed=5))
 
 
 @pytest.mark.parametrize("kind", [k.name for k in ops.Draw])
 def test_other_seeds_ids_and_draws_differ(device, kind):
     background = torch.randn(50, 2, 8, dtype=torch.float64, generator=rng(0))
     values = [
-        ask(device, (1, 1, 2, 8), [name], kind, background=background, seed=seed, first_draw=first)
+        evaluate(device, (1, 1, 2, 8), [name], kind, background=background, seed=seed, first_draw=first)
         for name, seed, first in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1 << 32, 0), (0, -1, 0)]
     ]
     for i, a in enumerate(values):
@@ -73,13 +73,13 @@ def test_threads_do_not_matter(threads, kind):
     found = []
     for n in (1, 2):
         threads(n)
-        found.append(ask("cpu", (40, 8, 5, 60), range(8), kind, background=background, seed=1))
+        found.append(evaluate("cpu", (40, 8, 5, 60), range(8), kind, background=background, seed=1))
     assert torch.equal(*found)
 
 
 def test_marginal_values_are_of_the_same_feature_and_all_come_up(device):
     background = torch.arange(4 * 3 * 5, dtype=torch.float64).reshape(4, 3, 5)
-    values = ask(device, (50, 1, 3, 40), [0], "MARGINAL", background=background, seed=3)
+    values = evaluate(device, (50, 1, 3, 40), [0], "MARGINAL", background=background, seed=3)
     for d in range(3):
         found, counts = np.unique(values[:, :, d].numpy(), return_counts=True)
         assert found.tolist() == sorted(background[:, d].flatten().tolist())
@@ -88,7 +88,7 @@ def test_marginal_values_are_of_the_same_feature_and_all_come_up(device):
 
 def test_joint_takes_one_series_at_its_own_times(device):
     background = torch.arange(4 * 3 * 9, dtype=torch.float64).reshape(4, 3, 9)
-    values = ask(device, (500, 4, 3, 7), range(4), "JOINT", background=background, seed=3)
+    values = evaluate(device, (500, 4, 3, 7), range(4), "JOINT", background=background, seed=3)
     which = (values[:, :, 0, 0] // 27).long()
     assert torch.equal(values, background[which][..., :7])
     assert stats.chisquare(np.bincount(which.flatten().numpy(), minlength=4)).pvalue > 0.001
@@ -96,7 +96,7 @@ def test_joint_takes_one_series_at_its_own_times(device):
 
 @pytest.mark.parametrize("shape", [(0, 2, 3, 4), (2, 0, 3, 4), (2, 2, 0, 4), (2, 2, 3, 0)])
 def test_nothing_to_draw(device, shape):
-    assert ask(device, shape, [7] * shape[1], "GAUSSIAN").shape == shape
+    assert evaluate(device, shape, [7] * shape[1], "GAUSSIAN").shape == shape
 
 
 def bad_calls():

@@ -99,8 +99,8 @@ def test_rows_stay_inside_and_slots_are_distinct(s):
         assert s["per_horizon"] or start <= t or s["start_rule"] == StartRule.AT
         assert 0 <= row[Column.SLOT] < total
         assert row[Column.NORM] >= 1
-    asked = [(r[Column.SLOT], r[Column.HORIZON] if s["per_horizon"] else 0) for _, r in rows]
-    assert len(set(asked)) == len(asked)
+    evaluated = [(r[Column.SLOT], r[Column.HORIZON] if s["per_horizon"] else 0) for _, r in rows]
+    assert len(set(evaluated)) == len(evaluated)
 
 
 def small(**changed):

@@ -19,7 +19,7 @@ from tests.ops.layouts import all_written, assert_refused, bytes_poisoned
 FAMILIES = [f.name for f in ops.Family]
 
 
-def ask(device, index, D, T, family, wt=(1, 1), wd=(1, 1), p=0.5, seed=0, target_cells=None):
+def evaluate(device, index, D, T, family, wt=(1, 1), wd=(1, 1), p=0.5, seed=0, target_cells=None):
     index = torch.as_tensor(index, dtype=torch.int64, device=device)
     if target_cells is not None:
         target_cells = torch.as_tensor(target_cells, dtype=torch.int32, device=device)
@@ -54,23 +54,23 @@ def test_equals_the_twin(device, family, data, D, T, seed, index):
         naive.mask(family, D, T, wt, wd, p, seed, i, 0 if target_cells is None else target_cells[l])
         for l, i in enumerate(index)
     ]
-    assert torch.equal(ask(device, index, D, T, family, wt, wd, p, seed, target_cells), torch.stack(expected))
+    assert torch.equal(evaluate(device, index, D, T, family, wt, wd, p, seed, target_cells), torch.stack(expected))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_mask_is_keyed_by_seed_owner_and_number_alone(device, family):
     more = {"D": 4, "T": 9, "family": family, "wt": (2, 5), "wd": (1, 3), "seed": 8}
     target_cells = [(7 * i) % 36 for i in range(50)]
-    together = ask(device, range(50), target_cells=target_cells, **more)
-    assert torch.equal(ask(device, [31], target_cells=[target_cells[31]], **more), together[31:32])
-    assert torch.equal(ask(device, range(20, 50), target_cells=target_cells[20:], **more), together[20:])
-    assert torch.equal(ask(device, [3, 3], target_cells=[target_cells[3]] * 2, **more), together[[3, 3]])
+    together = evaluate(device, range(50), target_cells=target_cells, **more)
+    assert torch.equal(evaluate(device, [31], target_cells=[target_cells[31]], **more), together[31:32])
+    assert torch.equal(evaluate(device, range(20, 50), target_cells=target_cells[20:], **more), together[20:])
+    assert torch.equal(evaluate(device, [3, 3], target_cells=[target_cells[3]] * 2, **more), together[[3, 3]])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_other_seeds_owners_and_numbers_differ(device, family):
     def some(seed=0, target_cell=5, first=0):
-        return ask(device, range(first, first + 20), 4, 9, family, (1, 9), (1, 4), 0.5, seed, [target_cell] * 20)
+        return evaluate(device, range(first, first + 20), 4, 9, family, (1, 9), (1, 4), 0.5, seed, [target_cell] * 20)
 
     base = some()
     for other in (some(seed=1), some(seed=1 << 32), some(target_cell=6), some(first=20)):
@@ -82,7 +82,7 @@ def test_threads_do_not_matter(threads, family):
     found = []
     for n in (1, 2):
         threads(n)
-        found.append(ask("cpu", range(3000), 6, 20, family, (1, 10), (1, 5), target_cells=range(3000)))
+        found.append(evaluate("cpu", range(3000), 6, 20, family, (1, 10), (1, 5), target_cells=range(3000)))
     assert torch.equal(*found)
 
 
@@ -93,7 +93,7 @@ def fits(counts, expected=None):
 def test_block_sizes_and_corners_are_uniform(device):
     D, T, wt, wd = 4, 7, (2, 5), (1, 3)
     blocks = Counter()
-    for m in ask(device, range(12_000), D, T, "BLOCK", wt, wd, seed=3):
+    for m in evaluate(device, range(12_000), D, T, "BLOCK", wt, wd, seed=3):
         d, t = (~m).nonzero(as_tuple=True)
         d0, t0, d1, t1 = (int(v) for v in (d.min(), t.min(), d.max() + 1, t.max() + 1))
         assert len(d) == (d1 - d0) * (t1 - t0)
@@ -112,7 +112,7 @@ def test_block_sizes_and_corners_are_uniform(device):
 
 def test_segments_are_uniform_and_independent(device):
     T, wt = 6, (1, 3)
-    masks = ask(device, range(6000), 2, T, "SEGMENTS", wt, (1, 1), seed=4)
+    masks = evaluate(device, range(6000), 2, T, "SEGMENTS", wt, (1, 1), seed=4)
     runs = [(~masks[:, d]).numpy() for d in range(2)]
     length = [r.sum(1) for r in runs]
     for r, n in zip(runs, length, strict=True):
@@ -124,18 +124,18 @@ def test_segments_are_uniform_and_independent(device):
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_bernoulli_cells_are_independent(device, p):
-    replaced = ~ask(device, range(4000), 2, 3, "BERNOULLI", p=p, seed=5).flatten(1)
+    replaced = ~evaluate(device, range(4000), 2, 3, "BERNOULLI", p=p, seed=5).flatten(1)
     assert stats.binomtest(int(replaced.sum()), replaced.numel(), p).pvalue > 0.001
     sizes = np.bincount(replaced.sum(1).numpy(), minlength=7)
     assert fits(sizes, 4000 * stats.binom.pmf(range(7), 6, p))
     for p_end, all_kept in [(0.0, True), (1.0, False)]:
-        assert (ask(device, range(50), 2, 3, "BERNOULLI", p=p_end) == all_kept).all()
+        assert (evaluate(device, range(50), 2, 3, "BERNOULLI", p=p_end) == all_kept).all()
 
 
 @pytest.mark.parametrize(("D", "T"), [(1, 1), (1, 2), (1, 3), (2, 2), (2, 3), (2, 4)])
 def test_permutation_prefixes_are_of_every_size_and_every_subset_is_equally_likely(device, D, T):
     n, count = D * T, 40_000
-    kept = ask(device, range(count), D, T, "PERMUTATION", seed=6).flatten(1).numpy()
+    kept = evaluate(device, range(count), D, T, "PERMUTATION", seed=6).flatten(1).numpy()
     size, subset = kept.sum(1), kept @ (1 << np.arange(n))
     assert fits(np.bincount(size, minlength=n + 1))
     for k in range(1, n):
@@ -146,7 +146,7 @@ def test_permutation_prefixes_are_of_every_size_and_every_subset_is_equally_like
 
 def test_permutation_of_a_large_grid(device):
     D, T = 5, 7
-    kept = ask(device, range(40_000), D, T, "PERMUTATION", seed=7).flatten(1).numpy()
+    kept = evaluate(device, range(40_000), D, T, "PERMUTATION", seed=7).flatten(1).numpy()
     size = kept.sum(1)
     assert fits(np.bincount(size, minlength=D * T + 1))
     middle = kept[size == 17].astype(float)  # each cell, and each pair of cells, as often as any other
@@ -164,7 +164,7 @@ def test_ranks_are_a_bijection(n):
 
 @pytest.mark.parametrize("shape", [(0, 3, 4), (2, 0, 4), (2, 3, 0)])
 def test_nothing_to_sample(device, shape):
-    assert ask(device, range(shape[0]), *shape[1:], "BLOCK").shape == shape
+    assert evaluate(device, range(shape[0]), *shape[1:], "BLOCK").shape == shape
 
 
 def bad_calls():

@@ -13,7 +13,7 @@ from tests.naive.rambit import shifted
 from tests.ops.layouts import all_written, assert_refused, bytes_poisoned, rng
 
 
-def ask(device, masks, room, window):
+def evaluate(device, masks, room, window):
     masks, room = masks.to(device), torch.as_tensor(room, dtype=torch.int32, device=device)
     out = bytes_poisoned((len(masks), window, *masks.shape[1:]), device)
     torch.ops.rambit.shift_windows(out, masks, room)
@@ -33,14 +33,14 @@ def ask(device, masks, room, window):
 def test_equals_the_twin(device, data, L, D, T, window, seed):
     masks = torch.rand(L, D, T, generator=rng(seed)) < 0.5
     room = data.draw(st.lists(st.integers(0, T), min_size=L, max_size=L))
-    assert torch.equal(ask(device, masks, room, window), naive.shift_windows(masks, room, window))
+    assert torch.equal(evaluate(device, masks, room, window), naive.shift_windows(masks, room, window))
 
 
 def test_a_block_moves_until_the_end_of_the_series(device):
     masks = torch.ones(3, 2, 6, dtype=torch.bool)
     masks[0, 1, 1:3] = False
     masks[1, :, 4:] = False
-    out = ask(device, masks, [3, 0, 0], 5)
+    out = evaluate(device, masks, [3, 0, 0], 5)
     for l in range(3):
         for w in range(5):
             assert torch.equal(out[l, w], shifted(masks[l], w))
@@ -51,14 +51,14 @@ def test_threads_do_not_matter(threads):
     found = []
     for n in (1, 2):
         threads(n)
-        found.append(ask("cpu", masks, [l % 20 for l in range(200)], 9))
+        found.append(evaluate("cpu", masks, [l % 20 for l in range(200)], 9))
     assert torch.equal(*found)
 
 
 @pytest.mark.parametrize("shape", [(0, 2, 3, 4), (2, 0, 3, 4), (2, 2, 0, 4), (2, 2, 3, 0)])
 def test_nothing_to_shift(device, shape):
     L, window, D, T = shape
-    assert ask(device, torch.ones(L, D, T, dtype=torch.bool), [0] * L, window).shape == shape
+    assert evaluate(device, torch.ones(L, D, T, dtype=torch.bool), [0] * L, window).shape == shape
 
 
 def bad_calls():

@@ -177,7 +177,7 @@ def test_a_predictor_is_not_told_otherwise(option):
 
 
 @pytest.mark.parametrize("model", [None, 3, "model", object(), torch.zeros(3)])
-def test_what_cannot_be_asked(model):
+def test_what_cannot_be_evaluated(model):
     with pytest.raises(TypeError, match="model must be callable or have predict_proba"):
         Predictor.of(model)
 
@@ -191,7 +191,7 @@ def test_bad_settings(model):
 
 
 def test_what_a_model_does_not_claim_is_a_type_error():
-    with pytest.raises(TypeError, match="EstimatorPredictor has no answer at every step"):
+    with pytest.raises(TypeError, match="EstimatorPredictor has no output at every step"):
         Predictor.of(Panel()).steps(data())
     with pytest.raises(TypeError, match="OnnxPredictor has no state"):
         Predictor.of(Session()).advance(data(), None)
@@ -203,11 +203,11 @@ def test_what_a_model_does_not_claim_is_a_type_error():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_logits_become_probabilities(dtype):
     x = data(dtype=dtype)
-    answers = Predictor.of(plain).whole(x)
-    assert answers.shape == (N, 3, 1)
-    assert answers.dtype == dtype
-    torch.testing.assert_close(answers[:, :, 0], plain(x).softmax(1))
-    torch.testing.assert_close(Predictor.of(plain, output="logits").whole(x), answers)
+    outputs = Predictor.of(plain).whole(x)
+    assert outputs.shape == (N, 3, 1)
+    assert outputs.dtype == dtype
+    torch.testing.assert_close(outputs[:, :, 0], plain(x).softmax(1))
+    torch.testing.assert_close(Predictor.of(plain, output="logits").whole(x), outputs)
 
 
 def test_probabilities_and_values_pass_through():
@@ -225,8 +225,8 @@ def test_one_column():
 
     x, p = data(), data()[:, 0, -1].sigmoid()
     for model, output in [(one, "auto"), (one, "logits"), (bounded, "probs")]:
-        answers = Predictor.of(model, output=output).whole(x)
-        torch.testing.assert_close(answers[:, :, 0], torch.stack((1 - p, p), dim=1))
+        outputs = Predictor.of(model, output=output).whole(x)
+        torch.testing.assert_close(outputs[:, :, 0], torch.stack((1 - p, p), dim=1))
     assert torch.equal(Predictor.of(one, output="regression").whole(x), x[:, :1, -1:])
 
 
@@ -238,8 +238,8 @@ def test_a_vector_is_the_second_class_or_a_value_and_says_which():
     p = x[:, 0, -1].sigmoid()
     assert torch.equal(Predictor.of(vector, output="regression").whole(x), x[:, :1, -1:])
     for model, output in ((vector, "logits"), (lambda x: vector(x).sigmoid(), "probs")):
-        answers = Predictor.of(model, output=output).whole(x)
-        torch.testing.assert_close(answers[:, :, 0], torch.stack((1 - p, p), dim=1))
+        outputs = Predictor.of(model, output=output).whole(x)
+        torch.testing.assert_close(outputs[:, :, 0], torch.stack((1 - p, p), dim=1))
     with pytest.raises(
         PredictionError, match=r"shape \(4,\) for 4 rows, expected \(4, classes\); \(4,\) needs output="
     ):
@@ -264,17 +264,17 @@ def test_steps_of_one_column_and_of_regression():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_answers_come_back_in_float(dtype):
-    answers = Predictor.of(lambda x: plain(x).to(dtype)).whole(data())
-    assert answers.dtype == torch.float32
-    torch.testing.assert_close(answers[:, :, 0], plain(data()).to(dtype).float().softmax(1))
+    outputs = Predictor.of(lambda x: plain(x).to(dtype)).whole(data())
+    assert outputs.dtype == torch.float32
+    torch.testing.assert_close(outputs[:, :, 0], plain(data()).to(dtype).float().softmax(1))
 
 
 def test_answers_in_a_session_have_no_gradient():
     predictor = Predictor.of(GRU())
-    for ask in (predictor.whole, predictor.steps):
+    for evaluate in (predictor.whole, predictor.steps):
         with predictor.session():
-            assert not ask(data()).requires_grad
-        assert ask(data()).requires_grad  # gradient methods need it
+            assert not evaluate(data()).requires_grad
+        assert evaluate(data()).requires_grad  # gradient methods need it
 
 
 def test_layout_is_what_the_model_reads():
@@ -320,15 +320,15 @@ def test_module_with_steps_and_state():
 def test_flat_estimator():
     x = data()
     p = x[:, 0, 1].sigmoid()
-    answers = Predictor.of(Flat()).whole(x.mT.contiguous().mT)  # rows may be built features last
-    torch.testing.assert_close(answers[:, :, 0].float(), torch.stack((p, 1 - p), dim=1))
+    outputs = Predictor.of(Flat()).whole(x.mT.contiguous().mT)  # rows may be built features last
+    torch.testing.assert_close(outputs[:, :, 0].float(), torch.stack((p, 1 - p), dim=1))
 
 
 def test_panel_estimator():
     x = data(time=11)
     p = x[:, 0, 1].sigmoid()
-    answers = Predictor.of(Panel()).whole(x)
-    torch.testing.assert_close(answers[:, :, 0].float(), torch.stack((p, 1 - p), dim=1))
+    outputs = Predictor.of(Panel()).whole(x)
+    torch.testing.assert_close(outputs[:, :, 0].float(), torch.stack((p, 1 - p), dim=1))
 
 
 def test_estimator_in_the_other_layout():
@@ -343,8 +343,8 @@ def test_estimator_in_the_other_layout():
 @pytest.mark.parametrize("kind", ["tensor(float)", "tensor(double)"])
 def test_onnx_session_of_a_fixed_batch(n, kind):
     session = Session(4, kind)
-    answers = Predictor.of(session).whole(data(n))
-    torch.testing.assert_close(answers[:, :, 0], classes(data(n)).softmax(1))
+    outputs = Predictor.of(session).whole(data(n))
+    torch.testing.assert_close(outputs[:, :, 0], classes(data(n)).softmax(1))
     assert session.calls == [4] * math.ceil(n / 4)
 
 
@@ -352,8 +352,8 @@ def test_onnx_session_of_a_fixed_batch(n, kind):
 @pytest.mark.parametrize("n", [1, 5])
 def test_onnx_session_of_any_batch(batch, n):
     session = Session(batch)
-    answers = Predictor.of(session).whole(data(n).double())
-    torch.testing.assert_close(answers[:, :, 0], classes(data(n)).softmax(1), check_dtype=False)
+    outputs = Predictor.of(session).whole(data(n).double())
+    torch.testing.assert_close(outputs[:, :, 0], classes(data(n)).softmax(1), check_dtype=False)
     assert session.calls == [n]
 
 
@@ -402,7 +402,7 @@ def test_lengths_are_passed_on_to_models_that_take_them():
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "returned",
     [
         torch.zeros(N - 1, C),
         torch.zeros(N, C, 1),
@@ -415,13 +415,13 @@ def test_lengths_are_passed_on_to_models_that_take_them():
     ],
 )
 @pytest.mark.parametrize("output", ["logits", "probs", "regression"])
-def test_wrong_shapes(answer, output):
+def test_wrong_shapes(returned, output):
     with pytest.raises(PredictionError, match="the model returned"):
-        Predictor.of(lambda x: answer, output=output).whole(data())
+        Predictor.of(lambda x: returned, output=output).whole(data())
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "output",
     [
         torch.zeros(N - 1, C, T),
         torch.zeros(N, C, T - 1),
@@ -432,16 +432,16 @@ def test_wrong_shapes(answer, output):
         None,
     ],
 )
-def test_wrong_shapes_at_every_step(answer):
+def test_wrong_shapes_at_every_step(output):
     def model(x, return_all=False):
-        return answer
+        return output
 
     class Stateful:
         def __call__(self, x):
-            return answer
+            return output
 
         def advance(self, x, state):
-            return answer, state
+            return output, state
 
     with pytest.raises(PredictionError, match="the model returned"):
         Predictor.of(model).steps(data())
@@ -449,14 +449,14 @@ def test_wrong_shapes_at_every_step(answer):
         Predictor.of(Stateful()).advance(data(), None)
 
 
-@pytest.mark.parametrize("answer", [None, torch.zeros(N, C, T), (torch.zeros(N, C, T),), (1, 2, 3)])
-def test_advance_must_return_answers_and_a_state(answer):
+@pytest.mark.parametrize("output", [None, torch.zeros(N, C, T), (torch.zeros(N, C, T),), (1, 2, 3)])
+def test_advance_must_return_answers_and_a_state(output):
     class Stateful:
         def __call__(self, x):
             return plain(x)
 
         def advance(self, x, state):
-            return answer
+            return output
 
     with pytest.raises(PredictionError, match="advance"):
         Predictor.of(Stateful()).advance(data(), None)
@@ -473,9 +473,9 @@ def test_check_names_the_unusable_rows():
 
 
 def test_check_knows_probabilities():
-    answers = torch.tensor([[0.5, 0.5], [0.7, 0.7], [1.2, -0.2], [1.0, 0.0], [0.4999, 0.5], [3.0, -1.0]])[:, :, None]
-    assert Predictor.of(plain, output="probs").check(answers).tolist() == [False, True, True, False, False, True]
-    assert not Predictor.of(plain, output="regression").check(answers).any()
+    outputs = torch.tensor([[0.5, 0.5], [0.7, 0.7], [1.2, -0.2], [1.0, 0.0], [0.4999, 0.5], [3.0, -1.0]])[:, :, None]
+    assert Predictor.of(plain, output="probs").check(outputs).tolist() == [False, True, True, False, False, True]
+    assert not Predictor.of(plain, output="regression").check(outputs).any()
 
 
 # -- sessions ----------------------------------------------------------------------------------------------------------
@@ -506,7 +506,7 @@ def test_training_flags_come_back(fails, all_evaluating):
     model = Mixed().eval() if all_evaluating else Mixed()
     before, predictor = flags(model), Predictor.of(model)
 
-    def ask():
+    def evaluate():
         with predictor.session():
             assert not any(flags(model))
             torch.testing.assert_close(predictor.whole(data()), predictor.whole(data()))
@@ -515,9 +515,9 @@ def test_training_flags_come_back(fails, all_evaluating):
 
     if fails:
         with pytest.raises(KeyboardInterrupt):
-            ask()
+            evaluate()
     else:
-        ask()
+        evaluate()
     assert flags(model) == before
     assert torch.is_grad_enabled()
 

@@ -56,18 +56,18 @@ def test_equals_the_module_for_any_segments(layers, bias, batch_first, dtype, N,
     predictor, x = Recurrent(rnn, head), data(N, 7, dtype, seed)
     expected = whole(rnn, head, x)
     with predictor.session():
-        state, answers = None, []
+        state, outputs = None, []
         for begin, end in itertools.pairwise([0, *sorted(cuts), 7]):
             part, state = predictor.advance(x[:, :, begin:end], state)
-            answers.append(part)
-        torch.testing.assert_close(torch.cat(answers, dim=2), expected, rtol=0, atol=TOLERANCE[dtype])
+            outputs.append(part)
+        torch.testing.assert_close(torch.cat(outputs, dim=2), expected, rtol=0, atol=TOLERANCE[dtype])
         walk, state = predictor.walk(x), None
         for t in range(7):
             hidden, state = walk.step(x[:, :, t : t + 1], state)
-            torch.testing.assert_close(walk.answers(hidden), expected[:, :, t : t + 1], rtol=0, atol=TOLERANCE[dtype])
+            torch.testing.assert_close(walk.outputs(hidden), expected[:, :, t : t + 1], rtol=0, atol=TOLERANCE[dtype])
         traced, after = zip(*walk.trace(x), strict=True)
-        answers = torch.cat([walk.answers(hidden) for hidden in traced], dim=2)
-        torch.testing.assert_close(answers, expected, rtol=0, atol=TOLERANCE[dtype])
+        outputs = torch.cat([walk.outputs(hidden) for hidden in traced], dim=2)
+        torch.testing.assert_close(outputs, expected, rtol=0, atol=TOLERANCE[dtype])
         torch.testing.assert_close(after[-1], state, rtol=0, atol=TOLERANCE[dtype])
 
 

@@ -42,8 +42,8 @@ def same(x):
 @pytest.mark.parametrize("n", [1, 4, 7])
 def test_answers(batch, n):
     x = torch.randn(n, D, T, generator=rng(0))
-    answers = Predictor.of(session(batch)).whole(x)
-    torch.testing.assert_close(answers[:, :, 0], same(x).softmax(1))
+    outputs = Predictor.of(session(batch)).whole(x)
+    torch.testing.assert_close(outputs[:, :, 0], same(x).softmax(1))
 
 
 def test_attributions_are_those_of_the_same_model_in_torch():

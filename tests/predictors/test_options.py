@@ -64,7 +64,7 @@ class Opaque(nn.Module):
         return self.head(self.drop(self.convolution(x).relu()).mean(2))
 
 
-class Answers(nn.Module):
+class Outputs(nn.Module):
     """As above, and with everything that a model may offer."""
 
     def __init__(self):
@@ -121,7 +121,7 @@ def test_models_without_options(model, options):
 # -- what stays that of the model -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", [made(Opaque), made(Answers), made(GRU), made(GRUClassifier, D), Protocol(), plain])
+@pytest.mark.parametrize("model", [made(Opaque), made(Outputs), made(GRU), made(GRUClassifier, D), Protocol(), plain])
 def test_claims_are_those_of_the_model(model):
     expected = Predictor.of(model)
     found = Predictor.of(model, autocast=torch.bfloat16, compile="max-autotune")
@@ -166,15 +166,15 @@ def test_training_goes_on_as_before():
 
 @pytest.mark.parametrize("dtype", HALF)
 @pytest.mark.parametrize(
-    "model", [made(Opaque), made(Answers), made(GRU), made(TCNClassifier, D)], ids=lambda m: type(m).__name__
+    "model", [made(Opaque), made(Outputs), made(GRU), made(TCNClassifier, D)], ids=lambda m: type(m).__name__
 )
 def test_answers_are_those_under_autocast_in_single_precision(model, dtype):
     predictor, x = Predictor.of(model, autocast=dtype), data()
 
     def by_hand(function, *args, **more):
         with torch.autocast("cpu", dtype):
-            answer = function(*args, **more)
-        return answer
+            output = function(*args, **more)
+        return output
 
     with predictor.session():
         raw = by_hand(model, x)
@@ -189,8 +189,8 @@ def test_answers_are_those_under_autocast_in_single_precision(model, dtype):
             state = None
             for t in range(x.shape[2]):
                 raw, after = by_hand(model.advance, x[:, :, t : t + 1], state)
-                answers, state = predictor.advance(x[:, :, t : t + 1], state)
-                close(answers, raw.float().softmax(1))
+                outputs, state = predictor.advance(x[:, :, t : t + 1], state)
+                close(outputs, raw.float().softmax(1))
                 torch.testing.assert_close(state, after, rtol=0, atol=0, check_dtype=False)
         if predictor.takes_lengths:
             lengths = torch.tensor([1, 8, 3, 5])
@@ -218,13 +218,13 @@ def test_plain_callables_and_the_predict_protocol():
 def test_rounded_probabilities_are_not_refused():
     """In bfloat16 a thousand probabilities miss a sum of one by more than in float32; by far too much is too much."""
     raw = torch.randn(64, 1000, generator=rng(0)).mul(3).softmax(1).bfloat16()
-    answers = raw.float()[:, :, None]
-    off = (answers.sum(1) - 1).abs()
+    outputs = raw.float()[:, :, None]
+    off = (outputs.sum(1) - 1).abs()
     assert 1e-3 < float(off.max()) < 4e-3
-    assert bool(Predictor.of(plain, output="probs").check(answers).any())
+    assert bool(Predictor.of(plain, output="probs").check(outputs).any())
     half = Predictor.of(plain, output="probs", autocast=torch.bfloat16)
-    assert not bool(half.check(answers).any())
-    assert bool(half.check(answers * 1.01).all())
+    assert not bool(half.check(outputs).any())
+    assert bool(half.check(outputs * 1.01).all())
 
 
 @pytest.mark.parametrize("option", [{"autocast": torch.bfloat16}, {"compile": True}])
@@ -248,11 +248,11 @@ def test_no_native_step_of_our_own_gru_ignores_autocast(monkeypatch):
     with method.predictor.session():
         with torch.autocast("cpu", torch.bfloat16):
             raw, state = model.advance(x)
-        answers, after = method.predictor.advance(x, None)
-        close(answers, raw.float().softmax(1))
+        outputs, after = method.predictor.advance(x, None)
+        close(outputs, raw.float().softmax(1))
         torch.testing.assert_close(after, state.float(), rtol=0, atol=0)
         walk = method.predictor.walk(x)
-        assert torch.equal(walk.answers(walk.step(x, None)[0]), answers)
+        assert torch.equal(walk.outputs(walk.step(x, None)[0]), outputs)
     assert steps == []
 
 
@@ -322,7 +322,7 @@ def test_few_compilations_serve_every_length_and_batch(monkeypatch, anchor, limi
 
 
 def test_steps_and_lengths(monkeypatch):
-    counter, model, x = counted(monkeypatch), made(Answers), data(6, T=4)
+    counter, model, x = counted(monkeypatch), made(Outputs), data(6, T=4)
     expected, found = Predictor.of(model), Predictor.of(model, compile=True)
     lengths = torch.tensor([1, 2, 4, 4, 3, 4])
     with expected.session():
@@ -352,12 +352,12 @@ class Reused:
     def __call__(self, x, **more):
         assert self.began
         self.began = False
-        answer = self.model(x, **more)
-        return self.memory[: answer.numel()].view(answer.shape).copy_(answer)
+        output = self.model(x, **more)
+        return self.memory[: output.numel()].view(output.shape).copy_(output)
 
 
 @pytest.mark.parametrize("output", ["regression", "logits"])
-@pytest.mark.parametrize("make", [Opaque, Answers])
+@pytest.mark.parametrize("make", [Opaque, Outputs])
 def test_earlier_answers_outlive_later_calls(monkeypatch, make, output):
     model, x = made(make), data()
     options = {**SMALL, "anchor": "mask", "output": output, "batch_size": 5}

@@ -47,12 +47,12 @@ def test_equals_the_plain_module_for_any_segments(kind, layers, batch_first, lay
     x = data(seed)
     expected = whole(rnn, head, x)
     places = [0, *sorted(cuts), T]
-    state, answers = None, []
+    state, outputs = None, []
     with predictor.session():
         for begin, end in itertools.pairwise(places):
             part, state = predictor.advance(x[:, :, begin:end], state)
-            answers.append(part)
-        torch.testing.assert_close(torch.cat(answers, dim=2), expected)
+            outputs.append(part)
+        torch.testing.assert_close(torch.cat(outputs, dim=2), expected)
         torch.testing.assert_close(predictor.steps(x), expected)
         torch.testing.assert_close(predictor.whole(x), expected[:, :, -1:])
 

@@ -27,16 +27,16 @@ def paint(grid, offsets, boxes):
 class Painted:
     """What the search asks; ``answer`` gives classes and confidences of masks (N, Z, H, W)."""
 
-    def __init__(self, grid, dimensions, answer):
-        self.grid, self.dimensions, self.answer = grid, dimensions, answer
-        classes, confidences = answer(np.ones((1, *grid), dtype=bool))
+    def __init__(self, grid, dimensions, output):
+        self.grid, self.dimensions, self.output = grid, dimensions, output
+        classes, confidences = output(np.ones((1, *grid), dtype=bool))
         self.target, self.confidence = int(classes[0]), float(confidences[0])
         self.rows = self.calls = 0
-        self.asked = []
+        self.evaluated = []
 
     def boxes(self, offsets, boxes):
         masks = paint(self.grid, offsets, boxes)
         self.rows += len(masks)
         self.calls += 1
-        self.asked += [mask.tobytes() for mask in masks]
-        return self.answer(masks)
+        self.evaluated += [mask.tobytes() for mask in masks]
+        return self.output(masks)

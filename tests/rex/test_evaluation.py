@@ -13,7 +13,7 @@ from scipy.stats import entropy
 
 from rambit.game import Game, TensorSample
 from rambit.predictors import Predictor
-from rambit.rex.decision import Asked
+from rambit.rex.decision import Decision
 from rambit.rex.evaluation import area_ratio, curves, evaluate, responsibility_entropy, robustness
 from rambit.rex.mask_values import mask_values
 from rambit.rex.rex_explanation import Explanation
@@ -26,7 +26,7 @@ def asked_about(x, weights, bias, value=0):
         return torch.stack((torch.zeros_like(logits), logits), dim=1)
 
     sample = TensorSample.spatial(x)
-    return Asked(Game(Predictor.of(model), sample, mask_values(value, sample)), dimensions=2)
+    return Decision(Game(Predictor.of(model), sample, mask_values(value, sample)), dimensions=2)
 
 
 def case(seed):
@@ -48,8 +48,8 @@ def probability(x, weights, bias, kept):
 @settings(max_examples=20)
 def test_curves(seed, step):
     x, weights, bias, map_ = case(seed)
-    asked = asked_about(x, weights, bias)
-    sizes, insertion, deletion = curves(asked, map_, step=step)
+    decision = asked_about(x, weights, bias)
+    sizes, insertion, deletion = curves(decision, map_, step=step)
     order = naive.ranking(map_.flatten().tolist())
     assert sizes.tolist() == [*range(0, 20, step), 20]
     for size, inserted, deleted in zip(sizes.astype(int), insertion, deletion, strict=True):
@@ -60,24 +60,24 @@ def test_curves(seed, step):
 
 def test_areas_under_the_curves_are_relative_to_the_confidence():
     x, weights, bias, map_ = case(1)
-    asked = asked_about(x, weights, bias)
+    decision = asked_about(x, weights, bias)
     found = Explanation(map_, {1: map_}, map_ > 0.5, 1, 0.9, 0.5, {}, {}, 0)
-    result = evaluate(asked, found, step=3)
-    sizes, insertion, deletion = curves(asked, map_, step=3)
+    result = evaluate(decision, found, step=3)
+    sizes, insertion, deletion = curves(decision, map_, step=3)
     for curve, area in ((insertion, result.insertion), (deletion, result.deletion)):
         pieces = [(b - a) / 20 * (y + z) / 2 for a, b, y, z in zip(sizes, sizes[1:], curve, curve[1:], strict=False)]
-        assert area == pytest.approx(sum(pieces) / asked.confidence)
+        assert area == pytest.approx(sum(pieces) / decision.confidence)
     assert result.area == float((map_ > 0.5).double().mean())
     assert result.entropy == responsibility_entropy(map_)
-    assert result.robustness == robustness(asked, map_ > 0.5)
+    assert result.robustness == robustness(decision, map_ > 0.5)
 
 
 def test_a_better_ranking_has_more_insertion_and_less_deletion():
     x, weights, bias, _ = case(2)
-    asked = asked_about(x, weights, bias)
+    decision = asked_about(x, weights, bias)
     best = (x[0] * weights).sum(0).float()
     good, bad = (
-        evaluate(asked, Explanation(m, {1: m}, m > m.median(), 1, 0.9, 0.5, {}, {}, 0), step=1)
+        evaluate(decision, Explanation(m, {1: m}, m > m.median(), 1, 0.9, 0.5, {}, {}, 0), step=1)
         for m in (best, best.max() - best)
     )
     assert good.insertion > bad.insertion
@@ -112,14 +112,14 @@ def test_robustness():
     x[0, 0, 0, 0] = 0.0
     weights = torch.zeros(1, 4, 5, dtype=torch.float64)
     weights[0, 1, 1] = 1.0
-    asked = asked_about(x, weights, 0.7)  # class 1 as long as the pixel (1, 1) is above 0.7
+    decision = asked_about(x, weights, 0.7)  # class 1 as long as the pixel (1, 1) is above 0.7
     kept = torch.zeros(4, 5, dtype=torch.bool)
-    assert 0.15 < robustness(asked, kept, repeats=400) < 0.45
-    assert robustness(asked, kept, repeats=400, seed=1) != robustness(asked, kept, repeats=400, seed=2)
-    assert robustness(asked, kept, lower=0.8, upper=0.9) == 1.0
-    assert robustness(asked, kept, lower=0.1, upper=0.2) == 0.0
+    assert 0.15 < robustness(decision, kept, repeats=400) < 0.45
+    assert robustness(decision, kept, repeats=400, seed=1) != robustness(decision, kept, repeats=400, seed=2)
+    assert robustness(decision, kept, lower=0.8, upper=0.9) == 1.0
+    assert robustness(decision, kept, lower=0.1, upper=0.2) == 0.0
     kept[1, 1] = True
-    assert robustness(asked, kept) == 1.0
+    assert robustness(decision, kept) == 1.0
 
 
 def test_noise_is_drawn_in_pieces_that_fit():
@@ -127,12 +127,12 @@ def test_noise_is_drawn_in_pieces_that_fit():
     x[0, 0, 0, 0] = 0.0
     weights = torch.zeros(1, 4, 5, dtype=torch.float64)
     weights[0, 1, 1] = 1.0
-    asked = asked_about(x, weights, 0.7)
+    decision = asked_about(x, weights, 0.7)
     kept = torch.zeros(4, 5, dtype=torch.bool)
-    whole = robustness(asked, kept, repeats=300, seed=5)
+    whole = robustness(decision, kept, repeats=300, seed=5)
     assert 0 < whole < 1
-    asked.game.max_memory = 4 * 7 * 20 * 4  # seven draws
-    assert robustness(asked, kept, repeats=300, seed=5) == whole
+    decision.game.max_memory = 4 * 7 * 20 * 4  # seven draws
+    assert robustness(decision, kept, repeats=300, seed=5) == whole
 
 
 def test_a_map_without_any_responsibility_is_evaluated():
@@ -150,10 +150,10 @@ def test_a_step_beyond_the_input_is_one_step():
 
 def test_wrong_arguments():
     x, weights, bias, map_ = case(0)
-    asked = asked_about(x, weights, bias)
+    decision = asked_about(x, weights, bias)
     with pytest.raises(ValueError, match="step must be at least 1"):
-        curves(asked, map_, step=0)
+        curves(decision, map_, step=0)
     with pytest.raises(ValueError, match="repeats must be at least 1"):
-        robustness(asked, map_ > 0.5, repeats=0)
+        robustness(decision, map_ > 0.5, repeats=0)
     with pytest.raises(ValueError, match="lower must be below upper"):
-        robustness(asked, map_ > 0.5, lower=1.0, upper=1.0)
+        robustness(decision, map_ > 0.5, lower=1.0, upper=1.0)

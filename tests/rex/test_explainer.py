@@ -10,9 +10,9 @@ from rambit.counterfactuals import Zero
 from rambit.game import Game, TensorSample
 from rambit.models import GRUClassifier
 from rambit.predictors import PredictionError, Predictor
-from rambit.rex import Asked, NoExplanationError, ReX, SearchSettings, search
+from rambit.rex import Decision, NoExplanationError, ReX, SearchSettings, search
 from rambit.rex.evaluation import evaluate
-from rambit.rex.search import Run
+from rambit.rex.search import Iterations
 from tests.rex.test_golden import fraction_model
 
 
@@ -91,12 +91,12 @@ def test_conjunctive_search_finds_two_separate_regions():
 def test_a_generation_synchronises_once(monkeypatch, options):
     x, blocks = planted((32, 32), 8, 3)
     game = Game(Predictor.of(block_model(blocks)), TensorSample.spatial(x), Zero())
-    asked = Asked(game, dimensions=2)
+    decision = Decision(game, dimensions=2)
     assert game.runner.syncs == 1
     generations = []
-    original = Run.generation
-    monkeypatch.setattr(Run, "generation", lambda run: generations.append(original(run)))
-    search(asked, SearchSettings(**options))
+    original = Iterations.generation
+    monkeypatch.setattr(Iterations, "generation", lambda run: generations.append(original(run)))
+    search(decision, SearchSettings(**options))
     assert len(generations) > 2
     assert game.runner.syncs - 1 <= len(generations)
 
@@ -263,9 +263,9 @@ def test_evaluation_asks_about_the_input_that_was_explained():
     explainer = ReX(block_model(blocks), iters=6, chunk_size=2)
     explanation = explainer.explain(x)
     found = explainer.evaluate(x, explanation, step=20, repeats=5, seed=1)
-    asked = explainer.asked(x)
-    assert asked.target == explanation.target
-    assert found == evaluate(asked, explanation, step=20, repeats=5, seed=1)
+    decision = explainer.decision(x)
+    assert decision.target == explanation.target
+    assert found == evaluate(decision, explanation, step=20, repeats=5, seed=1)
     assert found.area == explanation.area
     assert found.deletion < found.insertion
     with pytest.raises(ValueError, match=r"explanation must be of x, over the grid \(20, 20\), got \(20, 24\)"):
@@ -279,28 +279,28 @@ def test_evaluation_asks_about_the_input_that_was_explained():
 def test_a_decision_is_open_to_questions():
     x, blocks = planted((20, 24), 6, 3)
     explainer = ReX(block_model(blocks), iters=6)
-    asked = explainer.asked(x, target=1)
-    found = search(asked, explainer)
+    decision = explainer.decision(x, target=1)
+    found = search(decision, explainer)
     assert np.array_equal(found.maps[1][0], explainer.explain(x).responsibility.numpy())
     with pytest.raises(ValueError, match="target must be the class"):
-        explainer.asked(x, target=0)
+        explainer.decision(x, target=0)
     with pytest.raises(ValueError, match="x must be one input"):
-        explainer.asked(x.expand(2, 1, 20, 24))
+        explainer.decision(x.expand(2, 1, 20, 24))
 
 
 def test_rows_are_what_the_model_answered():
     x, blocks = planted((20, 20), 6, 2)
-    model, answered = block_model(blocks), []
+    model, evaluated = block_model(blocks), []
 
     def counted(batch):
-        answered.append(len(batch))
+        evaluated.append(len(batch))
         return model(batch)
 
     explainer = ReX(counted, iters=4)
     explainer.explain(x)
-    answered.clear()  # a model that was not seen before is looked at first, which is not counted
+    evaluated.clear()  # a model that was not seen before is looked at first, which is not counted
     explanation = explainer.explain(x)
-    assert explanation.stats["rows"] == sum(answered)
+    assert explanation.stats["rows"] == sum(evaluated)
     assert explanation.stats["passing"] < explanation.stats["mutants"]
 
 
@@ -361,7 +361,7 @@ def test_inputs_are_arrays_of_any_kind():
         assert torch.equal(found.responsibility, one.responsibility), name
         assert torch.equal(rex.attribute(given), one.responsibility[None]), name
         assert vars(rex.evaluate(given, found)) == vars(rex.evaluate(x, one)), name
-    for call in (rex.explain, rex.attribute, rex.asked, lambda x: rex.evaluate(x, one)):
+    for call in (rex.explain, rex.attribute, rex.decision, lambda x: rex.evaluate(x, one)):
         with pytest.raises(ValueError, match=r"(?i)x is a masked array with 5 masked values"):
             call(np.ma.array(x.numpy(), mask=np.arange(120).reshape(1, 3, 40) < 5))
         for given, message in ((x.to_sparse(), "is stored as"), (x.to("meta"), "is on the device 'meta'")):
@@ -434,7 +434,7 @@ def test_targets_must_exist_and_be_what_the_model_says():
 )
 def test_bad_options_are_named_before_any_work(options, error, message):
     def model(x):
-        raise AssertionError("the model was asked")
+        raise AssertionError("the model was evaluated")
 
     with pytest.raises(error, match=message):
         ReX(model, **options)

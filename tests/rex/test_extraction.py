@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rambit.game import Game, TensorSample
 from rambit.predictors import Predictor
-from rambit.rex.decision import Asked
+from rambit.rex.decision import Decision
 from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Objective, Strategy, extract, rank
 from rambit.rex.extraction.bar import Bar
 from rambit.rex.extraction.families import dice, largest_family
@@ -41,19 +41,19 @@ def asked_about(weights, bias, grid, value=0.0):
     ones = torch.ones(1, 1, *kind) if len(kind) == 3 or grid[1] == 9 else torch.ones(1, *grid[1:])
     sample = TensorSample.spatial(ones) if ones.ndim > 3 else TensorSample(ones, torch.zeros(1, dtype=torch.int64))
     game = Game(Predictor.of(Weighing(weights.flatten().double(), bias)), sample, mask_values(value, sample))
-    return Asked(game, dimensions=len(kind))
+    return Decision(game, dimensions=len(kind))
 
 
-def one_by_one(asked):
-    terms = math.prod(asked.grid)
+def one_by_one(decision):
+    terms = math.prod(decision.grid)
 
-    def ask(kept):
+    def evaluate(kept):
         mask = torch.zeros(1, terms, dtype=torch.bool)
         mask[0, sorted(kept)] = True
-        classes, confidences = asked.masks(mask)
+        classes, confidences = decision.masks(mask)
         return int(classes[0]), float(confidences[0])
 
-    return ask
+    return evaluate
 
 
 def positions(mask):
@@ -75,38 +75,38 @@ def case(seed, grid, *, sparse=0.7, ties=True):
 @given(seed=st.integers(0, 10**6), chunk=st.integers(1, 12), share=st.sampled_from([0.0, 0.5, 0.9, 1.0]))
 @settings(max_examples=12)
 def test_global_and_spatial(grid, seed, chunk, share):
-    asked, map_ = case(seed, grid)
-    ask, order = one_by_one(asked), naive.ranking(map_.flatten().tolist())
+    decision, map_ = case(seed, grid)
+    evaluate, order = one_by_one(decision), naive.ranking(map_.flatten().tolist())
     given = {"chunk": chunk, "share": share}
     options = ExtractionOptions(chunk_size=chunk, minimum_confidence_threshold=share, initial_radius=2)
-    expected = naive.global_part(ask, order, asked.target, asked.confidence, **given)
-    found = extract(asked, map_.squeeze(), Strategy.Global, options)
+    expected = naive.global_part(evaluate, order, decision.target, decision.confidence, **given)
+    found = extract(decision, map_.squeeze(), Strategy.Global, options)
     assert found.mask.shape == map_.squeeze().shape
     assert positions(found.mask) == expected
-    assert found.confidence == ask(expected)[1]
+    assert found.confidence == evaluate(expected)[1]
 
     expected = naive.spatial_part(
-        ask, map_.flatten().numpy(), grid, order, asked.target, asked.confidence, radius=2, **given
+        evaluate, map_.flatten().numpy(), grid, order, decision.target, decision.confidence, radius=2, **given
     )
-    assert positions(extract(asked, map_.squeeze(), Strategy.Spatial, options).mask) == expected
+    assert positions(extract(decision, map_.squeeze(), Strategy.Spatial, options).mask) == expected
 
 
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 @given(seed=st.integers(0, 10**6), chunk=st.integers(1, 12), share=st.sampled_from([0.0, 0.9]))
 @settings(max_examples=12)
 def test_contrastive_and_complete(grid, seed, chunk, share):
-    asked, map_ = case(seed, grid)
-    ask, order = one_by_one(asked), naive.ranking(map_.flatten().tolist())
+    decision, map_ = case(seed, grid)
+    evaluate, order = one_by_one(decision), naive.ranking(map_.flatten().tolist())
     given = {"chunk": chunk, "share": share}
     options = ExtractionOptions(chunk_size=chunk, minimum_confidence_threshold=share)
-    found = extract(asked, map_, Strategy.Complete, options)
-    necessary = naive.necessary_part(ask, order, asked.target, asked.confidence, **given)
-    assert positions(found.mask) == naive.global_part(ask, order, asked.target, asked.confidence, **given)
+    found = extract(decision, map_, Strategy.Complete, options)
+    necessary = naive.necessary_part(evaluate, order, decision.target, decision.confidence, **given)
+    assert positions(found.mask) == naive.global_part(evaluate, order, decision.target, decision.confidence, **given)
     assert positions(found.necessary) == necessary
     assert positions(found.complete) == naive.complete_part(
-        ask, order, necessary, asked.target, asked.confidence, **given
+        evaluate, order, necessary, decision.target, decision.confidence, **given
     )
-    contrastive = extract(asked, map_, Strategy.Contrastive, options)
+    contrastive = extract(decision, map_, Strategy.Contrastive, options)
     assert torch.equal(contrastive.necessary, found.necessary)
     assert contrastive.complete is None
 
@@ -114,11 +114,13 @@ def test_contrastive_and_complete(grid, seed, chunk, share):
 def test_completion_adds_the_least_responsible_positions():
     # Negative weights: the necessary part is surer than the whole, which only the rest makes less sure.
     weights = torch.tensor([5.0, 1.0, 0.0, -1.0, -1.0, -2.0]).view(1, 1, 6)
-    asked = asked_about(weights, 1.8, (1, 1, 6))
-    found = extract(asked, weights.float(), Strategy.Complete, ExtractionOptions(chunk_size=1))
+    decision = asked_about(weights, 1.8, (1, 1, 6))
+    found = extract(decision, weights.float(), Strategy.Complete, ExtractionOptions(chunk_size=1))
     order = naive.ranking(weights.flatten().tolist())
-    necessary = naive.necessary_part(one_by_one(asked), order, asked.target, asked.confidence, chunk=1)
-    expected = naive.complete_part(one_by_one(asked), order, necessary, asked.target, asked.confidence, chunk=1)
+    necessary = naive.necessary_part(one_by_one(decision), order, decision.target, decision.confidence, chunk=1)
+    expected = naive.complete_part(
+        one_by_one(decision), order, necessary, decision.target, decision.confidence, chunk=1
+    )
     assert positions(found.necessary) == necessary == {0}
     assert positions(found.complete) == expected
     assert 5 in expected
@@ -130,19 +132,19 @@ def test_completion_adds_the_least_responsible_positions():
 def test_spotlights_are_sufficient_apart_and_the_same_again(grid, objective):
     sizes = []
     for seed in range(5):
-        asked, map_ = case(seed, grid, sparse=0.4)
+        decision, map_ = case(seed, grid, sparse=0.4)
         options = ExtractionOptions(
             chunk_size=2, initial_radius=3, spotlights=8, expansions=3, budget=5, step=2, objective=objective
         )
-        found = extract(asked, map_, Strategy.MultiSpotlight, options, seed=seed)
+        found = extract(decision, map_, Strategy.MultiSpotlight, options, seed=seed)
         parts = [positions(mask) for mask in found.spotlights]
-        ask = one_by_one(asked)
-        assert all(naive.suffices(ask, part, asked.target, asked.confidence, 0.0) for part in parts)
+        evaluate = one_by_one(decision)
+        assert all(naive.suffices(evaluate, part, decision.target, decision.confidence, 0.0) for part in parts)
         assert all(naive.dice(a, b) == 0 for i, a in enumerate(parts) for b in parts[:i])
         assert [len(part) for part in parts] == sorted(len(part) for part in parts)
         assert positions(found.mask) == parts[0]
-        assert ask(parts[0])[1] == found.confidence
-        again = extract(asked, map_, Strategy.MultiSpotlight, options, seed=seed)
+        assert evaluate(parts[0])[1] == found.confidence
+        again = extract(decision, map_, Strategy.MultiSpotlight, options, seed=seed)
         assert torch.equal(again.spotlights, found.spotlights)
         sizes.append(len(parts))
     assert sum(sizes) >= len(sizes)
@@ -152,13 +154,13 @@ def test_spotlights_find_two_places_that_both_suffice():
     weights = torch.zeros(1, 20, 30)
     weights[0, 4:7, 4:7] = weights[0, 14:17, 22:25] = 1.0
     for objective in Objective:
-        asked = asked_about(weights, 4.0, (1, 20, 30))
+        decision = asked_about(weights, 4.0, (1, 20, 30))
         options = ExtractionOptions(
             chunk_size=1, initial_radius=3, spotlights=10, expansions=2, step=2, objective=objective
         )
         map_ = torch.zeros(20, 30)
         map_[4:7, 4:7], map_[14:17, 22:25] = 1.0, 0.5
-        found = extract(asked, map_, Strategy.MultiSpotlight, options)
+        found = extract(decision, map_, Strategy.MultiSpotlight, options)
         places = {(int(mask[:10].any()), int(mask[10:].any())) for mask in found.spotlights}
         assert places == {(1, 0), (0, 1)}, objective
 
@@ -199,21 +201,21 @@ def test_a_hard_family_ends(monkeypatch):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_many_spotlights_are_those_of_few_at_a_time(monkeypatch, seed):
-    asked, map_ = case(seed, GRIDS["image"], sparse=0.4)
+    decision, map_ = case(seed, GRIDS["image"], sparse=0.4)
     options = ExtractionOptions(chunk_size=2, initial_radius=2, spotlights=40, budget=3, permitted_overlap=0.5)
-    found = extract(asked, map_, Strategy.MultiSpotlight, options, seed=seed)
+    found = extract(decision, map_, Strategy.MultiSpotlight, options, seed=seed)
     monkeypatch.setattr("rambit.rex.extraction.circles._TOGETHER", 3)
-    again = extract(asked, map_, Strategy.MultiSpotlight, options, seed=seed)
+    again = extract(decision, map_, Strategy.MultiSpotlight, options, seed=seed)
     assert torch.equal(again.spotlights, found.spotlights)
 
 
 def test_circles_end_with_the_whole_input():
-    asked, map_ = case(1, GRIDS["image"])
-    plain = extract(asked, map_, Strategy.Spatial, ExtractionOptions(initial_radius=1))
-    fast = extract(asked, map_, Strategy.Spatial, ExtractionOptions(initial_radius=1, radius_growth=1e308))
-    wide = extract(asked, map_, Strategy.Spatial, ExtractionOptions(initial_radius=2**31 - 1))
-    assert torch.equal(wide.mask, extract(asked, map_, Strategy.Global).mask)
-    assert Bar(asked, 0.0).sufficient(torch.stack([f.mask.flatten() for f in (plain, fast, wide)])).all()
+    decision, map_ = case(1, GRIDS["image"])
+    plain = extract(decision, map_, Strategy.Spatial, ExtractionOptions(initial_radius=1))
+    fast = extract(decision, map_, Strategy.Spatial, ExtractionOptions(initial_radius=1, radius_growth=1e308))
+    wide = extract(decision, map_, Strategy.Spatial, ExtractionOptions(initial_radius=2**31 - 1))
+    assert torch.equal(wide.mask, extract(decision, map_, Strategy.Global).mask)
+    assert Bar(decision, 0.0).sufficient(torch.stack([f.mask.flatten() for f in (plain, fast, wide)])).all()
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
@@ -221,18 +223,20 @@ def test_circles_end_with_the_whole_input():
 def test_nothing_is_tried_first(grid, share):
     rng = np.random.default_rng(3)
     weights = torch.from_numpy(rng.random(grid))
-    asked = asked_about(weights, -0.1, grid)  # class 1 whatever is kept, the surer the more of it
+    decision = asked_about(weights, -0.1, grid)  # class 1 whatever is kept, the surer the more of it
     map_ = weights.float()
     options = ExtractionOptions(chunk_size=3, minimum_confidence_threshold=share, initial_radius=2)
     order = naive.ranking(map_.flatten().tolist())
     for strategy in (Strategy.Global, Strategy.Spatial, Strategy.MultiSpotlight):
-        found = extract(asked, map_, strategy, options)
+        found = extract(decision, map_, strategy, options)
         if share:
             assert positions(found.mask)
         else:
             assert not positions(found.mask)
-            assert found.confidence == one_by_one(asked)(set())[1]
-    expected = naive.global_part(one_by_one(asked), order, asked.target, asked.confidence, chunk=3, share=share)
+            assert found.confidence == one_by_one(decision)(set())[1]
+    expected = naive.global_part(
+        one_by_one(decision), order, decision.target, decision.confidence, chunk=3, share=share
+    )
     assert expected  # which is what the ranking alone would have given
 
 
@@ -261,9 +265,9 @@ def test_golden_masks(name, variant):
         return torch.stack((torch.zeros_like(f), 20 * (f - 0.5)), dim=1)
 
     sample = TensorSample.spatial(x)
-    asked = Asked(Game(Predictor.of(model), sample, mask_values(0, sample)), dimensions=2)
-    found = extract(asked, torch.from_numpy(map_))
-    assert asked.target == 1
+    decision = Decision(Game(Predictor.of(model), sample, mask_values(0, sample)), dimensions=2)
+    found = extract(decision, torch.from_numpy(map_))
+    assert decision.target == 1
     assert np.array_equal(found.mask.numpy(), mask)
 
 
@@ -272,16 +276,16 @@ def test_golden_masks(name, variant):
 
 @pytest.mark.parametrize("strategy", [Strategy.Global, Strategy.Spatial, Strategy.MultiSpotlight, Strategy.Complete])
 def test_nothing_suffices(strategy):
-    asked, map_ = case(0, GRIDS["image"])
+    decision, map_ = case(0, GRIDS["image"])
     options = ExtractionOptions(minimum_confidence_threshold=5.0)
     with pytest.raises(NoExplanationError, match="not even all of it"):
-        extract(asked, map_, strategy, options)
+        extract(decision, map_, strategy, options)
 
 
 def test_nothing_is_necessary():
-    asked = asked_about(torch.ones(1, 1, 8), -1.0, (1, 1, 8))  # class 1 whatever is kept
+    decision = asked_about(torch.ones(1, 1, 8), -1.0, (1, 1, 8))  # class 1 whatever is kept
     with pytest.raises(NoExplanationError, match="both sufficient and necessary"):
-        extract(asked, torch.rand(8), Strategy.Contrastive)
+        extract(decision, torch.rand(8), Strategy.Contrastive)
 
 
 class Fickle(Weighing):
@@ -298,15 +302,15 @@ def test_a_part_that_does_not_suffice_alone_is_not_returned():
     sample = TensorSample(ones, torch.zeros(1, dtype=torch.int64))
     model = Fickle(torch.ones(30, dtype=torch.float64), 3.0)
     with pytest.warns(UserWarning, match="depends on its batch"):
-        asked = Asked(Game(Predictor.of(model), sample, mask_values(0, sample)), dimensions=1)
-    found = extract(asked, torch.arange(30.0), options=ExtractionOptions(chunk_size=1))
+        decision = Decision(Game(Predictor.of(model), sample, mask_values(0, sample)), dimensions=1)
+    found = extract(decision, torch.arange(30.0), options=ExtractionOptions(chunk_size=1))
     assert bool(found.mask.all())
 
 
 def test_a_map_of_another_size():
-    asked, _ = case(0, GRIDS["image"])
+    decision, _ = case(0, GRIDS["image"])
     with pytest.raises(ValueError, match="must cover the grid"):
-        extract(asked, torch.rand(5, 5))
+        extract(decision, torch.rand(5, 5))
 
 
 @pytest.mark.parametrize(
@@ -331,12 +335,12 @@ def test_wrong_options(name, value, error):
 
 
 def test_batches_stay_small(monkeypatch):
-    asked, map_ = case(3, GRIDS["image"])
-    plain = extract(asked, map_, options=ExtractionOptions(chunk_size=1))
+    decision, map_ = case(3, GRIDS["image"])
+    plain = extract(decision, map_, options=ExtractionOptions(chunk_size=1))
     monkeypatch.setattr("rambit.rex.extraction.bar._MOST_BYTES", 3 * map_.numel())
     sizes = []
-    masks = asked.masks
-    asked.masks = lambda rows: sizes.append(len(rows)) or masks(rows)
-    found = extract(asked, map_, options=ExtractionOptions(chunk_size=1))
+    masks = decision.masks
+    decision.masks = lambda rows: sizes.append(len(rows)) or masks(rows)
+    found = extract(decision, map_, options=ExtractionOptions(chunk_size=1))
     assert torch.equal(found.mask, plain.mask)
     assert max(sizes) == 3

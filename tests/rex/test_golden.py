@@ -76,8 +76,8 @@ def test_other_inputs_and_options(name):
         regions = regions.transpose(0, 3, 1, 2)
     shape = regions.shape[1:]
     grid = (1,) * (3 - len(shape)) + shape
-    asked = Painted(grid, len(shape), partial(softmax_answers, regions))
-    result = search(asked, SearchSettings(seed=3, **OPTIONS[name]))
+    decision = Painted(grid, len(shape), partial(softmax_answers, regions))
+    result = search(decision, SearchSettings(seed=3, **OPTIONS[name]))
     assert [result.stats[key] for key in ("mutants", "passing", "depth")] == MODES[f"{name}/counts"].tolist()
     assert list(result.maps) == MODES[f"{name}/order"].tolist()
     for label, map_ in result.maps.items():

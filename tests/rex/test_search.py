@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rambit.rex import SearchSettings, causal_explanation, search
-from rambit.rex.search import Run
+from rambit.rex.search import Iterations
 from tests.naive import rex as naive
 from tests.rex.standin import Painted, softmax_answers
 
@@ -33,9 +33,9 @@ def plain(settings):
 
 def same_as_twin(kind, seed, **options):
     settings = SearchSettings(**{"iters": 3, "tree_depth": 4, "min_box_size": 3, "seed": seed, **options})
-    asked = decision(kind, seed)
-    result = search(asked, settings)
-    maps, counts = naive.search(asked.answer, asked.grid, asked.dimensions, plain(settings))
+    evaluated = decision(kind, seed)
+    result = search(evaluated, settings)
+    maps, counts = naive.search(evaluated.output, evaluated.grid, evaluated.dimensions, plain(settings))
     assert [result.stats[name] for name in ("mutants", "passing", "depth")] == counts
     assert list(result.maps) == list(maps)
     for label, map_ in maps.items():
@@ -99,18 +99,18 @@ def test_conjunctive_equals_the_twin(kind, queue):
 @pytest.mark.parametrize("kind", GRIDS)
 @pytest.mark.parametrize("queue", ["area", "all"])
 def test_no_part_is_asked_twice_nor_the_whole_input(kind, queue):
-    asked = decision(kind, 1)
-    result = search(asked, SearchSettings(queue=queue, search_limit=300, min_box_size=2, iters=6))
-    assert len(set(asked.asked)) == len(asked.asked) == result.stats["rows"] < result.stats["mutants"]
-    assert np.ones(asked.grid, dtype=bool).tobytes() not in asked.asked
+    evaluated = decision(kind, 1)
+    result = search(evaluated, SearchSettings(queue=queue, search_limit=300, min_box_size=2, iters=6))
+    assert len(set(evaluated.evaluated)) == len(evaluated.evaluated) == result.stats["rows"] < result.stats["mutants"]
+    assert np.ones(evaluated.grid, dtype=bool).tobytes() not in evaluated.evaluated
 
 
 def test_a_generation_of_all_iterations_is_one_question():
     counts = []
     for iters in (1, 30):
-        asked = decision("plane", 0)
-        search(asked, SearchSettings(iters=iters, tree_depth=3, min_box_size=1))
-        counts.append(asked.calls)
+        evaluated = decision("plane", 0)
+        search(evaluated, SearchSettings(iters=iters, tree_depth=3, min_box_size=1))
+        counts.append(evaluated.calls)
     assert counts[1] <= 4  # depths 0 … 3, however many iterations there are
     assert counts[0] <= counts[1]
 
@@ -149,12 +149,12 @@ def test_iterations_by_themselves_merge_into_the_same_maps():
 
 
 def test_logarithms_tell_apart_what_underflowed():
-    def answer(masks):  # everything hangs on one position, so that all others fade away
+    def output(masks):  # everything hangs on one position, so that all others fade away
         passes = masks[:, 0, 4, 4]
         return passes.astype(np.int32), np.full(len(masks), 0.9, dtype=np.float32)
 
     def decide():
-        return Painted((1, 12, 12), 2, answer)
+        return Painted((1, 12, 12), 2, output)
 
     short = search(decide(), SearchSettings(iters=20, min_box_size=1, concentrate=True))
     assert short.maps[1].all()
@@ -199,14 +199,14 @@ def test_so_many_iterations_at_a_time_as_fit_give_the_same(monkeypatch, kind, op
 
 
 def test_logarithms_do_not_depend_on_how_many_iterations_run_together(monkeypatch):
-    def answer(masks):
+    def output(masks):
         passes = masks[:, 0, 4, 4]
         return passes.astype(np.int32), np.full(len(masks), 0.9, dtype=np.float32)
 
     settings = SearchSettings(iters=150, min_box_size=1, concentrate=True)
-    together = search(Painted((1, 12, 12), 2, answer), settings)
+    together = search(Painted((1, 12, 12), 2, output), settings)
     monkeypatch.setattr(MODULE, "TOGETHER", 7)
-    apart = search(Painted((1, 12, 12), 2, answer), settings)
+    apart = search(Painted((1, 12, 12), 2, output), settings)
     assert np.array_equal(apart.log_maps[1], together.log_maps[1])
 
 
@@ -216,15 +216,15 @@ def test_any_number_of_iterations_begins_with_few(monkeypatch):
     class Enough(Exception):
         pass
 
-    original = Run.__init__
+    original = Iterations.__init__
 
-    def counted(run, asked, settings, iterations, known, running):
+    def counted(run, evaluated, settings, iterations, known, running):
         sizes.append(len(iterations))
         if len(sizes) == 3:
             raise Enough
-        original(run, asked, settings, iterations, known, running)
+        original(run, evaluated, settings, iterations, known, running)
 
-    monkeypatch.setattr(Run, "__init__", counted)
+    monkeypatch.setattr(Iterations, "__init__", counted)
     for search_kind, most in (("single", 256), ("conjunctive", 32)):
         sizes.clear()
         with pytest.raises(Enough):
@@ -236,7 +236,7 @@ def test_what_cannot_be_bounded_is_refused(monkeypatch):
     with pytest.raises(ValueError, match=r"tree_depth must be at most 10,000 with min_box_size=1 in a volume"):
         search(decision("volume", 0), SearchSettings(min_box_size=1, tree_depth=10_001))
     monkeypatch.setattr(MODULE, "MOST_BOXES", 20_000)
-    with pytest.raises(ValueError, match=r"one generation would ask about [\d,]+ mutants of up to [\d,]+ boxes"):
+    with pytest.raises(ValueError, match=r"one generation would evaluate [\d,]+ mutants of up to [\d,]+ boxes"):
         search(
             decision("plane", 0),
             SearchSettings(search="conjunctive", queue="all", search_limit=10**6, min_box_size=1, iters=1),
@@ -244,7 +244,7 @@ def test_what_cannot_be_bounded_is_refused(monkeypatch):
 
 
 def test_an_input_that_cannot_be_split_is_not_asked_about():
-    asked = Painted((1, 2, 2), 2, partial(softmax_answers, np.ones((2, 1, 2, 2), dtype=bool)))
-    result = search(asked, SearchSettings(min_box_size=5))
+    evaluated = Painted((1, 2, 2), 2, partial(softmax_answers, np.ones((2, 1, 2, 2), dtype=bool)))
+    result = search(evaluated, SearchSettings(min_box_size=5))
     assert result.maps == {}
     assert result.stats == {"mutants": 0, "passing": 0, "depth": 0, "rows": 0}

@@ -31,7 +31,7 @@ def rows(x, value, masks, seed=0):
     predictor = Predictor.of(model, output="logits")
     predictor.looked = True  # only the rows that are asked for
     game = Game(predictor, sample, mask_values(value, sample), seed=seed)
-    list(game.ask(Coalitions(masks)))
+    list(game.evaluate(Coalitions(masks)))
     return torch.cat(seen)
 
 

@@ -121,13 +121,13 @@ def test_a_step_that_is_gone_costs_no_row(monkeypatch):
     x, mask = case("hard", B=2)
     mask[:] = 0
     mask[0, 2] = mask[1, 4] = mask[1, 5] = 1
-    asked = []
+    evaluated = []
     whole = Runner.whole
-    monkeypatch.setattr(Runner, "whole", lambda self, z, inputs: asked.append(len(z)) or whole(self, z, inputs))
+    monkeypatch.setattr(Runner, "whole", lambda self, z, inputs: evaluated.append(len(z)) or whole(self, z, inputs))
     explainer = CounterfactualExplainer(CounterfactualGenerator(4), Network(2).double())
     explainer._predictor.looked = True  # that look is not counted
     found = explainer.compute_attribution_scores(x, mask)
-    assert sum(asked) == 2 + 2 + 3, "x, x · mask, and the three steps that are still there"
+    assert sum(evaluated) == 2 + 2 + 3, "x, x · mask, and the three steps that are still there"
     wanted = naive.attribution(Network(2).double().eval(), x, mask)
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
 

@@ -251,17 +251,17 @@ def test_attributor_with_lengths(tmp_path):
 
 
 def test_attributor_asks_in_bounded_batches(monkeypatch):
-    asked = []
+    evaluated = []
     start = Game.__init__
 
     def watched(self, *arguments, **options):
         start(self, *arguments, **options)
-        asked.append(self.runner)
+        evaluated.append(self.runner)
 
     monkeypatch.setattr(Game, "__init__", watched)
     framework = InfluenceFramework(3, 8, 2, k=2).eval()
     SelectionAttributor(framework, max_memory=1 << 20).attribute(torch.randn(40, 3, 2000))
-    assert asked[0].calls > 1
+    assert evaluated[0].calls > 1
 
 
 def test_wrong_attribution():

@@ -132,7 +132,7 @@ class Draw:
         states = _random_state() if pure else None
         start = time.perf_counter()
         try:
-            answer = function(*arguments, **options)
+            output = function(*arguments, **options)
         except (ValueError, TypeError) as error:
             if refused is not None and re.search(refused, str(error)):
                 raise Refused from error
@@ -146,7 +146,7 @@ class Draw:
             raise Mismatch(f"{_name(function)} changes its arguments")
         if states != (_random_state() if pure else None):
             raise Mismatch(f"{_name(function)} draws from a global generator")
-        return answer
+        return output
 
     def close(
         self, found: Any, expected: Any, rtol: float = 1e-6, atol: float = 1e-9, *, what: str = "the values"
@@ -167,7 +167,7 @@ class Draw:
                 f"{a[place]!r}, the twin {b[place]!r} ({worst:.3g} tolerances)"
             )
 
-    def equal(self, found: Any, expected: Any, *, what: str = "the answer") -> None:
+    def equal(self, found: Any, expected: Any, *, what: str = "the output") -> None:
         """Mismatch unless both are the same, type and all."""
         if isinstance(found, Tensor) and isinstance(expected, Tensor):
             if not _same_bits(found, expected):

@@ -21,7 +21,7 @@ ALL, CAUSAL, PREFIX = ("prefix", "causal", "stateful"), ("prefix", "causal"), ("
 
 
 @dataclass
-class Asked:
+class Evaluated:
     """``model`` is what a user hands over; ``f`` maps (1, D, w) to its probabilities, or regression values, (1, C).
 
     ``modes``: what it can be asked in by name. ``false``: what it claims wrongly, which must be found out.
@@ -40,28 +40,28 @@ class Asked:
         return self.output == "regression"
 
 
-def series_model(draw: Draw, D: int, T: int, dtype: torch.dtype, kinds: tuple[str, ...] | None = None) -> Asked:
+def series_model(draw: Draw, D: int, T: int, dtype: torch.dtype, kinds: tuple[str, ...] | None = None) -> Evaluated:
     """A random model for (B, D, T); its kind is noted."""
     kind = draw.of(*(kinds or tuple(KINDS)))
     draw.note(model=kind)
     torch.manual_seed(draw.seed)
-    asked = KINDS[kind](draw, D, T, dtype)
-    asked.kind, asked.f = kind, remembered(asked.f)
-    return asked
+    evaluated = KINDS[kind](draw, D, T, dtype)
+    evaluated.kind, evaluated.f = kind, remembered(evaluated.f)
+    return evaluated
 
 
 def remembered(f: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """The same, asked once for each input: the twins ask the same prefix again and again."""
     known: dict[tuple[Any, ...], Tensor] = {}
 
-    def answer(x: Tensor) -> Tensor:
+    def output(x: Tensor) -> Tensor:
         key = (tuple(x.shape), x.contiguous().numpy().tobytes())
         if key not in known:
             with torch.no_grad():
                 known[key] = f(x.clone())
         return known[key]
 
-    return answer
+    return output
 
 
 def _of(module: nn.Module, dtype: torch.dtype) -> nn.Module:
@@ -74,34 +74,34 @@ def _last(module: nn.Module) -> Callable[[Tensor], Tensor]:
     return lambda x: own(x).softmax(-1)
 
 
-def _recurrent(**options: Any) -> Callable[[Draw, int, int, torch.dtype], Asked]:
-    def make(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Asked:
+def _recurrent(**options: Any) -> Callable[[Draw, int, int, torch.dtype], Evaluated]:
+    def make(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Evaluated:
         module = _of(GRU(D=D, H=5, **options), dtype)
-        return Asked("", module, _last(module), ALL)
+        return Evaluated("", module, _last(module), ALL)
 
     return make
 
 
-def _bidirectional(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Asked:
+def _bidirectional(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Evaluated:
     module = _of(GRU(D=D, H=5, bidirectional=True), dtype)
-    return Asked("", module, _last(module), PREFIX, false=("causal", "stateful"))
+    return Evaluated("", module, _last(module), PREFIX, false=("causal", "stateful"))
 
 
-def _transformer(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Asked:
+def _transformer(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Evaluated:
     module = _of(Transformer(D=D), dtype)
-    return Asked("", module, _last(module), CAUSAL)
+    return Evaluated("", module, _last(module), CAUSAL)
 
 
-def _ours(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Asked:
+def _ours(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Evaluated:
     name = draw.of("GRUClassifier", "LSTMClassifier", "TCNClassifier", "TransformerClassifier")
     draw.note(ours=name)
     layers = {} if name == "TCNClassifier" else {"num_layers": draw.whole(1, 2)}
     config = {"model": name, "num_features": D, "hidden_size": 8, "num_classes": 3, **layers}
     module = _of(build_model(config, seed=draw.seed), dtype)
-    return Asked("", module, _last(module), CAUSAL if name == "TransformerClassifier" else ALL)
+    return Evaluated("", module, _last(module), CAUSAL if name == "TransformerClassifier" else ALL)
 
 
-def _user_rnn(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Asked:
+def _user_rnn(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Evaluated:
     cell, first = draw.of(nn.GRU, nn.LSTM), draw.chance()
     rnn, head = _of(cell(D, 5, draw.whole(1, 2), batch_first=first), dtype), _of(nn.Linear(5, 3), dtype)
     own_rnn, own_head = copy.deepcopy(rnn), copy.deepcopy(head)
@@ -110,7 +110,7 @@ def _user_rnn(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Asked:
         hidden = own_rnn(x.transpose(1, 2) if first else x.permute(2, 0, 1))[0]
         return own_head(hidden[:, -1] if first else hidden[-1]).softmax(-1)
 
-    return Asked("", Recurrent(rnn, head), f, ALL)
+    return Evaluated("", Recurrent(rnn, head), f, ALL)
 
 
 class Opaque:
@@ -131,14 +131,14 @@ class Opaque:
         return slow @ self.a + torch.tanh(x).sum(2) * 0.3 @ self.b * x[:, :1, -1]
 
 
-def _opaque(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Asked:
+def _opaque(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Evaluated:
     model = Opaque(D, dtype)
-    return Asked("", model, lambda x: model(x).softmax(-1), PREFIX)
+    return Evaluated("", model, lambda x: model(x).softmax(-1), PREFIX)
 
 
-def _writes(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Asked:
+def _writes(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Evaluated:
     model = Opaque(D, dtype, writes=True)
-    return Asked("", model, lambda x: model(x.clone()).softmax(-1), PREFIX)
+    return Evaluated("", model, lambda x: model(x.clone()).softmax(-1), PREFIX)
 
 
 class WritingGRU(GRU):
@@ -153,10 +153,10 @@ class WritingGRU(GRU):
         return super().advance(x, state)
 
 
-def _writes_steps(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Asked:
+def _writes_steps(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Evaluated:
     module = _of(WritingGRU(D=D, H=5), dtype)
     own = copy.deepcopy(module)
-    return Asked("", module, lambda x: own(x.clone()).softmax(-1), ALL)
+    return Evaluated("", module, lambda x: own(x.clone()).softmax(-1), ALL)
 
 
 class Difference:
@@ -168,22 +168,22 @@ class Difference:
     def advance(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         before = torch.zeros_like(x[:, :, :1]) if state is None else state
         earlier = torch.cat((before, x[:, :, :-1]), dim=2)
-        answers = torch.einsum("ndt,dc->nct", x, self.a) + torch.einsum("ndt,dc->nct", earlier * x, self.b)
-        return answers, x[:, :, -1:]
+        outputs = torch.einsum("ndt,dc->nct", x, self.a) + torch.einsum("ndt,dc->nct", earlier * x, self.b)
+        return outputs, x[:, :, -1:]
 
     def __call__(self, x: Tensor, return_all: bool = False) -> Tensor:
-        answers = self.advance(x, None)[0]
-        return answers if return_all else answers[:, :, -1]
+        outputs = self.advance(x, None)[0]
+        return outputs if return_all else outputs[:, :, -1]
 
 
-def _view_state(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Asked:
+def _view_state(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Evaluated:
     model = Difference(D, dtype)
-    return Asked("", model, lambda x: model(x).softmax(-1), ALL)
+    return Evaluated("", model, lambda x: model(x).softmax(-1), ALL)
 
 
-def _exact(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Asked:
+def _exact(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Evaluated:
     model = Exact(D=D, seed=draw.seed)
-    return Asked("", model, lambda x: model(x).softmax(-1), ALL, classes=2)
+    return Evaluated("", model, lambda x: model(x).softmax(-1), ALL, classes=2)
 
 
 class Protocol:
@@ -196,9 +196,9 @@ class Protocol:
         return self.net(x, return_all=return_all).softmax(1)
 
 
-def _protocol(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Asked:
+def _protocol(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Evaluated:
     module = _of(GRU(D=D, H=5), dtype)
-    return Asked("", Protocol(module), _last(module), CAUSAL)
+    return Evaluated("", Protocol(module), _last(module), CAUSAL)
 
 
 class Estimator:
@@ -213,9 +213,9 @@ class Estimator:
         return e / e.sum(axis=1, keepdims=True)
 
 
-def _estimator(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Asked:
+def _estimator(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Evaluated:
     model = Estimator(D)
-    return Asked("", model, lambda x: torch.from_numpy(model.predict_proba(x.numpy())), PREFIX)
+    return Evaluated("", model, lambda x: torch.from_numpy(model.predict_proba(x.numpy())), PREFIX)
 
 
 class Dropping(nn.Module):
@@ -231,13 +231,13 @@ class Dropping(nn.Module):
         return self.head(hidden), hidden
 
 
-def _closure(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Asked:
+def _closure(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Evaluated:
     net = Dropping(D).to(dtype)  # in training mode, as after a training loop
     own = copy.deepcopy(net).eval()
-    return Asked("", lambda x: net(x)[0], lambda x: own(x)[0].softmax(-1), PREFIX)
+    return Evaluated("", lambda x: net(x)[0], lambda x: own(x)[0].softmax(-1), PREFIX)
 
 
-def _single(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Asked:
+def _single(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Evaluated:
     """One logit. Which of the two classes it is of matters to no metric that looks at both."""
     module = _of(GRU(D=D, H=5, C=1), dtype)
     own = copy.deepcopy(module)
@@ -246,20 +246,20 @@ def _single(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Asked:
         p = own(x).sigmoid()
         return torch.cat((1 - p, p), dim=1)
 
-    return Asked("", module, f, ALL, classes=2)
+    return Evaluated("", module, f, ALL, classes=2)
 
 
-def _regression(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Asked:
+def _regression(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Evaluated:
     outputs = draw.whole(1, 3)
     draw.note(outputs=outputs)
     if draw.chance():
         module = _of(GRU(D=D, H=5, C=outputs), dtype)
         own = copy.deepcopy(module)
-        return Asked("", module, own, ALL, "regression", outputs)
+        return Evaluated("", module, own, ALL, "regression", outputs)
     model = Opaque(D, dtype, classes=outputs)
     if outputs == 1:
-        return Asked("", lambda x: model(x)[:, 0], model, PREFIX, "regression", 1)
-    return Asked("", model, model, PREFIX, "regression", outputs)
+        return Evaluated("", lambda x: model(x)[:, 0], model, PREFIX, "regression", 1)
+    return Evaluated("", model, model, PREFIX, "regression", outputs)
 
 
 class LooksAhead(nn.Module):
@@ -271,22 +271,22 @@ class LooksAhead(nn.Module):
 
     def forward(self, x: Tensor, return_all: bool = False) -> Tensor:
         ahead = torch.cat((x[:, :, 1:], torch.zeros_like(x[:, :, :1])), dim=2)
-        answers = self.head((x + ahead * (ahead > 0)).transpose(1, 2)).transpose(1, 2)
-        return answers if return_all else answers[:, :, -1]
+        outputs = self.head((x + ahead * (ahead > 0)).transpose(1, 2)).transpose(1, 2)
+        return outputs if return_all else outputs[:, :, -1]
 
 
-def _looks_ahead(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Asked:
+def _looks_ahead(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Evaluated:
     module = LooksAhead(D, dtype)
-    return Asked("", module, _last(module), PREFIX, false=("causal",))
+    return Evaluated("", module, _last(module), PREFIX, false=("causal",))
 
 
-def _gaps(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Asked:
+def _gaps(draw: Draw, D: int, T: int, dtype: torch.dtype) -> Evaluated:
     """Reads NaN, as series with missing values may hold it, as a number."""
     model = Opaque(D, dtype)
-    return Asked("", lambda x: model(x.nan_to_num(-0.5)), lambda x: model(x.nan_to_num(-0.5)).softmax(-1), PREFIX)
+    return Evaluated("", lambda x: model(x.nan_to_num(-0.5)), lambda x: model(x.nan_to_num(-0.5)).softmax(-1), PREFIX)
 
 
-KINDS: dict[str, Callable[[Draw, int, int, torch.dtype], Asked]] = {
+KINDS: dict[str, Callable[[Draw, int, int, torch.dtype], Evaluated]] = {
     "gru": _recurrent(),
     "gru2": _recurrent(layers=2),
     "lstm": _recurrent(cell=nn.LSTM),

@@ -27,7 +27,7 @@ from rambit.counterfactuals import (
 )
 from tests.naive import ops as naive
 from tests.soak.engine import TOLERANCE, Draw
-from tests.soak.models import KINDS, Asked, series_model
+from tests.soak.models import KINDS, Evaluated, series_model
 
 #: Models that look at the whole batch through one callable, so that another layout is one transposition.
 TRANSPOSABLE = ("gru", "gru2", "lstm", "view_state", "exact", "opaque", "writes", "writes_steps")
@@ -58,7 +58,7 @@ class Series:
     """``X`` (B, D, T) and the model; ``given``: X as it is passed, in its layout and place in memory."""
 
     X: Tensor
-    asked: Asked
+    evaluated: Evaluated
     given: Any
     dtype: torch.dtype
     layout: str = "BDT"
@@ -72,16 +72,16 @@ class Series:
 
     @property
     def model(self) -> Any:
-        return self.asked.model
+        return self.evaluated.model
 
     @property
     def measure(self) -> str:
         """The metric that ``auto`` stands for."""
-        return ("abs" if self.asked.regression else "pd") if self.metric == "auto" else self.metric
+        return ("abs" if self.evaluated.regression else "pd") if self.metric == "auto" else self.metric
 
     def common(self) -> dict[str, Any]:
         """The arguments of an attributor that say what the model is."""
-        return {"output": self.asked.output, "layout": self.layout, "metric": self.metric}
+        return {"output": self.evaluated.output, "layout": self.layout, "metric": self.metric}
 
     def options(self) -> dict[str, Any]:
         """The arguments of a call beside X."""
@@ -139,24 +139,24 @@ def series(
     T = draw.whole(shortest, max(shortest, min(10, most // D)))
     B = draw.whole(1, 3)
     layout = "BTD" if draw.chance(0.15) else "BDT"
-    asked = series_model(draw, D, T, dtype, TRANSPOSABLE if layout == "BTD" else kinds or tuple(KINDS))
+    evaluated = series_model(draw, D, T, dtype, TRANSPOSABLE if layout == "BTD" else kinds or tuple(KINDS))
     X = draw.normal(B, D, T, dtype=dtype) * draw.of(1.0, 1.0, 1.0, 0.01, 5.0) + draw.of(0.0, 0.0, 2.0)
     if draw.chance(0.1):
         X = X.round()  # equal values, among them zeros
-    if asked.kind == "looks_ahead":
+    if evaluated.kind == "looks_ahead":
         X[:, 0] = X[:, 0].abs() + 0.1  # there is something to see, so that the claim can be found out
-    found = Series(X, asked, X, dtype, layout, ids=torch.arange(B))
+    found = Series(X, evaluated, X, dtype, layout, ids=torch.arange(B))
     if lengths and draw.chance(0.25):
         found.lengths = draw.integers(1, T, B)
-    if missing and draw.chance(0.7 if asked.kind == "gaps" else 0.25):
+    if missing and draw.chance(0.7 if evaluated.kind == "gaps" else 0.25):
         found.observed = draw.bools(B, D, T, p=0.7)
-        if asked.kind == "gaps":
+        if evaluated.kind == "gaps":
             X[~found.observed] = torch.nan
     if draw.chance(0.2):
         found.ids = torch.tensor(draw.rng.choice(1000, B, replace=False))
     _choose_metric(draw, found, target)
     if layout == "BTD":
-        asked.model = (TransposedSteps if "causal" in asked.modes else Transposed)(asked.model)
+        evaluated.model = (TransposedSteps if "causal" in evaluated.modes else Transposed)(evaluated.model)
     found.given = draw.placed(turned(X, layout))
     if draw.chance(0.1):
         found.given = found.given.numpy()
@@ -168,15 +168,15 @@ def series(
 
 
 def _choose_metric(draw: Draw, found: Series, target: bool) -> None:
-    asked, B = found.asked, len(found.X)
-    if asked.regression:
+    evaluated, B = found.evaluated, len(found.X)
+    if evaluated.regression:
         found.metric = draw.of("auto", "abs", "l2", "diff")
     else:
         found.metric = draw.of("auto", *CLASS_METRICS)
-    if found.metric == "diff" and asked.kind == "single":
+    if found.metric == "diff" and evaluated.kind == "single":
         found.metric = "auto"  # which class the one column is of is said elsewhere
-    if found.metric == "diff" and (asked.classes > 1 if asked.regression else draw.chance()):
-        chosen = draw.integers(0, asked.classes - 1, B) if target else torch.zeros(B, dtype=torch.int64)
+    if found.metric == "diff" and (evaluated.classes > 1 if evaluated.regression else draw.chance()):
+        chosen = draw.integers(0, evaluated.classes - 1, B) if target else torch.zeros(B, dtype=torch.int64)
         one = draw.chance(0.3)
         found.target = int(chosen[0]) if one else draw.of(chosen, chosen.tolist(), chosen.numpy())
         found.aim = chosen[:1].expand(B) if one else chosen

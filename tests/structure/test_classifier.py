@@ -37,10 +37,10 @@ def close(a, b):
 def test_batched_answers_are_the_twins(seed, depth, keep):
     sample = random_tree(seed, depth)
     model, masks = random_model(sample.schema, seed), random_masks(sample, 6, seed, keep)
-    expected = torch.stack([naive.answer(model, sample, mask.tolist()) for mask in masks])
-    close(model.answer(sample, masks), expected)
+    expected = torch.stack([naive.evaluate(model, sample, mask.tolist()) for mask in masks])
+    close(model.evaluate(sample, masks), expected)
     with torch.no_grad():
-        close(model.answer(sample, masks), expected)
+        close(model.evaluate(sample, masks), expected)
 
 
 @pytest.mark.parametrize("name", BY_TYPE)
@@ -49,8 +49,8 @@ def test_hard_soft_and_pruned_agree(name):
     for seed in range(4):
         sample = random_sample(BY_TYPE[name], seed)
         model, masks = random_model(sample.schema, seed), random_masks(sample, 64, seed, keep=0.5)
-        hard = model.answer(sample, masks)
-        close(model.answer(sample, masks.double()), hard)
+        hard = model.evaluate(sample, masks)
+        close(model.evaluate(sample, masks.double()), hard)
         close(torch.stack([model(sample.pruned(mask)) for mask in masks]), hard)
         assert len(torch.unique(hard, dim=0)) > 1 or not sample.terms
 
@@ -60,8 +60,8 @@ def test_hard_soft_and_pruned_agree(name):
 def test_hard_soft_and_pruned_agree_on_random_trees(seed):
     sample = random_tree(seed)
     model, masks = random_model(sample.schema, seed), random_masks(sample, 5, seed)
-    hard = model.answer(sample, masks)
-    close(model.answer(sample, masks.double()), hard)
+    hard = model.evaluate(sample, masks)
+    close(model.evaluate(sample, masks.double()), hard)
     close(torch.stack([model(sample.pruned(mask)) for mask in masks]), hard)
 
 
@@ -71,8 +71,8 @@ def test_gradients_are_finite_differences(name):
     model = random_model(sample.schema)
     masks = torch.rand(3, sample.terms, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     masks = (0.1 + 0.8 * masks).requires_grad_()
-    assert torch.autograd.gradcheck(lambda m: model.answer(sample, m), (masks,), eps=1e-6, atol=1e-6)
-    gradient = torch.autograd.grad(model.answer(sample, masks)[..., 0].sum(), masks)[0]
+    assert torch.autograd.gradcheck(lambda m: model.evaluate(sample, m), (masks,), eps=1e-6, atol=1e-6)
+    gradient = torch.autograd.grad(model.evaluate(sample, masks)[..., 0].sum(), masks)[0]
     assert gradient.abs().sum() > 0
 
 
@@ -83,7 +83,7 @@ def test_gradients_are_finite_where_everything_or_nothing_is_kept(name, dtype):
     model = random_model(sample.schema).to(dtype)
     corners = torch.cat((random_masks(sample, 6), torch.tensor([[True], [False]]).expand(2, sample.terms)))
     masks = corners.to(dtype).requires_grad_()
-    assert torch.autograd.grad(model.answer(sample, masks)[..., 0].sum(), masks)[0].isfinite().all()
+    assert torch.autograd.grad(model.evaluate(sample, masks)[..., 0].sum(), masks)[0].isfinite().all()
 
 
 @given(seed=seeds)
@@ -91,15 +91,15 @@ def test_gradients_are_finite_where_everything_or_nothing_is_kept(name, dtype):
 def test_on_every_device(device, seed):
     sample = random_tree(seed)
     model, masks = random_model(sample.schema, seed), random_masks(sample, 5, seed)
-    expected = model.answer(sample, masks)
+    expected = model.evaluate(sample, masks)
     there, moved = sample.to(device), model.to(device)
-    close(moved.answer(there, masks).cpu(), expected)
-    close(moved.answer(there, masks.double().to(device)).cpu(), expected)
+    close(moved.evaluate(there, masks).cpu(), expected)
+    close(moved.evaluate(there, masks.double().to(device)).cpu(), expected)
     close(moved(there.pruned(masks[0])).cpu(), expected[0])
     view = FlatView(MaskTree.of(there.slots))
     view[:] = masks[0]
     assert torch.equal(view.participate().cpu(), sample.participation(masks)[0])
-    close(moved.answer(there.seen_by(view), view.kept[None]).cpu()[0], expected[0])
+    close(moved.evaluate(there.seen_by(view), view.kept[None]).cpu()[0], expected[0])
 
 
 def test_an_instance_without_content_is_not_there():
@@ -108,7 +108,7 @@ def test_an_instance_without_content_is_not_there():
     model = random_model(schema)
     emptied = torch.tensor([True, True, True, False, True])  # both instances, both names, the size: "b" is gone
     only_first = from_json([[{"name": "a", "size": 1}]], schema)
-    close(model.answer(sample, emptied[None])[0], model(only_first))
+    close(model.evaluate(sample, emptied[None])[0], model(only_first))
     assert len(sample.pruned(emptied).root.child) == 1
 
 
@@ -118,7 +118,7 @@ def test_what_is_skipped_stays_and_keeps_its_instance():
     model = random_model(schema)
     masks = torch.tensor([[True, True, False, False], [False, True, True, False]])
     expected = from_json([[{"id": "a"}, {"id": "b"}], [{"id": "b"}]], schema)
-    close(model.answer(sample, masks)[:, 0], model(expected))
+    close(model.evaluate(sample, masks)[:, 0], model(expected))
 
 
 @settings(max_examples=25)
@@ -126,10 +126,10 @@ def test_what_is_skipped_stays_and_keeps_its_instance():
 def test_a_hash_that_collides_changes_nothing(seed):
     sample = random_tree(seed)
     model, masks = random_model(sample.schema, seed), random_masks(sample, 5, seed)
-    expected = model.answer(sample, masks)
+    expected = model.evaluate(sample, masks)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(groups, "_hashes", lambda codes, owner, n: codes.new_zeros(len(codes), n))
-        close(model.answer(sample, masks), expected)
+        close(model.evaluate(sample, masks), expected)
 
 
 @settings(max_examples=25)
@@ -145,9 +145,9 @@ def test_terms_of_a_view_decide_their_slots(seed):
         tree = MaskTree(sample.slots, {**tree.masks, **masks})
     seen = sample.seen_by(FlatView(tree))
     model, masks = random_model(sample.schema, seed), random_masks(seen, 5, seed)
-    expected = model.answer(sample, seen.layout.over_slots(masks))
-    close(model.answer(seen, masks), expected)
-    close(model.answer(seen, masks.double()), expected)
+    expected = model.evaluate(sample, seen.layout.over_slots(masks))
+    close(model.evaluate(seen, masks), expected)
+    close(model.evaluate(seen, masks.double()), expected)
     close(torch.stack([model(seen.pruned(mask)) for mask in masks]), expected)
 
 
@@ -157,7 +157,7 @@ def test_groups_of_terms_move_together():
     grouped, model = sample.grouped(term), random_model(sample.schema)
     masks = random_masks(grouped, 8)
     assert grouped.terms == 4
-    close(model.answer(grouped, masks), model.answer(sample, masks[:, term]))
+    close(model.evaluate(grouped, masks), model.evaluate(sample, masks[:, term]))
 
 
 class Counts:
@@ -209,12 +209,12 @@ def test_what_cannot_change_is_computed_once(monkeypatch):
     assert counts.embedded == 3
     masks = torch.ones(100, sample.terms, dtype=torch.bool)
     masks[:, sample.levels == 0] = random_masks(sample, 100)[:, sample.levels == 0]
-    prepared.answer(masks)
+    prepared.evaluate(masks)
     first = counts.taken()
     different = len(torch.unique(masks[:, :10], dim=0))
     assert (first[NAME], first[SIZE], first[ITEM]) == (10, 10, 10)
     assert (first[BAG], first[X]) == (different, 2)
-    prepared.answer(masks[:50])
+    prepared.evaluate(masks[:50])
     again = counts.taken()
     assert counts.embedded == 3
     assert not {NAME, SIZE, ITEM} & set(again)
@@ -228,7 +228,7 @@ def test_a_candidate_costs_what_it_changes(monkeypatch):
     masks = torch.ones(len(below), sample.terms, dtype=torch.bool)
     masks[torch.arange(len(below)), below] = False
     counts = Counts(model, monkeypatch)
-    model.answer(sample, masks)
+    model.evaluate(sample, masks)
     rows = counts.taken()
     assert rows[ITEM] == 10 + len(below)
     assert rows[X] == 1
@@ -246,7 +246,7 @@ def test_what_is_remembered_is_forgotten_in_time():
             masks = base[level].repeat(6, 1)
             at = sample.levels == level
             masks[:, at] = random_masks(sample, 6, seed=level)[:, at]
-            close(prepared.answer(masks), model.answer(sample, masks))
+            close(prepared.evaluate(masks), model.evaluate(sample, masks))
 
 
 def test_prepared_in_inference_mode_still_has_gradients():
@@ -254,9 +254,9 @@ def test_prepared_in_inference_mode_still_has_gradients():
     model = random_model(sample.schema)
     with torch.inference_mode():
         prepared = model.prepare(sample)
-        hard = prepared.answer(torch.ones(2, sample.terms, dtype=torch.bool))
+        hard = prepared.evaluate(torch.ones(2, sample.terms, dtype=torch.bool))
     masks = torch.ones(2, sample.terms, dtype=torch.float64, requires_grad=True)
-    soft = prepared.answer(masks)
+    soft = prepared.evaluate(masks)
     close(soft, hard.clone())
     assert torch.autograd.grad(soft[..., 0].sum(), masks)[0].abs().sum() > 0
 
@@ -271,11 +271,11 @@ def test_rows_take_the_memory_that_is_said():
 def test_no_masks_and_no_terms():
     sample = random_sample(BY_TYPE["bag"], 0)
     model = random_model(sample.schema)
-    assert model.answer(sample, torch.ones(0, sample.terms, dtype=torch.bool)).shape == (0, 3, 3)
+    assert model.evaluate(sample, torch.ones(0, sample.terms, dtype=torch.bool)).shape == (0, 3, 3)
     empty = from_json([[], []], sample.schema)
     assert empty.terms == 0
-    answers = model.answer(empty, torch.ones(4, 0, dtype=torch.bool))
-    close(answers, naive.answer(model, empty, []).expand(4, -1, -1))
+    outputs = model.evaluate(empty, torch.ones(4, 0, dtype=torch.bool))
+    close(outputs, naive.evaluate(model, empty, []).expand(4, -1, -1))
 
 
 def test_a_configuration_rebuilds_the_model():
@@ -301,7 +301,7 @@ def test_a_configuration_rebuilds_the_model():
 def test_bad_masks(masks, message):
     sample = from_json([[1], [2]])
     with pytest.raises(ValueError, match=message):
-        random_model(sample.schema).answer(sample, masks)
+        random_model(sample.schema).evaluate(sample, masks)
 
 
 def test_bad_models():

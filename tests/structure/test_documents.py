@@ -72,7 +72,7 @@ def test_a_pruned_document_gets_the_answer_to_its_mask(seed):
     sample, model = from_json(documents, schema), random_model(schema, seed)
     masks = random_masks(sample, 4, seed)
     again = torch.stack([model(from_json(to_json(sample, mask), schema)) for mask in masks])
-    torch.testing.assert_close(again, model.answer(sample, masks), rtol=0, atol=1e-9)
+    torch.testing.assert_close(again, model.evaluate(sample, masks), rtol=0, atol=1e-9)
 
 
 def test_inferred_schemas():
@@ -175,7 +175,7 @@ def test_hundred_levels_are_allowed():
     assert sample.levels.max() == 100
     model = random_model(sample.schema, width=2)
     mask = torch.ones(2, sample.terms, dtype=torch.bool)
-    torch.testing.assert_close(model.answer(sample, mask)[0], model(sample))
+    torch.testing.assert_close(model.evaluate(sample, mask)[0], model(sample))
 
 
 def test_no_documents():
@@ -191,9 +191,9 @@ def test_values_that_a_model_has_not_seen():
     schema = CategoricalSchema(("a", "b"))
     sample = from_json(["a", "new", "other", None], schema)
     assert to_json(sample) == ["a", "new", "other", None]
-    answers = random_model(schema)(sample)
-    assert torch.equal(answers[1], answers[2])
-    assert not torch.equal(answers[1], answers[3])
+    outputs = random_model(schema)(sample)
+    assert torch.equal(outputs[1], outputs[2])
+    assert not torch.equal(outputs[1], outputs[3])
 
 
 EMPTY = [None, [], {}, [None], [[]], {"x": None}, [{}], {"x": [{}]}]

@@ -210,8 +210,8 @@ def test_a_node_can_follow_two_masks(seed):
         for path, pair in stored.items():
             span = sample.slots.spans[path]
             either[span.start : span.own] = pair[0].kept | pair[1].kept
-        torch.testing.assert_close(model.answer(seen, mask[None]), model.answer(sample, either[None]))
-        torch.testing.assert_close(model.answer(seen, mask[None].double()), model.answer(sample, either[None]))
+        torch.testing.assert_close(model.evaluate(seen, mask[None]), model.evaluate(sample, either[None]))
+        torch.testing.assert_close(model.evaluate(seen, mask[None].double()), model.evaluate(sample, either[None]))
         inside = dict(zip(range(sample.terms), naive.participation(sample, either.tolist()), strict=True))
         by_item = {int(item): inside[slot] for slot, items in enumerate(view.layout.item) for item in items}
         assert view.participate().tolist() == [by_item[item] for item in range(seen.terms)]

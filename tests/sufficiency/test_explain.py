@@ -276,17 +276,17 @@ BAD = [
 @pytest.mark.parametrize(("options", "error", "message"), BAD)
 def test_bad_options_are_refused_before_any_work(options, error, message):
     model, X = tensors("net", 0)
-    asked = []
+    decisions = []
 
     def watched(x):
-        asked.append(len(x))
+        decisions.append(len(x))
         return model(x)
 
     with pytest.raises(error, match=message):
         explain(watched, X, **options)
     # Only the model knows how many classes it has. The whole samples; before, a model that was not seen yet is looked
     # at: 8 rows, and 7 of them again.
-    assert sum(asked) <= (4 + 8 + 7 if message == "target must lie in" else 0)
+    assert sum(decisions) <= (4 + 8 + 7 if message == "target must lie in" else 0)
 
 
 @pytest.mark.parametrize(
@@ -400,7 +400,7 @@ def test_gradients_that_there_are_not_are_told_of():
         return torch.from_numpy(np.stack((x.numpy().sum((1, 2)), x.numpy().max((1, 2)) * 0), axis=1))
 
     for options in ({"heuristic": "grad"}, {"heuristic": "gnn"}, {"search": "flat_gradient"}):
-        with pytest.raises(ValueError, match="need answers that torch can differentiate"):
+        with pytest.raises(ValueError, match="need outputs that torch can differentiate"):
             explain(lambda x: opaque(x.detach()), torch.ones(1, 2, 5), **options)
 
 

@@ -29,9 +29,9 @@ def _few_steps(monkeypatch):
 
 @pytest.mark.parametrize("name", HEURISTICS)
 def test_heuristics_repeat_with_the_seed_and_not_with_another(name):
-    asked = asked_of(*tensors("net", 0))
+    evaluated = asked_of(*tensors("net", 0))
     before = torch.random.get_rng_state()
-    first, again, other = (HEURISTICS[name](asked, 10, seed) for seed in (3, 3, 4))
+    first, again, other = (HEURISTICS[name](evaluated, 10, seed) for seed in (3, 3, 4))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert torch.equal(torch.random.get_rng_state(), before)
     same = all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
@@ -48,39 +48,41 @@ def test_a_sample_draws_the_same_whatever_comes_after_it(name):
 
 def test_banzhaf_and_daf_are_differences_of_means():
     model, X = tensors("gru", 2)
-    asked = asked_of(model, X)
+    evaluated = asked_of(model, X)
     for number, x in enumerate(X):
-        masks = uniform(asked, number, 30, seed=5) < 0.5
+        masks = uniform(evaluated, number, 30, seed=5) < 0.5
         decision = naive.Decision(model, x)
         expected = naive.banzhaf(decision, masks)
         for name in ("banzhaf", "daf"):
-            torch.testing.assert_close(HEURISTICS[name](asked, 30, 5)[number], expected)
+            torch.testing.assert_close(HEURISTICS[name](evaluated, 30, 5)[number], expected)
 
 
 def test_participation_in_daf_and_banzhaf():
     model, X = nested(3, B=1)
     subject = NestedSubject(NestedGame(model, X))
-    asked = _decide(subject, joined(reading.players_of(None, subject)), None, 0.9, None)
-    masks = uniform(asked, 0, 60, seed=1) < 0.5
+    evaluated = _decide(subject, joined(reading.players_of(None, subject)), None, 0.9, None)
+    masks = uniform(evaluated, 0, 60, seed=1) < 0.5
     there = X.participation(masks)
     assert not bool(there.all())
-    gaps = asked.gaps([(0, masks)])[0][:, 0]
+    gaps = evaluated.gaps([(0, masks)])[0][:, 0]
     kept = masks & there
 
     def difference(inside, outside):
         mean = [(gaps[:, None] * side).sum(0) / side.sum(0).clamp(min=1) for side in (inside, outside)]
         return torch.where(inside.any(0) & outside.any(0), mean[0] - mean[1], 0.0)
 
-    torch.testing.assert_close(HEURISTICS["daf"](asked, 60, 1)[0], difference(kept, ~masks & there))
-    torch.testing.assert_close(HEURISTICS["banzhaf"](asked, 60, 1)[0], difference(kept, ~kept))
+    torch.testing.assert_close(HEURISTICS["daf"](evaluated, 60, 1)[0], difference(kept, ~masks & there))
+    torch.testing.assert_close(HEURISTICS["banzhaf"](evaluated, 60, 1)[0], difference(kept, ~kept))
 
 
 def test_shapley_values_sum_to_what_there_is_to_share():
     for model, X in (tensors("net", 4), nested(4)):
-        asked = asked_of(model, X)
-        sizes = [p.players for p in asked.problems]
-        ends = [asked.gaps([(n, torch.tensor([[False], [True]]).expand(2, P))])[0][:, 0] for n, P in enumerate(sizes)]
-        for values, end in zip(HEURISTICS["shapley"](asked, 3, 0), ends, strict=True):
+        evaluated = asked_of(model, X)
+        sizes = [p.players for p in evaluated.problems]
+        ends = [
+            evaluated.gaps([(n, torch.tensor([[False], [True]]).expand(2, P))])[0][:, 0] for n, P in enumerate(sizes)
+        ]
+        for values, end in zip(HEURISTICS["shapley"](evaluated, 3, 0), ends, strict=True):
             torch.testing.assert_close(values.sum(), end[1] - end[0])
 
 
@@ -108,29 +110,29 @@ def test_shapley_of_additive_games_needs_one_order():
 
 
 def test_gradients_are_finite_differences():
-    asked, step = asked_of(*tensors("gru", 6)), 1e-6
-    for number, found in enumerate(HEURISTICS["grad"](asked, 0, 0)):
-        P = asked.problems[number].players
+    evaluated, step = asked_of(*tensors("gru", 6)), 1e-6
+    for number, found in enumerate(HEURISTICS["grad"](evaluated, 0, 0)):
+        P = evaluated.problems[number].players
         lower = torch.ones(P, P, dtype=torch.float64) - step * torch.eye(P, dtype=torch.float64)
-        target = int(asked.target[number])
+        target = int(evaluated.target[number])
         with torch.no_grad():
             ones = torch.ones(1, P, dtype=torch.float64)
-            there, below = (asked.answers([(number, masks)])[0][:, 0, target] for masks in (ones, lower))
+            there, below = (evaluated.outputs([(number, masks)])[0][:, 0, target] for masks in (ones, lower))
         torch.testing.assert_close(found, ((there - below) / step).abs(), rtol=1e-3, atol=1e-7)
 
 
 @pytest.mark.parametrize("make", [lambda: tensors("net", 7), lambda: nested(7)], ids=["net", "nested"])
 def test_soft_margins_come_with_their_gradients(make):
-    asked = asked_of(*make())
-    number, P, step = 1, asked.problems[1].players, 1e-6
-    width = max(p.players for p in asked.problems)
+    evaluated = asked_of(*make())
+    number, P, step = 1, evaluated.problems[1].players, 1e-6
+    width = max(p.players for p in evaluated.problems)
     mask = torch.zeros(1, width, dtype=torch.float64)
     mask[0, :P] = torch.rand(P, generator=rng(0), dtype=torch.float64) * 0.8 + 0.1
     owner = torch.tensor([number])
-    found = asked.soft_margins(mask, owner)[0]
+    found = evaluated.soft_margins(mask, owner)[0]
     assert bool((found[1 + P :] == 0).all())
     higher = mask.repeat(P, 1) + step * torch.eye(P, width, dtype=torch.float64)
-    above = asked.soft_margins(higher, owner.expand(P))[:, 0]
+    above = evaluated.soft_margins(higher, owner.expand(P))[:, 0]
     torch.testing.assert_close(found[1 : 1 + P], (above - found[0]) / step, rtol=1e-3, atol=1e-6)
 
 

@@ -24,7 +24,7 @@ def listed(found):
 class NestedDecision(naive.Decision):
     """A nested sample asked about one mask at a time, by pruning it."""
 
-    def answer(self, mask):
+    def output(self, mask):
         self.rows += 1
         with torch.inference_mode():
             return self.model(self.x.pruned(mask)).softmax(1)[0].double()
@@ -33,7 +33,7 @@ class NestedDecision(naive.Decision):
         self.x = sample
         self.model, self.rows = model, 0
         everything = torch.ones(sample.terms, dtype=torch.bool)
-        self.target = int(self.answer(everything).argmax())
+        self.target = int(self.output(everything).argmax())
         self.threshold = 0.9 * self.gap(everything)
 
 
@@ -167,11 +167,11 @@ def test_random_removal_is_that_of_the_twin(monkeypatch, width, ahead):
         decision, rank = naive.Decision(model, X[0], rel_tol=0.7), torch.rand(10, generator=rng(seed))
         start = torch.ones(10, dtype=torch.bool)
 
-        def ask(masks, owner, decision=decision):
+        def evaluate(masks, owner, decision=decision):
             return torch.tensor([decision.gap(mask) - decision.threshold for mask in masks], dtype=torch.float64)
 
         task = Task(torch.zeros(10), rank, width)
-        [found] = run_together([removing.randomly(task, start)], ask)
+        [found] = run_together([removing.randomly(task, start)], evaluate)
         assert torch.equal(found, naive.remove_in_order(decision, start, rank.argsort()))
 
 
@@ -179,13 +179,13 @@ def test_random_removal_asks_in_few_calls():
     model, X = tensors("linear", 0, B=1)
     calls = []
 
-    def ask(masks, owner):
+    def evaluate(masks, owner):
         calls.append(len(masks))
         decision = naive.Decision(model, X[0], rel_tol=0.5)
         return torch.tensor([decision.gap(mask) - decision.threshold for mask in masks], dtype=torch.float64)
 
     task = Task(torch.zeros(10), torch.rand(10, generator=rng(0)), 1000)
-    run_together([removing.randomly(task, torch.ones(10, dtype=torch.bool))], ask)
+    run_together([removing.randomly(task, torch.ones(10, dtype=torch.bool))], evaluate)
     assert len(calls) <= 8
     assert calls[0] == 10
 

@@ -1,4 +1,4 @@
-"""Two checks of scores that the demo prints: does the answer fall, and are the cells that matter found?"""
+"""Two checks of scores that the demo prints: does the output fall, and are the cells that matter found?"""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def probability_drop(
     Two tensors (K,): by the order of `scores` (D, T), and the mean over `orders` random orders.
     """
     sample = TensorSample(x[None], torch.tensor([series]))
-    # Whole series only, so there is no other way of asking to confirm for each series anew.
+    # Whole series only, so there is no other way of evaluating to confirm for each series anew.
     game = Game(predictor, sample, counterfactuals, draws=draws, evaluation="full", seed=seed)
     cells = x.numel()
     generator = torch.Generator().manual_seed(seed * 1_000_003 + series)
@@ -42,8 +42,8 @@ def probability_drop(
     place = torch.argsort(rankings, dim=1)
     masks = place[:, None, :] >= torch.tensor(list(ks))[:, None]  # (1 + orders, K, cells)
     target = int(game.predict()[0].argmax())
-    answers = torch.cat(list(game.ask(Coalitions(masks.flatten(0, 1)))))  # (masks, draws, 1, C)
-    curves = answers[:, :, 0, target].mean(dim=1).view(1 + orders, len(ks))
+    outputs = torch.cat(list(game.evaluate(Coalitions(masks.flatten(0, 1)))))  # (masks, draws, 1, C)
+    curves = outputs[:, :, 0, target].mean(dim=1).view(1 + orders, len(ks))
     return curves[0], curves[1:].mean(dim=0)
 
 

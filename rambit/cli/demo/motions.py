@@ -1,4 +1,4 @@
-"""BasicMotions: one answer for a whole series, explained at its last step."""
+"""BasicMotions: one output for a whole series, explained at its last step."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from rambit import Attribution, RaMbIT
-from rambit.cli.common import answer
+from rambit.cli.common import output
 from rambit.cli.demo.demo_checks import probability_drop
-from rambit.cli.demo.parts import Job, asked, entry, numbers, row, save_model
+from rambit.cli.demo.parts import Job, entry, evaluated, numbers, row, save_model
 from rambit.datasets import Dataset, load
 from rambit.models import Classifier, build_model
 from rambit.training import evaluate, fit
@@ -38,7 +38,7 @@ def explain(job: Job, train: Dataset, test: Dataset) -> str:
     assert test.y is not None
     config = {"num_features": train.X.shape[1], "num_classes": len(train.class_names), "hidden_size": 64}
     model = build_model({"model": "GRUClassifier", **config, "dropout": 0.3, "standardize": True}, seed=0)
-    # An answer at every step is harder to learn than one at the last, and generalises better.
+    # An output at every step is harder to learn than one at the last, and generalises better.
     recipe: dict[str, Any] = {"per_step": True, "standardize": True, "batch_size": 10, "lr": 5e-3, "weight_decay": 1e-2}
     history = fit(model, train.X, train.y, epochs=job.size.motion_epochs, show_progress=job.bars, **recipe)
     accuracy = evaluate(model, test.X, test.y)["accuracy"]
@@ -73,10 +73,10 @@ def explain(job: Job, train: Dataset, test: Dataset) -> str:
                 f"of {len(test)} others it gets {accuracy:.1%} right",
             ),
             entry(
-                "asked",
-                f"on which of the {cells} cells (sensor, step) does an answer rest? RaMbIT replaced each of them by "
+                "evaluated",
+                f"on which of the {cells} cells (sensor, step) does an output rest? RaMbIT replaced each of them by "
                 f"values from the training data, beside {job.size.masks} random blocks; its score is how far that "
-                f"moved the answer. {len(X)} series took {asked(result)}",
+                f"moved the output. {len(X)} series took {evaluated(result)}",
             ),
             entry("checked", "how sure is the model once the k cells with the highest scores are replaced, or any k?"),
             row("k", [str(k) for k in ks[PRINTED]]),
@@ -113,13 +113,13 @@ def _draw(
     """Heat maps of one series of each predicted class, and the drop curves."""
     from rambit import plots
 
-    answers = answer(model, X)
-    predicted = answers.argmax(dim=1)
+    outputs = output(model, X)
+    predicted = outputs.argmax(dim=1)
     # Of each class the series in which single cells matter most: one of which the model is very sure hangs on none.
     highest = result.values.flatten(1).amax(dim=1)
     chosen = [int(highest.where(predicted == c, -torch.inf).argmax()) for c in sorted(set(predicted.tolist()))]
     titles = [
-        f"predicted {names[int(predicted[i])]} ({float(answers[i].max()):.2f}); scores / {float(highest[i]):.2f}"
+        f"predicted {names[int(predicted[i])]} ({float(outputs[i].max()):.2f}); scores / {float(highest[i]):.2f}"
         for i in chosen
     ]
     # Each relative to its own highest score, since they differ so much that one scale would show one series only.

@@ -67,9 +67,9 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def asked(result: Attribution) -> str:
-    """How much the model was asked, in words."""
-    return f"{result.rows:,} answers of the model in {result.seconds:.1f} s on one core"
+def evaluated(result: Attribution) -> str:
+    """How much the model was evaluated, in words."""
+    return f"{result.rows:,} outputs of the model in {result.seconds:.1f} s on one core"
 
 
 def entry(name: str, text: str) -> str:

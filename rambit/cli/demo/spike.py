@@ -1,4 +1,4 @@
-"""Spike: an answer at every step, and cells that are known to decide it."""
+"""Spike: an output at every step, and cells that are known to decide it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rambit import RaMbIT
 from rambit.cli.demo.demo_checks import average_precision, probability_drop
-from rambit.cli.demo.parts import Job, asked, entry, numbers, row, save_model
+from rambit.cli.demo.parts import Job, entry, evaluated, numbers, row, save_model
 from rambit.datasets import load
 from rambit.models import build_model
 from rambit.training import evaluate, fit
@@ -65,8 +65,8 @@ def explain(job: Job) -> str:
                 f"of {len(test)} others it gets {accuracy:.1%} of the steps right",
             ),
             entry(
-                "asked",
-                f"RaMbIT again, with a straight line between its neighbours in place of a cell: {asked(result)}",
+                "evaluated",
+                f"RaMbIT again, with a straight line between its neighbours in place of a cell: {evaluated(result)}",
             ),
             entry(
                 "checked", "how sure is the model, at the step where it first sees a spike, once k cells are replaced?"
@@ -91,7 +91,7 @@ def _drop(method: RaMbIT, X: Tensor, scores: Tensor, alarmed: Tensor) -> tuple[T
         probability_drop(
             method.predictor,
             method.strategy,
-            X[i, :, : first + 1],  # so that the answer asked about is the last one
+            X[i, :, : first + 1],  # so that the output evaluated on is the last one
             scores[i, :, : first + 1],
             KS,
             series=i,

@@ -25,7 +25,7 @@ examples:
   rambit rex photos --model net.onnx --size 224 --settings rex.toml --out results --figure pictures
   rambit rex BasicMotions --model model.safetensors --series 3 --mask-value mean --out third.safetensors
 
-The result holds the responsibility map and a small part of the input that suffices for the model's answer.
+The result holds the responsibility map and a small part of the input that suffices for the model's output.
 Unsigned samples of up to 16 bits are read as 0 … 1; signed, 32-bit and float samples keep their values.
 A settings file has the same names, with underscores, one a line:  iters = 30
 Of many inputs the results go into a folder, as they come; the same command goes on after an interruption. An input

@@ -55,8 +55,8 @@ def run(args: argparse.Namespace, options: dict[str, Any]) -> None:
         else:
             model = load_model(args.model)
         sample = from_json([given[i] for i in chosen], model.schema)
-        answer = explain(model, sample, **options)
-        found = answer if isinstance(answer, list) else [answer]
+        output = explain(model, sample, **options)
+        found = output if isinstance(output, list) else [output]
         write(found)
     for name, number, explanation in zip([names[i] for i in chosen], range(len(found)), found, strict=True):
         print(plain(f"{name}: {explanation}"), file=sys.stderr)

@@ -39,8 +39,8 @@ def _explained(
     options |= {"terms": args.terms, "counterfactuals": args.counterfactuals or "zero"}
     found: list[Explanation] = []
     if data.lengths is None:
-        answer = explain(model, X, **options)
-        found = answer if isinstance(answer, list) else [answer]
+        output = explain(model, X, **options)
+        found = output if isinstance(output, list) else [output]
     else:  # without the padding
         for x, length in zip(X, data.lengths.tolist(), strict=True):
             one = explain(model, x[None, :, :length], **options)

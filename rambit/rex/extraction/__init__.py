@@ -1,9 +1,9 @@
 """From a responsibility map to a small part of the input that suffices for the decision.
 
-    found = extract(asked, responsibility, Strategy.Global, options)
-    found.mask                    # bool like the map: sufficient, asked again and confirmed
+    found = extract(decision, responsibility, Strategy.Global, options)
+    found.mask                    # bool like the map: sufficient, evaluated again and confirmed
 
-`asked` (`rambit.rex.decision`) answers for masks over the grid; nothing here calls a model.
+`evaluated` (`rambit.rex.decision`) outputs for masks over the grid; nothing here calls a model.
 """
 
 from rambit.rex.extraction.bar import NoExplanationError

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from rambit.game.lockstep import run_together
 from rambit.game.prefixes import first_passing, prefix_masks
-from rambit.rex.decision import Asked, Confidences
+from rambit.rex.decision import Confidences, Decision
 
-#: Bytes of masks that are asked at a time, at most.
+#: Bytes of masks that are evaluated at a time, at most.
 _MOST_BYTES = 8 << 20
 #: Decimals to which confidences are compared, as in ReX; a complete explanation is compared to fewer.
 _DECIMALS, _COMPLETE_DECIMALS = 4, 2
@@ -27,41 +27,41 @@ class NoExplanationError(RuntimeError):
 class Bar:
     """What a mask (N, terms) must reach: the target's class, and a share of its confidence, compared to 4 decimals."""
 
-    def __init__(self, asked: Asked, share: float) -> None:
-        self.asked = asked
-        self.threshold = round(asked.confidence * share, _DECIMALS)
+    def __init__(self, decision: Decision, share: float) -> None:
+        self.decision = decision
+        self.threshold = round(decision.confidence * share, _DECIMALS)
 
     def sufficient(self, masks: Tensor) -> Tensor:
         """Which masks suffice, (N,) bool."""
-        return torch.from_numpy(self._reached(*self.asked.masks(masks)))
+        return torch.from_numpy(self._reached(*self.decision.masks(masks)))
 
     def necessary(self, masks: Tensor) -> Tensor:
         """Which suffice with at least the whole input's confidence, while what they leave out has another class."""
-        classes, confidences = self.asked.masks(torch.cat((masks, ~masks)))
+        classes, confidences = self.decision.masks(torch.cat((masks, ~masks)))
         kept, removed = slice(len(masks)), slice(len(masks), None)
-        as_sure = _rounded(confidences[kept], _DECIMALS) >= round(self.asked.confidence, _DECIMALS)
+        as_sure = _rounded(confidences[kept], _DECIMALS) >= round(self.decision.confidence, _DECIMALS)
         reached = self._reached(classes[kept], confidences[kept])
-        return torch.from_numpy(reached & as_sure & (classes[removed] != self.asked.target))
+        return torch.from_numpy(reached & as_sure & (classes[removed] != self.decision.target))
 
     def complete(self, masks: Tensor) -> Tensor:
         """Which suffice with just the whole input's confidence, to 2 decimals."""
-        classes, confidences = self.asked.masks(masks)
-        equal = _rounded(confidences, _COMPLETE_DECIMALS) == round(self.asked.confidence, _COMPLETE_DECIMALS)
+        classes, confidences = self.decision.masks(masks)
+        equal = _rounded(confidences, _COMPLETE_DECIMALS) == round(self.decision.confidence, _COMPLETE_DECIMALS)
         return torch.from_numpy(self._reached(classes, confidences) & equal)
 
     def confidence(self, mask: Tensor) -> float | None:
-        """The confidence with one mask (terms,), asked on its own; None if it does not suffice."""
-        classes, confidences = self.asked.masks(mask[None])
+        """The confidence with one mask (terms,), evaluated on its own; None if it does not suffice."""
+        classes, confidences = self.decision.masks(mask[None])
         return float(confidences[0]) if self._reached(classes, confidences)[0] else None
 
     def nothing(self) -> Part | None:
         """The empty part, if what replaces the input suffices by itself."""
-        empty = torch.zeros(self.asked.terms, dtype=torch.bool, device=self.asked.game.device)
+        empty = torch.zeros(self.decision.terms, dtype=torch.bool, device=self.decision.game.device)
         confidence = self.confidence(empty)
         return None if confidence is None else Part(empty, confidence, 0)
 
     def _reached(self, classes: npt.NDArray[np.int32], confidences: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-        reached: npt.NDArray[np.bool_] = classes == self.asked.target
+        reached: npt.NDArray[np.bool_] = classes == self.decision.target
         reached &= _rounded(confidences, _DECIMALS) >= self.threshold
         return reached
 
@@ -82,11 +82,11 @@ class Part(NamedTuple):
 def first_part(bar: Bar, ranking: Tensor, sizes: Tensor, test: Callable[[Tensor], Tensor] | None = None) -> Part | None:
     """The first prefix of the ranking, of these sizes, that passes `test` (default: it suffices), or None.
 
-    It is asked again on its own, and must suffice then; where a model's answers depend on the batch it may not, and the
+    It is evaluated again on its own, and must suffice then; where a model's outputs depend on the batch it may not, and the
     search goes on.
     """
     while len(sizes):
-        search = first_passing(ranking, sizes, width=width(bar.asked))
+        search = first_passing(ranking, sizes, width=width(bar.decision))
         [k] = run_together([search], lambda masks, _: (test or bar.sufficient)(masks))
         if k is None:
             return None
@@ -103,6 +103,6 @@ def chunks(count: int, chunk: int) -> Tensor:
     return torch.arange(chunk, count + chunk, chunk).clamp(max=count)
 
 
-def width(asked: Asked) -> int:
-    """How many masks are asked at a time, at most: no more than the model gets at once, since most are not needed."""
-    return max(1, min(_MOST_BYTES // asked.terms, asked.game.runner.batch))
+def width(decision: Decision) -> int:
+    """How many masks are evaluated at a time, at most: no more than the model gets at once, since most are not needed."""
+    return max(1, min(_MOST_BYTES // decision.terms, decision.game.runner.batch))

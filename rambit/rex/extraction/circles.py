@@ -82,7 +82,7 @@ def spatial(bar: Bar, landscape: Landscape, options: ExtractionOptions) -> Part 
 
 def spotlights(bar: Bar, landscape: Landscape, options: ExtractionOptions, seed: int) -> list[Part]:
     """GLOBAL inside each spotlight's circle, for those that found one, in the order of the spotlights."""
-    most = width(bar.asked)
+    most = width(bar.decision)
     parts = []
     for first in range(1, options.spotlights, _TOGETHER):
         numbers = range(first, min(first + _TOGETHER, options.spotlights))
@@ -105,7 +105,7 @@ class _Spotlight:
     def search(self, most: int) -> Generator[Tensor, Tensor, Tensor | None]:
         """The mask of the first sufficient prefix inside the first sufficient circle, or None.
 
-        It asks about `most` masks at a time.
+        It evaluates `most` masks at a time.
         """
         chunk = self.options.chunk_size
         centre: Place | None = self._jump()

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from rambit.rex.decision import Asked
+from rambit.rex.decision import Decision
 from rambit.rex.extraction.bar import Bar, NoExplanationError, Part, chunks, first_part
 from rambit.rex.extraction.circles import Landscape, spatial, spotlights
 from rambit.rex.extraction.extraction_options import ExtractionOptions, Found, Strategy
@@ -16,7 +16,7 @@ from rambit.rex.extraction.ranking import rank
 
 
 def extract(
-    asked: Asked,
+    decision: Decision,
     responsibility: Tensor,
     strategy: Strategy = Strategy.Global,
     options: ExtractionOptions | None = None,
@@ -34,74 +34,83 @@ def extract(
       MultiSpotlight  Global, and the same inside circles at random places; of what they find, the most that overlap no
                       more than permitted. `mask` is the smallest.
       Contrastive     Global, and the first prefix that is necessary too: with at least the whole input's confidence,
-                      and without it the answer is another class.
+                      and without it the output is another class.
       Complete        Contrastive, and the necessary part with the least responsible positions added until the
                       confidence is the whole input's to 2 decimals.
 
     Errors: ValueError for a map that does not fit the grid; NoExplanationError where there is no such part.
     Source: Chockler, Kelly, Kroening, Sun, "Causal explanations for image classifiers" (2024), and ReX 0.4.1.
     """
-    terms = math.prod(asked.grid)
+    terms = math.prod(decision.grid)
     if responsibility.numel() != terms or (logs is not None and logs.numel() != terms):
-        raise ValueError(f"responsibility must cover the grid {asked.grid}, given {tuple(responsibility.shape)}")
+        raise ValueError(f"responsibility must cover the grid {decision.grid}, given {tuple(responsibility.shape)}")
     options = ExtractionOptions() if options is None else options
-    found = _search(asked, responsibility, strategy, options, rank(responsibility, logs).to(asked.game.device), seed)
+    found = _search(
+        decision, responsibility, strategy, options, rank(responsibility, logs).to(decision.game.device), seed
+    )
     return _on_grid(found, responsibility)
 
 
 def _search(
-    asked: Asked, responsibility: Tensor, strategy: Strategy, options: ExtractionOptions, ranking: Tensor, seed: int
+    decision: Decision,
+    responsibility: Tensor,
+    strategy: Strategy,
+    options: ExtractionOptions,
+    ranking: Tensor,
+    seed: int,
 ) -> Found:
     """What the strategy finds, as masks (terms,)."""
-    bar = Bar(asked, options.minimum_confidence_threshold)
+    bar = Bar(decision, options.minimum_confidence_threshold)
     nothing = bar.nothing()
     if strategy is Strategy.Spatial:
-        part = _sure(asked, bar, nothing or spatial(bar, Landscape(responsibility, ranking, asked.grid), options))
+        part = _sure(decision, bar, nothing or spatial(bar, Landscape(responsibility, ranking, decision.grid), options))
         return Found(part.mask, part.confidence)
-    part = _sure(asked, bar, nothing or first_part(bar, ranking, chunks(len(ranking), options.chunk_size)))
+    part = _sure(decision, bar, nothing or first_part(bar, ranking, chunks(len(ranking), options.chunk_size)))
     if strategy is Strategy.MultiSpotlight:
-        landscape = Landscape(responsibility, ranking, asked.grid)
+        landscape = Landscape(responsibility, ranking, decision.grid)
         parts = [part, *([] if nothing else spotlights(bar, landscape, options, seed))]
         family = [parts[i] for i in largest_family(torch.stack([p.mask for p in parts]), options.permitted_overlap)]
         return Found(family[0].mask, family[0].confidence, spotlights=torch.stack([p.mask for p in family]))
     if strategy is Strategy.Global:
         return Found(part.mask, part.confidence)
-    necessary = _necessary(asked, bar, ranking, options, part)
+    necessary = _necessary(decision, bar, ranking, options, part)
     complete = None
     if strategy is Strategy.Complete:
-        complete = _complete(asked, bar, ranking, options, necessary)
+        complete = _complete(decision, bar, ranking, options, necessary)
     return Found(part.mask, part.confidence, necessary=necessary.mask, complete=complete)
 
 
-def _sure(asked: Asked, bar: Bar, part: Part | None) -> Part:
+def _sure(decision: Decision, bar: Bar, part: Part | None) -> Part:
     if part is None:
         raise NoExplanationError(
-            f"no part of the input, and not even all of it, gives class {asked.target} with a confidence of "
+            f"no part of the input, and not even all of it, gives class {decision.target} with a confidence of "
             f"{bar.threshold:.4f}; lower minimum_confidence_threshold"
         )
     return part
 
 
-def _necessary(asked: Asked, bar: Bar, ranking: Tensor, options: ExtractionOptions, sufficient: Part) -> Part:
+def _necessary(decision: Decision, bar: Bar, ranking: Tensor, options: ExtractionOptions, sufficient: Part) -> Part:
     """The first necessary prefix. What is necessary suffices, so none comes before the sufficient one."""
     sizes = chunks(len(ranking), options.chunk_size)
     part = first_part(bar, ranking, sizes[sizes >= sufficient.size], bar.necessary)
     if part is None:
         raise NoExplanationError(
-            f"no part of the input is both sufficient and necessary for class {asked.target}: "
-            "the model answers so even where nothing of the input is kept, or is less sure of every part"
+            f"no part of the input is both sufficient and necessary for class {decision.target}: "
+            "the model evaluates so even where nothing of the input is kept, or is less sure of every part"
         )
     return part
 
 
-def _complete(asked: Asked, bar: Bar, ranking: Tensor, options: ExtractionOptions, necessary: Part) -> Tensor:
+def _complete(decision: Decision, bar: Bar, ranking: Tensor, options: ExtractionOptions, necessary: Part) -> Tensor:
     """The necessary part with the fewest chunks of least responsible positions that bring the confidence about."""
     rest = ranking[necessary.size :]
     upwards = torch.cat((ranking[: necessary.size], rest.flip(0)))
     added = torch.cat((torch.zeros(1, dtype=torch.int64), chunks(len(rest), options.chunk_size)))
     part = first_part(bar, upwards, necessary.size + added, bar.complete)
     if part is None:
-        raise NoExplanationError(f"no part of the input gives class {asked.target} with the whole input's confidence")
+        raise NoExplanationError(
+            f"no part of the input gives class {decision.target} with the whole input's confidence"
+        )
     return part.mask
 
 

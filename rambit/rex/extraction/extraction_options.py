@@ -62,7 +62,7 @@ class ExtractionOptions(CircleOptions):
 
 @dataclass(frozen=True)
 class Found:
-    """Masks (bool, like the map; True = kept), each asked again and sufficient.
+    """Masks (bool, like the map; True = kept), each evaluated again and sufficient.
 
     mask: the smallest part found, and the model's confidence for the target with that part alone. necessary: sufficient
     with at least the whole input's confidence, and without it the decision changes. complete: that part and the least

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rambit.game.prefixes import prefix_masks, ranking_of, shortest_by_bisection
-from rambit.sufficiency.search.task import Search, Task, ask_switched, where
+from rambit.sufficiency.search.task import Search, Task, evaluate_switched, where
 
 Result = TypeVar("Result")
 #: At how many places at once a bisection cuts.
@@ -40,7 +40,7 @@ def greedily(task: Task, mask: Tensor) -> Search:
     margin = (yield mask[None])[0]
     while margin < 0 and not bool(mask.all()):
         absent = where(~mask)
-        margins = yield from ask_switched(mask, absent, task.width)
+        margins = yield from evaluate_switched(mask, absent, task.width)
         best = int(margins.argmax())
         mask[absent[best]], margin = True, margins[best]
     return mask
@@ -49,8 +49,8 @@ def greedily(task: Task, mask: Tensor) -> Search:
 def by_gradient(task: Task, mask: Tensor) -> Search:
     """Adds the player along which the soft margin grows fastest, until it is feasible. A soft search."""
     mask = torch.zeros(task.players, dtype=torch.bool)
-    answer = (yield mask[None].double())[0]
-    while answer[0] < 0 and not bool(mask.all()):
-        mask[answer[1:].masked_fill(mask, -torch.inf).argmax()] = True
-        answer = (yield mask[None].double())[0]
+    output = (yield mask[None].double())[0]
+    while output[0] < 0 and not bool(mask.all()):
+        mask[output[1:].masked_fill(mask, -torch.inf).argmax()] = True
+        output = (yield mask[None].double())[0]
     return mask

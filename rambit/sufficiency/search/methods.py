@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from rambit.game.lockstep import run_together
-from rambit.sufficiency.decisions import Asked
+from rambit.sufficiency.decisions import Decisions
 from rambit.sufficiency.search import adding, exact, removing, tuning
 from rambit.sufficiency.search.task import Search, Task
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A search that goes on from the mask that it gets, and the most rows that it asks about that many players.
+    """A search that goes on from the mask that it gets, and the most rows that it evaluates that many players.
 
     ``soft`` ones want gradients.
     """
@@ -44,7 +44,7 @@ _RANKED = Stage(adding.by_ranking, lambda P: P + 2)
 _GREEDY = Stage(adding.greedily, lambda P: P * (P + 1) // 2 + 1)
 _GRADIENT = Stage(adding.by_gradient, lambda P: P + 1, soft=True)
 _REMOVED_GREEDILY = Stage(removing.greedily, lambda P: P * (P + 1) // 2)
-# A pass asks about what it decides, then about twice as many, or 16; each but the last removes a player.
+# A pass evaluates what it decides, then about twice as many, or 16; each but the last removes a player.
 _REMOVED = Stage(removing.randomly, lambda P: 20 * (P + 1) ** 2)
 _TUNED = Stage(tuning.finely, None)
 _EXACT = Stage(exact.by_size, lambda P: 2**P - 1)
@@ -74,29 +74,29 @@ def parse(name: str) -> tuple[str, Method]:
     return scope or "flat", METHODS[method]
 
 
-def search(asked: Asked, tasks: Sequence[Task], scope: str, method: Method) -> list[Tensor]:
+def search(decisions: Decisions, tasks: Sequence[Task], scope: str, method: Method) -> list[Tensor]:
     """A feasible mask (players,) of each problem."""
     masks = [torch.ones(task.players, dtype=torch.bool) for task in tasks]
     depths = [
-        asked.levels(number) if scope == "lbyl" else torch.zeros(task.players) for number, task in enumerate(tasks)
+        decisions.levels(number) if scope == "lbyl" else torch.zeros(task.players) for number, task in enumerate(tasks)
     ]
     for depth in torch.cat(depths).unique().tolist():  # type: ignore[no-untyped-call]
         free = [(of == depth) & mask for of, mask in zip(depths, masks, strict=True)]
         for stage in method.stages:
-            masks = _run(asked, tasks, masks, free, stage)
-        masks = _participating(asked, masks)
+            masks = _run(decisions, tasks, masks, free, stage)
+        masks = _participating(decisions, masks)
     if scope == "lbyl" and method.last is not None:
-        masks = _participating(asked, _run(asked, tasks, masks, masks, method.last))
+        masks = _participating(decisions, _run(decisions, tasks, masks, masks, method.last))
     return masks
 
 
-def _participating(asked: Asked, masks: Sequence[Tensor]) -> list[Tensor]:
+def _participating(decisions: Decisions, masks: Sequence[Tensor]) -> list[Tensor]:
     """The masks without what counts for nothing, because something above it is removed."""
-    return [mask & asked.participating(number, mask[None])[0] for number, mask in enumerate(masks)]
+    return [mask & decisions.participating(number, mask[None])[0] for number, mask in enumerate(masks)]
 
 
 def _run(
-    asked: Asked, tasks: Sequence[Task], masks: Sequence[Tensor], free: Sequence[Tensor], stage: Stage
+    decisions: Decisions, tasks: Sequence[Task], masks: Sequence[Tensor], free: Sequence[Tensor], stage: Stage
 ) -> list[Tensor]:
     """The masks after one stage, which decides about the free players of each problem."""
     width = max(task.players for task in tasks)
@@ -104,11 +104,11 @@ def _run(
     for task, mask, players in zip(tasks, masks, free, strict=True):
         chosen = players.nonzero()[:, 0]
         searches.append(_within(stage.run(task.take(chosen), mask[chosen]), mask, chosen, width))
-    return run_together(searches, asked.soft_margins if stage.soft else asked.margins)
+    return run_together(searches, decisions.soft_margins if stage.soft else decisions.margins)
 
 
 def _within(search: Search, mask: Tensor, free: Tensor, width: int) -> Search:
-    """A search about the free players of a mask, which asks with masks of all players, filled up to ``width``."""
+    """A search about the free players of a mask, which evaluates with masks of all players, filled up to ``width``."""
 
     def whole(part: Tensor) -> Tensor:
         rows = part.new_zeros(len(part), width)
@@ -119,9 +119,9 @@ def _within(search: Search, mask: Tensor, free: Tensor, width: int) -> Search:
     try:
         part = next(search)
         while True:
-            answers = yield whole(part)
-            if answers.ndim == 2:  # margins with gradients
-                answers = torch.cat((answers[:, :1], answers[:, 1:][:, free]), dim=1)
-            part = search.send(answers)
+            outputs = yield whole(part)
+            if outputs.ndim == 2:  # margins with gradients
+                outputs = torch.cat((outputs[:, :1], outputs[:, 1:][:, free]), dim=1)
+            part = search.send(outputs)
     except StopIteration as stop:
         return whole(stop.value[None])[0, : len(mask)]

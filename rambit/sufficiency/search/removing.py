@@ -7,20 +7,20 @@ from collections.abc import Generator
 import torch
 from torch import Tensor
 
-from rambit.sufficiency.search.task import Search, Task, ask_switched, where
+from rambit.sufficiency.search.task import Search, Task, evaluate_switched, where
 
-#: How many removals at least, and at most, are asked about at once.
+#: How many removals at least, and at most, are evaluated on at once.
 LEAST_AHEAD, MOST_AHEAD = 16, 512
 
 
 def randomly(task: Task, mask: Tensor) -> Search:
     """Removes players in random order, each if the mask stays feasible, until none can go; irreducible in the end.
 
-    The answer is that of asking one row at a time, but many rows are asked at once: a pass is foreseen, its rows are
-    asked together, and what they say holds up to the first that was foreseen wrongly.
+    The output is that of evaluating one row at a time, but many rows are evaluated at once: a pass is foreseen, its rows are
+    evaluated together, and what they say holds up to the first that was foreseen wrongly.
     """
     order = task.rank.argsort()
-    # What each removal costs; nothing is known yet, so at first each player is asked about on its own.
+    # What each removal costs; nothing is known yet, so at first each player is evaluated on on its own.
     price = torch.full((task.players,), torch.inf, dtype=torch.float64)
     margin, before = torch.inf, task.players + 1
     while int(mask.sum()) < before:
@@ -38,10 +38,10 @@ def randomly(task: Task, mask: Tensor) -> Search:
 def _try(
     tried: Tensor, mask: Tensor, margin: float, price: Tensor
 ) -> Generator[Tensor, Tensor, tuple[Tensor, float, int]]:
-    """Foresees in turn whether each of the players ``tried`` can go, and asks.
+    """Foresees in turn whether each of the players ``tried`` can go, and evaluates.
 
     Returns the mask and its margin after as many of them as are decided, and their number. Prices are brought up to
-    date with all that was answered.
+    date with all that was evaluated.
     """
     goes, left = [], margin
     for cost in price[tried].tolist():
@@ -73,7 +73,7 @@ def greedily(task: Task, mask: Tensor) -> Search:
     mask = mask.clone()
     while bool(mask.any()):
         kept = where(mask)
-        margins = yield from ask_switched(mask, kept, task.width)
+        margins = yield from evaluate_switched(mask, kept, task.width)
         best = int(margins.argmax())
         if margins[best] < 0:
             break

@@ -1,4 +1,4 @@
-"""What a search knows, and how it asks."""
+"""What a search knows, and how it evaluates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Search = Generator[Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Task:
-    """``scores`` (players,): the heuristic. ``rank`` (players,): a random order. ``width``: masks asked at once."""
+    """``scores`` (players,): the heuristic. ``rank`` (players,): a random order. ``width``: masks evaluated at once."""
 
     scores: Tensor
     rank: Tensor
@@ -30,7 +30,7 @@ class Task:
         return replace(self, scores=self.scores[players], rank=self.rank[players])
 
 
-def ask_each(count: int, masks: Callable[[Tensor], Tensor], width: int) -> Generator[Tensor, Tensor, Tensor]:
+def evaluate_each(count: int, masks: Callable[[Tensor], Tensor], width: int) -> Generator[Tensor, Tensor, Tensor]:
     """The margins (count,) of ``masks(numbers)``, for numbers 0 … count - 1, at most ``width`` at once."""
     found = torch.empty(count, dtype=torch.float64)
     for begin in range(0, count, width):
@@ -39,7 +39,7 @@ def ask_each(count: int, masks: Callable[[Tensor], Tensor], width: int) -> Gener
     return found
 
 
-def ask_switched(mask: Tensor, players: Tensor, width: int) -> Generator[Tensor, Tensor, Tensor]:
+def evaluate_switched(mask: Tensor, players: Tensor, width: int) -> Generator[Tensor, Tensor, Tensor]:
     """The margins (len(players),) of ``mask`` with each of these players switched."""
 
     def masks(numbers: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ def ask_switched(mask: Tensor, players: Tensor, width: int) -> Generator[Tensor,
         rows[place] = ~rows[place]
         return rows
 
-    return (yield from ask_each(len(players), masks, width))
+    return (yield from evaluate_each(len(players), masks, width))
 
 
 def where(mask: Tensor) -> Tensor:

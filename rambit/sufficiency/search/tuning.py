@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rambit.sufficiency.search import removing
-from rambit.sufficiency.search.task import Search, Task, ask_switched, where
+from rambit.sufficiency.search.task import Search, Task, evaluate_switched, where
 
 #: How many players at most are removed, or added, before the walk turns.
 MOST = 5
@@ -22,7 +22,7 @@ class _Visited:
         self._seen: set[bytes] = set()
 
     def see(self, masks: Tensor, margins: Tensor) -> None:
-        """Note rows that were answered."""
+        """Note rows that were evaluated."""
         masks, margins = masks[margins >= 0], margins[margins >= 0]
         if not len(masks):
             return
@@ -85,7 +85,7 @@ def _step(
     task: Task, mask: Tensor, players: Tensor, visited: _Visited
 ) -> Generator[Tensor, Tensor, tuple[Tensor, float]]:
     """The mask with the best of these players switched, and its margin."""
-    margins = yield from ask_switched(mask, players, task.width)
+    margins = yield from evaluate_switched(mask, players, task.width)
     rows = mask.repeat(len(players), 1)
     place = torch.arange(len(players)), players
     rows[place] = ~rows[place]

@@ -54,17 +54,17 @@ from tests.soak.series import FIXED, GAPS, RUNS, Series, Values, series, turned,
 NAMED = ("block", "all_blocks", "rows", "columns", "segments", "upper_triangle", "bernoulli", "permutation", "none")
 
 
-def how_asked(draw: Draw, s: Series, anchor: str) -> tuple[dict[str, Any], str | None]:
+def how_evaluated(draw: Draw, s: Series, anchor: str) -> tuple[dict[str, Any], str | None]:
     """How the model is asked, which changes nothing, and what a way that it cannot serve is refused with."""
-    asked = s.asked
-    evaluation = draw.of("auto", "auto", *asked.modes, *(("full",) if anchor == "end" else ()))
+    evaluated = s.evaluated
+    evaluation = draw.of("auto", "auto", *evaluated.modes, *(("full",) if anchor == "end" else ()))
     refused = None
     if draw.chance(0.05):
         evaluation = draw.of("prefix", "causal", "stateful", "full", "both")
         known = ("prefix", "full") if anchor == "end" else ("prefix",)
-        if evaluation in asked.false:
+        if evaluation in evaluated.false:
             evaluation = "auto"
-        elif evaluation not in (*asked.modes, *known):
+        elif evaluation not in (*evaluated.modes, *known):
             refused = "evaluation"
     options = draw.note(evaluation=evaluation, **draw.some(0.3, batch_size=(1, 3, 1000), max_memory=(1 << 20, 1 << 24)))
     return options, refused
@@ -182,7 +182,7 @@ def rambit(draw: Draw) -> None:
     anchor = draw.of(*ANCHORS)
     reduce = ("mean", "max") if exact and anchor != "end" else ("mean",)  # the end is one horizon
     options = draw.options(anchor=(anchor,), window_size=(1, 2, 3, 12), reduce=reduce, normalize=("all", "visible"))
-    how, refused = how_asked(draw, s, options["anchor"])
+    how, refused = how_evaluated(draw, s, options["anchor"])
     if options["normalize"] == "visible" and options["anchor"] != "mask":
         if draw.chance(0.9):
             options["normalize"] = "all"
@@ -191,14 +191,14 @@ def rambit(draw: Draw) -> None:
     fresh = masks.shared and cf.random and draw.chance(0.25)
     draw.note(share_draws=not fresh, **options)
 
-    def ask() -> Attribution:
+    def evaluate() -> Attribution:
         method = RaMbIT(
             s.model, num_samples=cf.count, counterfactuals=cf.given, background=cf.background, seed=seed,
             share_draws=not fresh, **options, **s.common(), **how, **masks.options,
         )  # fmt: skip
         return both_ways(draw, method, s, None, **masks.call)
 
-    result = draw.call(ask, refused=either(refused, cf.refused))
+    result = draw.call(evaluate, refused=either(refused, cf.refused))
     expected, errors = rambit_twin(s, masks, cf, options, seed, fresh)
     s.close(draw, result.values, expected, cf)
     if options["normalize"] == "all":
@@ -229,12 +229,12 @@ def rambit_twin(
         if fresh and cf.random:
             found, each = with_own_draws(s, x, stack, cf, places, length, common)
         else:
-            found, each = naive_rambit.rambit(s.asked.f, x, stack, draws, **common)
+            found, each = naive_rambit.rambit(s.evaluated.f, x, stack, draws, **common)
         expected[places, :, :length] = found
         if not exact and len(each) > 1:
             variance[places, :, :length] += each.var(axis=0, ddof=1) / len(each)
         if shared and len(draws) > 1:
-            by_draw = np.stack([naive_rambit.rambit(s.asked.f, x, stack, [draw], **common)[0] for draw in draws])
+            by_draw = np.stack([naive_rambit.rambit(s.evaluated.f, x, stack, [draw], **common)[0] for draw in draws])
             variance[places, :, :length] += by_draw.var(axis=0, ddof=1) / len(draws)
     unknown = (not exact and masks.L < 2) or (shared and cf.count == 1)
     return expected, None if unknown else np.sqrt(variance)
@@ -247,7 +247,7 @@ def with_own_draws(
     weights = common["weights"]
     alone = {**common, "normalize": "all", "weights": [1.0]}
     each = [
-        naive_rambit.rambit(s.asked.f, x, mask[None], cf.twin(places, length, n)[1], **alone)[0]
+        naive_rambit.rambit(s.evaluated.f, x, mask[None], cf.twin(places, length, n)[1], **alone)[0]
         for n, mask in enumerate(masks)
     ]
     counted = sum(w * sees(mask, common) for w, mask in zip(weights, masks, strict=True))
@@ -339,9 +339,9 @@ def winit(draw: Draw) -> None:
         refused = "interpolate"
     if cf.name == "carry_forward" and s.observed is not None:
         refused = "carry_forward"
-    how, other = how_asked(draw, s, "cell")
+    how, other = how_evaluated(draw, s, "cell")
 
-    def ask() -> Attribution:
+    def evaluate() -> Attribution:
         common = {
             "window_size": window, "num_samples": cf.count, "counterfactuals": cf.given, "background": cf.background,
             "seed": seed, **options, **s.common(), **how,
@@ -349,17 +349,17 @@ def winit(draw: Draw) -> None:
         method = WinIT(s.model, **common) if height is None else BiWinIT(s.model, height=height, **common)
         return both_ways(draw, method, s, None)
 
-    result = draw.call(ask, refused=either(refused, other))
+    result = draw.call(evaluate, refused=either(refused, other))
     windows, scores = of_series(s, (window,)), of_series(s)
     for places, length in s.parts():
         x, seen, aim = s.cut(places, length)
         runs = winit_runs(cf, x, places, length, window)
-        targets = [naive.aim(s.asked.f, x, b, s.measure, aim) for b in range(len(x))]
+        targets = [naive.aim(s.evaluated.f, x, b, s.measure, aim) for b in range(len(x))]
         more = {"metric": s.measure, "targets": targets, "observed": seen}
         if height is None:
-            found = naive_winit.winit(s.asked.f, x, runs, window, **more)
+            found = naive_winit.winit(s.evaluated.f, x, runs, window, **more)
         else:
-            found = naive_winit.biwinit(s.asked.f, x, runs, window, height, **more)
+            found = naive_winit.biwinit(s.evaluated.f, x, runs, window, height, **more)
         windows[places, :, :length] = found
         scores[places, :, :length] = naive_winit.aggregate(found, options["aggregate"])
     s.close(draw, result.windows, windows, cf, "the windows")
@@ -384,23 +384,23 @@ def fo(draw: Draw) -> None:
     anchor = draw.of("cell", "end")
     method, kinds = (FO, (*FIXED, *GAPS)) if draw.chance() else (AFO, ("marginal",))
     cf = values(draw, s, seed, kinds=kinds)
-    how, refused = how_asked(draw, s, anchor)
+    how, refused = how_evaluated(draw, s, anchor)
     given = {} if method is AFO and not isinstance(cf.given, str) else {"counterfactuals": cf.given}
     draw.note(method=method.__name__, anchor=anchor)
     if method is AFO and cf.background is None:
         return
 
-    def ask() -> Attribution:
+    def evaluate() -> Attribution:
         common = {"num_samples": cf.count, "background": cf.background, "seed": seed, **given, **s.common(), **how}
         return both_ways(draw, method(s.model, anchor=anchor, **common), s, None)
 
-    result = draw.call(ask, refused=refused)
+    result = draw.call(evaluate, refused=refused)
     expected = of_series(s)
     for places, length in s.parts():
         x, seen, aim = s.cut(places, length)
         kind, draws = cf.twin(places, length)
         more = {"anchor": anchor, "metric": s.measure, "target": aim, "kind": kind, "observed": seen}
-        expected[places, :, :length] = naive.fo(s.asked.f, x, draws, **more)
+        expected[places, :, :length] = naive.fo(s.evaluated.f, x, draws, **more)
     s.close(draw, result.values, expected, cf)
 
 
@@ -411,22 +411,22 @@ def occlusion(draw: Draw) -> None:
     height, width = draw.whole(1, 3), draw.whole(1, 4)
     stride = (draw.whole(1, height), draw.whole(1, width))
     draw.note(height=height, width=width, stride=stride)
-    how, refused = how_asked(draw, s, "end")
+    how, refused = how_evaluated(draw, s, "end")
 
-    def ask() -> Attribution:
+    def evaluate() -> Attribution:
         method = Occlusion(
             s.model, height=height, width=width, stride=stride, num_samples=cf.count, counterfactuals=cf.given,
             background=cf.background, seed=seed, **s.common(), **how,
         )  # fmt: skip
         return both_ways(draw, method, s, None)
 
-    result = draw.call(ask, refused=refused)
+    result = draw.call(evaluate, refused=refused)
     expected = of_series(s)
     for places, length in s.parts():
         x, seen, aim = s.cut(places, length)
         kind, draws = cf.twin(places, length)
         expected[places, :, :length] = naive.occlusion(
-            s.asked.f, x, draws, height=height, width=width, stride=stride, metric=s.measure, target=aim, kind=kind,
+            s.evaluated.f, x, draws, height=height, width=width, stride=stride, metric=s.measure, target=aim, kind=kind,
             observed=seen,
         )  # fmt: skip
     s.close(draw, result.values, expected, cf)
@@ -442,7 +442,7 @@ def shapley_and_banzhaf(draw: Draw) -> None:
     name: Any = draw.of("features", "timestamps", "segments", "cells", "labels")
     labels = draw.integers(0, 3, D, T)
     draw.note(method=kind, players=name, segment=segment, number=number)
-    how, refused = how_asked(draw, s, "end")
+    how, refused = how_evaluated(draw, s, "end")
     players = turned(labels[None], s.layout)[0] if name == "labels" else name
     most = max(len(group(name, labels, D, length, segment).unique()) for _, length in s.parts())
     if kind == "exact" and most > 16:
@@ -450,7 +450,7 @@ def shapley_and_banzhaf(draw: Draw) -> None:
     if kind == "exact" and 9 < most <= 16:
         return  # 2^16 coalitions one at a time
 
-    def ask() -> Attribution:
+    def evaluate() -> Attribution:
         common = {
             "players": players, "segment": segment, "num_samples": cf.count, "counterfactuals": cf.given,
             "background": cf.background, "seed": seed, **s.common(), **how,
@@ -463,7 +463,7 @@ def shapley_and_banzhaf(draw: Draw) -> None:
             method = Banzhaf(s.model, num_masks=4 * number, **common)
         return both_ways(draw, method, s, None)
 
-    result = draw.call(ask, refused=refused)
+    result = draw.call(evaluate, refused=refused)
     expected, variance = of_series(s), of_series(s)
     for places, length in s.parts():
         x, seen, aim = s.cut(places, length)
@@ -471,9 +471,9 @@ def shapley_and_banzhaf(draw: Draw) -> None:
         player = group(name, labels, D, length, segment)
         n = int(player.max()) + 1
         for i, b in enumerate(places):
-            target = naive.aim(s.asked.f, x, i, s.measure, aim)
+            target = naive.aim(s.evaluated.f, x, i, s.measure, aim)
             worth = [
-                naive.payoff(s.asked.f, x, i, player, part, fill, s.measure, target, seen)
+                naive.payoff(s.evaluated.f, x, i, player, part, fill, s.measure, target, seen)
                 for part in (draws, *([one] for one in draws))
             ]
             found, error = players_values(kind, worth[0], n, number, seed)
@@ -515,14 +515,14 @@ def fit(draw: Draw) -> None:
     D, seed, count = s.X.shape[1], draw.whole(0, 99), draw.whole(1, 3)
     s.metric = s.target = s.aim = None  # type: ignore[assignment]
     generator = JointGenerator(D, prediction_size=draw.whole(1, 3), seed=seed)
-    how, refused = how_asked(draw, s, "cell")
+    how, refused = how_evaluated(draw, s, "cell")
     s.metric = "kl"
 
-    def ask() -> Attribution:
+    def evaluate() -> Attribution:
         method = FIT(s.model, generator=generator, num_samples=count, seed=seed, **s.common(), **how)
         return both_ways(draw, method, s, None)
 
-    result = draw.call(ask, refused=refused)
+    result = draw.call(evaluate, refused=refused)
     expected = of_series(s)
     for places, length in s.parts():
         x, _, _ = s.cut(places, length)
@@ -531,7 +531,7 @@ def fit(draw: Draw) -> None:
         def given(d: int, x: Tensor = x, ids: Tensor = ids) -> Tensor:
             return generator.draw_given(x, d, ids, count, seed).to(x.dtype)
 
-        expected[places, :, :length] = naive.fit(s.asked.f, x, given, count)
+        expected[places, :, :length] = naive.fit(s.evaluated.f, x, given, count)
     draw.close(turned(result.values, s.layout), expected, *TOLERANCE[torch.float32])
 
 

@@ -197,7 +197,7 @@ def classifiers(draw: Draw) -> None:
     with torch.no_grad():
         each = torch.stack([draw.call(model, x[:, :, : t + 1]) for t in range(T)], dim=2)
         whole = draw.call(model, x, return_all=True)
-        draw.close(whole, each, 1e-8, 1e-10, what="the answers to prefixes")
+        draw.close(whole, each, 1e-8, 1e-10, what="the outputs to prefixes")
         lengths = draw.integers(1, T, B)
         draw.close(draw.call(model, x, lengths=lengths), each[torch.arange(B), :, lengths - 1], 1e-8, 1e-10)
         draw.close(draw.call(model.predict, x, return_all=True), each.softmax(1), 1e-8, 1e-10, what="predict")
@@ -207,12 +207,12 @@ def classifiers(draw: Draw) -> None:
             for piece in x.split(draw.whole(1, T), dim=2):
                 part, held = draw.call(model.advance, piece, held)
                 parts.append(part)
-            draw.close(torch.cat(parts, dim=2), each, 1e-8, 1e-10, what="the answers from states")
+            draw.close(torch.cat(parts, dim=2), each, 1e-8, 1e-10, what="the outputs from states")
         path = draw.folder / "model.safetensors"
         draw.call(training.save_checkpoint, path, model, {"note": 1})
         again, extra = draw.call(training.load_checkpoint, path)
         draw.equal(extra, {"model": model.config(), "extra": {"note": 1}})
-        draw.equal(again(x), model(x), what="the loaded model's answers")
+        draw.equal(again(x), model(x), what="the loaded model's outputs")
 
 
 @case()

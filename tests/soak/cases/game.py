@@ -40,10 +40,10 @@ from tests.naive import ops as naive_ops
 from tests.naive import rambit as naive
 from tests.naive import winit as naive_winit
 from tests.soak.engine import TOLERANCE, Draw, case
-from tests.soak.models import Asked, Opaque, remembered, series_model
+from tests.soak.models import Evaluated, Opaque, remembered, series_model
 
 
-class Asking:
+class Evaluating:
     """A game about series or images, and one row at a time without it."""
 
     def __init__(self, draw: Draw, *, spatial: bool = True, series: int | None = None, most: int = 3) -> None:
@@ -62,10 +62,10 @@ class Asking:
         writes = draw.chance(0.2)
 
         def model(x: Tensor) -> Tensor:
-            answers = torch.tanh(x.flatten(1) @ first) @ second
+            outputs = torch.tanh(x.flatten(1) @ first) @ second
             if writes and not x.requires_grad:
                 x.zero_()
-            return answers
+            return outputs
 
         self.model, self.grid = model, shape if kind == "series" else shape[1:]
         self.terms = int(np.prod(self.grid))
@@ -75,7 +75,7 @@ class Asking:
         self.game = Game(Predictor.of(model), sample, Replay(flat), draws=self.S, batch_size=self.batch)
         draw.note(kind=kind, shape=tuple(self.x.shape), draws=self.S, batch=self.batch, dtype=self.dtype, writes=writes)
 
-    def answer(self, b: int, s: int, kept: Tensor) -> Tensor:
+    def output(self, b: int, s: int, kept: Tensor) -> Tensor:
         """Probabilities (C,) of series b where the mask (terms,) keeps, else draw s; soft masks mix the two."""
         mask = kept.view(self.grid).to(self.dtype) if kept.is_floating_point() else kept.view(self.grid)
         own, other = self.x[b], self.values[s, b]
@@ -84,13 +84,13 @@ class Asking:
 
 
 def together(game: Game, question: Any) -> Tensor:
-    return torch.cat(list(game.ask(question)))
+    return torch.cat(list(game.evaluate(question)))
 
 
 @case(weight=3)
 def coalitions(draw: Draw) -> None:
-    asked = Asking(draw)
-    B, N, n = len(asked.x), draw.whole(1, 6), asked.terms
+    evaluated = Evaluating(draw)
+    B, N, n = len(evaluated.x), draw.whole(1, 6), evaluated.terms
     form, players = draw.of("all", "each", "one"), None
     if draw.chance():
         players = draw.integers(0, 3, n).unique(return_inverse=True)[1]
@@ -98,75 +98,75 @@ def coalitions(draw: Draw) -> None:
     masks = draw.bools(*((N, B, n) if form == "each" else (N, n)))
     series = draw.integers(0, B - 1, N) if form == "one" else None
     draw.note(form=form, N=N, players=None if players is None else players.tolist())
-    found = draw.call(together, asked.game, Coalitions(masks, players, series))
+    found = draw.call(together, evaluated.game, Coalitions(masks, players, series))
     expected = torch.empty(found.shape)
     for i, s, j in np.ndindex(*found.shape[:3]):
         b = j if series is None else int(series[i])
         mask = masks[i, b] if form == "each" else masks[i]
-        expected[i, s, j] = asked.answer(b, s, mask if players is None else mask[players])
+        expected[i, s, j] = evaluated.output(b, s, mask if players is None else mask[players])
     draw.close(found, expected, *TOLERANCE[torch.float32])
-    cost: Cost = asked.game.cost()
+    cost: Cost = evaluated.game.cost()
     draw.equal(cost.rows, found[..., 0].numel(), what="the rows")
 
 
 @case(weight=2)
 def soft(draw: Draw) -> None:
     """Soft masks, and their gradients by automatic differentiation of one row."""
-    asked = Asking(draw)
-    B, N = len(asked.x), draw.whole(1, 4)
-    masks = draw.uniform(N, asked.terms, dtype=asked.dtype).requires_grad_()
+    evaluated = Evaluating(draw)
+    B, N = len(evaluated.x), draw.whole(1, 4)
+    masks = draw.uniform(N, evaluated.terms, dtype=evaluated.dtype).requires_grad_()
     series = draw.of(None, draw.integers(0, B - 1, N))
-    answers = draw.call(together, asked.game, Soft(masks, series))
-    weight = draw.normal(*answers.shape, dtype=asked.dtype)
-    [found] = torch.autograd.grad((answers * weight).sum(), masks)
-    wanted, total = torch.empty(answers.shape), torch.zeros((), dtype=asked.dtype)
-    for i, s, j in np.ndindex(*answers.shape[:3]):
-        p = asked.answer(j if series is None else int(series[i]), s, masks[i])
+    outputs = draw.call(together, evaluated.game, Soft(masks, series))
+    weight = draw.normal(*outputs.shape, dtype=evaluated.dtype)
+    [found] = torch.autograd.grad((outputs * weight).sum(), masks)
+    wanted, total = torch.empty(outputs.shape), torch.zeros((), dtype=evaluated.dtype)
+    for i, s, j in np.ndindex(*outputs.shape[:3]):
+        p = evaluated.output(j if series is None else int(series[i]), s, masks[i])
         wanted[i, s, j] = p.detach()
         total = total + (p * weight[i, s, j]).sum()
     [expected] = torch.autograd.grad(total, masks)
-    tolerance = TOLERANCE[torch.float32] if asked.dtype == torch.float32 else (1e-5, 1e-6)
-    draw.close(answers.detach(), wanted, *tolerance)
+    tolerance = TOLERANCE[torch.float32] if evaluated.dtype == torch.float32 else (1e-5, 1e-6)
+    draw.close(outputs.detach(), wanted, *tolerance)
     draw.close(found, expected, *tolerance, what="the gradients")
 
 
 @case(weight=2)
 def boxes(draw: Draw) -> None:
     """Unions of boxes, question after question into the same buffer."""
-    asked = Asking(draw, series=1)
-    grid = asked.game.sample.grid
+    evaluated = Evaluating(draw, series=1)
+    grid = evaluated.game.sample.grid
     for _ in range(draw.whole(1, 3)):
         counts = [draw.whole(0, 3) for _ in range(draw.whole(1, 5))]
         spans = [[sorted((draw.whole(0, size), draw.whole(0, size))) for size in grid] for _ in range(sum(counts))]
         table = np.array(spans, dtype=np.int32).reshape(-1, 6)
         offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-        found = draw.call(together, asked.game, Boxes(offsets, table))
+        found = draw.call(together, evaluated.game, Boxes(offsets, table))
         expected = torch.empty(found.shape)
         for i in range(len(counts)):
             mask = torch.zeros(grid, dtype=torch.bool)
             for z0, z1, y0, y1, x0, x1 in table[offsets[i] : offsets[i + 1]]:
                 mask[z0:z1, y0:y1, x0:x1] = True
-            for s in range(asked.S):
-                expected[i, s, 0] = asked.answer(0, s, mask.flatten())
+            for s in range(evaluated.S):
+                expected[i, s, 0] = evaluated.output(0, s, mask.flatten())
         draw.close(found, expected, *TOLERANCE[torch.float32])
 
 
 @case()
 def functions(draw: Draw) -> None:
     """A game as a function of coalitions of numpy's."""
-    asked = Asking(draw, spatial=False, series=1)
-    players = draw.of(None, draw.integers(0, 3, asked.terms).unique(return_inverse=True)[1])
+    evaluated = Evaluating(draw, spatial=False, series=1)
+    players = draw.of(None, draw.integers(0, 3, evaluated.terms).unique(return_inverse=True)[1])
     target = draw.of(None, 0, 2)
-    worth = draw.call(CoalitionFunction, asked.game, players=players, target=target)
-    n = asked.terms if players is None else int(players.max()) + 1
+    worth = draw.call(CoalitionFunction, evaluated.game, players=players, target=target)
+    n = evaluated.terms if players is None else int(players.max()) + 1
     draw.equal(worth.n_players, n)
     rows = draw.bools(draw.whole(1, 5), n)
-    whole = asked.answer(0, 0, torch.ones(asked.terms, dtype=torch.bool))
+    whole = evaluated.output(0, 0, torch.ones(evaluated.terms, dtype=torch.bool))
     aim = int(whole.argmax()) if target is None else target
 
     def value(row: Tensor) -> float:
         kept = row if players is None else row[players]
-        return sum(float(asked.answer(0, s, kept)[aim]) for s in range(asked.S)) / asked.S
+        return sum(float(evaluated.output(0, s, kept)[aim]) for s in range(evaluated.S)) / evaluated.S
 
     draw.close(draw.call(worth, rows.numpy()), [value(row) for row in rows], *TOLERANCE[torch.float32])
     draw.close(draw.call(lambda: worth.empty), value(torch.zeros(n, dtype=torch.bool)), *TOLERANCE[torch.float32])
@@ -222,8 +222,8 @@ def counterfactuals(draw: Draw) -> None:
     first = draw.whole(0, 5)
     strategy: Counterfactual = draw.call(counterfactual_of, name, background)
     draw.true(isinstance(strategy, STRATEGIES[name]), "the strategy is the one named")
-    for asked in (reads_background, needs_background):
-        draw.equal(draw.call(asked, name), name in ("marginal", "joint"), what="whether it takes reference data")
+    for evaluated in (reads_background, needs_background):
+        draw.equal(draw.call(evaluated, name), name in ("marginal", "joint"), what="whether it takes reference data")
     found = draw.call(strategy.draws, x, None, ids, S, seed=seed, first=first)
     if name == "zero":
         draw.true(isinstance(strategy, Zero) and not found.any() and found.shape == (S, B, D, T), "zeros are drawn")
@@ -244,7 +244,7 @@ def predictors(draw: Draw) -> None:
     """Whole rows, every step, and steps from a state, for any cut of time, by the model alone."""
     D, T, N = draw.whole(1, 3), draw.whole(1, 7), draw.whole(1, 4)
     dtype = draw.of(torch.float32, torch.float64)
-    model: Asked = series_model(draw, D, T, dtype)
+    model: Evaluated = series_model(draw, D, T, dtype)
     x = draw.normal(N, D, T, dtype=dtype)
     face: Predictor = draw.call(Predictor.of, model.model, output=model.output)
     draw.true(isinstance(face, FACES.get(model.kind, ModulePredictor)), "this is the face of such a model")
@@ -260,19 +260,19 @@ def predictors(draw: Draw) -> None:
 
     with face.session():
         whole = draw.call(face.whole, draw.placed(x).clone(), pure=False)
-        close(whole, expected[:, :, -1:], "the answers to whole rows")
+        close(whole, expected[:, :, -1:], "the outputs to whole rows")
         if "causal" in model.modes:
-            close(draw.call(face.steps, x.clone(), pure=False), expected, "the answers at each step")
+            close(draw.call(face.steps, x.clone(), pure=False), expected, "the outputs at each step")
         if "stateful" in model.modes:
             cuts = [0, *sorted({draw.whole(0, T), draw.whole(0, T)} - {0, T}), T]
             state, parts = None, []
             for begin, end in itertools.pairwise(cuts):
                 part, state = draw.call(face.advance, x[:, :, begin:end].clone(), state, pure=False)
                 parts.append(part)
-            close(torch.cat(parts, dim=2), expected, "the answers from states")
+            close(torch.cat(parts, dim=2), expected, "the outputs from states")
             walk: Walk = face.walk(x)
             hidden, _ = draw.call(walk.step, x[:, :, :1].clone(), None, pure=False)
-            close(walk.answers(hidden), expected[:, :, :1], "the first step of a walk")
+            close(walk.outputs(hidden), expected[:, :, :1], "the first step of a walk")
         draw.true(not face.check(whole).any(), "no row is unusable")
 
 
@@ -285,10 +285,10 @@ def bad_answers(draw: Draw) -> None:
     kind = draw.of("value", "rows", "rank", "probabilities")
 
     def model(x: Tensor) -> Tensor:
-        answers = good(x)
+        outputs = good(x)
         if kind == "value":
-            answers[row, 0] = bad
-        return {"rows": answers[1:], "rank": answers[..., None]}.get(kind, answers)
+            outputs[row, 0] = bad
+        return {"rows": outputs[1:], "rank": outputs[..., None]}.get(kind, outputs)
 
     output = "probs" if kind == "probabilities" else "logits"
     draw.note(kind=kind, bad=bad, row=row, N=N)
@@ -298,7 +298,7 @@ def bad_answers(draw: Draw) -> None:
     except PredictionError as error:
         draw.true(kind != "value" or bad != torch.nan or str(row) in str(error), f"{error} names row {row}")
         return
-    draw.true(False, "such an answer is refused")
+    draw.true(False, "such an output is refused")
 
 
 @case()
@@ -314,8 +314,8 @@ def onnx_sessions(draw: Draw) -> None:
         return [x.reshape(len(x), -1) @ weight.astype(x.dtype)]
 
     given = SimpleNamespace(name="x", type=kind, shape=[batch, D, T])
-    answer = SimpleNamespace(name="logits", type=kind, shape=[batch, C])
-    session = SimpleNamespace(get_inputs=lambda: [given], get_outputs=lambda: [answer], run=run)
+    output = SimpleNamespace(name="logits", type=kind, shape=[batch, C])
+    session = SimpleNamespace(get_inputs=lambda: [given], get_outputs=lambda: [output], run=run)
     face = draw.call(Predictor.of, session)
     draw.true(isinstance(face, OnnxPredictor), "this is a session")
     x = draw.normal(N, D, T)
@@ -335,5 +335,5 @@ def training_flags(draw: Draw) -> None:
     flags = [part.training for part in module.modules()]
     own, x = copy.deepcopy(module).eval(), draw.normal(2, D, T)
     game = Game(Predictor.of(module), TensorSample(x, torch.arange(2)), Zero())
-    draw.close(draw.call(game.predict), remembered(own)(x).softmax(1), what="the answers")
+    draw.close(draw.call(game.predict), remembered(own)(x).softmax(1), what="the outputs")
     draw.equal([part.training for part in module.modules()], flags, what="the training flags")

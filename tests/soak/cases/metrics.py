@@ -63,7 +63,7 @@ def summary(draw: Draw) -> None:
         draw.close(value, metrics.MEASURES[name](scores, salient), what=name)
 
 
-class Asked:
+class Evaluated:
     """A game and its twin on the same random series."""
 
     def __init__(self, draw: Draw) -> None:
@@ -94,7 +94,7 @@ class Asked:
         self.game = Game(predictor, sample, strategy, draws=self.draws, batch_size=self.batch)
         finish = (lambda z: z) if self.output == "regression" else (lambda z: z.softmax(1))
         f = remembered(lambda x: finish(torch.tanh(x.flatten(1) @ first) @ second))
-        self.twin = naive.Asked(f, self.x, fixed, kind if fixed is None else "fixed", seen)
+        self.twin = naive.Evaluated(f, self.x, fixed, kind if fixed is None else "fixed", seen)
         draw.note(shape=(B, D, T), kind=kind, draws=self.draws, missing=missing, output=self.output, batch=self.batch)
 
     def cells(self, per: str, extent: str) -> int:
@@ -116,7 +116,7 @@ FAITHFULNESS = {
 
 @case(weight=4)
 def faithfulness(draw: Draw) -> None:
-    asked, function = Asked(draw), draw.of(*FAITHFULNESS)
+    evaluated, function = Evaluated(draw), draw.of(*FAITHFULNESS)
     per, extent = draw.of("series", "all"), draw.of("cell", "end", "std")
     k = draw.of(1, 2, 0.34, 0.5, 0.9, 1.0)
     twin, name = FAITHFULNESS[function], function.__name__
@@ -124,11 +124,11 @@ def faithfulness(draw: Draw) -> None:
     options: dict[str, Any] = {"per": per}
     if name != "sufficiency":
         options["extent"] = extent
-    cells = asked.cells(per, options.get("extent", "cell"))
-    regression = asked.output == "regression"
+    cells = evaluated.cells(per, options.get("extent", "cell"))
+    regression = evaluated.output == "regression"
     arguments, more = [], {}
     if name == "auc_drop":
-        arguments = [draw.integers(0, asked.C - 1, asked.B)]
+        arguments = [draw.integers(0, evaluated.C - 1, evaluated.B)]
     if regression and name == "average_prediction_difference":
         more["regression"] = True
     refused = either(
@@ -137,25 +137,29 @@ def faithfulness(draw: Draw) -> None:
         "at least two classes" if arguments and len(set(arguments[0].tolist())) < 2 else None,
         "regression" if regression and name not in ("cpd", "cpp", "average_prediction_difference") else None,
     )
-    found = draw.call(function, asked.game, draw.placed(asked.scores), *arguments, k, refused=refused, **options)
+    found = draw.call(
+        function, evaluated.game, draw.placed(evaluated.scores), *arguments, k, refused=refused, **options
+    )
     labels = [arguments[0].tolist()] if arguments else []
-    draw.close(found, twin(asked.twin, asked.scores.numpy(), *labels, k, **options, **more), 1e-8, 1e-9, what=name)
+    draw.close(
+        found, twin(evaluated.twin, evaluated.scores.numpy(), *labels, k, **options, **more), 1e-8, 1e-9, what=name
+    )
 
 
 @case(weight=2)
 def curves(draw: Draw) -> None:
-    asked = Asked(draw)
+    evaluated = Evaluated(draw)
     steps, insertion = draw.of(None, 1, 2, 4), draw.chance()
     refused = either(
-        "regression" if asked.output == "regression" else None,
-        "steps must be" if steps is not None and steps > asked.cells("series", "cell") else None,
+        "regression" if evaluated.output == "regression" else None,
+        "steps must be" if steps is not None and steps > evaluated.cells("series", "cell") else None,
     )
     draw.note(steps=steps, insertion=insertion)
     ours, twin = (
         (metrics.insertion_auc, naive.insertion_auc) if insertion else (metrics.deletion_auc, naive.deletion_auc)
     )
-    found = draw.call(ours, asked.game, asked.scores, steps=steps, refused=refused)
-    draw.close(found, twin(asked.twin, asked.scores.numpy(), steps), 1e-8, 1e-9)
+    found = draw.call(ours, evaluated.game, evaluated.scores, steps=steps, refused=refused)
+    draw.close(found, twin(evaluated.twin, evaluated.scores.numpy(), steps), 1e-8, 1e-9)
 
 
 @case()

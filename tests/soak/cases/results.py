@@ -275,7 +275,7 @@ def drop_ins(draw: Draw) -> None:
     """JIMEx, WinIT and BiWinIT by their published names, against the definitions."""
     D, T, B, S = draw.whole(1, 3), draw.whole(1, 7), draw.whole(1, 2), draw.whole(1, 2)
     name, window, metric = draw.of(*compat.__all__), draw.whole(1, 4), draw.of("pd", "kl", "js")
-    asked = series_model(draw, D, T, torch.float64, ("gru", "lstm"))
+    evaluated = series_model(draw, D, T, torch.float64, ("gru", "lstm"))
     X, loader, seed = draw.normal(B, D, T), draw.of(None, draw.normal(5, D, T)), draw.whole(0, 99)
     draw.note(name=name, shape=(B, D, T), S=S, window=window, metric=metric, loader=loader is not None)
     given = {"num_samples": S, "window_size": window, "metric": metric, "train_loader": loader, "random_state": seed}
@@ -286,13 +286,13 @@ def drop_ins(draw: Draw) -> None:
         L, wt, wd = draw.whole(1, 3), (1, draw.whole(1, 4)), (1, draw.whole(1, 3))
         explainer: Any = JIMEx(D, num_masks=L, wt_bounds=wt, wd_bounds=wd, **given)
         masks, _ = naive_masks.family("block", L, D, T, wt, wd, seed=seed)
-        expected, _ = naive.rambit(asked.f, X, masks, list(fixed), anchor="mask", window=window, metric=metric)
+        expected, _ = naive.rambit(evaluated.f, X, masks, list(fixed), anchor="mask", window=window, metric=metric)
     else:
         height = {} if name == "WinITExplainer" else {"height": draw.whole(1, 2)}
         kind = WinITExplainer if name == "WinITExplainer" else BiWinITExplainer
         explainer = kind("cpu", D, "toy", draw.folder, **height, **given)
         twin = naive_winit.biwinit if height else naive_winit.winit
-        expected = twin(asked.f, X, fixed, window, *height.values(), metric)
-    explainer.set_model(Protocol(asked.model))
+        expected = twin(evaluated.f, X, fixed, window, *height.values(), metric)
+    explainer.set_model(Protocol(evaluated.model))
     draw.close(draw.call(explainer.attribute, draw.of(X, X.numpy())), expected)
     draw.true(str(window) in explainer.get_name(), "the name has the window")

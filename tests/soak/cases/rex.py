@@ -17,8 +17,8 @@ from scipy.stats import entropy
 from torch import Tensor
 
 from rambit.rex import (
-    Asked,
     Box,
+    Decision,
     Distribution,
     Evaluation,
     Explanation,
@@ -53,10 +53,10 @@ class Weighing:
         self.weights, self.biases, self.writes = weights.flatten(1), biases, writes
 
     def __call__(self, x: Tensor) -> Tensor:
-        answers = [torch.stack([torch.zeros(()).double(), *self.sums(row)]) for row in x.flatten(1).double()]
+        outputs = [torch.stack([torch.zeros(()).double(), *self.sums(row)]) for row in x.flatten(1).double()]
         if self.writes:
             x.fill_(7.0)
-        return torch.stack(answers)
+        return torch.stack(outputs)
 
     def sums(self, row: Tensor) -> list[Tensor]:
         return [6 * ((row * w).sum() - b) for w, b in zip(self.weights, self.biases, strict=True)]
@@ -107,16 +107,16 @@ class Decided:
     def probabilities(self, kept: Tensor) -> Tensor:
         return self.model(self.masked(kept).clone())[0].softmax(0)
 
-    def answer(self, masks: Any) -> tuple[Any, Any]:
+    def evaluate(self, masks: Any) -> tuple[Any, Any]:
         """Classes and confidences of masks (N, Z, H, W)."""
         p = torch.stack([self.probabilities(torch.from_numpy(mask)) for mask in masks])
         confidence, label = p.max(dim=1)
         return label.numpy().astype(np.int32), confidence.double().numpy().astype(np.float32)
 
-    def ask(self, kept: set[int]) -> tuple[int, float]:
+    def of_kept(self, kept: set[int]) -> tuple[int, float]:
         mask = torch.zeros(math.prod(self.shape), dtype=torch.bool)
         mask[sorted(kept)] = True
-        classes, confidences = self.answer(mask.view(1, *self.grid).numpy())
+        classes, confidences = self.evaluate(mask.view(1, *self.grid).numpy())
         return int(classes[0]), float(confidences[0])
 
     @property
@@ -154,19 +154,19 @@ def plain(settings: SearchSettings) -> dict[str, Any]:
 def searching(draw: Draw) -> None:
     decided, options = Decided(draw), search_options(draw)
     explainer = ReX(decided.model, mask_value=decided.mask_value, **options)
-    asked: Asked = draw.call(explainer.asked, draw.placed(decided.x))
+    decision: Decision = draw.call(explainer.decision, draw.placed(decided.x))
     settings = SearchSettings(**options)
-    found: SearchResult = draw.call(search, asked, settings)
-    maps, counts = naive.search(decided.answer, decided.grid, decided.dimensions, plain(settings))
+    found: SearchResult = draw.call(search, decision, settings)
+    maps, counts = naive.search(decided.evaluate, decided.grid, decided.dimensions, plain(settings))
     draw.equal([found.stats[name] for name in ("mutants", "passing", "depth")], counts, what="the counts")
     draw.equal(list(found.maps), list(maps), what="the classes seen")
     for label, map_ in maps.items():
         draw.close(found.maps[label], map_, 0, 0, what=f"the map of class {label}")
-    if asked.target in maps and draw.chance(0.5):
+    if decision.target in maps and draw.chance(0.5):
         attributed = draw.call(explainer.attribute, decided.x)
-        draw.close(attributed[0].flatten(), maps[asked.target].ravel(), 0, 0, what="attribute")
+        draw.close(attributed[0].flatten(), maps[decision.target].ravel(), 0, 0, what="attribute")
     if options["iters"] == 1 and Distribution(options["distribution"]) is not Distribution.Adaptive:
-        one, told = draw.call(causal_explanation, 1, explainer.asked(decided.x), settings)
+        one, told = draw.call(causal_explanation, 1, explainer.decision(decided.x), settings)
         draw.equal([told[name] for name in ("mutants", "passing", "depth")], counts, what="the counts of an iteration")
         draw.equal([label for label, _ in one.items()], list(maps), what="its classes")
 
@@ -185,34 +185,34 @@ def explaining(draw: Draw) -> None:
         step=2, objective=draw.of(*Objective), permitted_overlap=draw.of(0.0, 0.3),
     )  # fmt: skip
     explainer = ReX(decided.model, mask_value=decided.mask_value)
-    asked = explainer.asked(decided.x)
-    ask, target, sure = decided.ask, asked.target, asked.confidence
-    draw.equal((target, sure), ask(decided.everything), what="the decision")
+    decision = explainer.decision(decided.x)
+    evaluate, target, sure = decided.of_kept, decision.target, decision.confidence
+    draw.equal((target, sure), evaluate(decided.everything), what="the decision")
     order = naive_parts.ranking(map_.flatten().tolist())
     draw.equal(draw.call(rank, map_).tolist(), order, what="the ranking")
     given = {"chunk": chunk, "share": share}
-    nothing = naive_parts.suffices(ask, set(), target, sure, share)  # which is tried first
+    nothing = naive_parts.suffices(evaluate, set(), target, sure, share)  # which is tried first
     try:
-        first = set() if nothing else naive_parts.global_part(ask, order, target, sure, **given)
+        first = set() if nothing else naive_parts.global_part(evaluate, order, target, sure, **given)
         necessary = complete = None
         if strategy in (Strategy.Contrastive, Strategy.Complete):
-            necessary = naive_parts.necessary_part(ask, order, target, sure, **given)
+            necessary = naive_parts.necessary_part(evaluate, order, target, sure, **given)
         if strategy is Strategy.Complete:
-            complete = naive_parts.complete_part(ask, order, necessary, target, sure, **given)
+            complete = naive_parts.complete_part(evaluate, order, necessary, target, sure, **given)
         if strategy is Strategy.Spatial and not nothing:
             flat = map_.flatten().numpy()
-            first = naive_parts.spatial_part(ask, flat, decided.grid, order, target, sure, radius=2, **given)
+            first = naive_parts.spatial_part(evaluate, flat, decided.grid, order, target, sure, radius=2, **given)
     except naive_parts.Nothing:
         try:
-            draw.call(extract, asked, map_, strategy, options)
+            draw.call(extract, decision, map_, strategy, options)
         except NoExplanationError:
             return
         draw.true(False, "there is nothing to be found")
-    found: Found = draw.call(extract, asked, map_, strategy, options, seed=draw.whole(0, 99))
+    found: Found = draw.call(extract, decision, map_, strategy, options, seed=draw.whole(0, 99))
     if strategy is Strategy.MultiSpotlight:
         parts = [positions(mask) for mask in found.spotlights]
         for i, part in enumerate(parts):
-            draw.true(naive_parts.suffices(ask, part, target, sure, share), f"spotlight {i} suffices")
+            draw.true(naive_parts.suffices(evaluate, part, target, sure, share), f"spotlight {i} suffices")
             for j, other in enumerate(parts[:i]):
                 overlap = naive_parts.dice(part, other)
                 draw.true(overlap <= options.permitted_overlap + 1e-12, f"spotlights {i} and {j} are apart")
@@ -222,7 +222,7 @@ def explaining(draw: Draw) -> None:
         draw.equal(positions(found.mask), first, what="the sufficient part")
         draw.equal(None if found.necessary is None else positions(found.necessary), necessary, what="the necessary one")
         draw.equal(None if found.complete is None else positions(found.complete), complete, what="the complete one")
-    draw.equal(found.confidence, ask(positions(found.mask))[1], what="its confidence")
+    draw.equal(found.confidence, evaluate(positions(found.mask))[1], what="its confidence")
 
 
 @case(weight=3)
@@ -232,25 +232,27 @@ def whole_explanations(draw: Draw) -> None:
     options |= draw.note(chunk_size=draw.whole(1, 5), strategy=draw.of("global", Strategy.Global))
     explainer = ReX(decided.model, mask_value=decided.mask_value, **options)
     settings = SearchSettings(**{k: v for k, v in options.items() if k not in ("chunk_size", "strategy")})
-    maps, _ = naive.search(decided.answer, decided.grid, decided.dimensions, plain(settings))
-    target, sure = decided.ask(decided.everything)
+    maps, _ = naive.search(decided.evaluate, decided.grid, decided.dimensions, plain(settings))
+    target, sure = decided.of_kept(decided.everything)
     try:
         found: Explanation = draw.call(explainer.explain, draw.placed(decided.x), target=draw.of(None, target))
     except NoExplanationError:
-        draw.true(target not in maps or not naive_parts.suffices(decided.ask, decided.everything, target, sure, 0.0),
+        draw.true(target not in maps or not naive_parts.suffices(decided.of_kept, decided.everything, target, sure, 0.0),
                   "there is nothing to be found")  # fmt: skip
         return
     map_ = maps[target]
     draw.close(found.responsibility, map_.reshape(decided.shape), 0, 0, what="the map")
     if map_.all() or settings.responsibility_style is ResponsibilityStyle.Additive:  # else logarithms break ties
         order = naive_parts.ranking(map_.ravel().tolist())
-        nothing = naive_parts.suffices(decided.ask, set(), target, sure, 0.0)
+        nothing = naive_parts.suffices(decided.of_kept, set(), target, sure, 0.0)
         part = (
-            set() if nothing else naive_parts.global_part(decided.ask, order, target, sure, chunk=options["chunk_size"])
+            set()
+            if nothing
+            else naive_parts.global_part(decided.of_kept, order, target, sure, chunk=options["chunk_size"])
         )
         draw.equal(positions(found.mask), part, what="the mask")
-    classes, confidence = decided.ask(positions(found.mask))
-    draw.equal((classes, confidence), (found.target, found.confidence), what="the mask's answer")
+    classes, confidence = decided.of_kept(positions(found.mask))
+    draw.equal((classes, confidence), (found.target, found.confidence), what="the mask's output")
     path = draw.folder / "explanation"
     draw.call(found.save, path)
     again = draw.call(Explanation.load, path)

@@ -72,24 +72,24 @@ def tree(draw: Draw) -> Sample:
     return trees.random_tree(draw.seed, depth, count)
 
 
-def close(draw: Draw, found: Tensor, expected: Tensor, what: str = "the answers") -> None:
+def close(draw: Draw, found: Tensor, expected: Tensor, what: str = "the outputs") -> None:
     draw.close(found, expected, 0, 1e-8, what=what)
 
 
 @case(weight=3)
-def answers(draw: Draw) -> None:
+def outputs(draw: Draw) -> None:
     """Hard, soft and pruned, asked anew or prepared."""
     sample = tree(draw)
     model: HierarchicalClassifier = trees.random_model(sample.schema, draw.seed)
     masks = draw.bools(draw.whole(1, 6), sample.terms, p=draw.of(0.2, 0.6, 0.95))
     with torch.no_grad():
-        expected = torch.stack([naive.answer(model, sample, mask.tolist()) for mask in masks])
-        close(draw, draw.call(model.answer, sample, masks), expected)
-        close(draw, draw.call(model.answer, sample, masks.double()), expected, "soft answers at 0 and 1")
-        close(draw, torch.stack([draw.call(model, sample.pruned(mask)) for mask in masks]), expected, "pruned answers")
+        expected = torch.stack([naive.output(model, sample, mask.tolist()) for mask in masks])
+        close(draw, draw.call(model.evaluate, sample, masks), expected)
+        close(draw, draw.call(model.evaluate, sample, masks.double()), expected, "soft outputs at 0 and 1")
+        close(draw, torch.stack([draw.call(model, sample.pruned(mask)) for mask in masks]), expected, "pruned outputs")
         prepared: Prepared = model.prepare(sample)
         for part in masks.split(draw.whole(1, 3)):  # what it remembers changes nothing
-            close(draw, draw.call(prepared.answer, part), model.answer(sample, part), "prepared answers")
+            close(draw, draw.call(prepared.evaluate, part), model.evaluate(sample, part), "prepared outputs")
     node, schema = sample.root, sample.schema
     draw.true(isinstance(node, NODES[type(schema)]), "the root's node is that of its schema")
 
@@ -166,7 +166,7 @@ def layouts(draw: Draw) -> None:
         grouped = draw.call(sample.grouped, term)
         chosen = draw.bools(3, grouped.terms)
         with torch.no_grad():
-            close(draw, model.answer(grouped, chosen), model.answer(sample, chosen[:, term]), "answers to groups")
+            close(draw, model.evaluate(grouped, chosen), model.evaluate(sample, chosen[:, term]), "outputs to groups")
 
 
 @case(weight=2)
@@ -227,17 +227,17 @@ def shared_masks(draw: Draw) -> None:
     model = trees.random_model(sample.schema, draw.seed)
     masks = draw.bools(4, seen.terms)
     with torch.no_grad():
-        found = draw.call(model.answer, seen, masks)
+        found = draw.call(model.evaluate, seen, masks)
     # The stored mask comes first: a term for each sample that has a or b, then what is left of c.
     target_cells = [i for i, document in enumerate(given) if "a" in document or "b" in document]
-    for mask, answer in zip(masks, found, strict=True):
+    for mask, output in zip(masks, found, strict=True):
         view[:] = mask
         gone = {i for i, k in zip(target_cells, a.mask.prunemask().tolist(), strict=True) if not k}
         plain = [{k: v for k, v in d.items() if k == "c" or i not in gone} for i, d in enumerate(given)]
         c = iter(tree.masks["c",].prunemask().tolist())
         plain = [{k: v for k, v in d.items() if k != "c" or next(c)} for d in plain]
         with torch.no_grad():
-            close(draw, answer, model(from_json(plain, sample.schema)))
+            close(draw, output, model(from_json(plain, sample.schema)))
 
 
 @case()
@@ -255,7 +255,7 @@ def training_and_files(draw: Draw) -> None:
     draw.call(save_model, path, model)
     again = draw.call(load_model, path)
     with torch.no_grad():
-        draw.equal(again(sample), model(sample), what="the loaded model's answers")
+        draw.equal(again(sample), model(sample), what="the loaded model's outputs")
     history = draw.call(structure.fit, model, sample, y, epochs=2, batch_size=2)
     draw.equal(len(history.train_loss), 2)
     twin = draw.call(structure.fit, again, sample, y, epochs=2, batch_size=2)

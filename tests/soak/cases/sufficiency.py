@@ -25,7 +25,7 @@ class Filled(naive.Decision):
         self.values, self.groups = values, groups
         super().__init__(model, x, **options)
 
-    def answer(self, mask: Tensor) -> Tensor:
+    def output(self, mask: Tensor) -> Tensor:
         self.rows += 1
         cells = mask.flatten() if mask.numel() == self.groups.numel() else mask[self.groups]
         kept = cells.view(self.x.shape)
@@ -40,10 +40,10 @@ class Nested(naive.Decision):
     def __init__(self, model: Any, sample: Sample, **options: Any) -> None:
         self.x, self.model, self.rows = sample, model, 0
         everything = torch.ones(sample.terms, dtype=torch.bool)
-        self.target = int(self.answer(everything).argmax())
+        self.target = int(self.output(everything).argmax())
         self.threshold = options["rel_tol"] * self.gap(everything)
 
-    def answer(self, mask: Tensor) -> Tensor:
+    def output(self, mask: Tensor) -> Tensor:
         self.rows += 1
         with torch.no_grad():
             return self.model(self.x.pruned(mask)).softmax(1)[0].double()
@@ -129,12 +129,12 @@ def greedy(draw: Draw, decision: naive.Decision, found: Explanation, n: int) -> 
     draw.true(found.size in wanted, f"greedy addition keeps as many terms as here: {wanted}")
 
 
-def at_edges(decision: naive.Decision, ask: Callable[[naive.Decision], int]) -> list[int]:
+def at_edges(decision: naive.Decision, evaluate: Callable[[naive.Decision], int]) -> list[int]:
     """What the twin says when a gap that equals the threshold, as in a tie, stands, and when it does not."""
     threshold, found = decision.threshold, []
     whole = decision.gap(torch.ones(decision.x.numel(), dtype=torch.bool))
     for decision.threshold in (threshold - EDGE, min(threshold + EDGE, whole)):
-        found.append(ask(decision))
+        found.append(evaluate(decision))
     decision.threshold = threshold
     return found
 
