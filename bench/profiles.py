@@ -70,7 +70,7 @@ def winit() -> Work:
 
 def feature_occlusion() -> Work:
     model, X = GRUClassifier(6, hidden_size=64).eval(), torch.randn(16, 6, 40)
-    method = FO(model, anchor="end", counterfactuals="zero", metric="diff", num_samples=1)
+    method = FO(model, anchor="end", counterfactuals="zero", distance="diff", num_samples=1)
     return lambda: method.explain(X)
 
 

@@ -62,7 +62,7 @@ def test_feature_ablation(benchmark, report, place, case):
     X = (torch.randn(B, D, T) * (0.01 if case.startswith("free") else 1)).to(place.device)
     model = make().eval().to(place.device)
     target = model(X).argmax(1)
-    method = FO(model, anchor="end", counterfactuals="zero", metric="diff", num_samples=1)
+    method = FO(model, anchor="end", counterfactuals="zero", distance="diff", num_samples=1)
     ablation = captum.FeatureAblation(Probability(model))
 
     def theirs():
@@ -80,7 +80,7 @@ def test_occlusion(benchmark, report, place, case):
     X = (torch.randn(B, D, T) * (0.01 if case.startswith("free") else 1)).to(place.device)
     model = make().eval().to(place.device)
     target = model(X).argmax(1)
-    method = Occlusion(model, width=4, height=1, counterfactuals="zero", metric="diff")
+    method = Occlusion(model, width=4, height=1, counterfactuals="zero", distance="diff")
     occlusion = captum.Occlusion(Probability(model))
 
     def theirs():
@@ -100,7 +100,7 @@ def test_shapley_sampling(benchmark, report, place):
         return (x * weight).sum(dim=(1, 2), keepdim=False)[:, None]
 
     method = ShapleySampling(
-        model, players="cells", num_permutations=25, counterfactuals="zero", output="regression", metric="diff"
+        model, players="cells", num_permutations=25, counterfactuals="zero", output="regression", distance="diff"
     )
     sampling = captum.ShapleyValueSampling(model)
     target = torch.zeros(4, dtype=torch.int64, device=place.device)

@@ -74,7 +74,7 @@ class GivenFit(tint.Fit):
 
 def temporal_occlusion(s):
     """Each cell replaced by 0, compared at its own time."""
-    method = FO(s.model, anchor="cell", counterfactuals="zero", metric="diff", num_samples=1)
+    method = FO(s.model, anchor="cell", counterfactuals="zero", distance="diff", num_samples=1)
     theirs = tint.TimeForwardTunnel(tint.TemporalOcclusion(s.probabilities))
     return lambda: method.explain(s.X, target=s.target), lambda: theirs.attribute(
         s.x, sliding_window_shapes=(1,), target=s.target, perturbations_per_eval=max(1, TOGETHER // len(s.x))
@@ -83,7 +83,7 @@ def temporal_occlusion(s):
 
 def temporal_augmented_occlusion(s):
     """Each cell replaced by that of another series, compared at its own time."""
-    method = FO(s.model, anchor="cell", counterfactuals=s.values.expand(1, *s.X.shape), metric="diff", num_samples=1)
+    method = FO(s.model, anchor="cell", counterfactuals=s.values.expand(1, *s.X.shape), distance="diff", num_samples=1)
     theirs = tint.TimeForwardTunnel(
         tint.TemporalAugmentedOcclusion(s.probabilities, data=s.values.t()[None], is_temporal=True)
     )
@@ -94,7 +94,7 @@ def temporal_augmented_occlusion(s):
 
 def occlusion(s):
     """Four steps of a feature replaced by 0, compared at the last step."""
-    method = Occlusion(s.model, width=4, counterfactuals="zero", metric="diff")
+    method = Occlusion(s.model, width=4, counterfactuals="zero", distance="diff")
     theirs = tint.Occlusion(s.probabilities)
     return lambda: method.explain(s.X, target=s.target), lambda: theirs.attribute(
         s.x, (4, 1), target=s.target, perturbations_per_eval=max(1, TOGETHER // len(s.x))
@@ -103,7 +103,7 @@ def occlusion(s):
 
 def augmented_occlusion(s):
     """Each cell replaced by that of another series, compared at the last step."""
-    method = FO(s.model, anchor="end", counterfactuals=s.values.expand(1, *s.X.shape), metric="diff", num_samples=1)
+    method = FO(s.model, anchor="end", counterfactuals=s.values.expand(1, *s.X.shape), distance="diff", num_samples=1)
     theirs = tint.AugmentedOcclusion(s.probabilities, data=s.values.t()[None])
     return lambda: method.explain(s.X, target=s.target), lambda: theirs.attribute(
         s.x, (1, 1), target=s.target, perturbations_per_eval=max(1, TOGETHER // len(s.x))
@@ -112,7 +112,7 @@ def augmented_occlusion(s):
 
 def feature_ablation(s):
     """Each cell replaced by 0, compared at the last step."""
-    method = FO(s.model, anchor="end", counterfactuals="zero", metric="diff", num_samples=1)
+    method = FO(s.model, anchor="end", counterfactuals="zero", distance="diff", num_samples=1)
     theirs = tint.FeatureAblation(s.probabilities)
     return lambda: method.explain(s.X, target=s.target), lambda: theirs.attribute(
         s.x, target=s.target, perturbations_per_eval=max(1, TOGETHER // len(s.x))

@@ -26,7 +26,7 @@ _PACKAGES = ("attribution", "counterfactuals", "game", "masks", "metrics", "mode
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, imported when it is first wanted: until torch is needed, an interrupt is only that."""
+    """A public name, imported when it is first used: until torch is needed, an interrupt is only that."""
     if name in _MODULES:
         return getattr(import_module(f"rambit.{_MODULES[name]}"), name)
     if name in _PACKAGES:

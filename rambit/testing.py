@@ -20,7 +20,7 @@ Make = Callable[..., Attributor]
 class Decay(nn.Module):
     """A causal model with a state: probabilities (N, 2) of x (N, D, w), each row by arithmetic of its own.
 
-    Its weights are float64; ``rows`` counts what it was evaluated.
+    Its weights are float64; ``rows`` counts what it was called with.
     """
 
     def __init__(self, features: int) -> None:

@@ -53,8 +53,8 @@ def fit(
     The best epoch has the lowest loss on `valid`: (X, y), (X, y, lengths), or the fraction of the series that is held
     out for it; without `valid`, the lowest training loss. Training stops after `patience` epochs without a better one.
 
-    per_step: every step is evaluated, the loss is the mean over all of them, and y is (N, T), or (N,) for the same class
-    at all steps. lengths: (N,), the output is taken at `lengths - 1`; with per_step later steps don't count.
+    per_step: every step has an output, the loss is the mean over all of them, and y is (N, T), or (N,) for the same
+    class at all steps. lengths: (N,), the output is taken at `lengths - 1`; with per_step later steps don't count.
     standardize: stores mean and deviation of each feature, over the series trained on, in the model (a model of
     `rambit.models`). device: the model moves there; None: it stays where it is.
 
@@ -157,7 +157,7 @@ def _check_model(model: nn.Module) -> None:
 
 
 def _data(model: nn.Module, X: ArrayLike, y: ArrayLike, lengths: ArrayLike | None, per_step: bool) -> _Data:
-    """What can be checked without evaluating the model; `_check_fits` evaluates it."""
+    """What can be checked without calling the model; `_check_fits` calls it."""
     series = arrays.whole("X", X).cpu()
     if series.dim() != 3 or 0 in series.shape:
         raise ValueError(f"X must have shape (N, D, T) without an empty axis, got {tuple(series.shape)}")

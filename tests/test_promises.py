@@ -87,7 +87,7 @@ def test_masks_values_and_metrics_of_the_readme_are_taken():
         assert RaMbIT(model, L=2, counterfactuals=name, **known, **common).attribute(X).shape == X.shape
     for metric in ("pd", "kl", "js", "l2", "diff"):
         assert metric in readme_names(r"Metrics")
-        assert RaMbIT(model, L=2, metric=metric, **common).attribute(X).shape == X.shape
+        assert RaMbIT(model, L=2, distance=metric, **common).attribute(X).shape == X.shape
 
 
 def commands_in(text):
@@ -172,7 +172,7 @@ WINIT = {
     "num_samples": 3,
     "conditional": False,
     "joint": False,
-    "metric": "pd",
+    "distance": "pd",
     "random_state": None,
 }
 

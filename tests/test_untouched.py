@@ -151,7 +151,7 @@ def test_a_masked_array() -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_many_series(tmp_path: Any) -> None:
     batches = [{"X": numbers(B, D, T, seed=i), "lengths": [6, 2, 4], "target": [0, 1, 0]} for i in range(3)]
-    attributor = FO(greedy, num_samples=1, metric="diff", model_id="greedy")
+    attributor = FO(greedy, num_samples=1, distance="diff", model_id="greedy")
     untouched(lambda data: attribute_many(attributor, data, tmp_path, shard_size=4), data=batches)
 
 

@@ -18,7 +18,7 @@ struct FlipSetting {
   int64_t D, T, S, B, M;
   int64_t window;          // anchor cell: how many horizons follow the cell
   bool anchor_cell;        // horizons follow the cell; otherwise they are the mask's own [h0, h1)
-  bool per_horizon;        // one row for each horizon (a model that outputs at its last step only)
+  bool per_horizon;        // one row for each horizon (a model with an output at its last step only)
   StartRule start_rule;
   StateRule state_rule;
   int64_t at;              // kAt: where every row starts

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -46,8 +46,8 @@ DISTANCES = {
 LONGEST = 2**31 - 1
 #: Masks of a call, and values drawn for a series, that are made at most, in cells.
 MOST_CELLS = 1 << 31
-CLASS_METRICS: tuple[Distance, ...] = ("pd", "kl", "js", "diff", "l2")
-REGRESSION_METRICS: tuple[Distance, ...] = ("abs", "diff", "l2")
+CLASS_DISTANCES: tuple[Distance, ...] = ("pd", "kl", "js", "diff", "l2")
+REGRESSION_DISTANCES: tuple[Distance, ...] = ("abs", "diff", "l2")
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,8 @@ class Attributor(Options, ABC):
     Its options are the annotated fields: each is declared once (``rambit.options``).
     """
 
+    renamed: ClassVar[Mapping[str, str]] = {"metric": "distance"}
+
     model: Any = option(help="a module, function, estimator, ONNX session or Predictor", recorded=False, kw_only=False)
     background: Any = option(
         default=None, help="reference data (N, D, T), from which counterfactuals are drawn", recorded=False
@@ -110,7 +112,7 @@ class Attributor(Options, ABC):
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be an integer in [0, 2**63), got {self.seed!r}")
         # What a method does not offer as an option it has all the same.
-        self.metric: Distance = getattr(self, "metric", "auto")
+        self.distance: Distance = getattr(self, "distance", "auto")
         self.counterfactuals: CounterfactualLike | None = getattr(self, "counterfactuals", None)
         self.evaluation: Evaluation = getattr(self, "evaluation", "auto")
         self.anchor: Anchor = getattr(self, "anchor", "end")
@@ -121,9 +123,9 @@ class Attributor(Options, ABC):
             self.model, output=self.output, layout=self.layout, device=self.device, model_id=self.model_id
         )
         regression = self.predictor.output == "regression"
-        if self.metric == "auto":
-            self.metric = "abs" if regression else "pd"
-        one_of("metric", self.metric, REGRESSION_METRICS if regression else CLASS_METRICS)
+        if self.distance == "auto":
+            self.distance = "abs" if regression else "pd"
+        one_of("distance", self.distance, REGRESSION_DISTANCES if regression else CLASS_DISTANCES)
         given = self.counterfactuals
         if self.background is not None and not reads_background(given):
             name = given if isinstance(given, str) else type(given).__name__
@@ -148,7 +150,7 @@ class Attributor(Options, ABC):
     ) -> Attribution:
         """Scores (B, D, T) in X's layout, what they cost and the settings that made them.
 
-        * ``target``: class (int or (B,)) for metric ``diff``; default: the predicted class at the last step.
+        * ``target``: class (int or (B,)) for distance ``diff``; default: the predicted class at the last step.
         * ``lengths`` (B,): series b ends before step lengths[b]; ``observed`` (bool, like X): False where a value is
           missing (X may be NaN there). Such cells are not replaced and not evaluated: they score 0, and
           the result's ``evaluated`` says so.
@@ -163,7 +165,7 @@ class Attributor(Options, ABC):
     def cost(
         self, X: Tensor, *, target: Any = None, lengths: Any = None, observed: Tensor | None = None, ids: Any = None
     ) -> Cost:
-        """Rows, row-steps, the engine's memory bound in bytes and the mode of a call; the model is not evaluated."""
+        """Rows, row-steps, the engine's memory bound in bytes and the mode of a call; the model is not called."""
         call = self._call(X, None, quiet=True, target=target, lengths=lengths, observed=observed, ids=ids)
         return self._count(call, self._scorer(call))
 
@@ -175,7 +177,7 @@ class Attributor(Options, ABC):
         """Everything that the scores depend on, as JSON-able values."""
         return {
             "method": type(self).__name__,
-            "metric": self.metric,
+            "distance": self.distance,
             "num_samples": self.num_samples,
             "window_size": self.window_size,
             "anchor": self.anchor,
@@ -237,12 +239,12 @@ class Attributor(Options, ABC):
 
     def _target(self, call: Call, indices: Tensor, game: Game) -> Tensor:
         """The class (b,) whose change ``diff`` measures; the model's own choice where none was given."""
-        if call.batch.target is not None and self.metric != "diff":
-            raise ValueError(f"target applies to metric='diff' only, got metric={self.metric!r}")
+        if call.batch.target is not None and self.distance != "diff":
+            raise ValueError(f"target applies to distance='diff' only, got distance={self.distance!r}")
         if call.batch.target is not None:
             return call.batch.target[indices].to(game.device)
         target = torch.zeros(len(indices), dtype=torch.int64, device=game.device)
-        if self.metric != "diff":
+        if self.distance != "diff":
             return target
         outputs = game.original
         if outputs is None:  # it only counts
@@ -250,7 +252,7 @@ class Attributor(Options, ABC):
         if self.predictor.output != "regression":
             target = outputs.argmax(dim=1)
         elif (count := outputs.shape[1]) > 1:
-            raise ValueError(f"target is needed: metric='diff' and the model has {count} regression outputs")
+            raise ValueError(f"target is needed: distance='diff' and the model has {count} regression outputs")
         return target
 
     def _collect(self, call: Call, scorer: Scorer, *, settings: dict[str, Any], show_progress: bool) -> Attribution:
@@ -315,7 +317,7 @@ class Attributor(Options, ABC):
 class RemovalAttributor(Attributor):
     """A method that replaces values, and compares the model's outputs with and without."""
 
-    metric: Distance = option(
+    distance: Distance = option(
         default="auto",
         help="distance between outputs, pd, kl, js, l2, or diff, the target's signed change; auto: pd, of numbers abs",
     )

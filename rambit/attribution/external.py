@@ -32,7 +32,7 @@ class External(Attributor):
     """
 
     anchor: CellOrEnd = option(default="end", help="what is explained: the last step's output, or those at all steps")
-    unused = ("metric", "counterfactuals", "evaluation", "num_samples", "window_size")
+    unused = ("distance", "counterfactuals", "evaluation", "num_samples", "window_size")
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, nn.Module):
@@ -45,7 +45,7 @@ class External(Attributor):
 
     @abstractmethod
     def _rows(self, target_given: bool) -> int:
-        """How many rows the method wants one series."""
+        """How many rows the method takes for one series."""
 
     @abstractmethod
     def _scores(self, game: Game, target: Tensor | None) -> Tensor:

@@ -23,15 +23,15 @@ class FIT(RemovalAttributor):
 
     generator: JointGenerator = option(help="a trained JointGenerator, which it draws from", recorded=False)
     num_samples: int = option(default=10, help="draws of counterfactual values (S)")
-    metric: Distance = option(default="kl", help="that of its definition, kl")
+    distance: Distance = option(default="kl", help="that of its definition, kl")
     anchor = "cell"
 
     def __post_init__(self) -> None:
         if not isinstance(self.generator, JointGenerator):
             raise TypeError(f"generator must be a JointGenerator, got {type(self.generator).__name__}")
-        if self.metric != "kl" or self.counterfactuals is not None:
+        if self.distance != "kl" or self.counterfactuals is not None:
             raise ValueError(
-                "FIT compares with metric='kl' and draws from its generator: leave metric and counterfactuals out"
+                "FIT compares with distance='kl' and draws from its generator: leave distance and counterfactuals out"
             )
         self.counterfactuals = self.generator
         super().__post_init__()

@@ -13,7 +13,7 @@ from rambit.game import Game
 from rambit.options import option
 
 GradientMethod = Literal["integrated_gradients", "gradient_shap", "deep_lift"]
-#: captum's class, and how many rows it wants one series.
+#: captum's class, and how many rows it takes for one series.
 CAPTUM = {
     "integrated_gradients": ("IntegratedGradients", 50),
     "gradient_shap": ("GradientShap", 5),

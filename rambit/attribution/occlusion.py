@@ -37,7 +37,7 @@ class FO(RemovalAttributor):
             nothing = torch.ones(1, D, T, dtype=torch.bool, device=game.device)
             masks = MaskSet(nothing, torch.ones(1, dtype=torch.float64, device=game.device))
             target = self._target(call, indices, game)
-            scores = FlipScores((B, D, T), DISTANCES[self.metric], ops.Reduce.MEAN, "all", target, game.device)
+            scores = FlipScores((B, D, T), DISTANCES[self.distance], ops.Reduce.MEAN, "all", target, game.device)
             return Part(game.reduce(Flips(masks), scores).values(), None)
 
         return score
@@ -88,7 +88,7 @@ class Occlusion(RemovalAttributor):
                 Coalitions(~_windows(corners[begin : begin + piece], (height, width), (D, T)).flatten(1))
                 for begin in range(0, len(corners), piece)
             )
-            scores = torch.cat([game.coalition_distances(q, DISTANCES[self.metric], target) for q in questions])
+            scores = torch.cat([game.coalition_distances(q, DISTANCES[self.distance], target) for q in questions])
             by_corner = scores.mean(dim=1).T.reshape(B, len(rows), len(columns))
             # First down the features, then along time: windows that start apart never share a place of one pass.
             down = by_corner.new_zeros(B, D + height, len(columns))

@@ -107,7 +107,7 @@ class RaMbIT(RemovalAttributor):
         19 of 20 runs with other seeds, what infinitely many of both would give. It is None with one mask, or with one
         random draw that all masks share; values that are given, or that are not random, count as exact.
 
-        * ``target``: class (int or (B,)) for metric ``diff``; default: the predicted class at the last step.
+        * ``target``: class (int or (B,)) for distance ``diff``; default: the predicted class at the last step.
         * ``lengths`` (B,): series b ends before step lengths[b]; ``observed`` (bool, like X): False where a value is
           missing (X may be NaN there). Such cells are not replaced and not evaluated: they score 0, and
           the result's ``evaluated`` says so.
@@ -115,8 +115,8 @@ class RaMbIT(RemovalAttributor):
         * ``masks`` (L, D, T) bool and ``counterfactuals`` (S, B, D, T): exactly these instead of sampled ones.
         * ``checkpoint``: a folder; a run that was killed goes on from there and gives the same bits.
         * ``tolerance``: go on in rounds of L masks until the largest standard error, relative to the largest score, is
-          below it, or ``max_rows`` rows were evaluated, those of a resumed run included. It ends with a warning where the
-          draws alone, which all masks share, leave more than that.
+          below it, or ``max_rows`` rows were evaluated, those of a resumed run included. It ends with a warning where
+          the draws alone, which all masks share, leave more than that.
 
         Raises ValueError or TypeError for what does not fit, PredictionError when the model's output is unusable.
         """
@@ -152,7 +152,7 @@ class RaMbIT(RemovalAttributor):
         masks: Tensor | None = None,
         counterfactuals: Tensor | None = None,
     ) -> Cost:
-        """Rows, row-steps, the engine's memory bound in bytes and the mode of ``attribute(X)``; the model is not evaluated.
+        """Rows, row-steps, the engine's memory bound in bytes and the mode of ``attribute(X)``; no call of the model.
 
         Under ``evaluation="auto"`` the mode is the strongest one that the model claims, marked "unconfirmed".
         """
@@ -226,7 +226,7 @@ class RaMbIT(RemovalAttributor):
         target = self._target(call, indices, game)
         B, D, T = game.sample.x.shape
         draws = call.shared_draws if self.share_draws else 0
-        return FlipScores((B, D, T), DISTANCES[self.metric], reduce, self.normalize, target, game.device, draws)
+        return FlipScores((B, D, T), DISTANCES[self.distance], reduce, self.normalize, target, game.device, draws)
 
     def _fill(
         self,
@@ -237,9 +237,9 @@ class RaMbIT(RemovalAttributor):
         tolerance: float | None,
         max_rows: int | None,
     ) -> int:
-        """Evaluate rounds of L masks until the output is precise enough; without a tolerance, one round. The rows of all.
+        """Evaluate rounds of L masks until the scores are precise enough; without a tolerance, one. The rows of all.
 
-        Rows are counted by a game that evaluates nothing, so that a run that was resumed counts, and ends, like another.
+        Rows are counted by a game that evaluates nothing, so that a resumed run counts, and ends, like another.
         """
         counted = game.counting()
         for turn in range(1 << 31):

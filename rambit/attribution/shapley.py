@@ -38,9 +38,9 @@ def group_cells(players: str | Tensor, D: int, T: int, segment: int) -> Tensor:
 
 class _Values(RemovalAttributor):
     """A coalition keeps the cells of its players and replaces the others; its payoff is minus the distance from the
-    original output. With metric ``diff``, the default here, that is the target's output up to a constant."""
+    original output. With distance ``diff``, the default here, that is the target's output up to a constant."""
 
-    metric: Distance = option(default="diff", help=RemovalAttributor.describe("metric"))
+    distance: Distance = option(default="diff", help=RemovalAttributor.describe("distance"))
     players: str | Tensor = option(
         default="cells", help="cells, features, timestamps, segments, or labels (D, T): whose cells go together"
     )
@@ -67,7 +67,7 @@ class _Values(RemovalAttributor):
             target = self._target(call, indices, game)
 
             def payoffs(coalitions: Tensor) -> Tensor:
-                return -game.coalition_distances(Coalitions(coalitions, player), DISTANCES[self.metric], target)
+                return -game.coalition_distances(Coalitions(coalitions, player), DISTANCES[self.distance], target)
 
             shared = call.shared_draws
             scores, variance, by_draw = self._values(payoffs, int(player.max()) + 1, shared > 1)

@@ -49,7 +49,7 @@ class WinIT(RemovalAttributor):
         """(B, D, T, W): entry [b, d, p, j] is observation (d, p) for the prediction at p + j."""
         D = game.sample.x.shape[1]
         features = torch.eye(D, dtype=torch.bool)
-        distances, _ = game.distances(Windows(features, self.window_size), DISTANCES[self.metric], target)
+        distances, _ = game.distances(Windows(features, self.window_size), DISTANCES[self.distance], target)
         distances = distances.clamp(-CLIP, CLIP)
         shorter = torch.zeros_like(distances)  # the window that begins one step later, at the same prediction
         shorter[:, :, :-1, 1:] = distances[:, :, 1:, :-1]
@@ -96,6 +96,6 @@ class BiWinIT(WinIT):
         D = game.sample.x.shape[1]
         feature = torch.arange(D)
         blocks = (feature >= feature[:, None]) & (feature < feature[:, None] + self.height)  # row d: from d on
-        whole, _ = game.distances(Windows(blocks, self.window_size), DISTANCES[self.metric], target)
-        kept, _ = game.distances(Windows(blocks, self.window_size, heads=feature), DISTANCES[self.metric], target)
+        whole, _ = game.distances(Windows(blocks, self.window_size), DISTANCES[self.distance], target)
+        kept, _ = game.distances(Windows(blocks, self.window_size, heads=feature), DISTANCES[self.distance], target)
         return (whole.clamp(-CLIP, CLIP) - kept.clamp(-CLIP, CLIP)).transpose(0, 1)

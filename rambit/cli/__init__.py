@@ -97,7 +97,7 @@ def _parser(first: Sequence[str]) -> Parser:
 
     parser = Parser(
         prog="rambit",
-        description="Explains what a time-series model looked at, by evaluating it: what if these values were not there?",
+        description="Explains what a time-series model looked at, by trying: what if these values were not there?",
         epilog=EPILOG,
     )
     parser.add_argument("--version", action="version", version=f"rambit {rambit.__version__}")

@@ -38,7 +38,7 @@ def add(commands: common.Commands) -> None:
     )
     add_request(parser)
     parser.add_argument(
-        "--target", metavar="CLASS", type=common.whole(), help="the class of --metric diff (the predicted one)"
+        "--target", metavar="CLASS", type=common.whole(), help="the class of --distance diff (the predicted one)"
     )
     parser.add_argument(
         "--tolerance", metavar="X", type=float, help="add masks until standard error / largest score is below X"
@@ -60,8 +60,8 @@ def add(commands: common.Commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Explain the series, write the files and print what was found."""
-    if args.target is not None and getattr(args, "metric", "auto") != "diff":
-        raise ValueError("--target applies to --metric diff only")
+    if args.target is not None and getattr(args, "distance", getattr(args, "metric", "auto")) != "diff":
+        raise ValueError("--target applies to --distance diff only")
     if args.max_rows is not None and args.tolerance is None:
         raise ValueError("--max-rows applies with --tolerance only")
     if args.store is not None:

@@ -81,11 +81,15 @@ def add_flags(parser: common.Parser) -> None:
     group = parser.add_argument_group("options of RaMbIT (default)")
     for option in FLAGS:
         _add(group, option)
+    for old, new in RaMbIT.renamed.items():
+        flag = "--" + old.replace("_", "-")
+        group.add_argument(flag, dest=old, metavar="NAME", default=argparse.SUPPRESS, help=f"the older name of --{new}")
 
 
 def make_attributor(args: argparse.Namespace, model: Any) -> RaMbIT:
     """RaMbIT with the options that were given. Raises ValueError for one that does not apply."""
     given = {flag.name: getattr(args, flag.name) for flag in FLAGS if hasattr(args, flag.name)}
+    given |= {old: getattr(args, old) for old in RaMbIT.renamed if hasattr(args, old)}
     if "background" in given:
         given["background"] = _background(args, given["background"], given.get("counterfactuals"))
     strategy = "zero" if "all_zero_cf" in given else given.get("counterfactuals")

@@ -128,7 +128,7 @@ def train_classifier(
     """The built-in model ``kind``, one of NAMES, trained on ``data``, which has classes, as the user's options say.
 
     ``options`` are those of `rambit train` by name, ``seed`` among them; what is absent or None is left to the model or
-    to `rambit.training.fit`. Where every step has a label, the model learns to output at every step.
+    to `rambit.training.fit`. Where every step has a label, the model learns to give an output at every step.
     """
     assert data.y is not None
     given = {name: value for name, value in options.items() if value is not None}
@@ -179,7 +179,7 @@ def _same_classes(test: Dataset, train: Dataset, name: str) -> Dataset:
 
 
 def _accuracy(model: Classifier, data: Dataset) -> float:
-    """The share of right outputs: at every step if every step has a label, else at the last."""
+    """The share of right classes: at every step if every step has a label, else at the last."""
     assert data.y is not None
     return evaluate(model, data.X, data.y, data.lengths, per_step=data.y.ndim == 2)["accuracy"]
 

@@ -49,7 +49,7 @@ class Size:
         """What the columns mean."""
         k = "a tenth" if self.keep is None else self.keep
         return (
-            "The model is evaluated again, for its output at the last step, with 0 in place of removed cells. acc.: its "
+            "The model is evaluated again, at the last step, with 0 in place of removed cells. acc.: its "
             f"accuracy on these series as they are; acc. kept: when the best timestamps alone stay ({k} of them), by "
             "the sum of their cells. The predicted class's mean loss of probability, when of all cells the best "
             f"{100 * self.cells:g} % alone stay: suffic. (low is good), and when they go: compreh. (high is good). "

@@ -44,7 +44,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "rambit-end": ("rambit", {"anchor": "end", "window_size": 1}),
     "leave-one-out": ("rambit", {"masks": "none"}),
 }
-SHORT = {"W": "window_size", "S": "num_samples", "cf": "counterfactuals"}
+SHORT = {"W": "window_size", "S": "num_samples", "cf": "counterfactuals", "metric": "distance"}
 #: Options that `compare` sets itself, or that have no short text.
 FIXED = {"model", "seed", "background", "device", "output", "layout", "model_id", "generator", "stride"} | {
     "batch_size", "max_memory", "all_zero_cf",

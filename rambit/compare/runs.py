@@ -177,7 +177,7 @@ class Case:
 
     @property
     def _targets(self) -> NDArray[np.int64]:
-        """(N, T): what each step learns. A series' one label is that of all its steps, for who evaluates at every step."""
+        """(N, T): what each step learns. A series' one label is that of all its steps, for outputs at each."""
         y = _labels(self.data.train)
         return np.repeat(y[:, None], self.data.train.X.shape[2], axis=1) if self.data.whole else y
 

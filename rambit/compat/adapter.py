@@ -14,7 +14,7 @@ from rambit.counterfactuals import read_background
 
 
 class Explainer(ABC):
-    """Set a model with ``predict(x, return_all=False)`` once, then want numpy attributions of batches (B, D, T)."""
+    """Set a model with ``predict(x, return_all=False)`` once, then get numpy attributions of batches (B, D, T)."""
 
     def __init__(self, num_features: int, device: Any, train_loader: Any, random_state: int | None) -> None:
         self.num_features = num_features

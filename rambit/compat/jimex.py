@@ -50,7 +50,7 @@ class JIMEx(Explainer):
             Wd_min=self.wd_bounds[0],
             Wd_max=self.wd_bounds[1],
             anchor="mask",
-            metric=self.metric,
+            distance=self.metric,
             background=None if self.zero else declared(self.background),
             all_zero_cf=self.zero,
             seed=self.seed,

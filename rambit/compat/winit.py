@@ -84,7 +84,7 @@ class WinITExplainer(Explainer):
         return {
             "window_size": self.window_size,
             "num_samples": 1 if values == "zero" else self.num_samples,
-            "metric": self.metric,
+            "distance": self.metric,
             "counterfactuals": values,
             "background": declared(self.background) if values == "marginal" else None,
             "seed": self.seed,

@@ -382,7 +382,7 @@ def _needed_only(values: Tensor, needed: Tensor) -> Tensor:
     if bool((wrong := ~finite & needed).any()):
         s, b, d, t = torch.nonzero(wrong)[0].tolist()[:4]
         raise ValueError(
-            "counterfactuals must be finite wherever a value is replaced, and in the type in which the model is evaluated; "
+            "counterfactuals must be finite wherever a value is replaced, and in the type that the model reads; "
             f"the first that is not: draw {s}, series {b}, feature {d}, time {t}"
         )
     return values.masked_fill(~needed, 0.0)

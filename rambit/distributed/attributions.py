@@ -93,7 +93,7 @@ class Attributions:
         return self._held[1]
 
     def _counts(self, name: str) -> dict[str, Any]:
-        """What the model was wanted a shard, from the manifest."""
+        """What a shard took, from the manifest."""
         meta = self.store.info(name)
         if any(type(meta.get(field)) is not kind for field, kind in COUNTS.items()):
             raise StoreError(

@@ -47,7 +47,7 @@ class Finished:
 
 
 def explain(attributor: Attributor, piece: Piece) -> Finished:
-    """The one place that evaluates: a piece is one call of ``explain``, whichever process makes it."""
+    """The one place that explains: a piece is one call of ``explain``, whichever process makes it."""
     arguments: dict[str, Any] = dict(piece.arguments)
     result = attributor.explain(**arguments)
     found = {name: getattr(result, name) for name in TENSORS}

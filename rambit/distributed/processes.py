@@ -123,7 +123,7 @@ class _Worker:
         )
 
     def end(self) -> None:
-        """Stop it, whatever it is at: nobody will read its output."""
+        """Stop it, whatever it is at: nobody will read what it sends."""
         self.pipe.close()
         self.process.terminate()
         self.process.join()

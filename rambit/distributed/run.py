@@ -52,7 +52,7 @@ def attribute_many(
     the scores to those of one ``attributor.explain`` of all series; else they differ by the model's rounding alone.
 
     Called again, the input is read from its beginning and compared with what was explained; finished shards (those
-    whose entry in the manifest and whose SHA-256 hold) are not evaluated again. Ctrl-C and kill -9 lose at most the shards
+    whose entry in the manifest and whose SHA-256 hold) are not evaluated again. Ctrl-C and kill -9 lose at most the
     that were being worked on.
 
     Raises ValueError or TypeError for what does not fit, StoreError (a ValueError) when another process writes the

@@ -1,4 +1,4 @@
-"""The waist: masks in, model outputs out. Everything above only evaluates; everything below only outputs."""
+"""The waist: masks in, model outputs out. Everything above only asks; everything below only answers."""
 
 from rambit.game.engine import Cost
 from rambit.game.function import CoalitionFunction

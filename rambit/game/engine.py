@@ -23,7 +23,7 @@ from rambit.memory import DEFAULT_MEMORY
 from rambit.predictors import Predictor
 
 Int32 = npt.NDArray[np.int32]
-#: Rows a call at most, whatever batch size is wanted: more would only cost memory.
+#: Rows a call at most, whatever batch size is given: more would only cost memory.
 MOST_ROWS = 1 << 20
 
 
@@ -96,7 +96,7 @@ class Engine:
         return self.runner.to_host(tensor)
 
     def cost(self) -> Cost:
-        """What has been evaluated so far; a game made with ``dry=True`` counts its questions and evaluates the model nothing."""
+        """What has been evaluated so far; a game made with ``dry=True`` counts, and does not call the model."""
         return Cost(self.runner.rows, self.runner.row_steps, self.max_memory, self.mode)
 
     def predict(self) -> Tensor:

@@ -37,7 +37,7 @@ class Scored:
 
 
 class FlipEvaluation(ABC):
-    """Outputs the flips of one chunk of series. A subclass says how original, base and flipped rows are evaluated."""
+    """Evaluates the flips of one chunk of series. A subclass says how original, base and flipped rows are evaluated."""
 
     start_rule = StartRule.ZERO
     state_rule = StateRule.NONE
@@ -108,7 +108,7 @@ class FlipEvaluation(ABC):
     # -- what all share -------------------------------------------------------------------------------------------
 
     def group(self, group: Group, draw_base: Int32, target_cells: Int32 | None, low: Int32, high: Int32) -> Tensor:
-        """Contributions (M, S, B, slots) of a group's flips at times [low, high), zero where nothing had to be evaluated.
+        """Contributions (M, S, B, slots) of a group's flips at times [low, high), zero where nothing was.
 
         ``target_cells`` (M,) names the one cell that each mask scores; None: slots are all cells.
         """
@@ -226,7 +226,7 @@ class FlipEvaluation(ABC):
 
 
 class PrefixEvaluation(FlipEvaluation):
-    """The model evaluates at the last step of what it is given: each (row, horizon) is a call on a prefix.
+    """The model has an output at the last step of what it is given: each (row, horizon) is a call on a prefix.
 
     Serves ``prefix``, and ``full``, whose only prefix is the whole series.
     """
@@ -260,7 +260,7 @@ class PrefixEvaluation(FlipEvaluation):
 
 
 class CausalEvaluation(FlipEvaluation):
-    """One call evaluates every horizon of a row; the row is cut after its last one."""
+    """One call gives the outputs at every horizon of a row; the row is cut after its last one."""
 
     def evaluate_original(self, needed: npt.NDArray[np.bool_]) -> None:
         stop = int(np.flatnonzero(needed)[-1]) + 1 if needed.any() else 1

@@ -1,4 +1,4 @@
-"""The game: binds a predictor, a sample, counterfactuals and a horizon rule, and outputs questions."""
+"""The game: binds a predictor, a sample, counterfactuals and a horizon rule, and evaluates questions."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Game(Engine):
 
     ``anchor`` and ``window_size`` are the horizon rule: ``cell`` compares the outputs at the flipped cell's own time
     and the window_size - 1 steps after it, ``mask`` those after the block, ``end`` the last one, for window_size
-    shifts of the block. ``draws`` sets of counterfactual values are wanted each row. ``evaluation`` and
+    shifts of the block. ``draws`` sets of counterfactual values are evaluated for each row. ``evaluation`` and
     ``batch_size`` say how rows are evaluated and never change a number beyond rounding. ``max_memory`` (bytes, default
     1 GiB) bounds what the engine allocates. Raises ValueError where the model cannot serve the request.
     """
 
     def counting(self) -> Game:
-        """The same game, that counts what it is evaluated and evaluates the model nothing."""
+        """The same game, that counts and does not call the model."""
         return Game(
             self.predictor,
             self.sample,

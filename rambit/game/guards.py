@@ -1,4 +1,4 @@
-"""A look at a model's outputs before its scores are believed: what it returns, and whether evaluating again changes it."""
+"""A look at a model's outputs before its scores are believed: what it returns, and whether a second call changes it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rambit.predictors import PredictionError, Predictor
 
 
 def look(runner: Runner, sample: TensorSample, strategy: Counterfactual, seed: int) -> None:
-    """Decide what ``output="auto"`` means, and warn of a model whose output to a row is not the row's alone.
+    """Decide what ``output="auto"`` means, and warn of a model whose output for a row is not the row's alone.
 
     A few rows are evaluated, then most of them again in another order: once for a predictor, and they are not counted.
     """
@@ -36,7 +36,7 @@ def look(runner: Runner, sample: TensorSample, strategy: Counterfactual, seed: i
         why = "evaluated among other rows, so it depends on its batch: does it normalise by statistics of the batch?"
         if by_chance:
             why = "evaluated twice, so it is not deterministic: is a module in training mode hidden in it, or chance?"
-        warn(f"the model evaluates the same row with {_most(first[1:], again)} when it is {why}")
+        warn(f"the model gives the same row {_most(first[1:], again)} when it is {why}")
 
 
 def never_moved(rows: int, predictor: Predictor) -> None:

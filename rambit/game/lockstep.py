@@ -1,4 +1,4 @@
-"""Many searches as one: each is a generator that yields questions; a round evaluates those of all that still run at once."""
+"""Many searches as one: each is a generator that yields questions; a round is one question for all."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def run_together(
 ) -> list[Result]:
     """The results of all searches, in their order.
 
-    A search yields rows of a question (n, …), is sent the outputs (n, …) to them and returns its result. ``evaluate`` gets
-    the rows of a round and, for each, the number of the search that evaluates, (n,) int64; it returns an output a row.
+    A search yields rows of a question (n, …), is sent the results (n, …) for them and returns its own. ``evaluate``
+    gets the rows of a round and, for each, the number of its search, (n,) int64; it returns a result a row.
     """
     results: dict[int, Result] = {}
     wishes: dict[int, Tensor] = {}

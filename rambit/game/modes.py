@@ -60,7 +60,7 @@ def choose(
     """The mode to use. Claims are confirmed on rows as the engine makes them, of series spread over the batch.
 
     A model's output at a step must be what it says of the steps until then alone, whatever follows, and however the
-    steps are cut into calls. A failed check of ``auto`` falls back with a warning; a mode that was wanted by name
+    steps are cut into calls. A failed check of ``auto`` falls back with a warning; a mode that was asked for by name
     raises ValueError.
     """
     predictor = runner.predictor

@@ -1,4 +1,4 @@
-"""The game of nested samples: masks over the terms of a batch in, the outputs to all samples of the batch out."""
+"""The game of nested samples: masks over the terms of a batch in, the outputs of all samples of the batch out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rambit.structure import HierarchicalClassifier, Sample
 
 
 class NestedPredictor(Predictor):
-    """A classifier of nested samples; what it is evaluated on are masks of samples, not tensors."""
+    """A classifier of nested samples; its inputs are masks of samples, not tensors."""
 
     def __init__(self, model: HierarchicalClassifier) -> None:
         super().__init__(device=next(model.parameters()).device)
@@ -30,7 +30,7 @@ class NestedPredictor(Predictor):
 class NestedGame:
     """Binds a classifier and a batch of B nested samples; a removed value is missing, a removed instance absent.
 
-    ``max_memory`` (bytes, default 1 GiB) bounds what is evaluated at once. Raises ValueError where the sample does not look
+    ``max_memory`` (bytes, default 1 GiB) bounds what is evaluated at once. Raises ValueError where the sample does not
     like the model's schema.
     """
 

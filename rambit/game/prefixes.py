@@ -35,7 +35,7 @@ def first_passing(ranking: Tensor, sizes: Tensor, *, width: int) -> Generator[Te
     """The place in ``sizes`` of the first prefix that passes, or None.
 
     Yields masks (n, terms), receives which passed (n,) bool. Evaluates 8, 16, … up to ``width`` of them at a time: most
-    searches end early, and none evaluates the model one by one.
+    searches end early, and none calls the model for one mask at a time.
     """
     place, begin, count = _places(ranking), 0, min(8, width)
     while begin < len(sizes):
@@ -50,7 +50,7 @@ def shortest_by_bisection(ranking: Tensor, *, width: int) -> Generator[Tensor, T
     """The length of a prefix that passes while the one-shorter does not, or None if not even the whole passes.
 
     Each round cuts the interval at ``width`` places at once. Yields and receives as ``first_passing``. The empty
-    prefix is tried first: it is the output if it passes.
+    prefix is tried first: it is the result if it passes.
     """
     place, n = _places(ranking), len(ranking)
     passed = yield _first(place, torch.tensor([0, n]))

@@ -44,7 +44,7 @@ class Windows:
 class Coalitions:
     """Masks over the sample's terms (cells in the order d * T + t), bool, True = kept; outputs at the last step.
 
-    (N, terms): each mask is evaluated on every series, outputs (N, S, B, C). (N, B, terms): row b of a mask is evaluated on
+    (N, terms): each mask for every series, outputs (N, S, B, C). (N, B, terms): row b of a mask for
     series b. ``series`` (N,) int64: mask n is evaluated on series[n] alone, outputs (N, S, 1, C). ``players`` (terms,)
     int64 groups the sample's terms: the one that each belongs to.
     """

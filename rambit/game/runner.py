@@ -120,7 +120,7 @@ class Runner:
         self.row_steps += row_steps
 
     def begin(self) -> None:
-        """Do what has to be done before the model is wanted the first time."""
+        """Do what has to be done before the model is called for the first time."""
         first, self.before_first = self.before_first, None
         if first is not None:
             first(self)
@@ -155,7 +155,7 @@ class Runner:
             self.progress.update(row_steps)
 
     def uncounted(self, x: Tensor, evaluate: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        """What ``evaluate`` says of rows x, of as many at a time as fit: for checks, which do not count as rows evaluated."""
+        """What ``evaluate`` gives for rows x, as many at a time as fit: for checks, which are not counted."""
         parts: list[Tensor] = []
         for piece in self.pieces(len(x), 0, new_rows=0):
             with piece:

@@ -1,4 +1,4 @@
-"""What becomes of the outputs to flips: running sums for the mean over masks and its standard error."""
+"""What becomes of the outputs of flips: running sums for the mean over masks and its standard error."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ class StatefulEvaluation(FlipEvaluation):
     def _walk_together(self, rows: Tensor, width: Int32, waits: Int32, scored: Scored) -> Tensor:
         """Checked outputs (n, C, longest) of rows in the order of their widths, from each row's first compared step on.
 
-        Outputs are wanted where rows compare them, those of several steps together.
+        Outputs are computed where rows compare them, those of several steps together.
         """
         walk, state = self.runner.predictor.walk(self.inputs.x), states.take(scored.states, rows[:, Column.STATE])
         here, outputs = rows.clone(), None

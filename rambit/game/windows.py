@@ -31,7 +31,7 @@ class Job:
 
 
 def _jobs(evaluation: FlipEvaluation, first: int, window: int, block: int) -> Iterator[Job]:
-    """Rows of a job are equally long. A model with a state is wanted ``block`` starts at a time."""
+    """Rows of a job are equally long. A model with a state gets ``block`` starts at a time."""
     from_state = evaluation.start_rule == StartRule.CELL
     whole_runs = np.arange(first, evaluation.T - window + 1)
     if from_state:  # a row that starts at time 0 has no state yet, so it stays apart

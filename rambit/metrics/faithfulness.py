@@ -131,7 +131,7 @@ def auc_drop(
 ) -> float:
     """The task's AUROC before minus after the top k are removed, in [-1, 1]; high is better.
 
-    ``labels`` (B,): the classes, as places in the model's outputs. (A model with one output p outputs (1 - p, p): the
+    ``labels`` (B,): the classes, as places in the model's outputs. (One output p stands for (1 - p, p): the
     series that p means are class 1.) The AUROC is that of each class against the rest, averaged over the classes that
     occur; there must be two of them. Source: FIT (Tonekaboni et al., 2020) and WinIT (Leung et al., 2023).
     """
@@ -178,7 +178,7 @@ def insertion_auc(game: Game, scores: Array, *, steps: int | None = None, target
     return _curve(game, scores, steps, target, insertion=True)
 
 
-# -- evaluating ------------------------------------------------------------------------------------------------------------
+# -- evaluating ------------------------------------------------------------------------------------------------------
 
 
 def _probabilities(removal: Removal, target: int | Array | None) -> tuple[Tensor, Tensor]:

@@ -30,7 +30,7 @@ EXTENTS: tuple[Extent, ...] = get_args(Extent)
 class Removal:
     """The first cells of each series' order, which go, or with ``keep_top`` alone stay.
 
-    ``step`` (B, cells): how many removals of its own series a cell outlasts. ``limit`` (B,): how many are wanted.
+    ``step`` (B, cells): how many removals of its own series a cell outlasts. ``limit`` (B,): how many are made.
     """
 
     game: Game
@@ -75,7 +75,7 @@ class Removal:
         return Removal(game, torch.from_numpy(step.astype(np.int32)).to(game.device), limit, keep_top)
 
     def outputs(self) -> Tensor:
-        """Outputs (S, B, C) after all removals that are wanted."""
+        """Outputs (S, B, C) after all removals."""
         return next(self.evaluate(self.limit[None]))[1][0]
 
     def evaluate(self, removed: Int) -> Iterator[tuple[slice, Tensor]]:
@@ -100,7 +100,7 @@ def read_scores(game: Game, scores: Array) -> Float:
     if values.shape != shape:
         raise ValueError(f"scores must have the shape (B, D, T) = {shape} of the game's series, got {values.shape}")
     if game.runner.dry:
-        raise ValueError("game must not be dry: it counts rows and evaluates the model nothing")
+        raise ValueError("game must not be dry: it counts rows and does not call the model")
     return values
 
 

@@ -18,7 +18,7 @@ class Classifier(nn.Module, ABC):
     """A causal classifier of time series: (B, D, T) in raw units -> logits (B, C), or (B, C, T) with `return_all=True`.
 
     With `standardize=True` the model itself brings each feature to mean 0 and deviation 1, with the statistics that
-    `rambit.training.fit(standardize=True)` stores in it. So a checkpoint is whole, and whoever evaluates the model speaks
+    `rambit.training.fit(standardize=True)` stores in it. So a checkpoint is whole, and whoever calls the model speaks
     in the units of the data.
     """
 

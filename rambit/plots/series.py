@@ -114,7 +114,7 @@ def drop_curve(
     *,
     ylabel: str = "probability of the predicted class",
 ) -> Figure:
-    """Lines of what a model still outputs as more cells are replaced: a steeper fall means better-chosen cells.
+    """Lines of a model's output as more cells are replaced: a steeper fall means better-chosen cells.
 
     fractions (K,): the share of cells replaced, 0 to 1. curves: name -> (K,), or (N, K) drawn as the mean over N series
     with a band of one standard error. A curve named "random" is dashed and grey. path: as in `heatmap`.

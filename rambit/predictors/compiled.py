@@ -1,4 +1,4 @@
-"""A model through ``torch.compile``, for an engine that evaluates in batches of every size and keeps what it is evaluated."""
+"""A model through ``torch.compile``, for an engine that calls it with batches of every size and keeps the outputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOCK = threading.Lock()  # the compiler is imported by one thread, since its mo
 
 
 class Compiled:
-    """``model`` as a function of x (N, …) and more; what gradients are evaluated on goes to the model itself.
+    """``model`` as a function of x (N, …) and more; what needs gradients goes to the model itself.
 
     It is compiled at its first call, and again in every process that it is sent to. ``mode`` is one of MODES.
     """
@@ -38,7 +38,7 @@ class Compiled:
         for given in (x, *more.values()):
             if isinstance(given, Tensor):
                 torch._dynamo.maybe_mark_dynamic(given, 0)
-        # A CUDA graph outputs into the same memory every time: it may do so now, because earlier outputs are copies.
+        # A CUDA graph writes into the same memory every time: it may do so now, because earlier outputs are copies.
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         output = self._compiled(x, **more)
         return output.clone() if isinstance(output, Tensor) else output

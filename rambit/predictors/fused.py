@@ -87,7 +87,7 @@ def pays(series: Tensor) -> bool:
 
 
 class GruWalk(Walk):
-    """A walk of a GRU and a head: ``hidden`` is what the head reads, so that it is evaluated only where outputs count."""
+    """A walk of a GRU and a head: ``hidden`` is what the head reads, so that it is called only where outputs count."""
 
     def __init__(
         self,

@@ -117,7 +117,7 @@ _HELD: dict[int, tuple[int, bool, nn.Module]] = {}  # by id: how many hold it, w
 
 @contextlib.contextmanager
 def evaluating(model: Any, *, gradients: bool = False, inference: bool = False) -> Iterator[None]:
-    """Evaluation mode for every module that ``model`` holds, without gradients unless wanted.
+    """Evaluation mode for every module that ``model`` holds, without gradients unless asked for.
 
     Each module's training flag comes back when the last of those that hold it leaves, in whatever thread. The caller's
     inference mode and autocast end for a while: what a model keeps from a call must be usable in training, and how

@@ -31,7 +31,7 @@ _SPECIAL = ("__call__", "__getattr__", "__getattribute__")
 
 
 def identity(module: nn.Module) -> dict[str, Any]:
-    """Tensors and JSON values that differ between two modules that may output differently.
+    """Tensors and JSON values that differ between two modules whose outputs may differ.
 
     Seen: weights and buffers; types, attributes, hooks and structure of all submodules; the code of their classes
     (compiled, so that comments and files changed meanwhile don't count), of functions and constants that it names, and

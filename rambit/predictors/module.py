@@ -90,7 +90,7 @@ class ModulePredictor(Predictor):
         self.features_last = self.features_last or bool(getattr(model, "features_last", False))
 
     def _called(self) -> Any:
-        """What outputs for whole inputs."""
+        """What is called on whole inputs."""
         return self.model
 
     def as_given(self) -> Predictor:

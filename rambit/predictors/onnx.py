@@ -18,7 +18,7 @@ _MAPS = tuple(f"seq(map({key},{value}))" for key in ("int64", "string") for valu
 class OnnxPredictor(Predictor):
     """A session with one floating input (N, D, w).
 
-    ``select``: the output that is the output, by name or number; default: the only one that holds floating scores, or
+    ``select``: which output is the model's, by name or number; default: the only one that holds floating scores, or
     the one of several that is called probabilities or logits. What is called probabilities is taken as such under
     ``output="auto"``. Raises TypeError for other inputs, ValueError naming what there is where no output can be chosen.
     """
@@ -62,7 +62,7 @@ class OnnxPredictor(Predictor):
 
 
 def _choose(outputs: list[Any], select: str | int | None) -> Any:
-    """The output that is the output. ValueError where none, or more than one, could be."""
+    """The output that is the model's. ValueError where none, or more than one, could be."""
     listed = ", ".join(f"{number} {o.name}: {o.type} {o.shape}" for number, o in enumerate(outputs))
     scores = [o for o in outputs if o.type in _TYPES or o.type in _MAPS]
     if select is not None:

@@ -1,4 +1,4 @@
-"""What the engine evaluates a model, and the checks on what comes back."""
+"""What the engine calls a model for, and the checks on what comes back."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class PredictionError(RuntimeError):
 
 
 class Predictor(ABC):
-    """A model that outputs for batches (N, D, w) of equal length.
+    """A model with outputs for batches (N, D, w) of equal length.
 
-    ``modes`` says which questions it claims to output: ``whole`` (every model), ``causal`` (an output at each step
+    ``modes`` says which outputs it claims to have: ``whole`` (every model), ``causal`` (an output at each step
     from one call) and ``stateful`` (it advances from a state). ``auto`` confirms a claim before it is used.
     """
 
@@ -51,7 +51,7 @@ class Predictor(ABC):
     takes_lengths = False
     #: Its outputs were looked at, see ``rambit.game.guards``.
     looked = False
-    #: It has no weights, and no device was given: it is evaluated wherever the series are.
+    #: It has no weights, and no device was given: it is called wherever the series are.
     follows_series = False
     #: Options of the constructor beside the common ones.
     own_options: tuple[str, ...] = ()
@@ -79,7 +79,7 @@ class Predictor(ABC):
             self.features_last = True
 
     def device_for(self, series: Tensor) -> torch.device:
-        """The device on which the model is evaluated on these series."""
+        """The device on which the model is called with these series."""
         return series.device if self.follows_series else self.device
 
     @property
@@ -110,7 +110,7 @@ class Predictor(ABC):
     module: nn.Module | None = None
 
     def session(self, *, gradients: bool = False) -> AbstractContextManager[None]:
-        """Whatever must hold while the model is evaluated: evaluation mode, no gradients unless wanted."""
+        """Whatever must hold while the model is evaluated: evaluation mode, no gradients unless asked for."""
         return evaluating(self, gradients=gradients, inference=self.keeps_nothing)
 
     def as_given(self) -> Predictor:

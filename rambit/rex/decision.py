@@ -1,4 +1,4 @@
-"""The decision that is explained, and the one door through which ReX evaluates the game about it."""
+"""The decision that is explained, and the one place where ReX evaluates the game about it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Decision:
 
     ``grid`` (Z, H, W) is the shape that boxes and masks live on, ``dimensions`` 1 for spectra, 2 for images and
     (D, T) series, 3 for volumes. ``target`` is the class, ``confidence`` its probability on the original input,
-    ``rows`` how many rows were decision. Masks keep where they are True, unions of boxes keep what is inside.
+    ``rows`` how many rows were evaluated. Masks keep where they are True, unions of boxes keep what is inside.
 
     ``target`` None takes the class that the model gives to the original input. Raises ValueError where the class does
     not exist, or where the model does not give it to the original input.

@@ -43,7 +43,7 @@ class Evaluation:
 def evaluate(
     decision: Decision, explanation: Explanation, *, step: int = 100, repeats: int = 50, seed: int = 0
 ) -> Evaluation:
-    """Every measure of an explanation of the decision that `evaluated` is about (see `ReX.evaluate`).
+    """Every measure of an explanation of a decision (see `ReX.evaluate`).
 
     step: positions between two points of the curves. repeats, seed: of the noise. Errors: ValueError naming it.
     """

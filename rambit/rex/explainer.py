@@ -28,7 +28,7 @@ from rambit.rex.settings import SearchSettings
 
 #: Positions of one input beyond which maps and masks no longer fit a reasonable amount of memory.
 MAX_POSITIONS = 1 << 26
-#: The memory that the engine may take by default: half of its own default, with which images are evaluated as fast.
+#: The memory that the engine may take by default: half of its own default, with which images are as fast.
 MAX_MEMORY = 1 << 29
 _NAMED = (NoExplanationError, PredictionError, TypeError, ValueError)
 _SHAPES = "(1, C, H, W), (1, C, Z, H, W), (1, 1, T) or (1, D, T)"

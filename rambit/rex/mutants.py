@@ -36,7 +36,7 @@ class Mutant:
     """An input (1, C, *grid) of which some boxes are kept: ``active`` children of one box, and ``static`` other boxes.
 
     ``masking_func`` says what replaces the rest: a number, or a function of (mask over the grid, data). ``prediction``
-    is the model's (class, confidence) once it was decision.
+    is the model's (class, confidence) once it was evaluated.
     """
 
     data: Tensor

@@ -26,7 +26,7 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 Number = TypeVar("Number", np.int32, np.int64)
-#: How many iterations run in lock-step; of conjunctive ones, each of which evaluates a lot by itself.
+#: How many iterations run in lock-step; of conjunctive ones, each of which takes many rows by itself.
 TOGETHER, TOGETHER_CONJUNCTIVE = 256, 32
 #: Boxes of known parts beyond which the next iterations start without any: 24 bytes each.
 MOST_KNOWN = 1 << 20
@@ -57,7 +57,7 @@ class SearchResult:
     """Maps (Z, H, W) by class, in the order in which the classes were seen, and counts.
 
     log_maps: where a float32 product underflowed to zero, the sums of logarithms of the target's map, float64, which
-    tell the zeros apart. stats: "mutants" made, "passing" ones, "depth" reached, "rows" evaluated on the model.
+    tell the zeros apart. stats: "mutants" made, "passing" ones, "depth" reached, "rows" evaluated.
     """
 
     maps: dict[int, Map]
@@ -123,9 +123,9 @@ def causal_explanation(
 
 
 class Known:
-    """Every distinct part of the input that was evaluated on, and the outputs; a part is evaluated once.
+    """Every distinct part of the input that was evaluated, and its class; a part is evaluated once.
 
-    The whole input, whose output is the decision itself, is known from the start.
+    The whole input, whose class is the decision itself, is known from the start.
     """
 
     def __init__(self, decision: DecisionLike) -> None:
@@ -139,7 +139,7 @@ class Known:
         self.confidences = np.array([decision.confidence], np.float32)
 
     def number(self, offsets: Int64, boxes: Int32, area: Int64) -> Int64:
-        """The number of each row among the known ones; rows that keep other parts are decision, in one question."""
+        """The number of each row among the known ones; rows that keep other parts are evaluated, in one question."""
         before, most = len(self.area), len(self.area) + len(area)
         self.offsets = _extended(self.offsets, len(area))
         self.boxes = _extended(self.boxes, len(boxes))

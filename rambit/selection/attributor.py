@@ -19,7 +19,7 @@ from rambit.selection.selector import TimestampSelector
 class SelectionAttributor:
     """``attribute``, ``explain`` and ``cost`` for series (B, D, T), from a selector's scores of their timestamps.
 
-    ``source``: a trained `ModelAgnosticWrapper`, `InfluenceFramework` or `TimestampSelector`, evaluated in evaluation mode.
+    ``source``: a trained `ModelAgnosticWrapper`, `InfluenceFramework` or `TimestampSelector`, in evaluation mode.
     A cell (d, t) scores sigmoid(score of t), whatever d is.
     """
 

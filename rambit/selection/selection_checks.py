@@ -1,4 +1,4 @@
-"""What the parts of the selector evaluate of their arguments; everything raises ValueError or TypeError naming one."""
+"""What the parts of the selector demand of their arguments; everything raises ValueError or TypeError naming one."""
 
 from __future__ import annotations
 

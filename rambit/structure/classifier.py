@@ -1,9 +1,8 @@
-"""A classifier of nested samples that outputs for many masks at once."""
+"""A classifier of nested samples, with outputs for many masks at once."""
 
 from __future__ import annotations
 
 import warnings
-
 from typing import Any
 
 import torch
@@ -93,7 +92,7 @@ class Prepared:
         return self.model.encoder.numbers(self.sample.root) * weight.element_size()
 
     def evaluate(self, masks: Tensor) -> Tensor:
-        """Logits (N, B, C) under ``masks`` (N, terms); see ``HierarchicalClassifier.output``."""
+        """Logits (N, B, C) under ``masks`` (N, terms); see ``HierarchicalClassifier.evaluate``."""
         checked = self.sample.checked(masks)
         if not len(checked):
             return self.model.head.weight.new_zeros(0, len(self.sample), self.model.num_classes)

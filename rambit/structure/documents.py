@@ -73,7 +73,7 @@ def from_json(documents: Sequence[Json], schema: Schema | None = None) -> Sample
 def to_json(sample: Sample, mask: Tensor | None = None) -> list[Json]:
     """The B documents of what ``mask`` (terms,) bool keeps, by default of everything, without empty parts.
 
-    Encoded again with the sample's schema, they get the model's output to the mask.
+    Encoded again with the sample's schema, they get the model's output for the mask.
     """
     kept = sample if mask is None else sample.pruned(mask)
     empty: Json = {ProductSchema: {}, SparseSchema: {}, BagSchema: []}.get(type(sample.schema))

@@ -64,7 +64,7 @@ class Encoder(nn.Module, ABC):
 
 
 class LeafEncoder(Encoder):
-    """An encoder that embeds values before it is wanted masked ones."""
+    """An encoder that embeds values before it gets masked ones."""
 
     layer: nn.Linear
 

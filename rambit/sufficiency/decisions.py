@@ -1,4 +1,4 @@
-"""The decisions that are explained, and the one door through which sufficiency evaluates them."""
+"""The decisions that are explained, and the one place where sufficiency evaluates masks for them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def gradients(of: Tensor, masks: Sequence[Tensor]) -> list[Tensor]:
 
 
 def differentiable(outputs: Tensor) -> None:
-    """ValueError unless outputs to soft masks have gradients."""
+    """ValueError unless outputs for soft masks have gradients."""
     if not outputs.requires_grad:
         raise ValueError(
             "model: grad, gnn and gradient need outputs that torch can differentiate, but these do not depend on the "
@@ -87,8 +87,8 @@ def gaps(outputs: Tensor, target: Tensor) -> Tensor:
 class Decisions:
     """Samples, their targets (B,) and thresholds (B,), and the problems that are searched.
 
-    Two outputs to the same row may differ by ``rounding``, so searches demand that much more than the threshold.
-    ``rows`` (B,) counts what each sample was decisions.
+    Two outputs of the same row may differ by ``rounding``, so searches demand that much more than the threshold.
+    ``rows`` (B,) counts the rows of each sample.
     """
 
     def __init__(

@@ -26,9 +26,9 @@ from rambit.sufficiency.search.task import Task
 from rambit.sufficiency.subjects import Subject
 from rambit.sufficiency.sufficient_explanation import Explanation
 
-#: Two outputs to the same row, in batches of different size, differ by at most this many units of rounding.
+#: Two outputs of the same row, in batches of different size, differ by at most this many units of rounding.
 ROUNDING = 8
-#: Masks of one question of one search, at most: more would only be wanted nothing.
+#: Masks of one question of one search, at most: more would be evaluated for nothing.
 WIDTH = 2048
 #: The draw that orders random removal; those of the heuristics come first.
 REMOVAL_DRAW = 1 << 30
@@ -131,7 +131,7 @@ def cost(
     output: Output = "auto",
     max_memory: int | None = None,
 ) -> Cost:
-    """The most rows that ``explain`` with these arguments evaluates the model, which is not decisions.
+    """The most rows that ``explain`` with these arguments evaluates; the model is not called.
 
     For ``exact``: all masks that are smaller than the sample. Raises ValueError for fine-tuning, whose walk has no
     useful bound, and as ``explain``.
@@ -211,7 +211,7 @@ def _tasks(decisions: Decisions, scores: Sequence[Tensor], seed: int) -> list[Ta
 def _explanations(
     decisions: Decisions, masks: Sequence[Tensor], settings: dict[str, Any], seed: int, begin: float
 ) -> list[Explanation]:
-    """The outputs, evaluated again."""
+    """The results, evaluated again."""
     subject = decisions.subject
     kept: dict[int, Tensor] = {}
     size: dict[int, int] = {}
@@ -223,7 +223,7 @@ def _explanations(
     found = gaps(subject.outputs([(b, kept[b][None]) for b in order]).double(), decisions.target)
     if bool((found < decisions.threshold).any()):
         b = int((found < decisions.threshold).int().argmax())
-        raise PredictionError(f"the model evaluates the same row differently when it is evaluated again (sample {b})")
+        raise PredictionError(f"the model gives the same row other outputs when it is evaluated again (sample {b})")
     documents = subject.documents(kept)
     calls, seconds = subject.game.runner.calls, time.perf_counter() - begin
     return [
@@ -233,7 +233,7 @@ def _explanations(
             gap=float(found[b]),
             threshold=float(decisions.threshold[b]),
             target=int(decisions.target[b]),
-            rows=int(decisions.rows[b]) + 2,  # the whole sample, and the output
+            rows=int(decisions.rows[b]) + 2,  # the whole sample, and the result
             calls=calls,
             seconds=seconds,
             settings=settings,

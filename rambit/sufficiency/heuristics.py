@@ -84,7 +84,7 @@ def banzhaf(decisions: Decisions, num_samples: int, seed: int) -> Scores:
 
 
 def _sampled(decisions: Decisions, num_samples: int, seed: int, *, participating: bool) -> Scores:
-    """Masks that keep each player with p = ½; what a sample outputs counts for its own players alone."""
+    """Masks that keep each player with p = ½; what is found for a sample counts for its own players alone."""
     scores = [[ScoreMask.full(problem.players) for _ in problem.samples] for problem in decisions.problems]
     piece = _piece(decisions, num_samples)
     for first in range(0, num_samples, piece):

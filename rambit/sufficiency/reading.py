@@ -39,7 +39,7 @@ def subject_of(
     max_memory: int | None,
     progress: Progress | None = None,
 ) -> Subject:
-    """The batch as something that can be decisions. Raises TypeError or ValueError naming the argument."""
+    """The batch as something that can be evaluated. Raises TypeError or ValueError naming the argument."""
     if isinstance(sample, Sample):
         return _nested(model, sample, counterfactuals, terms, max_memory, progress)
     if not arrays.is_array(sample):

@@ -23,7 +23,7 @@ class Subject(ABC):
     game: Game | NestedGame
     terms: list[int]
 
-    #: Whether outputs to float masks have gradients.
+    #: Whether outputs for float masks have gradients.
     differentiable = True
 
     @abstractmethod

@@ -35,7 +35,7 @@ class Explanation:
     mask: bool, True = kept: (D, T) of a series, (H, W) of an image, (F,) of a table, (terms of the batch,) of a nested
     sample, where the other samples' terms are False. size: how many terms are kept, or clusters where they were given.
     gap: the target's probability minus the best other one's, evaluated again with that part alone; threshold: what it
-    had to reach. rows: what the model evaluated about this sample. calls, seconds: of the whole batch. settings: JSON
+    had to reach. rows: what was evaluated for this sample. calls, seconds: of the whole batch. settings: JSON
     values. document: the kept part of a nested sample, None for a tensor.
 
     Errors: TypeError or ValueError naming a part that is of another kind.

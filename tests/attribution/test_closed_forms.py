@@ -28,7 +28,7 @@ def test_replacing_a_cell_by_its_mean(make):
         for method in (
             FO(of_all_steps, anchor="end", **common),
             Occlusion(of_all_steps, **common),
-            RaMbIT(model, L=2, metric="diff", window_size=1, **common),
+            RaMbIT(model, L=2, distance="diff", window_size=1, **common),
             ShapleySampling(of_all_steps, num_permutations=1, **common),
         ):
             torch.testing.assert_close(method.attribute(X).abs(), expected, rtol=0, atol=1e-5)

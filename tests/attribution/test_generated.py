@@ -92,7 +92,7 @@ def test_bad_input(setting):
     with pytest.raises(TypeError, match="JointGenerator"):
         FIT(model, generator=feature)
     with pytest.raises(ValueError, match="metric"):
-        FIT(model, generator=joint, metric="pd")
+        FIT(model, generator=joint, distance="pd")
     with pytest.raises(ValueError, match="3 features, but X has 2"):
         WinIT(model, counterfactuals=feature).attribute(X[:, :2])
     observed = torch.ones(X.shape, dtype=torch.bool)
@@ -105,7 +105,7 @@ def test_bad_input(setting):
 def test_a_target_of_the_models_own_and_values_for_each_mask(setting, kind):
     model, X, feature, joint = setting
     generator = feature if kind == "feature" else joint
-    common = {"num_samples": 2, "seed": 5, "counterfactuals": generator, "metric": "diff"}
+    common = {"num_samples": 2, "seed": 5, "counterfactuals": generator, "distance": "diff"}
     chosen = model(X).argmax(dim=1)
     for make in (lambda: RaMbIT(model, L=3, window_size=2, **common), lambda: WinIT(model, window_size=3, **common)):
         own = make().explain(X)

@@ -107,7 +107,7 @@ def test_bad_input():
         Gradients(nn.Flatten(), anchor="cell")
     with pytest.raises(ValueError, match="target must be below 3"):
         Gradients(GRU().double()).attribute(X, target=[0, 3])
-    with pytest.raises(ValueError, match="metric does not apply"):
-        Gradients(GRU(), metric="kl")
+    with pytest.raises(ValueError, match="distance does not apply"):
+        Gradients(GRU(), distance="kl")
     with pytest.raises(ValueError, match="target is needed"):
         Gradients(GRU().double(), output="regression").attribute(X)

@@ -106,7 +106,7 @@ WHOLE = {
 
 @pytest.mark.parametrize("kind", WHOLE)
 def test_kinds_of_integers(kind):
-    make, method = WHOLE[kind], RaMbIT(model, num_samples=1, counterfactuals="gaussian", metric="diff", L=2)
+    make, method = WHOLE[kind], RaMbIT(model, num_samples=1, counterfactuals="gaussian", distance="diff", L=2)
     values = {"lengths": LENGTHS, "ids": [7, 5, 3, 2**31 - 1], "target": [0, 1, 2, 1]}
     expected = method.attribute(X, **{name: torch.tensor(value) for name, value in values.items()})
     assert same(method.attribute(X, **{name: make(value) for name, value in values.items()}), expected)
@@ -115,7 +115,7 @@ def test_kinds_of_integers(kind):
 def test_frames_of_pandas():
     pandas = pytest.importorskip("pandas")
     index = pandas.RangeIndex(10, 10 + B)
-    method = RaMbIT(model, num_samples=1, metric="diff", L=2)
+    method = RaMbIT(model, num_samples=1, distance="diff", L=2)
     columns = {"lengths": LENGTHS, "target": [0, 1, 2, 1]}
     given = {name: pandas.Series(value, index=index) for name, value in columns.items()}
     assert same(method.attribute(X, **given), method.attribute(X, **columns))
@@ -197,7 +197,7 @@ def test_what_is_masked_elsewhere_is_refused(name):
     masked = np.ma.array(values.numpy(), mask=False)
     masked[0] = np.ma.masked
     with pytest.raises((TypeError, ValueError), match=rf"{name} .*{name}.filled\(...\)"):
-        RaMbIT(model, num_samples=1, metric="diff", L=2).attribute(X, **{name: masked})
+        RaMbIT(model, num_samples=1, distance="diff", L=2).attribute(X, **{name: masked})
 
 
 # -- padding that is declared is never judged --------------------------------------------------------------------------
@@ -334,4 +334,4 @@ def test_what_is_no_series(x, error, words):
 )
 def test_what_are_no_integers(name, value, words):
     with pytest.raises((TypeError, ValueError), match=rf"{name}.*{words}"):
-        RaMbIT(model, num_samples=1, metric="diff").attribute(X, **{name: value})
+        RaMbIT(model, num_samples=1, distance="diff").attribute(X, **{name: value})

@@ -91,7 +91,7 @@ def test_occlusion_is_captums(window, stride):
         return torch.tanh(x.flatten(1) @ weight.T)
 
     theirs = captum.Occlusion(model).attribute(x, window, strides=stride, target=1)
-    options = {"metric": "diff", "output": "regression", "counterfactuals": "zero"}
+    options = {"distance": "diff", "output": "regression", "counterfactuals": "zero"}
     ours = Occlusion(model, height=window[0], width=window[1], stride=stride, **options).attribute(x, target=1)
     torch.testing.assert_close(ours, theirs.double(), rtol=1e-5, atol=1e-6)  # captum adds up in float32
 

@@ -351,7 +351,7 @@ def test_an_absent_package_names_the_extra(monkeypatch, kind, module):
         ({"lr": 0.0}, ValueError, "lr must be finite, above 0"),
         ({"lr": "fast"}, TypeError, "lr must be a number"),
         ({"anchor": "mask"}, ValueError, "anchor must be one of cell, end"),
-        ({"metric": "kl"}, ValueError, "metric does not apply to"),
+        ({"distance": "kl"}, ValueError, "distance does not apply to"),
         ({"counterfactuals": "zero"}, ValueError, "counterfactuals does not apply to"),
         ({"evaluation": "prefix"}, ValueError, "evaluation does not apply to"),
         ({"num_samples": 3}, ValueError, "num_samples does not apply to"),

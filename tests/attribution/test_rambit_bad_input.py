@@ -29,9 +29,9 @@ CONSTRUCTOR = [
     ({"anchor": "middle"}, ValueError, "anchor"),
     ({"reduce": "sum"}, ValueError, "reduce"),
     ({"normalize": "some"}, ValueError, "normalize"),
-    ({"metric": "cosine"}, ValueError, "metric"),
-    ({"metric": "abs"}, ValueError, "metric"),
-    ({"metric": "kl", "output": "regression"}, ValueError, "metric"),
+    ({"distance": "cosine"}, ValueError, "metric"),
+    ({"distance": "abs"}, ValueError, "metric"),
+    ({"distance": "kl", "output": "regression"}, ValueError, "metric"),
     ({"counterfactuals": "median"}, ValueError, "counterfactuals"),
     ({"counterfactuals": 3}, TypeError, "counterfactuals"),
     ({"counterfactuals": "marginal"}, ValueError, "background"),
@@ -117,10 +117,10 @@ def test_l_does_not_apply_to_masks_that_are_given():
 
 def test_target_beyond_the_classes():
     with pytest.raises(ValueError, match="target must be below 3"):
-        RaMbIT(plain, num_samples=1, metric="diff").attribute(X, target=3)
+        RaMbIT(plain, num_samples=1, distance="diff").attribute(X, target=3)
     many = lambda x: plain(x)  # noqa: E731
     with pytest.raises(ValueError, match="target is needed"):
-        RaMbIT(many, num_samples=1, metric="diff", output="regression").attribute(X)
+        RaMbIT(many, num_samples=1, distance="diff", output="regression").attribute(X)
 
 
 ANSWERS = [

@@ -80,7 +80,9 @@ def test_equals_the_definition(name, mode, anchor):
 def test_metrics(metric, anchor):
     model, (X, draws, masks) = make("gru"), data(11)
     expected, _ = naive.rambit(twin_of(model), X, masks, draws, anchor=anchor, window=2, metric=metric)
-    scores = RaMbIT(model, window_size=2, anchor=anchor, metric=metric).attribute(X, masks=masks, counterfactuals=draws)
+    scores = RaMbIT(model, window_size=2, anchor=anchor, distance=metric).attribute(
+        X, masks=masks, counterfactuals=draws
+    )
     np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-5, atol=1e-10)
 
 
@@ -294,7 +296,7 @@ def test_ignored_features_score_zero_and_additive_models_have_a_closed_form():
         return (x[:, :2] * weight[:, : x.shape[2]]).sum(dim=(1, 2))
 
     for anchor in ("cell", "end"):
-        method = RaMbIT(additive, output="regression", metric="diff", anchor=anchor, window_size=3)
+        method = RaMbIT(additive, output="regression", distance="diff", anchor=anchor, window_size=3)
         scores = method.attribute(X, masks=masks, counterfactuals=draws)
         expected = weight * (X[:, :2] - draws[:, :, :2].mean(dim=0))
         torch.testing.assert_close(scores[:, :2], expected, rtol=1e-9, atol=1e-11)
@@ -338,7 +340,7 @@ def test_blocks_are_not_shifted_into_the_padding(window):
     method = RaMbIT(whole, window_size=window, anchor="end", output="regression")
     found = method.attribute(X, masks=masks, counterfactuals=draws, lengths=[length] * len(X))
     expected, _ = naive.rambit(
-        cut, X[:, :, :length], masks[:, :, :length], draws[..., :length], anchor="end", window=window, metric="abs"
+        cut, X[:, :, :length], masks[:, :, :length], draws[..., :length], anchor="end", window=window, distance="abs"
     )
     np.testing.assert_allclose(found[:, :, :length].numpy(), expected, rtol=1e-6, atol=1e-10)
     assert bool((found[:, :, length:] == 0).all())

@@ -13,7 +13,7 @@ from rambit.game import draws
 
 X = torch.randn(1, 2, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 BACKGROUND = torch.randn(50, 2, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-COMMON = {"output": "regression", "metric": "diff", "background": BACKGROUND}
+COMMON = {"output": "regression", "distance": "diff", "background": BACKGROUND}
 
 
 def model(x):

@@ -65,7 +65,7 @@ def test_biwinit_equals_the_definition(name, mode, by_run):
 def test_metrics_and_windows_longer_than_the_series(metric):
     model, f, X, fixed, _ = setting("gru")
     expected = naive.winit(f, X, fixed, T + 2, metric)
-    result = WinIT(model, window_size=T + 2, metric=metric).explain(X, counterfactuals=fixed)
+    result = WinIT(model, window_size=T + 2, distance=metric).explain(X, counterfactuals=fixed)
     np.testing.assert_allclose(result.windows.numpy(), expected, rtol=1e-5, atol=1e-10)
 
 
@@ -101,7 +101,7 @@ def test_bad_input():
         ({"window_size": 0}, "window_size"),
         ({"aggregate": "sum"}, "aggregate"),
         ({"num_samples": 0}, "num_samples"),
-        ({"metric": "cosine"}, "metric"),
+        ({"distance": "cosine"}, "metric"),
     ):
         with pytest.raises(ValueError, match=words):
             WinIT(model, **options)

@@ -51,7 +51,7 @@ def inputs(made):
     "options",
     [
         SMALL | {"background": "file"},
-        {"L": 3, "counterfactuals": "interpolate", "metric": "kl", "reduce": "max"},
+        {"L": 3, "counterfactuals": "interpolate", "distance": "kl", "reduce": "max"},
         {"L": 3, "num_samples": 1, "counterfactuals": "gaussian", "anchor": "mask", "normalize": "visible", "seed": 7},
         {"L": 3, "num_samples": 2, "counterfactuals": "uniform", "anchor": "end", "window_size": 2, "Wt_max": 3},
         {"L": 3, "masks": "segments", "Wt_min": 2, "Wt_max": 3, "batch_size": 7, "max_memory": "64M"},
@@ -168,8 +168,8 @@ def test_masks_and_draws_of_their_own(explain, inputs, made):
 
 def test_target_and_tolerance(explain, inputs):
     model, X, lengths = inputs
-    found, _ = explain("--metric", "diff", "--target", 1, "--L", 2)
-    python = RaMbIT(model, metric="diff", L=2, num_samples=1)
+    found, _ = explain("--distance", "diff", "--target", 1, "--L", 2)
+    python = RaMbIT(model, distance="diff", L=2, num_samples=1)
     assert torch.equal(found.values, python.attribute(X, target=1, lengths=lengths))
     found, _ = explain("--tolerance", 0.5, "--max-rows", 5000, "--L", 2)
     python = RaMbIT(model, L=2, num_samples=1)
@@ -255,7 +255,7 @@ WRONG = [
     (["--anchor", "middle"], "--anchor"),
     (["--counterfactuals", "median"], "--counterfactuals"),
     (["--masks", "spiral"], "--masks"),
-    (["--metric", "abs"], "metric must be one of pd,"),
+    (["--distance", "abs"], "distance must be one of pd,"),
     (["--L", "0"], "L must"),
     (["--L", "many"], "--L"),
     (["--Wt-min", "20"], "Wt_min"),
@@ -304,7 +304,7 @@ def test_wrong_options(fails, made, tmp_path, options, said):
     ("options", "said"),
     [
         (["--target", "1"], "--target"),
-        (["--metric", "diff", "--target", "9"], "target must be below 2"),
+        (["--distance", "diff", "--target", "9"], "target must be below 2"),
         (["--max-rows", "10"], "--max-rows"),
         (["--tolerance", "0"], "tolerance"),
         (["--tolerance", "0.1", "--masks", "all_blocks"], "tolerance"),
@@ -344,7 +344,7 @@ def as_flags(options):
         *({"counterfactuals": name} for name in STRATEGIES if needs_background(name)),
         {"anchor": "end", "reduce": "max"},
         {"all_zero_cf": True, "counterfactuals": "uniform"},
-        {"metric": "abs"},
+        {"distance": "abs"},
         {"L": 0},
         {"Wt_min": 20},
         {"batch_size": 0},

@@ -97,7 +97,7 @@ def test_every_argument_of_a_series(tmp_path):
         "target": torch.randint(0, 2, (23,), generator=generator),
     }
     missing = X.masked_fill(~known["observed"], float("nan"))
-    attributor = rambit(Gaps(), metric="diff")
+    attributor = rambit(Gaps(), distance="diff")
     parts = {name: value.split(shuffled(5)) for name, value in {"X": missing, **known}.items()}
     batches = [dict(zip(parts, values, strict=True)) for values in zip(*parts.values(), strict=True)]
     same(attribute_many(attributor, batches, tmp_path, shard_size=5)[:], attributor.explain(missing, **known))
@@ -136,7 +136,7 @@ def test_padding_is_never_judged(tmp_path, padding):
     [
         lambda: WinIT(Exact(), window_size=3, counterfactuals="uniform", output="regression", model_id="m"),
         lambda: FO(Exact(), output="regression", model_id="m"),
-        lambda: ShapleySampling(Exact(), output="regression", model_id="m", metric="abs"),
+        lambda: ShapleySampling(Exact(), output="regression", model_id="m", distance="abs"),
     ],
 )
 def test_other_methods(tmp_path, make):

@@ -68,9 +68,9 @@ def test_one_column_is_the_second_class():
         return torch.cat((torch.zeros(len(x), 1), one(x)), dim=1)
 
     torch.testing.assert_close(RaMbIT(one, **OPTIONS).attribute(X), RaMbIT(two, **OPTIONS).attribute(X))
-    shapley = [ExactShapley(m, metric="diff").attribute(X, target=1) for m in (one, two, lambda x: one(x)[:, 0])[:2]]
+    shapley = [ExactShapley(m, distance="diff").attribute(X, target=1) for m in (one, two, lambda x: one(x)[:, 0])[:2]]
     torch.testing.assert_close(*shapley)
-    vector = ExactShapley(lambda x: one(x)[:, 0], metric="diff", output="logits").attribute(X, target=1)
+    vector = ExactShapley(lambda x: one(x)[:, 0], distance="diff", output="logits").attribute(X, target=1)
     torch.testing.assert_close(vector, shapley[0])
     image = torch.rand(1, 1, 8, 8)
     bright = lambda x: x[:, :, :4].mean((1, 2, 3))[:, None] * 20 - 4  # noqa: E731

@@ -29,9 +29,9 @@ KINDS = {
     "fo": lambda m, e: FO(m, evaluation=e, output="regression", num_samples=2),
     "afo": lambda m, e: AFO(m, evaluation=e, **SMALL),
     "occlusion": lambda m, e: Occlusion(m, width=2, **SMALL),
-    "exact": lambda m, e: ExactShapley(m, metric="abs", **SMALL),
-    "sampled": lambda m, e: ShapleySampling(m, metric="abs", num_permutations=3, **SMALL),
-    "banzhaf": lambda m, e: Banzhaf(m, metric="abs", num_masks=9, **SMALL),
+    "exact": lambda m, e: ExactShapley(m, distance="abs", **SMALL),
+    "sampled": lambda m, e: ShapleySampling(m, distance="abs", num_permutations=3, **SMALL),
+    "banzhaf": lambda m, e: Banzhaf(m, distance="abs", num_masks=9, **SMALL),
 }
 ENDS = ("rambit-end", "occlusion", "exact", "sampled", "banzhaf")
 CASES = [
@@ -117,7 +117,7 @@ def test_closed_forms():
     options = {"output": "regression", "counterfactuals": "zero"}
     right = 2 * x
     assert torch.equal(ExactShapley(doubles, players="timestamps", **options).attribute(x), right)
-    cells = FO(doubles, metric="diff", num_samples=1, **options).attribute(x, target=0)
+    cells = FO(doubles, distance="diff", num_samples=1, **options).attribute(x, target=0)
     assert torch.equal(cells, right)
 
 

@@ -23,7 +23,7 @@ KINDS = {
     "rambit": lambda model: RaMbIT(model, L=4, **COMMON),
     "rambit-mask": lambda model: RaMbIT(model, L=4, anchor="mask", **COMMON),
     "winit": lambda model: WinIT(model, window_size=3, **COMMON),
-    "shapley": lambda model: ExactShapley(model, metric="abs", **COMMON),
+    "shapley": lambda model: ExactShapley(model, distance="abs", **COMMON),
 }
 
 

@@ -81,7 +81,7 @@ class Series:
 
     def common(self) -> dict[str, Any]:
         """The arguments of an attributor that say what the model is."""
-        return {"output": self.evaluated.output, "layout": self.layout, "metric": self.metric}
+        return {"output": self.evaluated.output, "layout": self.layout, "distance": self.metric}
 
     def options(self) -> dict[str, Any]:
         """The arguments of a call beside X."""

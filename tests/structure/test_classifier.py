@@ -37,7 +37,7 @@ def close(a, b):
 def test_batched_answers_are_the_twins(seed, depth, keep):
     sample = random_tree(seed, depth)
     model, masks = random_model(sample.schema, seed), random_masks(sample, 6, seed, keep)
-    expected = torch.stack([naive.evaluate(model, sample, mask.tolist()) for mask in masks])
+    expected = torch.stack([naive.output(model, sample, mask.tolist()) for mask in masks])
     close(model.evaluate(sample, masks), expected)
     with torch.no_grad():
         close(model.evaluate(sample, masks), expected)
@@ -275,7 +275,7 @@ def test_no_masks_and_no_terms():
     empty = from_json([[], []], sample.schema)
     assert empty.terms == 0
     outputs = model.evaluate(empty, torch.ones(4, 0, dtype=torch.bool))
-    close(outputs, naive.evaluate(model, empty, []).expand(4, -1, -1))
+    close(outputs, naive.output(model, empty, []).expand(4, -1, -1))
 
 
 def test_a_configuration_rebuilds_the_model():

@@ -91,7 +91,7 @@ def _drop(method: RaMbIT, X: Tensor, scores: Tensor, alarmed: Tensor) -> tuple[T
         probability_drop(
             method.predictor,
             method.strategy,
-            X[i, :, : first + 1],  # so that the output evaluated on is the last one
+            X[i, :, : first + 1],  # so that the output in question is the last one
             scores[i, :, : first + 1],
             KS,
             series=i,

@@ -82,7 +82,7 @@ class Part(NamedTuple):
 def first_part(bar: Bar, ranking: Tensor, sizes: Tensor, test: Callable[[Tensor], Tensor] | None = None) -> Part | None:
     """The first prefix of the ranking, of these sizes, that passes `test` (default: it suffices), or None.
 
-    It is evaluated again on its own, and must suffice then; where a model's outputs depend on the batch it may not, and the
+    It is evaluated again on its own, and must suffice then; where outputs depend on the batch it may not, and the
     search goes on.
     """
     while len(sizes):
@@ -104,5 +104,5 @@ def chunks(count: int, chunk: int) -> Tensor:
 
 
 def width(decision: Decision) -> int:
-    """How many masks are evaluated at a time, at most: no more than the model gets at once, since most are not needed."""
+    """How many masks are evaluated at a time, at most: no more than fit one call, since most are not needed."""
     return max(1, min(_MOST_BYTES // decision.terms, decision.game.runner.batch))

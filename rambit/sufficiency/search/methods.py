@@ -17,7 +17,7 @@ from rambit.sufficiency.search.task import Search, Task
 
 @dataclass(frozen=True)
 class Stage:
-    """A search that goes on from the mask that it gets, and the most rows that it evaluates that many players.
+    """A search that goes on from the mask that it gets, and the most rows that it evaluates for so many players.
 
     ``soft`` ones want gradients.
     """
@@ -108,7 +108,7 @@ def _run(
 
 
 def _within(search: Search, mask: Tensor, free: Tensor, width: int) -> Search:
-    """A search about the free players of a mask, which evaluates with masks of all players, filled up to ``width``."""
+    """A search about the free players of a mask, which yields masks of all players, filled up to ``width``."""
 
     def whole(part: Tensor) -> Tensor:
         rows = part.new_zeros(len(part), width)

@@ -9,18 +9,18 @@ from torch import Tensor
 
 from rambit.sufficiency.search.task import Search, Task, evaluate_switched, where
 
-#: How many removals at least, and at most, are evaluated on at once.
+#: How many removals at least, and at most, are evaluated at once.
 LEAST_AHEAD, MOST_AHEAD = 16, 512
 
 
 def randomly(task: Task, mask: Tensor) -> Search:
     """Removes players in random order, each if the mask stays feasible, until none can go; irreducible in the end.
 
-    The output is that of evaluating one row at a time, but many rows are evaluated at once: a pass is foreseen, its rows are
+    The result is that of one row at a time, but many rows are evaluated at once: a pass is foreseen, its rows are
     evaluated together, and what they say holds up to the first that was foreseen wrongly.
     """
     order = task.rank.argsort()
-    # What each removal costs; nothing is known yet, so at first each player is evaluated on on its own.
+    # What each removal costs; nothing is known yet, so at first each player is tried on its own.
     price = torch.full((task.players,), torch.inf, dtype=torch.float64)
     margin, before = torch.inf, task.players + 1
     while int(mask.sum()) < before:

@@ -182,7 +182,7 @@ def flips_and_runs(draw: Draw) -> None:
     anchor, window, evaluation = draw.of("cell", "mask", "end"), draw.whole(1, 3), draw.of("auto", *model.modes)
     draw.true(evaluation in EVALUATIONS, "this is a known evaluation")
     metric = draw.of("pd", "kl", "l2")
-    draw.note(shape=(B, D, T), draws=S, anchor=anchor, window=window, evaluation=evaluation, metric=metric)
+    draw.note(shape=(B, D, T), draws=S, anchor=anchor, window=window, evaluation=evaluation, distance=metric)
     kind = {"pd": ops.Metric.PD, "kl": ops.Metric.KL, "l2": ops.Metric.L2}[metric]
     target = torch.zeros(B, dtype=torch.int64)
 
@@ -197,7 +197,7 @@ def flips_and_runs(draw: Draw) -> None:
     scores = FlipScores((B, D, T), kind, ops.Reduce.MEAN, "all", target, torch.device("cpu"))
     question = Flips(Explicit(masks).sample(1, D, T, seed=0))
     found = draw.call(lambda: game(anchor, window).reduce(question, scores).values())
-    expected, _ = naive.rambit(model.f, x, masks, list(values), anchor=anchor, window=window, metric=metric)
+    expected, _ = naive.rambit(model.f, x, masks, list(values), anchor=anchor, window=window, distance=metric)
     draw.close(found, expected)
     features = draw.bools(2, D)
     features[0, 0] = True

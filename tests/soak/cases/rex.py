@@ -237,8 +237,8 @@ def whole_explanations(draw: Draw) -> None:
     try:
         found: Explanation = draw.call(explainer.explain, draw.placed(decided.x), target=draw.of(None, target))
     except NoExplanationError:
-        draw.true(target not in maps or not naive_parts.suffices(decided.of_kept, decided.everything, target, sure, 0.0),
-                  "there is nothing to be found")  # fmt: skip
+        nothing = not naive_parts.suffices(decided.of_kept, decided.everything, target, sure, 0.0)
+        draw.true(target not in maps or nothing, "there is nothing to be found")
         return
     map_ = maps[target]
     draw.close(found.responsibility, map_.reshape(decided.shape), 0, 0, what="the map")
