@@ -1,4 +1,4 @@
-// The one door to torch: everything of the LibTorch stable ABI that this project uses. Nothing else includes torch.
+// All of torch that is used: parts of the LibTorch stable ABI. Nothing else includes torch.
 #pragma once
 
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>

@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 from torch import nn
 
-from rambit import RaMbIT
+from rambit import RaMbIT, game, rex, sufficiency
 from rambit.counterfactuals import Counterfactual, Zero
 from rambit.masks import Bernoulli, Block
 from rambit.options import Options, option
@@ -103,3 +103,20 @@ def test_older_names_of_the_package_work_and_warn():
 
     assert Few().sample(1, 2, 3, seed=0, target_cells="cells") == "cells"
     assert RaMbIT(plain, counterfactuals=Zero(), num_samples=1, masks=Bernoulli(0.5)).distance == "pd"
+
+
+@pytest.mark.parametrize(
+    ("package", "old", "new"),
+    [
+        (rex, "Explanation", rex.RexExplanation),
+        (rex, "Asked", rex.Decision),
+        (sufficiency, "Explanation", sufficiency.SufficientExplanation),
+        (game, "Runs", game.Windows),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_older_names_of_packages(package, old, new):
+    with pytest.warns(DeprecationWarning, match=f"{old} is called {new.__name__} now"):
+        assert getattr(package, old) is new
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        package.nothing  # noqa: B018

@@ -9,6 +9,7 @@ from rambit.game.progress import progress
 from rambit.game.questions import Boxes, Coalitions, Flips, Soft, Windows
 from rambit.game.scores import FlipScores
 from rambit.game.tensor_sample import TensorSample
+from rambit.renamed import older_names
 
 __all__ = [
     "ANCHORS",
@@ -27,3 +28,5 @@ __all__ = [
     "Windows",
     "progress",
 ]
+
+__getattr__ = older_names(__name__, Runs="Windows")

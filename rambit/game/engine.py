@@ -75,7 +75,7 @@ class Engine:
         )
         if sample.shape is not None and (anchor != "end" or predictor.features_last):
             raise ValueError("images need anchor='end' and layout='BDT'")
-        # A fixed-length model that is told lengths gets the padding; every other one gets the series without it.
+        # A fixed-length model that takes lengths gets the padding; every other one gets the series without it.
         if self.mode == "full" and predictor.takes_lengths:
             cut = sample.padded()
             self.runner.batch = self._batch(batch_size, cut.x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from functools import cached_property
 
@@ -60,6 +61,11 @@ class Game(Engine):
         if isinstance(question, Soft):
             return coalitions.evaluate_soft(self, question)
         return coalitions.evaluate(self, question)
+
+    def ask(self, question: Coalitions | Boxes | Soft) -> Iterator[Tensor]:
+        """The older name of ``evaluate``."""
+        warnings.warn("ask is called evaluate now", DeprecationWarning, stacklevel=2)
+        return self.evaluate(question)
 
     @cached_property
     def box_buffers(self) -> list[box_rows.BoxBuffer]:

@@ -72,7 +72,7 @@ def _choose(outputs: list[Any], select: str | int | None) -> Any:
         return given[0]
     likely = [o for o in scores if _is_probabilities(o) or "logit" in o.name.lower()] if len(scores) > 1 else scores
     if len(likely) != 1:
-        raise ValueError(f"the ONNX model's output cannot be told from its outputs: pass select=; there are {listed}")
+        raise ValueError(f"which of the ONNX model's outputs is meant is not clear: pass select=; there are {listed}")
     return likely[0]
 
 

@@ -47,7 +47,7 @@ class Predictor(ABC):
     proven = False
     #: Rows are built with features last in memory, so that the model reads them without a copy.
     features_last = False
-    #: The model is told where each series ends.
+    #: The model takes lengths: where each series ends.
     takes_lengths = False
     #: Its outputs were looked at, see ``rambit.game.guards``.
     looked = False

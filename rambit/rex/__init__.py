@@ -1,5 +1,6 @@
 """ReX: causal responsibility and sufficient masks (Chockler, Kelly, Kroening, Sun, 2024)."""
 
+from rambit.renamed import older_names
 from rambit.rex.boxes import Box, initialise_tree, subbox
 from rambit.rex.decision import Decision
 from rambit.rex.evaluation import Evaluation
@@ -7,7 +8,7 @@ from rambit.rex.explainer import ReX
 from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Strategy
 from rambit.rex.maps import ResponsibilityMaps
 from rambit.rex.mutants import Mutant, get_combinations, prune
-from rambit.rex.rex_explanation import Explanation
+from rambit.rex.rex_explanation import RexExplanation
 from rambit.rex.search import SearchResult, causal_explanation, search
 from rambit.rex.settings import Distribution, Queue, ResponsibilityStyle, SearchSettings
 
@@ -16,7 +17,6 @@ __all__ = [
     "Decision",
     "Distribution",
     "Evaluation",
-    "Explanation",
     "ExtractionOptions",
     "Mutant",
     "NoExplanationError",
@@ -24,6 +24,7 @@ __all__ = [
     "ReX",
     "ResponsibilityMaps",
     "ResponsibilityStyle",
+    "RexExplanation",
     "SearchResult",
     "SearchSettings",
     "Strategy",
@@ -34,3 +35,5 @@ __all__ = [
     "search",
     "subbox",
 ]
+
+__getattr__ = older_names(__name__, Asked="Decision", Explanation="RexExplanation")

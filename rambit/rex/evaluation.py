@@ -18,7 +18,7 @@ from rambit.game.prefixes import prefix_masks
 from rambit.rex.decision import Decision
 from rambit.rex.extraction.bar import width
 from rambit.rex.extraction.ranking import rank
-from rambit.rex.rex_explanation import Explanation
+from rambit.rex.rex_explanation import RexExplanation
 
 Curve = npt.NDArray[np.float64]
 
@@ -41,7 +41,7 @@ class Evaluation:
 
 
 def evaluate(
-    decision: Decision, explanation: Explanation, *, step: int = 100, repeats: int = 50, seed: int = 0
+    decision: Decision, explanation: RexExplanation, *, step: int = 100, repeats: int = 50, seed: int = 0
 ) -> Evaluation:
     """Every measure of an explanation of a decision (see `ReX.evaluate`).
 

@@ -22,7 +22,7 @@ from rambit.rex.decision import Decision
 from rambit.rex.evaluation import Evaluation, evaluate
 from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Strategy, extract
 from rambit.rex.mask_values import MaskValue, check_mask_value, mask_values
-from rambit.rex.rex_explanation import Explanation
+from rambit.rex.rex_explanation import RexExplanation
 from rambit.rex.search import SearchResult, search
 from rambit.rex.settings import SearchSettings
 
@@ -65,7 +65,7 @@ class ReX(SearchSettings, ExtractionOptions):
         self.max_memory = MAX_MEMORY if self.max_memory is None else self.max_memory
         self.model = self.predictor = Predictor.of(self.model, output=self.output, device=self.device)
 
-    def explain(self, x: Tensor, *, target: int | None = None, show_progress: bool = False) -> Explanation:
+    def explain(self, x: Tensor, *, target: int | None = None, show_progress: bool = False) -> RexExplanation:
         """Maps of every class seen and, by the strategy, a part of the input that suffices for its class.
 
         ``x``: one input, (1, C, H, W), (1, C, Z, H, W), (1, 1, T) or (1, D, T), float32 or float64. ``target``: the
@@ -88,7 +88,7 @@ class ReX(SearchSettings, ExtractionOptions):
                 logs=None if logs is None else torch.from_numpy(logs),
                 seed=self.seed,
             )
-        return Explanation(
+        return RexExplanation(
             responsibility=maps[decision.target],
             maps=maps,
             mask=found.mask,
@@ -132,7 +132,7 @@ class ReX(SearchSettings, ExtractionOptions):
         return self._decision(self._one(x), target, None)
 
     def evaluate(
-        self, x: Tensor, explanation: Explanation, *, step: int = 100, repeats: int = 50, seed: int = 0
+        self, x: Tensor, explanation: RexExplanation, *, step: int = 100, repeats: int = 50, seed: int = 0
     ) -> Evaluation:
         """How good an explanation of ``x`` is: small, sharp, and faithful to the model.
 

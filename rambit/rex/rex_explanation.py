@@ -21,7 +21,7 @@ _RECORD = ("target", "confidence", "area", "stats", "settings", "seed")
 
 
 @dataclass(repr=False, eq=False)
-class Explanation:
+class RexExplanation:
     """How responsible each part of one input is for the model's decision, and a small part that suffices for it.
 
     The grid of an image is (H, W), of a volume (Z, H, W), of a spectrum (T,), of a series of several features (D, T).
@@ -94,7 +94,7 @@ class Explanation:
         if self.spotlights is not None:
             parts.append(f"{len(self.spotlights)} separate explanations")
         parts.append(", ".join(f"{count:,} {name}" for name, count in self.stats.items()))
-        return f"Explanation({'; '.join([*parts, f'seed {self.seed}'])})"
+        return f"RexExplanation({'; '.join([*parts, f'seed {self.seed}'])})"
 
     def plot(self, path: str | Path | None = None, *, x: Tensor | None = None, cmap: Any = None) -> Figure:
         """The map over the input and the explanation cut out of it (see `plots.explanation`), saved if `path` is given.
@@ -157,7 +157,7 @@ class Explanation:
         }
 
     @classmethod
-    def of(cls, tensors: dict[str, Tensor], record: dict[str, Any]) -> Explanation:
+    def of(cls, tensors: dict[str, Tensor], record: dict[str, Any]) -> RexExplanation:
         """The explanation with these `tensors()` and this `record()`; entries of neither are ignored."""
         fields: dict[str, Any] = {name: tensors.get(name) for name in _OPTIONAL}
         fields |= {name: record[name] for name in _RECORD}
@@ -175,7 +175,7 @@ class Explanation:
         save_result(path, _FORMAT, self.tensors(), self.record(), force=force)
 
     @classmethod
-    def load(cls, path: str | Path) -> Explanation:
+    def load(cls, path: str | Path) -> RexExplanation:
         """Read what `save` wrote, onto the CPU. Errors: ValueError naming the file if it is corrupt or foreign."""
         return load_result(path, _FORMAT, "explanation", cls.of)
 

@@ -1,5 +1,6 @@
 """Minimal sufficient explanations: the least of a sample that a model needs to decide the same."""
 
+from rambit.renamed import older_names
 from rambit.structure.masks import (
     ClusteredMask,
     FlatView,
@@ -14,13 +15,12 @@ from rambit.structure.masks import (
 from rambit.sufficiency.explain import cost, explain
 from rambit.sufficiency.heuristics import HEURISTICS
 from rambit.sufficiency.search.methods import SEARCHES
-from rambit.sufficiency.sufficient_explanation import Explanation
+from rambit.sufficiency.sufficient_explanation import SufficientExplanation
 
 __all__ = [
     "HEURISTICS",
     "SEARCHES",
     "ClusteredMask",
-    "Explanation",
     "FlatView",
     "FollowingMasks",
     "HeuristicMask",
@@ -29,6 +29,9 @@ __all__ = [
     "SigmoidMask",
     "SimpleMask",
     "SomeMask",
+    "SufficientExplanation",
     "cost",
     "explain",
 ]
+
+__getattr__ = older_names(__name__, Explanation="SufficientExplanation")

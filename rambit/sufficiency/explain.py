@@ -24,7 +24,7 @@ from rambit.sufficiency.search import exact, methods
 from rambit.sufficiency.search.methods import SearchName
 from rambit.sufficiency.search.task import Task
 from rambit.sufficiency.subjects import Subject
-from rambit.sufficiency.sufficient_explanation import Explanation
+from rambit.sufficiency.sufficient_explanation import SufficientExplanation
 
 #: Two outputs of the same row, in batches of different size, differ by at most this many units of rounding.
 ROUNDING = 8
@@ -51,7 +51,7 @@ def explain(
     seed: int = 0,
     max_memory: int | None = None,
     show_progress: bool = False,
-) -> Explanation | list[Explanation]:
+) -> SufficientExplanation | list[SufficientExplanation]:
     """A small part of each sample with which the model still decides for the target; a list where there are several.
 
     The gap is the target's probability minus that of the best other class. The part keeps a gap of at least rel_tol ×
@@ -210,7 +210,7 @@ def _tasks(decisions: Decisions, scores: Sequence[Tensor], seed: int) -> list[Ta
 
 def _explanations(
     decisions: Decisions, masks: Sequence[Tensor], settings: dict[str, Any], seed: int, begin: float
-) -> list[Explanation]:
+) -> list[SufficientExplanation]:
     """The results, evaluated again."""
     subject = decisions.subject
     kept: dict[int, Tensor] = {}
@@ -227,7 +227,7 @@ def _explanations(
     documents = subject.documents(kept)
     calls, seconds = subject.game.runner.calls, time.perf_counter() - begin
     return [
-        Explanation(
+        SufficientExplanation(
             mask=subject.mask(b, kept[b]),
             size=size[b],
             gap=float(found[b]),

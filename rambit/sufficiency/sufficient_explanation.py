@@ -29,7 +29,7 @@ _NUMBERS = {
 
 
 @dataclass(repr=False, eq=False)
-class Explanation:
+class SufficientExplanation:
     """A part of one sample with which the model still decides for the target.
 
     mask: bool, True = kept: (D, T) of a series, (H, W) of an image, (F,) of a table, (terms of the batch,) of a nested
@@ -71,7 +71,7 @@ class Explanation:
             f"gap {self.gap:.4f} of at least {self.threshold:.4f}",
             f"{self.rows:,} rows, {self.calls:,} calls, {self.seconds:.3g} s",
         ]
-        return f"Explanation({'; '.join([*parts, f'seed {self.seed}'])})"
+        return f"SufficientExplanation({'; '.join([*parts, f'seed {self.seed}'])})"
 
     def to_json(self) -> Any:
         """The kept part of a nested sample as a JSON document, empty parts dropped. Errors: TypeError for a tensor."""
@@ -107,7 +107,7 @@ class Explanation:
         save_result(path, _FORMAT, {"mask": self.mask}, record, force=force)
 
     @classmethod
-    def load(cls, path: str | Path) -> Explanation:
+    def load(cls, path: str | Path) -> SufficientExplanation:
         """Read what `save` wrote, onto the CPU. Errors: ValueError naming the file if it is corrupt or foreign."""
         return load_result(
             path, _FORMAT, "sufficient explanation", lambda tensors, record: cls(mask=tensors["mask"], **record)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rambit import Attribution
-from rambit.rex import Explanation
+from rambit.rex import RexExplanation
 from rambit.store import Store
 
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -18,7 +18,7 @@ def explanation(seed, grid=(3, 4)):
     map_ = torch.rand(grid, generator=torch.Generator().manual_seed(seed))
     stats = {"mutants": 10 + seed, "passing": 3, "depth": 2, "rows": 9}
     extra = {"necessary": map_ > 0.1} if seed == 1 else {}
-    return Explanation(
+    return RexExplanation(
         map_, {seed: map_}, map_ > 0.5, seed, 0.5, 0.25, stats, {"dist_args": [1, 2], "seed": 0}, seed, **extra
     )
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from rambit.cli.rex import rex_options
 from rambit.cli.rex.models import read_model
-from rambit.rex import Explanation, ExtractionOptions, NoExplanationError, ReX
+from rambit.rex import ExtractionOptions, NoExplanationError, ReX, RexExplanation
 from rambit.store import Store
 from rambit.training import load_checkpoint
 
@@ -73,7 +73,7 @@ def test_an_image(rambit, zoo):
     done = rambit("rex", "a.png", "--model", "zoo:bright", "--out", "a.safetensors", *QUICK, "--seed", 3)
     assert done.code == 0, done.err
     expected = ReX(bright, iters=2, min_box_size=4, seed=3).explain(x)
-    found = Explanation.load("a.safetensors")
+    found = RexExplanation.load("a.safetensors")
     assert same(found, expected)
     assert found.record() == expected.record()
     lines = dict(line.split("  ", 1) for line in done.out.splitlines())
@@ -97,7 +97,7 @@ def test_several_explanations_are_counted(rambit, zoo):
     done = rambit("rex", "a.png", "--model", "zoo:bright", "--out", "a.safetensors", *QUICK, *options)
     assert done.code == 0, done.err
     lines = dict(line.split("  ", 1) for line in done.out.splitlines())
-    assert int(lines["explanations"]) == len(Explanation.load("a.safetensors").spotlights)
+    assert int(lines["explanations"]) == len(RexExplanation.load("a.safetensors").spotlights)
 
 
 def test_how_images_are_prepared(rambit, zoo):
@@ -109,7 +109,7 @@ def test_how_images_are_prepared(rambit, zoo):
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 3))
     x = torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None]
     x = (x - torch.tensor([0.5, 0.4, 0.3]).view(1, 3, 1, 1)) / 0.2
-    assert same(Explanation.load("a.safetensors"), ReX(net, iters=2, min_box_size=4).explain(x))
+    assert same(RexExplanation.load("a.safetensors"), ReX(net, iters=2, min_box_size=4).explain(x))
     assert rambit(*run, "--size", 16, "--grey").code == 2  # the model reads three channels
 
 
@@ -127,7 +127,7 @@ def test_arrays_and_a_checkpoint(rambit, made, tmp_path, suffix):
     done = rambit(*run, "--min-box-size", 1, "--out", tmp_path / "r.safetensors")
     assert done.code == 0, done.err
     expected = ReX(load_checkpoint(made.model)[0], iters=3, min_box_size=1, mask_value="linear").explain(X[1:2])
-    assert same(Explanation.load(tmp_path / "r.safetensors"), expected)
+    assert same(RexExplanation.load(tmp_path / "r.safetensors"), expected)
 
 
 def test_a_data_set(rambit, tmp_path):
@@ -141,7 +141,7 @@ def test_a_data_set(rambit, tmp_path):
     done = rambit(*run, "--series", 1, *QUICK)
     assert done.code == 0, done.err
     x = torch.from_numpy(load("spike:n=10,T=20", "test").X[1:2])
-    found = Explanation.load(tmp_path / "r.safetensors")
+    found = RexExplanation.load(tmp_path / "r.safetensors")
     assert same(found, ReX(model, iters=2, min_box_size=4).explain(x))
 
 
@@ -194,7 +194,7 @@ def test_a_settings_file_and_flags_over_it(rambit, zoo):
         dist_args=(1.5, 2.0),
         spotlights=4,
     ).explain(x)
-    found = Explanation.load("a.safetensors")
+    found = RexExplanation.load("a.safetensors")
     assert same(found, expected)
     assert found.settings == expected.record()["settings"]
 
@@ -246,7 +246,7 @@ def folder(zoo):
 
 def contents(store):
     with Store(store, read_only=True) as opened:
-        return {name: Explanation.of(*opened.get(name)) for name in opened.names()}
+        return {name: RexExplanation.of(*opened.get(name)) for name in opened.names()}
 
 
 def test_a_folder_of_images_resumes(rambit, folder, zoo, monkeypatch):

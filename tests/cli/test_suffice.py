@@ -14,7 +14,7 @@ from rambit.compare.methods import parse
 from rambit.compare.sufficient import Sufficient
 from rambit.models import GRUClassifier
 from rambit.structure import HierarchicalClassifier, from_json, save_model, to_json
-from rambit.sufficiency import Explanation, explain
+from rambit.sufficiency import SufficientExplanation, explain
 from rambit.training import save_checkpoint
 
 DOCUMENTS = [{"a": 1.0, "tags": [{"name": "x", "size": 2.0}, {"name": "y", "size": 0.5}]}, {"a": -2.0, "tags": []}]
@@ -49,8 +49,8 @@ def test_series(series, capsys):
     printed = capsys.readouterr().out
     expected = explain(model, X[[0, 2]], terms="timestamps", seed=4)
     for place, one in zip((0, 2), expected, strict=True):
-        assert torch.equal(Explanation.load(folder / "out" / f"{place}.safetensors").mask, one.mask)
-        assert f"series {place}: Explanation({one.size} of 2 x 6; class {one.target}" in printed
+        assert torch.equal(SufficientExplanation.load(folder / "out" / f"{place}.safetensors").mask, one.mask)
+        assert f"series {place}: SufficientExplanation({one.size} of 2 x 6; class {one.target}" in printed
     assert main([*command, "--out", f"{folder}/out"]) == 2
     assert "--force" in capsys.readouterr().err
 

@@ -16,7 +16,7 @@ from rambit.predictors import Predictor
 from rambit.rex.decision import Decision
 from rambit.rex.evaluation import area_ratio, curves, evaluate, responsibility_entropy, robustness
 from rambit.rex.mask_values import mask_values
-from rambit.rex.rex_explanation import Explanation
+from rambit.rex.rex_explanation import RexExplanation
 from tests.naive import rex_extraction as naive
 
 
@@ -61,7 +61,7 @@ def test_curves(seed, step):
 def test_areas_under_the_curves_are_relative_to_the_confidence():
     x, weights, bias, map_ = case(1)
     decision = asked_about(x, weights, bias)
-    found = Explanation(map_, {1: map_}, map_ > 0.5, 1, 0.9, 0.5, {}, {}, 0)
+    found = RexExplanation(map_, {1: map_}, map_ > 0.5, 1, 0.9, 0.5, {}, {}, 0)
     result = evaluate(decision, found, step=3)
     sizes, insertion, deletion = curves(decision, map_, step=3)
     for curve, area in ((insertion, result.insertion), (deletion, result.deletion)):
@@ -77,7 +77,7 @@ def test_a_better_ranking_has_more_insertion_and_less_deletion():
     decision = asked_about(x, weights, bias)
     best = (x[0] * weights).sum(0).float()
     good, bad = (
-        evaluate(decision, Explanation(m, {1: m}, m > m.median(), 1, 0.9, 0.5, {}, {}, 0), step=1)
+        evaluate(decision, RexExplanation(m, {1: m}, m > m.median(), 1, 0.9, 0.5, {}, {}, 0), step=1)
         for m in (best, best.max() - best)
     )
     assert good.insertion > bad.insertion
@@ -98,7 +98,7 @@ def test_entropy():
 def test_a_map_with_negative_values_has_no_entropy():
     x, weights, bias, map_ = case(1)
     map_ = map_ - 0.5
-    result = evaluate(asked_about(x, weights, bias), Explanation(map_, {1: map_}, map_ > 0, 1, 0.9, 0.5, {}, {}, 0))
+    result = evaluate(asked_about(x, weights, bias), RexExplanation(map_, {1: map_}, map_ > 0, 1, 0.9, 0.5, {}, {}, 0))
     assert math.isnan(result.entropy)
     assert result.insertion > 0
 
@@ -138,7 +138,7 @@ def test_noise_is_drawn_in_pieces_that_fit():
 def test_a_map_without_any_responsibility_is_evaluated():
     x, weights, bias, map_ = case(1)
     map_ = torch.zeros_like(map_)
-    result = evaluate(asked_about(x, weights, bias), Explanation(map_, {1: map_}, map_ > 0, 1, 0.9, 0.0, {}, {}, 0))
+    result = evaluate(asked_about(x, weights, bias), RexExplanation(map_, {1: map_}, map_ > 0, 1, 0.9, 0.0, {}, {}, 0))
     assert math.isnan(result.entropy)
     assert result.area == 0
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rambit.rex.rex_explanation import Explanation
+from rambit.rex.rex_explanation import RexExplanation
 from rambit.store import encode, resume_key
 
 GRIDS = [(7,), (4, 6), (3, 4, 5)]
@@ -30,7 +30,7 @@ def made(grid=(4, 6), seed=0, **changes):
         "settings": {"iters": 20, "queue": "area", "dist_args": None},
         "seed": 5,
     }
-    return Explanation(**{**fields, **changes})
+    return RexExplanation(**{**fields, **changes})
 
 
 def same(a, b):
@@ -44,7 +44,7 @@ def test_a_file_brings_everything_back(tmp_path, grid):
     for extra in ({}, masks, {"spotlights": torch.ones(2, *grid, dtype=torch.bool)}):
         one = made(grid, **extra)
         one.save(tmp_path / "a.safetensors", force=True)
-        back = Explanation.load(tmp_path / "a.safetensors")
+        back = RexExplanation.load(tmp_path / "a.safetensors")
         assert same(one, back)
         assert back.maps.keys() == {1, 3}
         assert torch.equal(back.maps[1], one.maps[1])
@@ -57,30 +57,30 @@ def test_nothing_is_overwritten(tmp_path):
     made().save(path)
     with pytest.raises(FileExistsError, match="force=True"):
         made(seed=1).save(path)
-    assert same(Explanation.load(path), made())
+    assert same(RexExplanation.load(path), made())
     made(seed=1).save(path, force=True)
-    assert same(Explanation.load(path), made(seed=1))
+    assert same(RexExplanation.load(path), made(seed=1))
 
 
 def test_files_that_are_not_ours(tmp_path):
     path = tmp_path / "a.safetensors"
     save_file({"a": torch.zeros(2)}, path)
     with pytest.raises(ValueError, match="not a saved explanation"):
-        Explanation.load(path)
+        RexExplanation.load(path)
     save_file({"a": torch.zeros(2)}, path, {"rambit-rex-1": json.dumps({"sha256": "0"})})
     with pytest.raises(ValueError, match=r"a\.safetensors is corrupt or not a saved explanation"):
-        Explanation.load(path)
+        RexExplanation.load(path)
     made().save(path, force=True)
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(ValueError, match="SHA-256"):
-        Explanation.load(path)
+        RexExplanation.load(path)
 
 
 def test_repr():
     text = repr(made())
-    assert text.startswith("Explanation(4 x 6; class 3; ")
+    assert text.startswith("RexExplanation(4 x 6; class 3; ")
     assert "confidence 0.7500" in text
     assert "1,234 mutants, 56 passing, 7 depth, 1,000 rows" in text
     assert "2 separate explanations" in repr(made(spotlights=torch.ones(2, 4, 6, dtype=torch.bool)))
@@ -141,11 +141,11 @@ def test_a_file_with_senseless_parts_is_refused(tmp_path, name, value):
     record["sha256"] = resume_key(tensors=tensors, record=record)
     path.write_bytes(encode(tensors, {"rambit-rex-1": json.dumps(record)}))
     with pytest.raises(ValueError, match=r"some file is corrupt or not a saved explanation: .") as caught:
-        Explanation.load(path)
+        RexExplanation.load(path)
     assert "\n" not in str(caught.value)
     if name not in ("maps", "classes"):  # in the object they are a dictionary
         with pytest.raises((TypeError, ValueError), match=rf"{name}.* must"):
-            Explanation(**vars(made()) | {name: value})
+            RexExplanation(**vars(made()) | {name: value})
 
 
 @pytest.mark.parametrize("maps", [None, [], {0.5: MAP, 3: MAP}, {"3": MAP}, {3: None}, {3: MAP.numpy()}, {1: MAP}, {}])
@@ -162,7 +162,7 @@ def test_a_file_that_save_wrote_before_loads(tmp_path, dtype):
     record = {"target": 3, "confidence": 1, "area": 0, "stats": {}, "settings": {"a": [1]}, "seed": 2**63}
     record["sha256"] = resume_key(tensors=tensors, record=record)
     path.write_bytes(encode(tensors, {"rambit-rex-1": json.dumps(record)}))
-    back = Explanation.load(path)
+    back = RexExplanation.load(path)
     assert torch.equal(back.maps[3], map_)
     assert (back.target, back.confidence, back.area, back.seed) == (3, 1, 0, 2**63)
 

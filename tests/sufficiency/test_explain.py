@@ -15,7 +15,7 @@ from rambit.counterfactuals import CarryForward
 from rambit.models import GRUClassifier
 from rambit.rex import ReX
 from rambit.structure import HierarchicalClassifier, from_json
-from rambit.sufficiency import HEURISTICS, SEARCHES, Explanation, cost, explain
+from rambit.sufficiency import HEURISTICS, SEARCHES, SufficientExplanation, cost, explain
 from tests.naive import sufficiency as naive
 from tests.sufficiency.problems import Linear, Net, nested, randn, rng, tensors
 
@@ -190,7 +190,7 @@ def test_a_result_can_be_saved_and_loaded(tmp_path):
         found = explain(model, X)
         path = tmp_path / f"{number}.safetensors"
         found.save(path)
-        loaded = Explanation.load(path)
+        loaded = SufficientExplanation.load(path)
         assert torch.equal(loaded.mask, found.mask)
         assert vars(loaded).keys() == vars(found).keys()
         assert all(getattr(loaded, k) == v for k, v in vars(found).items() if k != "mask")
@@ -198,7 +198,7 @@ def test_a_result_can_be_saved_and_loaded(tmp_path):
             found.save(path)
         path.write_bytes(path.read_bytes()[:-3])
         with pytest.raises(ValueError, match=path.name):
-            Explanation.load(path)
+            SufficientExplanation.load(path)
 
 
 def test_a_result_can_be_drawn(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rambit.store import encode, resume_key
-from rambit.sufficiency.sufficient_explanation import Explanation
+from rambit.sufficiency.sufficient_explanation import SufficientExplanation
 
 MASK = torch.tensor([[True, False, True]])
 RECORD = {
@@ -46,24 +46,24 @@ def file(path, mask=MASK, **changes):
 @pytest.mark.parametrize(("name", "value"), SENSELESS, ids=str)
 def test_senseless_entries_are_refused(tmp_path, name, value):
     with pytest.raises((TypeError, ValueError), match=f"{name} must"):
-        Explanation(MASK, **RECORD | {name: value})
+        SufficientExplanation(MASK, **RECORD | {name: value})
     with pytest.raises(ValueError, match=f"some file is corrupt or not a saved sufficient explanation: {name} must"):
-        Explanation.load(file(tmp_path / "some file", **{name: value}))
+        SufficientExplanation.load(file(tmp_path / "some file", **{name: value}))
 
 
 @pytest.mark.parametrize("kind", [torch.uint8, torch.float32, torch.complex64, torch.float8_e4m3fn])
 def test_masks_are_boolean(tmp_path, kind):
     with pytest.raises(TypeError, match="mask must be boolean"):
-        Explanation(MASK.to(kind), **RECORD)
+        SufficientExplanation(MASK.to(kind), **RECORD)
     with pytest.raises(ValueError, match=r"some file is corrupt .*: mask must be boolean"):
-        Explanation.load(file(tmp_path / "some file", MASK.to(kind)))
+        SufficientExplanation.load(file(tmp_path / "some file", MASK.to(kind)))
     with pytest.raises(TypeError, match="mask must be boolean, given list"):
-        Explanation(MASK.tolist(), **RECORD)
+        SufficientExplanation(MASK.tolist(), **RECORD)
 
 
 def test_a_sound_file_loads(tmp_path):
-    back = Explanation.load(file(tmp_path / "a", gap=1, seed=2**63))
+    back = SufficientExplanation.load(file(tmp_path / "a", gap=1, seed=2**63))
     assert torch.equal(back.mask, MASK)
     assert {name: getattr(back, name) for name in RECORD} == RECORD | {"gap": 1, "seed": 2**63}
     back.save(tmp_path / "b")
-    assert Explanation.load(tmp_path / "b").gap == 1.0
+    assert SufficientExplanation.load(tmp_path / "b").gap == 1.0

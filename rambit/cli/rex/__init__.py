@@ -30,7 +30,7 @@ Unsigned samples of up to 16 bits are read as 0 … 1; signed, 32-bit and float 
 A settings file has the same names, with underscores, one a line:  iters = 30
 Of many inputs the results go into a folder, as they come; the same command goes on after an interruption. An input
 for which no part suffices is named and left out.
-In Python: rambit.rex.Explanation.load("cat.safetensors").mask
+In Python: rambit.rex.RexExplanation.load("cat.safetensors").mask
 """
 
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from rambit.cli import common
 from rambit.cli.rex.sources import Input, Source
 from rambit.predictors import Predictor
-from rambit.rex import Explanation, NoExplanationError, ReX
+from rambit.rex import NoExplanationError, ReX, RexExplanation
 from rambit.store import Store, make_folder, resume_key
 
 
@@ -90,7 +90,7 @@ def _pictures(args: argparse.Namespace, store: Store, sources: list[Source]) -> 
     return paths
 
 
-def _stored(store: Store, name: str, one: Input) -> Explanation | None:
+def _stored(store: Store, name: str, one: Input) -> RexExplanation | None:
     """The result that is there for this very input. Raises ValueError if it is another input's."""
     if name not in store:
         return None
@@ -98,7 +98,7 @@ def _stored(store: Store, name: str, one: Input) -> Explanation | None:
     if record.get("input") != resume_key(x=one.x):
         raise ValueError(f"{name} has changed since its result in {store.folder} was made; --force makes it anew")
     try:
-        return Explanation.of(tensors, record)
+        return RexExplanation.of(tensors, record)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{store.folder}: {name!r} is no explanation: {error}; --force makes it anew") from error
 
@@ -111,7 +111,7 @@ def _fingerprint(predictor: Predictor) -> str:
         raise ValueError("--model is a plain function, whose results need a --model-id, any name of yours") from None
 
 
-def _explain(explainer: ReX, name: str, one: Input, target: int | None) -> Explanation:
+def _explain(explainer: ReX, name: str, one: Input, target: int | None) -> RexExplanation:
     try:
         return explainer.explain(one.x, target=target)
     except NoExplanationError:

@@ -28,7 +28,7 @@ from rambit.structure import (
     save_model,
     to_json,
 )
-from rambit.sufficiency import Explanation, explain
+from rambit.sufficiency import SufficientExplanation, explain
 
 #: botocore: the services whose documents a model is trained on, and how.
 TRAIN_FRACTION = 0.7
@@ -77,7 +77,7 @@ def _read(path: str) -> list[Any]:
     return found
 
 
-def shown(sample: Sample, number: int, explanation: Explanation, *, colours: bool) -> str:
+def shown(sample: Sample, number: int, explanation: SufficientExplanation, *, colours: bool) -> str:
     """The kept part of one document of the sample; with ``colours`` the whole document, that part highlighted."""
     if not colours:
         return _text(explanation.to_json(), indent=2)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rambit.cli import common
 from rambit.store import make_folder
-from rambit.sufficiency import Explanation
+from rambit.sufficiency import SufficientExplanation
 
-Write = Callable[[Sequence[Explanation]], int]
+Write = Callable[[Sequence[SufficientExplanation]], int]
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def files(args: argparse.Namespace, places: Sequence[int]) -> Iterator[Write]:
     try:
         with common.reserved(paths, force=args.force, inputs=(args.model, args.data)) as place:
 
-            def write(found: Sequence[Explanation]) -> int:
+            def write(found: Sequence[SufficientExplanation]) -> int:
                 for path, explanation in zip(paths, found, strict=True):
                     explanation.save(place(path), force=True)
                 return len(found)

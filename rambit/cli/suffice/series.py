@@ -12,7 +12,7 @@ from rambit.cli.suffice import outputs
 from rambit.cli.terminal import plain
 from rambit.datasets import Dataset
 from rambit.models import Classifier
-from rambit.sufficiency import Explanation, explain
+from rambit.sufficiency import SufficientExplanation, explain
 
 
 def run(args: argparse.Namespace, options: dict[str, Any]) -> None:
@@ -34,16 +34,16 @@ def run(args: argparse.Namespace, options: dict[str, Any]) -> None:
 
 def _explained(
     model: Classifier, data: Dataset, args: argparse.Namespace, options: dict[str, Any]
-) -> list[Explanation]:
+) -> list[SufficientExplanation]:
     X = torch.from_numpy(data.X).to(next(model.parameters()).dtype)
     options |= {"terms": args.terms, "counterfactuals": args.counterfactuals or "zero"}
-    found: list[Explanation] = []
+    found: list[SufficientExplanation] = []
     if data.lengths is None:
         output = explain(model, X, **options)
         found = output if isinstance(output, list) else [output]
     else:  # without the padding
         for x, length in zip(X, data.lengths.tolist(), strict=True):
             one = explain(model, x[None, :, :length], **options)
-            assert isinstance(one, Explanation)
+            assert isinstance(one, SufficientExplanation)
             found.append(one)
     return found

@@ -1,1 +1,1 @@
-"""The searches: generators that yield masks and are told how far these are above the threshold."""
+"""The searches: generators that yield masks and receive how far these are above the threshold."""

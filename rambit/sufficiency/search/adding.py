@@ -17,7 +17,7 @@ CUTS = 32
 
 
 def passing(search: Generator[Tensor, Tensor, Result]) -> Generator[Tensor, Tensor, Result]:
-    """A search that wants to know which masks pass, among those that are told margins."""
+    """A search that wants to know which masks pass, among those that receive margins."""
     try:
         masks = next(search)
         while True:

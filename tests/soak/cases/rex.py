@@ -21,7 +21,6 @@ from rambit.rex import (
     Decision,
     Distribution,
     Evaluation,
-    Explanation,
     ExtractionOptions,
     Mutant,
     NoExplanationError,
@@ -29,6 +28,7 @@ from rambit.rex import (
     ResponsibilityMaps,
     ResponsibilityStyle,
     ReX,
+    RexExplanation,
     SearchResult,
     SearchSettings,
     Strategy,
@@ -235,7 +235,7 @@ def whole_explanations(draw: Draw) -> None:
     maps, _ = naive.search(decided.evaluate, decided.grid, decided.dimensions, plain(settings))
     target, sure = decided.of_kept(decided.everything)
     try:
-        found: Explanation = draw.call(explainer.explain, draw.placed(decided.x), target=draw.of(None, target))
+        found: RexExplanation = draw.call(explainer.explain, draw.placed(decided.x), target=draw.of(None, target))
     except NoExplanationError:
         nothing = not naive_parts.suffices(decided.of_kept, decided.everything, target, sure, 0.0)
         draw.true(target not in maps or nothing, "there is nothing to be found")
@@ -255,7 +255,7 @@ def whole_explanations(draw: Draw) -> None:
     draw.equal((classes, confidence), (found.target, found.confidence), what="the mask's output")
     path = draw.folder / "explanation"
     draw.call(found.save, path)
-    again = draw.call(Explanation.load, path)
+    again = draw.call(RexExplanation.load, path)
     draw.equal(again.mask, found.mask)
     draw.equal(again.record(), found.record())
     draw.equal(sorted(again.maps), sorted(found.maps))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rambit.structure import Sample, from_json
-from rambit.sufficiency import HEURISTICS, SEARCHES, Explanation, cost, explain
+from rambit.sufficiency import HEURISTICS, SEARCHES, SufficientExplanation, cost, explain
 from tests.naive import sufficiency as naive
 from tests.soak.engine import Draw, case
 from tests.sufficiency import problems
@@ -53,11 +53,11 @@ def heuristic(draw: Draw, shape: tuple[int, ...]) -> Any:
     return draw.of(*HEURISTICS, "given", "banzhaf") if shape else draw.of(*HEURISTICS)
 
 
-def listed(found: Any) -> list[Explanation]:
+def listed(found: Any) -> list[SufficientExplanation]:
     return found if isinstance(found, list) else [found]
 
 
-def promised(draw: Draw, decision: naive.Decision, found: Explanation, mask: Tensor, search: str) -> None:
+def promised(draw: Draw, decision: naive.Decision, found: SufficientExplanation, mask: Tensor, search: str) -> None:
     """The part stands when it is asked again, is as large as it says, and no single term of it can go."""
     gap = decision.gap(mask)
     draw.close(found.gap, gap, 1e-9, 1e-10, what="the gap")
@@ -123,7 +123,7 @@ def tensors(draw: Draw) -> None:
                 draw.true(shorter < decision.threshold + EDGE, "the one-shorter prefix does not stand")
 
 
-def greedy(draw: Draw, decision: naive.Decision, found: Explanation, n: int) -> None:
+def greedy(draw: Draw, decision: naive.Decision, found: SufficientExplanation, n: int) -> None:
     """The size of the greedy answer; which terms it holds may hang on a tie."""
     wanted = at_edges(decision, lambda decision: int(naive.add_greedily(decision, n).sum()))
     draw.true(found.size in wanted, f"greedy addition keeps as many terms as here: {wanted}")
@@ -184,7 +184,7 @@ def files(draw: Draw) -> None:
     one = draw.call(explain, model, X, heuristic="random")
     path = draw.folder / "part"
     draw.call(one.save, path)
-    again = draw.call(Explanation.load, path)
+    again = draw.call(SufficientExplanation.load, path)
     draw.equal(again.mask, one.mask)
     mine, theirs = ({k: v for k, v in vars(e).items() if k != "mask"} for e in (one, again))
     draw.equal(theirs, mine)
