@@ -59,6 +59,7 @@ class DistinctMasks:
                 weight[place[key]] += float(weights[i])
         kept = masks.masks[torch.tensor(keep, device=masks.masks.device)]
         first, end = (to_host(t).numpy() for t in span(kept))
+        # By the first replaced step, so that a sweep passes each step once; then by number. Sums run in this order.
         order = np.lexsort((np.arange(len(keep)), first))
         return DistinctMasks(
             kept[torch.from_numpy(order).to(kept.device)],

@@ -153,6 +153,7 @@ class Game(Engine):
             if question.fresh_draws:
                 evaluation.inputs = self.inputs_of(series, numbers=distinct.number[begin:end])
                 draw_base = ((group.index - begin) * self.draws).astype(np.int32)
+            # Only flips that reach the block depend on the mask; the earlier ones are those of the original.
             low = self._unmasked_reach(group.first) if unmasked is not None else np.zeros(len(group), dtype=np.int32)
             # Cells that a mask does not see are left out of its sum as well as of the count of masks.
             high = group.h1 if reduction.normalize == "visible" else np.full(len(group), self.rule.T, dtype=np.int32)
@@ -193,6 +194,8 @@ class Game(Engine):
         self, evaluation: FlipEvaluation, distinct: DistinctMasks, question: Flips, inputs: Inputs
     ) -> tuple[Tensor | None, int]:
         """Flips of the original series, which all masks share (anchor cell)."""
+        # Up to the block a masked row is the original: where the last horizon of a flip lies before it, the flip of the
+        # masked row is that of the original, whatever the mask.
         # With missing values a conditional gap can reach past them into the mask's block.
         gaps_reach_far = self.counterfactuals.looks_ahead and inputs.observed is not None
         if self.rule.anchor != "cell" or question.fresh_draws or gaps_reach_far:
@@ -241,6 +244,7 @@ class Game(Engine):
         if inputs.observed is not None:
             missing = (~inputs.observed).expand(self.draws, *inputs.x.shape)
             same = missing if same is None else same | missing
+        # The plan skips these rows: a value in place of itself, or of one that is missing, cannot move the output.
         known = None if same is None else self.to_host(same.flatten(2)).numpy()
         return None if known is None or not known.any() else known.astype(np.uint8)
 

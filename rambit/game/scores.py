@@ -68,6 +68,7 @@ class FlipScores:
         to_device: Callable[[npt.NDArray[Any]], Tensor],
     ) -> None:
         """Add the contributions (M, S, B, slots) of a group, in the order of the distinct masks."""
+        # One mask after the other, never by atomics or in pieces: so a sum has the same bits however rows were chunked.
         ops.accumulate(
             self.sum[series],
             self.squares[series],

@@ -205,6 +205,8 @@ class SweepEvaluation(StatefulEvaluation):
             if not self.runner.dry and t > 0:
                 original = t * self.B + torch.arange(self.B, device=self.runner.device).repeat(self.D * self.S)
                 states.put(self.slots, slice(t * step, n), states.take(self.original_states, original))
+            # The flips of step t start from the original's state; those of earlier steps go on from their own. They are
+            # the first n slots, so that the flips under way are one block of the table.
             for piece in self.runner.pieces(n, 1, new_rows=step):
                 with piece:
                     self._carry(piece.rows, t)
@@ -225,6 +227,8 @@ class SweepEvaluation(StatefulEvaluation):
         for start in map(int, np.unique(group.start[(group.h0 < group.h1) & (group.start < self.T)])):
             if start == 0:
                 continue
+            # Before its block a masked row is the original, so the flips there are those that the sweep has carried:
+            # every mask that begins at this step branches off the same states.
             self.carry_to(start)
             here = group.start == start
             low = np.where(here, 0, self.T).astype(np.int32)
