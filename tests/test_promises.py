@@ -86,7 +86,7 @@ def test_masks_values_and_metrics_of_the_readme_are_taken():
         known = {"background": background} if name in ("marginal", "joint") else {}
         assert RaMbIT(model, L=2, counterfactuals=name, **known, **common).attribute(X).shape == X.shape
     for metric in ("pd", "kl", "js", "l2", "diff"):
-        assert metric in readme_names(r"Metrics")
+        assert metric in readme_names(r"Distances")
         assert RaMbIT(model, L=2, distance=metric, **common).attribute(X).shape == X.shape
 
 
@@ -172,7 +172,7 @@ WINIT = {
     "num_samples": 3,
     "conditional": False,
     "joint": False,
-    "distance": "pd",
+    "metric": "pd",
     "random_state": None,
 }
 

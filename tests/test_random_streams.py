@@ -23,7 +23,7 @@ def uniform(seed, number=0):
 
 
 def ranks(values):
-    return shapley_values.argsort().argsort().double()
+    return values.argsort().argsort().double()
 
 
 def series(strategy, number=0):

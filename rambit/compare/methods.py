@@ -46,8 +46,9 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 SHORT = {"W": "window_size", "S": "num_samples", "cf": "counterfactuals", "metric": "distance"}
 #: Options that `compare` sets itself, or that have no short text.
-FIXED = {"model", "seed", "background", "device", "output", "layout", "model_id", "generator", "stride"} | {
-    "batch_size", "max_memory", "all_zero_cf",
+FIXED = {
+    "model", "seed", "background", "device", "output", "layout", "model_id", "generator", "stride", "batch_size",
+    "max_memory", "all_zero_cf", "search_limit", "dist_args",
 }  # fmt: skip
 #: Methods whose scores may be drawn from a trained generator, and what they draw from if nothing is said.
 DEFAULT_VALUES = {"winit": "generator", "biwinit": "generator", "fo": "uniform"}

@@ -8,47 +8,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rambit.options import option
 from rambit.results import Attribution
 from rambit.rex import ReX, search
-from rambit.rex.settings import Search
+from rambit.rex.settings import SearchSettings
 
 
-class Responsibility:
-    """Each series' responsibility map, as `ReX` finds it; the options are those of ReX, with its defaults.
+class Responsibility(SearchSettings):
+    """Each series' responsibility map, as `ReX` finds it; the options are those of its search.
 
     A series of which no part passes has no map: all its scores are 0, and settings["unexplained"] counts such series.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        *,
-        iters: int = 20,
-        tree_depth: int = 10,
-        min_box_size: int = 10,
-        queue: str = "area",
-        queue_len: int = 1,
-        confidence_filter: float = 0.0,
-        weighted: bool = False,
-        concentrate: bool = False,
-        mask_value: str = "0",
-        search: Search = "single",
-        seed: int = 0,
-    ) -> None:
-        self.rex = ReX(
-            model,
-            iters=iters,
-            tree_depth=tree_depth,
-            min_box_size=min_box_size,
-            queue=queue,
-            queue_len=queue_len,
-            confidence_filter=confidence_filter,
-            weighted=weighted,
-            concentrate=concentrate,
-            mask_value=_number_or_name(mask_value),
-            search=search,
-            seed=seed,
-        )
+    model: Any = option(help="a classifier", recorded=False, kw_only=False)
+    mask_value: str = option(default="0", help="what replaces: a number or a name", recorded=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = {one.name: getattr(self, one.name) for one in SearchSettings.options()}
+        self.rex = ReX(self.model, mask_value=_number_or_name(self.mask_value), **given)
 
     def explain(self, X: Tensor) -> Attribution:
         """Scores like X (B, D, T), float32."""

@@ -91,7 +91,7 @@ def test_bad_input(setting):
     model, X, feature, joint = setting
     with pytest.raises(TypeError, match="JointGenerator"):
         FIT(model, generator=feature)
-    with pytest.raises(ValueError, match="metric"):
+    with pytest.raises(ValueError, match="distance"):
         FIT(model, generator=joint, distance="pd")
     with pytest.raises(ValueError, match="3 features, but X has 2"):
         WinIT(model, counterfactuals=feature).attribute(X[:, :2])

@@ -340,7 +340,7 @@ def test_blocks_are_not_shifted_into_the_padding(window):
     method = RaMbIT(whole, window_size=window, anchor="end", output="regression")
     found = method.attribute(X, masks=masks, counterfactuals=draws, lengths=[length] * len(X))
     expected, _ = naive.rambit(
-        cut, X[:, :, :length], masks[:, :, :length], draws[..., :length], anchor="end", window=window, distance="abs"
+        cut, X[:, :, :length], masks[:, :, :length], draws[..., :length], anchor="end", window=window, metric="abs"
     )
     np.testing.assert_allclose(found[:, :, :length].numpy(), expected, rtol=1e-6, atol=1e-10)
     assert bool((found[:, :, length:] == 0).all())

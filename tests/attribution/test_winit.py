@@ -101,7 +101,7 @@ def test_bad_input():
         ({"window_size": 0}, "window_size"),
         ({"aggregate": "sum"}, "aggregate"),
         ({"num_samples": 0}, "num_samples"),
-        ({"distance": "cosine"}, "metric"),
+        ({"distance": "cosine"}, "distance"),
     ):
         with pytest.raises(ValueError, match=words):
             WinIT(model, **options)

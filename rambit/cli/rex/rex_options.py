@@ -15,7 +15,7 @@ from rambit.cli.terminal import shortened
 from rambit.options import Option as Declared
 from rambit.rex import ReX, SearchSettings
 from rambit.rex.explainer import MAX_POSITIONS
-from rambit.rex.extraction import CircleOptions
+from rambit.rex.extraction.extraction_options import CircleOptions
 from rambit.store import read_file
 
 if sys.version_info >= (3, 11):

@@ -8,11 +8,10 @@
 
 from rambit.rex.extraction.bar import NoExplanationError
 from rambit.rex.extraction.extract import extract
-from rambit.rex.extraction.extraction_options import CircleOptions, ExtractionOptions, Found, Objective, Strategy
+from rambit.rex.extraction.extraction_options import ExtractionOptions, Found, Objective, Strategy
 from rambit.rex.extraction.ranking import rank
 
 __all__ = [
-    "CircleOptions",
     "ExtractionOptions",
     "Found",
     "NoExplanationError",

@@ -218,7 +218,7 @@ def rambit_twin(
         kind, draws = cf.twin(places, length)
         common = {
             "anchor": options["anchor"], "window": options["window_size"], "reduce": options["reduce"],
-            "normalize": options["normalize"], "distance": s.measure, "target": aim, "kind": kind, "observed": seen,
+            "normalize": options["normalize"], "metric": s.measure, "target": aim, "kind": kind, "observed": seen,
         }  # fmt: skip
         if masks.shared:
             stack, common["weights"] = masks.of(length, seed)
@@ -355,7 +355,7 @@ def winit(draw: Draw) -> None:
         x, seen, aim = s.cut(places, length)
         runs = winit_runs(cf, x, places, length, window)
         targets = [naive.aim(s.evaluated.f, x, b, s.measure, aim) for b in range(len(x))]
-        more = {"distance": s.measure, "targets": targets, "observed": seen}
+        more = {"metric": s.measure, "targets": targets, "observed": seen}
         if height is None:
             found = naive_winit.winit(s.evaluated.f, x, runs, window, **more)
         else:
@@ -399,7 +399,7 @@ def fo(draw: Draw) -> None:
     for places, length in s.parts():
         x, seen, aim = s.cut(places, length)
         kind, draws = cf.twin(places, length)
-        more = {"anchor": anchor, "distance": s.measure, "target": aim, "kind": kind, "observed": seen}
+        more = {"anchor": anchor, "metric": s.measure, "target": aim, "kind": kind, "observed": seen}
         expected[places, :, :length] = naive.fo(s.evaluated.f, x, draws, **more)
     s.close(draw, result.values, expected, cf)
 

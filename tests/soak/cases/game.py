@@ -197,7 +197,7 @@ def flips_and_runs(draw: Draw) -> None:
     scores = FlipScores((B, D, T), kind, ops.Reduce.MEAN, "all", target, torch.device("cpu"))
     question = Flips(Explicit(masks).sample(1, D, T, seed=0))
     found = draw.call(lambda: game(anchor, window).reduce(question, scores).values())
-    expected, _ = naive.rambit(model.f, x, masks, list(values), anchor=anchor, window=window, distance=metric)
+    expected, _ = naive.rambit(model.f, x, masks, list(values), anchor=anchor, window=window, metric=metric)
     draw.close(found, expected)
     features = draw.bools(2, D)
     features[0, 0] = True

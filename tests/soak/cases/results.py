@@ -278,7 +278,7 @@ def drop_ins(draw: Draw) -> None:
     evaluated = series_model(draw, D, T, torch.float64, ("gru", "lstm"))
     X, loader, seed = draw.normal(B, D, T), draw.of(None, draw.normal(5, D, T)), draw.whole(0, 99)
     draw.note(name=name, shape=(B, D, T), S=S, window=window, distance=metric, loader=loader is not None)
-    given = {"num_samples": S, "window_size": window, "distance": metric, "train_loader": loader, "random_state": seed}
+    given = {"num_samples": S, "window_size": window, "metric": metric, "train_loader": loader, "random_state": seed}
     fixed = torch.zeros(1, B, D, T).double()
     if loader is not None:
         fixed = naive_ops.draw("MARGINAL", S, list(range(B)), D, T, X.dtype, background=loader, seed=seed)
@@ -286,7 +286,7 @@ def drop_ins(draw: Draw) -> None:
         L, wt, wd = draw.whole(1, 3), (1, draw.whole(1, 4)), (1, draw.whole(1, 3))
         explainer: Any = JIMEx(D, num_masks=L, wt_bounds=wt, wd_bounds=wd, **given)
         masks, _ = naive_masks.family("block", L, D, T, wt, wd, seed=seed)
-        expected, _ = naive.rambit(evaluated.f, X, masks, list(fixed), anchor="mask", window=window, distance=metric)
+        expected, _ = naive.rambit(evaluated.f, X, masks, list(fixed), anchor="mask", window=window, metric=metric)
     else:
         height = {} if name == "WinITExplainer" else {"height": draw.whole(1, 2)}
         kind = WinITExplainer if name == "WinITExplainer" else BiWinITExplainer
