@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -50,7 +50,7 @@ CLASS_DISTANCES: tuple[Distance, ...] = ("pd", "kl", "js", "diff", "l2")
 REGRESSION_DISTANCES: tuple[Distance, ...] = ("abs", "diff", "l2")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Call:
     """One call's data and choices."""
 
@@ -75,9 +75,6 @@ class Part:
     stderr: Tensor | None
     windows: Tensor | None = None
     evaluated: Tensor | None = None
-
-
-Scorer = Callable[[Game, Tensor], Part]
 
 
 class Attributor(Options, ABC):
@@ -160,18 +157,18 @@ class Attributor(Options, ABC):
         Raises ValueError or TypeError for what does not fit, PredictionError when the model's output is unusable.
         """
         call = self._call(X, counterfactuals, target=target, lengths=lengths, observed=observed, ids=ids)
-        return self._collect(call, self._scorer(call), settings=self.settings(), show_progress=show_progress)
+        return self._collect(call, settings=self.settings(), show_progress=show_progress)
 
     def cost(
         self, X: Tensor, *, target: Any = None, lengths: Any = None, observed: Tensor | None = None, ids: Any = None
     ) -> Cost:
         """Rows, row-steps, the engine's memory bound in bytes and the mode of a call; the model is not called."""
         call = self._call(X, None, quiet=True, target=target, lengths=lengths, observed=observed, ids=ids)
-        return self._count(call, self._scorer(call))
+        return self._count(call)
 
     @abstractmethod
-    def _scorer(self, call: Call) -> Scorer:
-        """How one game, for series of one length at the given places of the batch, becomes scores."""
+    def _score(self, call: Call, game: Game, indices: Tensor) -> Part:
+        """The scores of one game's series, all of one length, at these indices of the call's."""
 
     def settings(self) -> dict[str, Any]:
         """Everything that the scores depend on, as JSON-able values."""
@@ -255,7 +252,7 @@ class Attributor(Options, ABC):
             raise ValueError(f"target is needed: distance='diff' and the model has {count} regression outputs")
         return target
 
-    def _collect(self, call: Call, scorer: Scorer, *, settings: dict[str, Any], show_progress: bool) -> Attribution:
+    def _collect(self, call: Call, *, settings: dict[str, Any], show_progress: bool) -> Attribution:
         """Evaluate one game for each length of series, and put the parts together."""
         begin = time.perf_counter()
         batch = call.batch
@@ -265,10 +262,10 @@ class Attributor(Options, ABC):
         evaluated = torch.ones(batch.x.shape, dtype=torch.bool, device=batch.x.device)
         rows = row_steps = 0
         mode, moved = "", False
-        with progress(show_progress, lambda: self._count(call, scorer).row_steps) as bar:
+        with progress(show_progress, lambda: self._count(call).row_steps) as bar:
             for indices, sample in batch.by_length():
                 game = self._game(call, indices, sample, bar=bar)
-                part = scorer(game, indices)
+                part = self._score(call, game, indices)
                 here, steps = indices.to(values.device), part.values.shape[2]
                 values[here, :, :steps] = part.values
                 if part.stderr is None or errors is None:
@@ -301,12 +298,12 @@ class Attributor(Options, ABC):
             evaluated=batch.evaluated(evaluated),
         )
 
-    def _count(self, call: Call, scorer: Scorer) -> Cost:
+    def _count(self, call: Call) -> Cost:
         """What ``_collect`` would evaluate, from games that only count."""
         total: Cost | None = None
         for indices, sample in call.batch.by_length():
             game = self._game(call, indices, sample, dry=True)
-            scorer(game, indices)
+            self._score(call, game, indices)
             part = game.cost()
             total = part if total is None else total + part
         assert total is not None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rambit import ops
-from rambit.attribution.attributor import Attributor, Call, CellOrEnd, Part, Scorer
+from rambit.attribution.attributor import Attributor, Call, CellOrEnd, Part
 from rambit.game import Game
 from rambit.options import option
 from rambit.predictors import PredictionError
@@ -63,22 +63,19 @@ class External(Attributor):
             raise ValueError(f"background has {self.background.shape[2]} steps, but X has {steps}")
         return call
 
-    def _scorer(self, call: Call) -> Scorer:
-        def score(game: Game, indices: Tensor) -> Part:
-            x, given = game.sample.x, call.batch.target
-            if game.runner.dry:
-                rows = len(x) * self._rows(given is not None)
-                game.runner.count(rows, rows * x.shape[2])
-                return Part(torch.zeros(x.shape, dtype=torch.float64), None)
-            target = None if given is None else given[indices].to(game.device)[:, None, None]
-            game.runner.begin()
-            devices = range(torch.cuda.device_count())
-            with torch.random.fork_rng(devices), self.predictor.session(gradients=True):
-                torch.manual_seed(self.seed)
-                scores = self._scores(game, target).detach().to(game.device, torch.float64)
-            return Part(scores, None)
-
-        return score
+    def _score(self, call: Call, game: Game, indices: Tensor) -> Part:
+        x, given = game.sample.x, call.batch.target
+        if game.runner.dry:
+            rows = len(x) * self._rows(given is not None)
+            game.runner.count(rows, rows * x.shape[2])
+            return Part(torch.zeros(x.shape, dtype=torch.float64), None)
+        target = None if given is None else given[indices].to(game.device)[:, None, None]
+        game.runner.begin()
+        devices = range(torch.cuda.device_count())
+        with torch.random.fork_rng(devices), self.predictor.session(gradients=True):
+            torch.manual_seed(self.seed)
+            scores = self._scores(game, target).detach().to(game.device, torch.float64)
+        return Part(scores, None)
 
     def _evaluate(self, game: Game, x: Tensor, chosen: Tensor | None) -> Tensor:
         """Outputs (N, C, K) to x (N, D, T) at the last step (K = 1) or at all; counted, and checked.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rambit import ops
-from rambit.attribution.attributor import METHODS, Call, Distance, Part, RemovalAttributor, Scorer
+from rambit.attribution.attributor import METHODS, Call, Distance, Part, RemovalAttributor
 from rambit.counterfactuals import JointGenerator, Replay
 from rambit.game import Game, Windows
 from rambit.options import option
@@ -36,26 +36,23 @@ class FIT(RemovalAttributor):
         self.counterfactuals = self.generator
         super().__post_init__()
 
-    def _scorer(self, call: Call) -> Scorer:
-        def score(game: Game, indices: Tensor) -> Part:
-            x, ids = game.sample.x, game.sample.ids
-            B, D, T = x.shape
-            target = torch.zeros(B, dtype=torch.int64, device=game.device)
-            scores = torch.zeros(B, D, T, dtype=torch.float64, device=game.device)
-            others = ~torch.eye(D, dtype=torch.bool)
-            for d in range(D):
-                draws = self.generator.draw_given(x, d, ids, call.draws, self.seed).to(x.dtype)
-                question = Windows(others[d : d + 1], window=1, counterfactual=Replay(draws))
-                unexplained, reference = game.distances(question, ops.Metric.KL, target)
-                if game.runner.dry:
-                    continue
-                now, before = (
-                    reference[:, :, 1:].double().clamp(min=1e-12),
-                    reference[:, :, :-1].double().clamp(min=1e-12),
-                )
-                change = (now * (now / before).log()).sum(dim=1)  # KL(p_t ‖ p_{t-1}), (B, T - 1)
-                scores[:, d, 1:] = change - unexplained[0, :, 1:, 0]
-            after_the_first = torch.arange(T, device=game.device) > 0
-            return Part(2 * torch.sigmoid(5 * scores) - 1, None, evaluated=after_the_first)
-
-        return score
+    def _score(self, call: Call, game: Game, indices: Tensor) -> Part:
+        x, ids = game.sample.x, game.sample.ids
+        B, D, T = x.shape
+        target = torch.zeros(B, dtype=torch.int64, device=game.device)
+        scores = torch.zeros(B, D, T, dtype=torch.float64, device=game.device)
+        others = ~torch.eye(D, dtype=torch.bool)
+        for d in range(D):
+            draws = self.generator.draw_given(x, d, ids, call.draws, self.seed).to(x.dtype)
+            question = Windows(others[d : d + 1], window=1, counterfactual=Replay(draws))
+            unexplained, reference = game.distances(question, ops.Metric.KL, target)
+            if game.runner.dry:
+                continue
+            now, before = (
+                reference[:, :, 1:].double().clamp(min=1e-12),
+                reference[:, :, :-1].double().clamp(min=1e-12),
+            )
+            change = (now * (now / before).log()).sum(dim=1)  # KL(p_t ‖ p_{t-1}), (B, T - 1)
+            scores[:, d, 1:] = change - unexplained[0, :, 1:, 0]
+        after_the_first = torch.arange(T, device=game.device) > 0
+        return Part(2 * torch.sigmoid(5 * scores) - 1, None, evaluated=after_the_first)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rambit import ops
-from rambit.attribution.attributor import DISTANCES, METHODS, Call, CellOrEnd, Part, RemovalAttributor, Scorer
+from rambit.attribution.attributor import DISTANCES, METHODS, Call, CellOrEnd, Part, RemovalAttributor
 from rambit.checks import count
 from rambit.game import Coalitions, Flips, FlipScores, Game
 from rambit.masks import MaskSet
@@ -31,16 +31,13 @@ class FO(RemovalAttributor):
             self.counterfactuals = self.default
         super().__post_init__()
 
-    def _scorer(self, call: Call) -> Scorer:
-        def score(game: Game, indices: Tensor) -> Part:
-            B, D, T = game.sample.x.shape
-            nothing = torch.ones(1, D, T, dtype=torch.bool, device=game.device)
-            masks = MaskSet(nothing, torch.ones(1, dtype=torch.float64, device=game.device))
-            target = self._target(call, indices, game)
-            scores = FlipScores((B, D, T), DISTANCES[self.distance], ops.Reduce.MEAN, "all", target, game.device)
-            return Part(game.reduce(Flips(masks), scores).values(), None)
-
-        return score
+    def _score(self, call: Call, game: Game, indices: Tensor) -> Part:
+        B, D, T = game.sample.x.shape
+        nothing = torch.ones(1, D, T, dtype=torch.bool, device=game.device)
+        masks = MaskSet(nothing, torch.ones(1, dtype=torch.float64, device=game.device))
+        target = self._target(call, indices, game)
+        scores = FlipScores((B, D, T), DISTANCES[self.distance], ops.Reduce.MEAN, "all", target, game.device)
+        return Part(game.reduce(Flips(masks), scores).values(), None)
 
 
 @METHODS.register("afo")
@@ -75,33 +72,30 @@ class Occlusion(RemovalAttributor):
         """Everything that the scores depend on, as JSON-able values."""
         return {**super().settings(), "stride": list(self.stride)}
 
-    def _scorer(self, call: Call) -> Scorer:
-        def score(game: Game, indices: Tensor) -> Part:
-            B, D, T = game.sample.x.shape
-            target = self._target(call, indices, game)
-            steps = T if game.sample.length is None else game.sample.length
-            height, width = min(self.height, D), min(self.width, steps)
-            rows, columns = _starts(D, height, self.stride[0]), _starts(steps, width, self.stride[1])
-            corners = torch.cartesian_prod(rows, columns)
-            piece = max(1, game.max_memory // 8 // (D * T))
-            questions = (
-                Coalitions(~_windows(corners[begin : begin + piece], (height, width), (D, T)).flatten(1))
-                for begin in range(0, len(corners), piece)
-            )
-            scores = torch.cat([game.coalition_distances(q, DISTANCES[self.distance], target) for q in questions])
-            by_corner = scores.mean(dim=1).T.reshape(B, len(rows), len(columns))
-            # First down the features, then along time: windows that start apart never share a place of one pass.
-            down = by_corner.new_zeros(B, D + height, len(columns))
-            total = by_corner.new_zeros(B, D, T + width)
-            for k in range(height):
-                down[:, rows + k] += by_corner
-            for k in range(width):
-                total[:, :, columns + k] += down[:, :D]
-            total = total[:, :, :T]
-            covered = _inside(rows, height, D).sum(0)[:, None] * _inside(columns, width, T).sum(0)
-            return Part(total / covered.to(total.device).clamp(min=1), None)
-
-        return score
+    def _score(self, call: Call, game: Game, indices: Tensor) -> Part:
+        B, D, T = game.sample.x.shape
+        target = self._target(call, indices, game)
+        steps = T if game.sample.length is None else game.sample.length
+        height, width = min(self.height, D), min(self.width, steps)
+        rows, columns = _starts(D, height, self.stride[0]), _starts(steps, width, self.stride[1])
+        corners = torch.cartesian_prod(rows, columns)
+        piece = max(1, game.max_memory // 8 // (D * T))
+        questions = (
+            Coalitions(~_windows(corners[begin : begin + piece], (height, width), (D, T)).flatten(1))
+            for begin in range(0, len(corners), piece)
+        )
+        scores = torch.cat([game.coalition_distances(q, DISTANCES[self.distance], target) for q in questions])
+        by_corner = scores.mean(dim=1).T.reshape(B, len(rows), len(columns))
+        # First down the features, then along time: windows that start apart never share a place of one pass.
+        down = by_corner.new_zeros(B, D + height, len(columns))
+        total = by_corner.new_zeros(B, D, T + width)
+        for k in range(height):
+            down[:, rows + k] += by_corner
+        for k in range(width):
+            total[:, :, columns + k] += down[:, :D]
+        total = total[:, :, :T]
+        covered = _inside(rows, height, D).sum(0)[:, None] * _inside(columns, width, T).sum(0)
+        return Part(total / covered.to(total.device).clamp(min=1), None)
 
 
 def _starts(size: int, window: int, stride: int) -> Tensor:

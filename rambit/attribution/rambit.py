@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rambit import arrays, ops
-from rambit.attribution.attributor import DISTANCES, LONGEST, METHODS, MOST_CELLS, Call, Part, RemovalAttributor, Scorer
+from rambit.attribution.attributor import DISTANCES, LONGEST, METHODS, MOST_CELLS, Call, Part, RemovalAttributor
 from rambit.attribution.checkpoint import Checkpoint, Saved
 from rambit.checks import count, flag, number, warn
 from rambit.counterfactuals import Replay, Zero
@@ -21,6 +22,16 @@ from rambit.results import Attribution
 
 DEFAULT_L = 20
 BLOCK_SIZES = ("Wt_min", "Wt_max", "Wd_min", "Wd_max")
+
+
+@dataclass
+class MaskCall(Call):
+    """A call with its masks, where its sums are kept, and when it ends: how many rows may still be evaluated."""
+
+    family: Family
+    saved: Checkpoint = field(default_factory=lambda: Checkpoint(None))  # which keeps nothing
+    tolerance: float | None = None
+    left: int | None = None
 
 
 @METHODS.register("rambit")
@@ -138,8 +149,8 @@ class RaMbIT(RemovalAttributor):
         if checkpoint is not None and not isinstance(checkpoint, (str, Path)):
             raise TypeError(f"checkpoint must be the path of a folder, got {checkpoint!r}")
         with Checkpoint.open(checkpoint, lambda: self._identity(call, family, settings, stop)) as saved:
-            scorer = self._scorer(call, family, saved, **stop)
-            return self._collect(call, scorer, settings=settings, show_progress=show_progress)
+            call = MaskCall(call.batch, call.strategy, call.draws, family, saved, tolerance, max_rows)
+            return self._collect(call, settings=settings, show_progress=show_progress)
 
     def cost(
         self,
@@ -160,7 +171,7 @@ class RaMbIT(RemovalAttributor):
         series = {"target": target, "lengths": lengths, "observed": observed, "ids": ids}
         call = self._call(X, counterfactuals, quiet=True, **series)
         self._check_family(family, call)
-        return self._count(call, self._scorer(call, family))
+        return self._count(MaskCall(call.batch, call.strategy, call.draws, family))
 
     def settings(self, family: Family | None = None, call: Call | None = None) -> dict[str, Any]:
         """Everything that the scores depend on, as JSON-able values."""
@@ -200,26 +211,17 @@ class RaMbIT(RemovalAttributor):
         if family.sized and self.L != DEFAULT_L:
             raise ValueError(f"L={self.L} does not apply: the masks given say themselves how many they are")
 
-    def _scorer(
-        self,
-        call: Call,
-        family: Family | None = None,
-        saved: Checkpoint = Checkpoint(None),  # noqa: B008  keeps nothing
-        tolerance: float | None = None,
-        max_rows: int | None = None,
-    ) -> Scorer:
-        left = max_rows
-
-        def score(game: Game, indices: Tensor) -> Part:
-            nonlocal left
-            scores = self._scores(call, game, indices)
-            part = saved.part(scores, game.rule.T if game.sample.length is None else game.sample.length)
-            # A game that only counts has no errors to be tolerant of: it counts the first round.
-            rows = self._fill(game, scores, family or self.family, part, None if game.runner.dry else tolerance, left)
-            left = None if left is None else max(1, left - rows)
-            return Part(scores.values(), scores.stderr(), evaluated=scores.seen())
-
-        return score
+    def _score(self, call: Call, game: Game, indices: Tensor) -> Part:
+        assert isinstance(call, MaskCall)
+        scores = self._scores(call, game, indices)
+        part = call.saved.part(scores, game.rule.T if game.sample.length is None else game.sample.length)
+        # A game that only counts has no errors to be tolerant of: it counts the first round, and leaves what is left.
+        if game.runner.dry:
+            self._fill(game, scores, call, part, None)
+        else:
+            rows = self._fill(game, scores, call, part, call.tolerance)
+            call.left = None if call.left is None else max(1, call.left - rows)
+        return Part(scores.values(), scores.stderr(), evaluated=scores.seen())
 
     def _scores(self, call: Call, game: Game, indices: Tensor) -> FlipScores:
         reduce = ops.Reduce.MAX if self.reduce == "max" else ops.Reduce.MEAN
@@ -232,10 +234,9 @@ class RaMbIT(RemovalAttributor):
         self,
         game: Game,
         scores: FlipScores,
-        family: Family,
+        call: MaskCall,
         saved: Saved,
         tolerance: float | None,
-        max_rows: int | None,
     ) -> int:
         """Evaluate rounds of L masks until the scores are precise enough; without a tolerance, one. The rows of all.
 
@@ -243,15 +244,15 @@ class RaMbIT(RemovalAttributor):
         """
         counted = game.counting()
         for turn in range(1 << 31):
-            question = self._question(game, family, turn * self.L)
+            question = self._question(game, call.family, turn * self.L)
             game.reduce(question, scores, added=saved.added(turn), done=saved.done(turn, game.to_host))
             if tolerance is None:
                 return game.runner.rows
-            if max_rows is not None:
+            if call.left is not None:
                 counted.reduce(question, self._nothing(scores))
             if turn < saved.reached[0]:  # the sums are those of a later round, which was begun: go on
                 continue
-            if self._is_precise(game, scores, tolerance) or counted.runner.rows >= (max_rows or math.inf):
+            if self._is_precise(game, scores, tolerance) or counted.runner.rows >= (call.left or math.inf):
                 return counted.runner.rows
         raise AssertionError("rounds of masks are endless")
 

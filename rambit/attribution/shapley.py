@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rambit.attribution.attributor import DISTANCES, METHODS, Call, Distance, Part, RemovalAttributor, Scorer
+from rambit.attribution.attributor import DISTANCES, METHODS, Call, Distance, Part, RemovalAttributor
 from rambit.game import Coalitions, Game, draws, shapley_values
 from rambit.masks import Bernoulli
 from rambit.options import option
@@ -59,30 +59,27 @@ class _Values(RemovalAttributor):
         players = self.players if isinstance(self.players, str) else self.players.tolist()
         return {**super().settings(), "players": players}
 
-    def _scorer(self, call: Call) -> Scorer:
-        def score(game: Game, indices: Tensor) -> Part:
-            D, T = game.sample.x.shape[1:]
-            players = self.players[:, :T] if isinstance(self.players, Tensor) else self.players
-            player = group_cells(players, D, T, self.segment)
-            target = self._target(call, indices, game)
+    def _score(self, call: Call, game: Game, indices: Tensor) -> Part:
+        D, T = game.sample.x.shape[1:]
+        players = self.players[:, :T] if isinstance(self.players, Tensor) else self.players
+        player = group_cells(players, D, T, self.segment)
+        target = self._target(call, indices, game)
 
-            def payoffs(coalitions: Tensor) -> Tensor:
-                return -game.coalition_distances(Coalitions(coalitions, player), DISTANCES[self.distance], target)
+        def payoffs(coalitions: Tensor) -> Tensor:
+            return -game.coalition_distances(Coalitions(coalitions, player), DISTANCES[self.distance], target)
 
-            shared = call.shared_draws
-            scores, variance, by_draw = self._values(payoffs, int(player.max()) + 1, shared > 1)
-            known = ~scores.isnan()
-            scores = scores.nan_to_num(nan=0.0)
-            if variance is not None and by_draw is not None:
-                variance = variance + draws.variance(by_draw.transpose(0, 1), shared)
-            error = None if variance is None or shared == 1 else variance.sqrt()
+        shared = call.shared_draws
+        scores, variance, by_draw = self._values(payoffs, int(player.max()) + 1, shared > 1)
+        known = ~scores.isnan()
+        scores = scores.nan_to_num(nan=0.0)
+        if variance is not None and by_draw is not None:
+            variance = variance + draws.variance(by_draw.transpose(0, 1), shared)
+        error = None if variance is None or shared == 1 else variance.sqrt()
 
-            def spread(of_players: Tensor) -> Tensor:
-                return of_players[player.to(of_players.device)].T.reshape(game.sample.x.shape)
+        def spread(of_players: Tensor) -> Tensor:
+            return of_players[player.to(of_players.device)].T.reshape(game.sample.x.shape)
 
-            return Part(spread(scores), None if error is None else spread(error), evaluated=spread(known))
-
-        return score
+        return Part(spread(scores), None if error is None else spread(error), evaluated=spread(known))
 
     @abstractmethod
     def _values(self, payoffs: Payoffs, n: int, by_draw: bool) -> Values:

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rambit.attribution.attributor import DISTANCES, LONGEST, METHODS, Call, Part, RemovalAttributor, Scorer
+from rambit.attribution.attributor import DISTANCES, LONGEST, METHODS, Call, Part, RemovalAttributor
 from rambit.game import Game, Windows
 from rambit.options import option
 
@@ -35,15 +35,12 @@ class WinIT(RemovalAttributor):
     aggregate: Aggregate = option(default="mean", help="over the predictions that saw an observation")
     anchor = "cell"
 
-    def _scorer(self, call: Call) -> Scorer:
-        def score(game: Game, indices: Tensor) -> Part:
-            seen = self._seen(game, self._target(call, indices, game))  # (B, D, T, W): by observation and age
-            if game.sample.observed is not None:
-                seen = seen * game.sample.observed[..., None]
-            after_the_first = torch.arange(game.rule.T, device=game.device) > 0  # no window begins at time 0
-            return Part(self._aggregate(seen), None, _by_prediction(seen), after_the_first)
-
-        return score
+    def _score(self, call: Call, game: Game, indices: Tensor) -> Part:
+        seen = self._seen(game, self._target(call, indices, game))  # (B, D, T, W): by observation and age
+        if game.sample.observed is not None:
+            seen = seen * game.sample.observed[..., None]
+        after_the_first = torch.arange(game.rule.T, device=game.device) > 0  # no window begins at time 0
+        return Part(self._aggregate(seen), None, _by_prediction(seen), after_the_first)
 
     def _seen(self, game: Game, target: Tensor) -> Tensor:
         """(B, D, T, W): entry [b, d, p, j] is observation (d, p) for the prediction at p + j."""

@@ -19,6 +19,7 @@ from rambit.compare.methods import parse, split
 from rambit.compare.runs import Case, Data, Settings
 from rambit.counterfactuals import STRATEGIES, FeatureGenerator, Zero
 from rambit.datasets import load
+from rambit.options import option
 from rambit.results import Attribution
 from rambit.training import load_checkpoint
 
@@ -232,18 +233,10 @@ def registered():
     class Magnitude(Attributor):
         """The size of each value; asks its model nothing."""
 
-        def __init__(self, model, *, power: float = 1.0, **common):
-            super().__init__(model, **common)
-            self.power = power
+        power: float = option(default=1.0, help="of the size")
 
-        def settings(self):
-            return {**super().settings(), "power": self.power}
-
-        def _scorer(self, call):
-            def output(game, places):
-                return Part(game.sample.x.double().abs() ** self.power, None)
-
-            return output
+        def _score(self, call, game, indices):
+            return Part(game.sample.x.double().abs() ** self.power, None)
 
     @STRATEGIES.register("sevens")
     class Sevens(Zero):

@@ -181,7 +181,8 @@ class Draw:
 
 
 def _random_state() -> tuple[bytes, bytes]:
-    return torch.get_rng_state().numpy().tobytes(), np.random.get_state()[1].tobytes()  # noqa: NPY002
+    _, keys, *where = np.random.get_state()  # noqa: NPY002
+    return torch.get_rng_state().numpy().tobytes(), keys.tobytes(), tuple(where)
 
 
 def _same_bits(a: Tensor, b: Tensor) -> bool:
