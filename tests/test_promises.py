@@ -25,6 +25,7 @@ from rambit.rex import ReX, SearchSettings
 from rambit.rex.extraction.extraction_options import ExtractionOptions
 from rambit.sufficiency import explain
 from rambit.training import fit, load_checkpoint, save_checkpoint
+from tests.random_state import numpy_state
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -215,14 +216,14 @@ def test_sufficiency_and_loading_leave_the_global_generators_alone(tmp_path):
     model = build_model({"model": "GRUClassifier", "num_features": 2, "hidden_size": 4}, seed=0)
     X = torch.linspace(-1, 1, 10).reshape(1, 2, 5)
     save_checkpoint(tmp_path / "model.safetensors", model)
-    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    before = torch.get_rng_state(), numpy_state(), random.getstate()
     for heuristic in ("const", "random", "grad", "gnn", "daf", "banzhaf", "shapley"):
         explain(model, X, heuristic=heuristic, search="flat_garrft", num_samples=8)
     for search in ("flat_hadd", "flat_harr", "flat_gadd", "flat_garr", "flat_gradient", "exact"):
         explain(model, X, terms="timestamps", search=search, num_samples=8)
     load_checkpoint(tmp_path / "model.safetensors")
     assert torch.equal(before[0], torch.get_rng_state())
-    assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
+    assert numpy_state() == before[1]
     assert before[2] == random.getstate()
 
 

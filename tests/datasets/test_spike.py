@@ -8,6 +8,7 @@ from scipy import signal
 
 from rambit.datasets import spike
 from rambit.datasets.spike import _draw, smooth_series
+from tests.random_state import numpy_state
 
 
 def naive(draws, delay):
@@ -91,9 +92,9 @@ def test_seed_length_and_delay():
     assert np.array_equal(data.X, spike(50, seed=5).X[:20])
     assert np.array_equal(data.y, spike(50, seed=5).y[:20])
     assert np.array_equal(data.X, spike(20, delay=7, seed=5).X)
-    state = np.random.get_state()[1].copy()  # noqa: NPY002 (the global state is the point)
+    state = numpy_state()
     spike(3)
-    assert np.array_equal(state, np.random.get_state()[1])  # noqa: NPY002
+    assert numpy_state() == state
 
 
 @pytest.mark.parametrize("arguments", [{"n": 0}, {"T": 1}, {"delay": -1}, {"seed": -1}, {"T": 10, "delay": 10}])

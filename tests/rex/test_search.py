@@ -13,6 +13,7 @@ import pytest
 from rambit.rex import SearchSettings, causal_explanation, search
 from rambit.rex.search import Iterations
 from tests.naive import rex as naive
+from tests.random_state import numpy_state
 from tests.rex.standin import Painted, softmax_answers
 
 MODULE = import_module("rambit.rex.search")  # rambit.rex.search is the function
@@ -127,9 +128,9 @@ def test_the_global_generator_is_neither_read_nor_written():
     states = []
     for seed in (1, 2):
         np.random.seed(seed)  # noqa: NPY002
-        before = np.random.get_state()[1].copy()  # noqa: NPY002
+        before = numpy_state()
         result = search(decision("volume", 3), SearchSettings(iters=2))
-        assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+        assert numpy_state() == before
         states.append(result.maps[1])
     assert np.array_equal(*states)
 

@@ -10,6 +10,7 @@ from rambit.counterfactuals import CarryForward, Gaussian, Interpolate, Mean
 from rambit.game import Coalitions, Game, TensorSample
 from rambit.predictors import Predictor
 from rambit.rex.mask_values import NAMES, SPECTRAL_NOISE, mask_values
+from tests.random_state import numpy_state
 
 SHAPES = {"spectrum": (1, 1, 40), "series": (1, 3, 12), "image": (1, 3, 5, 6), "volume": (1, 2, 3, 4, 5)}
 
@@ -71,7 +72,7 @@ def test_fixed_values(kind):
 def test_random_values_lie_in_the_range_and_follow_the_seed(kind):
     x = inputs(kind)
     masks = random_masks(x)
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    before = torch.get_rng_state(), numpy_state()
     one, same, other = (rows(x, "random", masks, seed=seed) for seed in (3, 3, 4))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
@@ -79,7 +80,7 @@ def test_random_values_lie_in_the_range_and_follow_the_seed(kind):
     assert x.min() <= replaced.min() < replaced.max() <= x.max()
     assert len(replaced.unique()) > 5
     assert torch.equal(torch.get_rng_state(), before[0])
-    assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+    assert numpy_state() == before[1]
 
 
 def test_an_input_of_one_value_has_only_that_to_draw():

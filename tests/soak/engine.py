@@ -33,6 +33,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tests.random_state import numpy_state
+
 #: Case r of a run with seed N has the seed N * PER_RUN + r.
 PER_RUN = 1_000_000
 #: Mismatches of one case, and errors, that are told in full, and that are named: the summary counts the others.
@@ -180,9 +182,8 @@ class Draw:
             raise Mismatch(f"it is not true that {what}")
 
 
-def _random_state() -> tuple[bytes, bytes]:
-    _, keys, *where = np.random.get_state()  # noqa: NPY002
-    return torch.get_rng_state().numpy().tobytes(), keys.tobytes(), tuple(where)
+def _random_state() -> tuple[bytes, object]:
+    return torch.get_rng_state().numpy().tobytes(), numpy_state()
 
 
 def _same_bits(a: Tensor, b: Tensor) -> bool:
