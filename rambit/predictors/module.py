@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rambit.models.sequence_classifier import at_lengths
+from rambit.predictors.choice import Choice, Select
 from rambit.predictors.compiled import MODES, Compiled, Mode
 from rambit.predictors.fused import GruSteps, GruWalk, is_wrapped, pays
 from rambit.predictors.holding import move
@@ -39,12 +40,14 @@ class ModulePredictor(Predictor):
       graphs are recorded for each shape of input, and belong to the thread that recorded them: they suit series of
       one length (``anchor="end"``), in one thread.
 
+    * ``select``: which of several things that it returns is its output, see ``choice.Choice``.
+
     Training flags, weights, and what the model claims are those of the model as it was given, and its claims are
     confirmed without either option. A run with other options is another run for ``checkpoint=``. Raises ValueError
     for an option that is unknown, that the device does not offer, or that the model's float64 parameters would ignore.
     """
 
-    own_options = ("autocast", "compile")
+    own_options = ("autocast", "compile", "select")
 
     @classmethod
     def serves(cls, model: Any) -> bool:
@@ -60,6 +63,7 @@ class ModulePredictor(Predictor):
         model_id: str | None = None,
         autocast: torch.dtype | None = None,
         compile: bool | Mode = False,
+        select: Select = None,
     ) -> None:
         module = model if isinstance(model, nn.Module) else None
         weights = () if module is None else chain(module.parameters(), module.buffers())
@@ -70,7 +74,7 @@ class ModulePredictor(Predictor):
         _check_autocast(autocast, self.device, module)
         if not isinstance(compile, bool) and compile not in MODES:
             raise ValueError(f"compile must be True, False or one of {', '.join(MODES)}, got {compile!r}")
-        self.model, self.module = model, module
+        self.model, self.module, self.choice = model, module, Choice(select)
         self.autocast, self.compile = autocast, "default" if compile is True else compile
         if autocast is not None:
             self.sum_tolerance = max(self.sum_tolerance, torch.finfo(autocast).eps)
@@ -102,8 +106,12 @@ class ModulePredictor(Predictor):
         return given
 
     def options(self) -> dict[str, Any]:
-        given = {"autocast": self.autocast and str(self.autocast), "compile": self.compile}
-        return {name: value for name, value in given.items() if value}
+        given = {
+            "autocast": self.autocast and str(self.autocast),
+            "compile": self.compile or None,
+            "select": self.choice.describe(),
+        }
+        return {name: value for name, value in given.items() if value is not None}
 
     def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         to_be_called = self.compile or (self.module is not None and is_wrapped(self.module))
@@ -119,7 +127,7 @@ class ModulePredictor(Predictor):
 
     def _evaluate(self, x: Tensor, **more: Any) -> Tensor:
         with self._precision():
-            output: Tensor = self._call(x, **more)
+            output: Tensor = self.choice.of(self._call(x, **more), len(x))
         return output
 
     def call_advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
@@ -127,8 +135,10 @@ class ModulePredictor(Predictor):
         if found is not None:
             return self.model.logits(found[0]).transpose(1, 2), found[1]
         with self._precision():
-            output: tuple[Tensor, State] = self.model.advance(x, state)
-        return output
+            output: Any = self.model.advance(x, state)
+        if isinstance(output, (tuple, list)) and len(output) == 2:
+            return self.choice.of(output[0], len(x)), output[1]
+        return output  # type: ignore[no-any-return]  # which is refused by its type
 
     def _fused(self, x: Tensor, state: State | None) -> tuple[Tensor, State] | None:
         """Hidden features (N, w, H) along x and the state after it, by our own steps where they pay."""

@@ -158,8 +158,8 @@ class Predictor(ABC):
         raw = self.call_whole(self._as_model_reads(x), lengths if self.takes_lengths else None)
         if not isinstance(raw, Tensor):
             raise PredictionError(
-                f"the model returned {type(raw).__name__}, expected a tensor ({x.shape[0]}, classes): wrap it, as in "
-                "lambda x: model(x)[0]"
+                f"the model returned {type(raw).__name__}, expected a tensor ({x.shape[0]}, classes): pass select=, a "
+                "function of what it returns, to Predictor.of"
             )
         if raw.ndim == 1 and self.given_output != "auto":
             raw = raw.unsqueeze(1)
@@ -239,7 +239,7 @@ class Predictor(ABC):
         model_id: str | None = None,
         autocast: torch.dtype | None = None,
         compile: bool | str = False,
-        select: str | int | None = None,
+        select: Any = None,
     ) -> Predictor:
         """Put the right face on a model.
 
@@ -248,8 +248,9 @@ class Predictor(ABC):
         probabilities for the two predict protocols, and otherwise logits, unless the outputs are seen to be
         probabilities. A single column is the probability p (or its logit) of the second of two classes, number 1, and
         completed to (1 - p, p); so is (B,) where ``output`` is given. ``layout`` is the layout in which the model
-        reads series. ``autocast`` and ``compile``: see ModulePredictor; ``select``: see OnnxPredictor. Raises TypeError
-        for anything that cannot be evaluated, ValueError for an option that is unknown or does not apply to the model.
+        reads series. ``autocast`` and ``compile``: see ModulePredictor. ``select``: which of several things that a
+        model returns is its output, by name, number or (of a module or callable) a function. Raises TypeError for
+        anything that cannot be evaluated, ValueError for an option that is unknown or does not apply to the model.
         """
         common: dict[str, Any] = {"output": output, "layout": layout, "device": device, "model_id": model_id}
         own: dict[str, tuple[Any, Any]] = {
@@ -270,7 +271,7 @@ class Predictor(ABC):
             if kind is not None and name in kind.own_options:
                 common[name] = value
             elif value is not default:
-                models = "ONNX sessions" if name == "select" else "modules and callables"
+                models = "modules, callables and ONNX sessions" if name == "select" else "modules and callables"
                 raise ValueError(f"{name} is for {models}, got {type(model).__name__}")
         predictor: Predictor = model if kind is None else kind(model, **common)
         return predictor
