@@ -164,7 +164,7 @@ def _signature(cls: type) -> inspect.Signature:
 
 
 def _by_name(cls: type[Options], made: Callable[..., None]) -> Callable[..., None]:
-    """The constructor, which knows old names, and says of a name that it does not know which it knows."""
+    """The constructor, which takes older names too and, of an unknown one, says which it takes."""
     takes = inspect.signature(made).parameters
     if any(one.kind is one.VAR_KEYWORD for one in takes.values()):
         return made
