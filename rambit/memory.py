@@ -1,6 +1,6 @@
 """Memory: where the engine's buffers come from, how much it may take, and how running out of it is told.
 
-It stands below everything else, because models' steps allocate as well as the game that wants them.
+It stands below everything else, because models' steps allocate as well as the game that calls them.
 """
 
 from __future__ import annotations

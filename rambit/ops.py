@@ -101,7 +101,7 @@ def sample_masks(
     seed: int = 0,
     target_cells: Tensor | None = None,
 ) -> Tensor:
-    """Sample masks (L, D, T), True = kept; mask number ``index[l]`` depends on nothing but the seed and its owner."""
+    """Sample masks (L, D, T), True = kept; mask number ``index[l]`` depends on the seed and its target cell alone."""
     out = memory.empty((len(index), D, T), index, torch.bool)
     torch.ops.rambit.sample_masks(out, index, target_cells, int(family), *wt, *wd, p, seed)
     return out

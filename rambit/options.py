@@ -164,7 +164,7 @@ def _signature(cls: type) -> inspect.Signature:
 
 
 def _by_name(cls: type[Options], made: Callable[..., None]) -> Callable[..., None]:
-    """The constructor, which knows old names, and says of a name that it does not know which it knows."""
+    """The constructor, which takes older names too and, of an unknown one, says which it takes."""
     takes = inspect.signature(made).parameters
     if any(one.kind is one.VAR_KEYWORD for one in takes.values()):
         return made
@@ -173,6 +173,8 @@ def _by_name(cls: type[Options], made: Callable[..., None]) -> Callable[..., Non
     def init(self: Any, *args: Any, **given: Any) -> None:
         for old in given.keys() & cls.renamed.keys():
             new = cls.renamed[old]
+            if new in given:
+                raise ValueError(f"{old} is the older name of {new}: give one of them")
             warnings.warn(f"{old} is called {new} now", DeprecationWarning, stacklevel=2)
             given[new] = given.pop(old)
         if useless := sorted(given.keys() & set(cls.unused)):

@@ -132,7 +132,7 @@ def load_checkpoint(path: str | Path) -> tuple[Classifier, dict[str, Any]]:
 
 
 class _Data(NamedTuple):
-    """Checked tensors on the host. Labels are (N,), or (N, T) where every step is evaluated; IGNORED in the padding."""
+    """Checked tensors on the host. Labels are (N,), or (N, T) where every step counts; IGNORED in the padding."""
 
     X: Tensor
     y: Tensor

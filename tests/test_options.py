@@ -75,6 +75,8 @@ def test_a_subclass_shows_its_own_options_first():
 def test_an_older_name_works_and_warns():
     with pytest.warns(DeprecationWarning, match="points is called rays now"):
         assert Star(points=7).rays == 7
+    with pytest.raises(ValueError, match="points is the older name of rays: give one of them"):
+        Star(points=7, rays=8)
     with pytest.raises(ValueError, match="curved does not apply to Star"):
         Star(curved=True)
 

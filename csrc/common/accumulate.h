@@ -13,7 +13,7 @@ struct AccumulateArgs {
   const double* weight;         // (M,) weight of a mask in its unit
   const double* unit_weight;    // (M,) weight of the unit in the sum, the same for all masks of a unit
   const double* count;          // (M,) how many equal draws of this unit there are, the same for all masks of a unit
-  const int32_t* target_cell;      // (M,) the one cell that a mask scores, or null where slots are all cells
+  const int32_t* target_cell;   // (M,) the one cell that a mask scores, or null where slots are all cells
   int64_t M, S, B, slots, cells;
 };
 

@@ -17,9 +17,9 @@ struct MaskSpec {
 };
 
 struct SampleMasksArgs {
-  uint8_t* out;           // (L, D, T)
-  const int32_t* target_cells;  // (L,) target cells, or null for shared masks
-  const int64_t* index;   // (L,) the masks' numbers in the stream
+  uint8_t* out;                 // (L, D, T)
+  const int32_t* target_cells;  // (L,) the cell that each mask is for, or null for shared masks
+  const int64_t* index;         // (L,) the masks' numbers in the stream
   int64_t L;
   MaskSpec spec;
   uint64_t seed;
@@ -36,7 +36,7 @@ struct MaskDraw {
 
 RAMBIT_HD int64_t between(uint64_t bits, int64_t low, int64_t high) { return low + below(bits, high - low + 1); }
 
-// `target_cell` is the target cell for masks of a cell's own, 0 for shared ones; `index` counts the masks.
+// `target_cell` is the cell that a mask is for, 0 for shared masks; `index` counts the masks.
 RAMBIT_HD MaskDraw draw_mask(const MaskSpec& s, uint64_t seed, uint32_t index, uint32_t target_cell) {
   MaskDraw m{};
   if (s.family == Family::kBernoulli || s.family == Family::kSegments) return m;  // drawn per cell or per feature

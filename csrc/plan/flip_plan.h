@@ -1,5 +1,5 @@
-// Which rows a question of flips must evaluate: every (mask, flipped cell, draw, series) whose output is not known, grouped by
-// the length of its run, handed out in chunks and never all at once. No torch, no Python: tested on its own.
+// Which rows a question of flips must evaluate: every (mask, flipped cell, draw, series) whose output is not known,
+// grouped by width, handed out in chunks and never all at once. No torch, no Python: tested on its own.
 #pragma once
 
 #include <cstdint>
@@ -22,9 +22,9 @@ struct FlipSetting {
   StartRule start_rule;
   StateRule state_rule;
   int64_t at;              // kAt: where every row starts
-  std::vector<int32_t> first, h0, h1, low, high;  // (M,): first replaced step, horizons, times of the evaluated cells
+  std::vector<int32_t> first, h0, h1, low, high;  // (M,): first replaced step, horizons, [low, high): times of the flips
   std::vector<int32_t> draw_base;                 // (M,): number of the first set of counterfactual values
-  std::vector<int32_t> target_cell;                  // (M,) the one evaluated cell, or empty: all cells
+  std::vector<int32_t> target_cell;               // (M,) the one cell that is flipped, or empty: all cells
   std::vector<int32_t> start;                     // kTable: (M, D * T)
   std::vector<uint8_t> skip;                      // (S, B, D * T): rows whose output is known, or empty
 };

@@ -253,7 +253,7 @@ class Attributor(Options, ABC):
         return target
 
     def _collect(self, call: Call, *, settings: dict[str, Any], show_progress: bool) -> Attribution:
-        """Evaluate one game for each length of series, and put the parts together."""
+        """Score the series of each length by a game of their own, and put the parts together."""
         begin = time.perf_counter()
         batch = call.batch
         values = torch.zeros(batch.x.shape, dtype=torch.float64, device=batch.x.device)
@@ -316,7 +316,7 @@ class RemovalAttributor(Attributor):
 
     distance: Distance = option(
         default="auto",
-        help="distance between outputs, pd, kl, js, l2, or diff, the target's signed change; auto: pd, of numbers abs",
+        help="between outputs: pd, kl, js, l2 or diff (the target's signed change); auto: pd, for regression abs",
     )
     counterfactuals: CounterfactualLike | None = option(
         default=None, help="what stands in: a strategy, its name with options, or values (S, B, D, T)", recorded=False

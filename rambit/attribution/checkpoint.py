@@ -13,7 +13,7 @@ from torch import Tensor
 from rambit.game import FlipScores
 from rambit.store import Store, StoreError, resume_key
 
-#: Seconds between two writes. What was done since the last one is evaluated again after a kill.
+#: Seconds between two writes. What was done since the last one is done again after a kill.
 SAVE_EVERY = 1.0
 
 

@@ -25,7 +25,7 @@ def library(module: str, package: str) -> Any:
 
 
 class External(Attributor):
-    """A method that another library carries out, evaluating an ``nn.Module`` for outputs with gradients.
+    """A method that another library carries out, on an ``nn.Module`` whose outputs have gradients.
 
     Everything random comes from ``seed``; the global generators stay as they were. Raises TypeError
     for other models, ValueError for a setting that does not apply.
@@ -78,7 +78,7 @@ class External(Attributor):
         return Part(scores, None)
 
     def _evaluate(self, game: Game, x: Tensor, chosen: Tensor | None) -> Tensor:
-        """Outputs (N, C, K) to x (N, D, T) at the last step (K = 1) or at all; counted, and checked.
+        """Outputs (N, C, K) for x (N, D, T) at the last step (K = 1) or at all; counted, and checked.
 
         ``chosen`` (N, 1, 1 or K): of this output alone, (N, 1, K).
         """

@@ -95,7 +95,7 @@ class RaMbIT(RemovalAttributor):
         self.masks = self.family = self._family(masks)
         self._check_number(self.family)
         if self.family.per_cell and self.share_masks:
-            raise ValueError(f"masks={type(self.family).__name__} belong to a target cell each: pass share_masks=False")
+            raise ValueError(f"masks={type(self.family).__name__} are each for one target cell: pass share_masks=False")
 
     def explain(
         self,

@@ -27,7 +27,7 @@ class WinIT(RemovalAttributor):
     where there is none; time 0 is zero. ``attribute`` aggregates it to (B, D, T) over the predictions that saw the
     observation: ``aggregate`` is ``mean``, ``max`` or ``absmax`` (the value of largest magnitude).
 
-    ``counterfactuals`` may be values by run (S, B, D, T, W): entry [..., p, j] stands at step p + j of a run from p.
+    ``counterfactuals`` may be values by window (S, B, D, T, W): entry [..., p, j] stands at p + j in a window from p.
     """
 
     window_size: int = option(default=10, high=LONGEST, help="longest window before a prediction, in steps (W)")

@@ -22,7 +22,7 @@ examples:
 and a run that was killed goes on with the same command. In Python: rambit.distributed.Attributions("scores/")
 
 --anchor end explains the output at the last step; --anchor cell (the default) explains the outputs from the cell
-on, for models that output at every step. rambit cost, with the same options, says beforehand what it takes.
+on, for models that have one at every step. rambit cost, with the same options, says beforehand what it takes.
 In Python: rambit.Attribution.load("scores.safetensors").values
 """
 

@@ -23,8 +23,8 @@ examples:
   rambit compare --data spike,spike:delay=2 --methods winit:W=10,S=3,rambit:cf=generator,L=10,W=10,S=3,fo,afo \\
       --seeds 0,1,2 --out comparison
 
-Every set's model is trained to output at every step. Where a series has one label (BasicMotions), that is the label of
-all its steps, and methods with an anchor explain the last output (anchor=end) unless another anchor is named.
+Every set's model is trained on every step. Where a series has one label (BasicMotions), that is the label of all its
+steps, and methods with an anchor explain the last output (anchor=end) unless another anchor is named.
 
 Models, generators and results stay in the folder: the same command goes on after an interruption, and with more
 methods, data sets or seeds it does only what is new. The table is made from the stored results alone.
@@ -61,7 +61,7 @@ def add_settings(parser: common.Parser, default: Settings) -> None:
     group = parser.add_argument_group("settings (default)")
     helps = {
         "hidden": "units of the GRU",
-        "head": f"what outputs from them: {' or '.join(HEADS)}",
+        "head": f"its last layers: {' or '.join(HEADS)}",
         "epochs": "of its training",
         "batch_size": "series in a batch",
         "lr": "learning rate",

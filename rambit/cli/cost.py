@@ -1,4 +1,4 @@
-"""`rambit cost`: what `rambit attribute` would evaluate, without evaluating the model."""
+"""`rambit cost`: what `rambit attribute` would evaluate, without calling the model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EPILOG = """\
 example:
   rambit cost BasicMotions --model model.safetensors --background train --anchor end --L 10 --num-samples 3
 
-A row is one masked input that the model evaluates; a row-step is one step of one row, the unit of what it costs a
+A row is one masked input that the model evaluates; a row-step is one step of one row, the unit of cost of a
 model that walks through time. Modes marked "unconfirmed" are what the model claims; attribute checks the claim.
 The options that say where results go, and --target, --tolerance, --max-rows and --checkpoint, are attribute's only.
 """
@@ -21,9 +21,9 @@ def add(commands: common.Commands) -> None:
     """The command and its arguments."""
     parser = commands.add_parser(
         "cost",
-        help="say what attribute would evaluate, without evaluating the model",
+        help="say what attribute would evaluate, without calling the model",
         usage="rambit cost DATA --model FILE [options]",
-        description="Says how much the model would be evaluated by `rambit attribute` with the same options.",
+        description="Says how much `rambit attribute` would evaluate with the same options.",
         epilog=EPILOG,
     )
     add_request(parser)

@@ -74,7 +74,7 @@ def add(commands: common.Commands) -> None:
         "--patience", metavar="N", type=common.whole(), help="stop after N epochs without a better one (never)"
     )
     how.add_argument(
-        "--per-step", action="store_true", help="learn to output at every step (always, if every step has a label)"
+        "--per-step", action="store_true", help="learn from every step (always, if every step has a label)"
     )
     how.add_argument(
         "--seed",

@@ -1,4 +1,4 @@
-"""Scores judged by the set's own model: how much of its output rests on what scores high."""
+"""Scores judged by the set's own model: how far its output depends on what scores high."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from rambit.sufficiency import explain
 
 
 class Sufficient:
-    """Scores 1 for the cells that suffice for the model's output to the whole series (see `explain`), 0 for others."""
+    """Scores 1 for the cells that suffice for the model's output for the whole series (see `explain`), 0 for others."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Conditional models of the next steps of a series given its past, whose draws replace what is not kept.
 
-Both output for every prefix of a series from one walk over it: entry p describes what follows X[:, :, :p]. Sources:
+Both serve every prefix of a series from one walk over it: entry p describes what follows X[:, :, :p]. Sources:
 Tonekaboni et al., "What went wrong and when? Instance-wise feature importance for time-series black-box models", 2020;
 Leung et al., "Temporal dependencies in feature importance for time series prediction", 2023. There the feature
 generators are trained on squared errors and the joint one on one latent draw; here both on the exact likelihood.

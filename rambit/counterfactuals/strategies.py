@@ -28,7 +28,7 @@ class Counterfactual(ABC):
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
-        if "runs" in vars(cls):  # the older name, in strategies of users
+        if "runs" in vars(cls) and "windows" not in vars(cls):  # the older name, in strategies of users
             warnings.warn(f"{cls.__name__}.runs is called windows now", DeprecationWarning, stacklevel=2)
             cls.windows = cls.runs  # type: ignore[attr-defined, method-assign]
 
@@ -51,9 +51,9 @@ class Counterfactual(ABC):
     def windows(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, window: int, *, seed: int, first: int = 0
     ) -> Tensor | None:
-        """Values (count, B, D, T, window) of a replaced run by its start and the steps since; None: by time alone.
+        """Values (count, B, D, T, window) of a replaced window by its start and the steps since; None: by time alone.
 
-        Raises ValueError where a run's values would depend on what comes after it.
+        Raises ValueError where a window's values would depend on what comes after it.
         """
         return None
 
@@ -274,7 +274,7 @@ class CarryForward(Counterfactual):
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, window: int, *, seed: int, first: int = 0
     ) -> Tensor | None:
         if observed is not None:
-            raise ValueError("counterfactuals='carry_forward' in runs needs complete series: do not pass observed")
+            raise ValueError("counterfactuals='carry_forward' in windows needs complete series: do not pass observed")
         before = torch.cat((x[:, :, 1:2] if x.shape[2] > 1 else x, x[:, :, :-1]), dim=2)  # time 0 takes the next value
         return before[None, ..., None].expand(1, *x.shape, window)
 
@@ -305,13 +305,13 @@ class Interpolate(Counterfactual):
     def windows(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, window: int, *, seed: int, first: int = 0
     ) -> Tensor | None:
-        raise ValueError("counterfactuals='interpolate' looks beyond the end of a run; use carry_forward")
+        raise ValueError("counterfactuals='interpolate' looks beyond the end of a window; use carry_forward")
 
 
 class Replay(Counterfactual):
-    """Given values, replayed as they are by position in the batch: (S, B, D, T) by time, or (S, B, D, T, W) by run.
+    """Given values, replayed as they are by position in the batch: (S, B, D, T) by time, or (S, B, D, T, W) by window.
 
-    In the second form entry [..., p, j] stands at step p + j of a replaced run that starts at p. What would stand in
+    In the second form entry [..., p, j] stands at step p + j of a replaced window that starts at p. What would stand in
     the padding of a series, or where its value is missing, is never used and may be NaN.
     """
 
@@ -369,14 +369,14 @@ class Replay(Counterfactual):
 
 
 def _needed_only(values: Tensor, needed: Tensor) -> Tensor:
-    """Values (S, B, D, T) or by run (S, B, D, T, W) with 0 where a cell (B, D, T) of theirs is not needed.
+    """Values (S, B, D, T) or by window (S, B, D, T, W) with 0 where a cell (B, D, T) of theirs is not needed.
 
     They are handed back as they are if all are finite; ValueError if one is not that is needed.
     """
     finite = torch.isfinite(values)
     if bool(finite.all()):
         return values
-    if values.ndim == 5:  # entry p, j of a run stands at step p + j
+    if values.ndim == 5:  # entry p, j of a window stands at step p + j
         W = values.shape[4]
         needed = torch.nn.functional.pad(needed, (0, W - 1)).unfold(2, W, 1)
     if bool((wrong := ~finite & needed).any()):
@@ -389,10 +389,10 @@ def _needed_only(values: Tensor, needed: Tensor) -> Tensor:
 
 
 class Generated(Counterfactual):
-    """Values from a trained generator: a replaced run of a feature that starts at p continues the series before p.
+    """Values from a trained generator: a replaced window of a feature that starts at p continues the series before p.
 
-    The generator is evaluated once for all prefixes of a series. In a run longer than its ``prediction_size`` the last
-    predicted step goes on.
+    The generator is evaluated once for all prefixes of a series. In a window longer than its ``prediction_size`` the
+    last predicted step goes on.
     """
 
     fill = ops.Fill.WINDOWS

@@ -121,7 +121,7 @@ def fits(**sizes: int) -> None:
     cells = math.prod(map(int, sizes.values()))
     if cells > MOST_CELLS:
         given = " x ".join(f"{name}={size}" for name, size in sizes.items())
-        raise ValueError(f"{given} are {cells:,} cells, but at most {MOST_CELLS:,} are made: want fewer")
+        raise ValueError(f"{given} are {cells:,} cells, but at most {MOST_CELLS:,} are made: ask for fewer")
 
 
 def streams(seed: int, count: int) -> list[np.random.Generator]:

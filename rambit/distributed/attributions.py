@@ -1,4 +1,4 @@
-"""Scores of many series, read from their folder as they are wanted."""
+"""Scores of many series, read from their folder as they are asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The waist: masks in, model outputs out. Everything above only asks; everything below only answers."""
+"""The waist: masks in, model outputs out. What stands above chooses the masks; what stands below evaluates them."""
 
 from rambit.game.engine import Cost
 from rambit.game.function import CoalitionFunction

@@ -48,7 +48,7 @@ class BoxBuffer:
         return x
 
     def evaluate(self, boxes: Tensor, offsets: Tensor) -> Tensor:
-        """Outputs (n, C, 1) to these rows; the first time, a module is watched for what it writes into them."""
+        """Outputs (n, C, 1) for these rows; the first time, a module is watched for what it writes into them."""
         x, runner = self.build(boxes, offsets), self.engine.runner
         if self.hands_copies:
             return runner.whole(x.clone(), self.engine.inputs)
@@ -88,7 +88,7 @@ def evaluate(engine: Engine, buffers: list[BoxBuffer], question: Boxes) -> Itera
 
 
 def _evaluate(engine: Engine, buffer: BoxBuffer, boxes: Tensor, offsets: Tensor, first: int, draw: int) -> Tensor:
-    """Outputs (n, C) to n rows of one draw; an error names their place in the question, which begins at ``first``."""
+    """Outputs (n, C) for n rows of one draw; an error names a row by its number in the question, from ``first`` on."""
     runner, n = engine.runner, len(offsets) - 1
     host = base_rows(np.zeros(n, dtype=np.int32), 1, 1)
     host[:, Column.MASK] += first

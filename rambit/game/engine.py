@@ -100,13 +100,13 @@ class Engine:
         return Cost(self.runner.rows, self.runner.row_steps, self.max_memory, self.mode)
 
     def predict(self) -> Tensor:
-        """Outputs (B, C) to the original series at their last step; evaluated once."""
+        """Outputs (B, C) for the original series at their last step; evaluated once."""
         assert self.original is not None, "a dry game has no outputs"
         return self.original
 
     @cached_property
     def original(self) -> Tensor | None:
-        """The outputs (B, C) to the original series at their last step, None from a dry game, which counts them."""
+        """The outputs (B, C) for the original series at their last step, None from a dry game, which counts them."""
         B = len(self.sample)
         inputs = self.inputs_of(slice(0, B), count=0)
         outputs: list[Tensor] = []

@@ -108,7 +108,7 @@ class FlipEvaluation(ABC):
     # -- what all share -------------------------------------------------------------------------------------------
 
     def group(self, group: Group, draw_base: Int32, target_cells: Int32 | None, low: Int32, high: Int32) -> Tensor:
-        """Contributions (M, S, B, slots) of a group's flips at times [low, high), zero where nothing was.
+        """Contributions (M, S, B, slots) of a group's flips at times [low, high), zero where nothing was evaluated.
 
         ``target_cells`` (M,) names the one cell that each mask scores; None: slots are all cells.
         """
@@ -190,8 +190,10 @@ class FlipEvaluation(ABC):
                 self.score(self.runner.check(outputs, part, self.inputs), part, width, scored)
 
     def score(self, outputs: Tensor, rows: Tensor, width: int, scored: Scored) -> None:
-        """Add the contributions of checked outputs (n, C, K) of rows of one width. Allocates nothing, so that a piece
-        that memory ran out in can be evaluated again."""
+        """Add the contributions of checked outputs (n, C, K) of rows of one width.
+
+        Allocates nothing, so that a piece in which memory ran out can be evaluated again.
+        """
         assert self.reference is not None
         ops.score(
             scored.contributions,

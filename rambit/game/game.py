@@ -209,12 +209,12 @@ class Game(Engine):
         group = Group(nothing, zero, T, T, h0, h1, np.ones(1), None)
         return evaluation.group(group, zero, None, zero, np.full(1, high, dtype=np.int32)), high
 
-    # -- runs -----------------------------------------------------------------------------------------------------
+    # -- windows --------------------------------------------------------------------------------------------------
 
     def distances(self, question: Windows, metric: ops.Metric, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Distances (M, B, T, W) float64 of runs from the original outputs (B, C, T), mean over draws; and those.
+        """Distances (M, B, T, W) float64 of windows from the original outputs (B, C, T), mean over draws; and those.
 
-        Entry [m, b, p, j] compares at step p + j when run m starts at p.
+        Entry [m, b, p, j] compares at step p + j when window m starts at p.
         """
         parts: list[tuple[Tensor, Tensor]] = []
         B, D, T = self.sample.x.shape

@@ -14,7 +14,7 @@ from rambit.predictors import PredictionError, Predictor
 
 
 def look(runner: Runner, sample: TensorSample, strategy: Counterfactual, seed: int) -> None:
-    """Decide what ``output="auto"`` means, and warn of a model whose output for a row is not the row's alone.
+    """Decide what ``output="auto"`` means, and warn of a model whose output for a row depends on more than the row.
 
     A few rows are evaluated, then most of them again in another order: once for a predictor, and they are not counted.
     """
@@ -50,7 +50,7 @@ def never_moved(rows: int, predictor: Predictor) -> None:
 
 
 def _outputs(runner: Runner, x: Tensor, inputs: Inputs) -> Tensor:
-    """Outputs (n, C) to rows x."""
+    """Outputs (n, C) for rows x."""
     parts = runner.uncounted(x, lambda part: runner.whole(part, inputs)[:, :, 0])
     return torch.cat(parts) if len({part.shape[1] for part in parts}) == 1 else _changing(*parts)
 

@@ -1,4 +1,4 @@
-"""Which evaluation mode a model is evaluated in: the strongest that it claims and that a check confirms."""
+"""In which mode a model is evaluated: the strongest that it claims and that a check confirms."""
 
 from __future__ import annotations
 

@@ -24,14 +24,14 @@ class NestedPredictor(Predictor):
         self.module: HierarchicalClassifier = model
 
     def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        raise TypeError("a classifier of nested samples has no output to a tensor")
+        raise TypeError("a classifier of nested samples has no output for a tensor")
 
 
 class NestedGame:
     """Binds a classifier and a batch of B nested samples; a removed value is missing, a removed instance absent.
 
     ``max_memory`` (bytes, default 1 GiB) bounds what is evaluated at once. Raises ValueError where the sample does not
-    like the model's schema.
+    look like the model's schema.
     """
 
     def __init__(

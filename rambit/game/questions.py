@@ -29,8 +29,8 @@ class Flips:
 class Windows:
     """Features replaced from a start on, for ``window`` steps, from every start ``first`` … T - 1: WinIT, BiWinIT, FIT.
 
-    ``features`` (M, D) bool: what each run replaces. ``heads`` (M,) int64: this feature of the run is kept at the start
-    itself (its own run then begins one step later). ``counterfactual``: other values than the game's.
+    ``features`` (M, D) bool: what each window replaces. ``heads`` (M,) int64: this feature of the window is kept at its
+    start (and replaced from the next step on). ``counterfactual``: other values than the game's.
     """
 
     features: Tensor

@@ -49,7 +49,7 @@ class Inputs:
     ) -> Inputs:
         """The sample with ``count`` draws from each of the numbers ``firsts`` of the stream, one after another.
 
-        ``window``: values of replaced runs of that many steps, from strategies for which they depend on the start.
+        ``window``: values of replaced windows of that many steps, from strategies for which they depend on the start.
         """
         x, observed, ids = sample.x, sample.observed, sample.ids
         draws = torch.cat([strategy.draws(x, observed, ids, count, seed=seed, first=first) for first in firsts])
@@ -76,7 +76,7 @@ def auto_batch(D: int, T: int, element_size: int, max_memory: int, device: torch
 
 
 class Piece:
-    """Rows begin … end-1 of a question. As a context it lets an error pass, but that memory ran out in several rows."""
+    """Rows begin … end-1 of a question. As a context it catches one error: memory that ran out in several rows."""
 
     def __init__(self, begin: int, end: int) -> None:
         self.begin, self.end, self.done = begin, end, False
@@ -112,7 +112,7 @@ class Runner:
         self._bad: Tensor | None = None
         self._outputs: int | None = None
         self._moved: Tensor | bool | None = None
-        self.before_first: Callable[[Runner], None] | None = None  # called once, before the model is evaluated
+        self.before_first: Callable[[Runner], None] | None = None  # called once, before the model is called
 
     def count(self, rows: int, row_steps: int) -> None:
         """Rows that the model evaluates, and what they cost."""
@@ -232,7 +232,7 @@ class Runner:
         return self._moved is not False
 
     def check_target(self, target: Tensor, metric: ops.Metric, outputs: Tensor) -> None:
-        """ValueError where ``diff`` is to follow an output that the outputs (n, C, K) do not have."""
+        """ValueError where the target of ``diff`` is none of the outputs (n, C, K)."""
         if metric == ops.Metric.DIFF and (last := int(self.to_host(target.max()))) >= outputs.shape[1]:
             raise ValueError(f"target must be below {outputs.shape[1]}, the number of outputs, got {last}")
 

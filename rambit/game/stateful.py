@@ -98,7 +98,7 @@ class StatefulEvaluation(FlipEvaluation):
         return self.runner.predictor.advance(x, state)[0]
 
     def evaluate(self, plan: FlipPlan, scored: Scored) -> None:
-        """As any other run, but small chunks of different widths walk together: as many steps as the longest has."""
+        """As in other modes, but small chunks of different widths walk together: as many steps as the longest has."""
         waiting: list[tuple[Int32, Tensor, int]] = []
         together = 0
         for host_rows, rows, width in self.runner.planned(plan):

@@ -1,7 +1,7 @@
 """Windows: some features replaced from a step on, compared at every step after it (WinIT, BiWinIT, FIT).
 
-One run of W steps from each start outputs every window that begins there; a model with a state continues from the
-original's, so that all windows cost T · W row-steps a feature, draw and series.
+One walk of W steps from each start gives the outputs of every window that begins there; a model with a state continues
+from the original's, so that all windows cost T · W row-steps a feature, draw and series.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _jobs(evaluation: FlipEvaluation, first: int, window: int, block: int) -> It
 
 
 def window_distances(evaluation: FlipEvaluation, question: Windows, block: int) -> Tensor:
-    """(M, B, T, W) float64: entry [m, b, p, j] compares at step p + j when run m starts at p; mean over draws.
+    """(M, B, T, W) float64: entry [m, b, p, j] compares at step p + j when window m starts at p; mean over draws.
 
     Zero where p + j lies beyond the series, and before ``question.first``.
     """

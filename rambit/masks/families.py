@@ -116,7 +116,7 @@ class _Sampled(Family):
             target_cells = target_cells.to(device=device, dtype=torch.int32)
             index, target_cells = index.repeat(len(target_cells)), target_cells.repeat_interleave(count)
         elif self.per_cell:
-            raise ValueError(f"{type(self).__name__} masks belong to a target cell: use share_masks=False")
+            raise ValueError(f"{type(self).__name__} masks are each for one target cell: use share_masks=False")
         wt, wd = self.bounds(D, T)
         masks = ops.sample_masks(
             index, D, T, self.native, wt=wt, wd=wd, p=getattr(self, "p", 0.5), seed=seed, target_cells=target_cells

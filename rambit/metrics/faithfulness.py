@@ -2,7 +2,7 @@
 
 Every function takes a `Game` over B series and scores, numpy or tensor, of the shape (B, D, T) of its ``sample.x``.
 What replaces a removed cell is the game's counterfactuals: ``Zero()``, ``Mean()``, ``CarryForward()`` or any other;
-outputs to several draws are averaged. Missing cells are neither replaced nor counted. Cells go in the order of their
+outputs for several draws are averaged. Missing cells are neither replaced nor counted. Cells go in the order of their
 scores, the earlier (feature, time) first among equals, so constant scores remove from the front; scores with a sign
 that does not matter are passed as their absolute values.
 
@@ -131,8 +131,8 @@ def auc_drop(
 ) -> float:
     """The task's AUROC before minus after the top k are removed, in [-1, 1]; high is better.
 
-    ``labels`` (B,): the classes, as places in the model's outputs. (One output p stands for (1 - p, p): the
-    series that p means are class 1.) The AUROC is that of each class against the rest, averaged over the classes that
+    ``labels`` (B,): the classes, as indices of the model's outputs. (One output p stands for (1 - p, p): it
+    is the probability of class 1.) The AUROC is that of each class against the rest, averaged over the classes that
     occur; there must be two of them. Source: FIT (Tonekaboni et al., 2020) and WinIT (Leung et al., 2023).
     """
     removal = Removal.of(game, scores, k, per, extent)

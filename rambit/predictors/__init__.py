@@ -1,4 +1,4 @@
-"""Predictors: one face on everything that has outputs. A new kind of model is one class here."""
+"""Predictors: one face on every kind of model. A new kind is one class here."""
 
 from rambit.predictors.estimator import EstimatorPredictor
 from rambit.predictors.module import ModulePredictor, ProtocolPredictor

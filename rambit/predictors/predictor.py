@@ -1,4 +1,4 @@
-"""What the engine calls a model for, and the checks on what comes back."""
+"""What the engine needs of a model, and the checks on what comes back."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class PredictionError(RuntimeError):
 
 
 class Predictor(ABC):
-    """A model with outputs for batches (N, D, w) of equal length.
+    """A model that gives outputs for batches (N, D, w) of equal length.
 
-    ``modes`` says which outputs it claims to have: ``whole`` (every model), ``causal`` (an output at each step
+    ``modes`` says which calls it claims to serve: ``whole`` (every model), ``causal`` (an output at each step
     from one call) and ``stateful`` (it advances from a state). ``auto`` confirms a claim before it is used.
     """
 

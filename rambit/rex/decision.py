@@ -14,7 +14,7 @@ Confidences = npt.NDArray[np.float32]
 
 
 class Decision:
-    """One input, the class it is explained for, and outputs about masked versions of it.
+    """One input, the class it is explained for, and the outputs for masked versions of it.
 
     ``grid`` (Z, H, W) is the shape that boxes and masks live on, ``dimensions`` 1 for spectra, 2 for images and
     (D, T) series, 3 for volumes. ``target`` is the class, ``confidence`` its probability on the original input,

@@ -68,7 +68,7 @@ class ResponsibilityMaps:
             kernels.add_to_boxes(view, boxes, np.arange(len(boxes)), self.responsibility(mutant, settings))
 
     def responsibility(self, mutant: Mutant, settings: SearchSettings) -> Map:
-        """What a mutant adds to each of its k active boxes: 1/k, times its confidence and the box's depth if wanted."""
+        """What a mutant adds to each of its k active boxes: 1/k, times its confidence and the box's depth if set."""
         share = 1 / len(mutant.active)
         if settings.weighted and mutant.prediction is not None:
             share *= mutant.prediction[1]

@@ -3,7 +3,7 @@
 So many iterations at a time as fit: memory grows neither with them nor with what was evaluated before.
 
 An iteration grows a random box tree. Its queue holds jobs, sets of boxes; in a generation every box of every job is
-split in turn, and 14 mutants are made of it. Whatever the model evaluates, the splits of a generation are the same, so
+split in turn, and 14 mutants are made of it. Whatever the model says, the splits of a generation are the same, so
 that all of its rows can be evaluated at once.
 """
 

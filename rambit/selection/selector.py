@@ -57,7 +57,7 @@ class TimestampSelector(nn.Module):
     def forward(
         self, x: Tensor, return_scores: bool = False, key_padding_mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """The mask (B, T) of x (B, T, D), and the scores (B, T) if they are wanted.
+        """The mask (B, T) of x (B, T, D), and the scores (B, T) if asked for.
 
         ``key_padding_mask`` (B, T) bool: True where a step is padding, which is never selected.
         """

@@ -64,7 +64,7 @@ class Encoder(nn.Module, ABC):
 
 
 class LeafEncoder(Encoder):
-    """An encoder that embeds values before it gets masked ones."""
+    """An encoder that embeds its values before any mask is known."""
 
     layer: nn.Linear
 

@@ -124,7 +124,7 @@ class ScoreMask(SimpleMask):
         return cls(torch.ones(n, dtype=torch.bool))
 
     def update(self, masks: Tensor, outputs: Tensor, counted: Tensor | None = None) -> None:
-        """Adds what was evaluated to ``masks`` (N, n) bool: ``outputs`` (N, n), or (N, 1) if one output is for all.
+        """Adds the ``outputs`` for ``masks`` (N, n) bool: (N, n), or (N, 1) if one output is for all.
 
         ``counted`` (N, n) bool: which draws a term learns from; default: all.
         """
@@ -346,7 +346,7 @@ class FlatView(_Kept):
         return torch.cat(values) if values else torch.zeros(0)
 
     def update(self, masks: Tensor, outputs: Tensor, counted: Tensor | None = None) -> None:
-        """Hands outputs to every ScoreMask: ``masks`` (N, terms) bool, ``outputs`` (N, B), one for each sample.
+        """Hands outputs on to every ScoreMask: ``masks`` (N, terms) bool, ``outputs`` (N, B), one for each sample.
 
         A term learns from its own sample only, or from the mean over the samples that it spans. ``counted``
         (N, terms) bool: which draws count, by default all.

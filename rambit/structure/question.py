@@ -24,13 +24,13 @@ class Encoded(NamedTuple):
 
 
 Memory = dict[Path, tuple[Tensor, Encoded]]
-"""By node: the last mask of it and of what is below that was the same for all candidates, and the output."""
+"""By node: the last mask of it and of what is below that was the same for all candidates, and what came of it."""
 
 
 class Question:
     """N ``masks`` (N, S) of the slots of one batch: bool (hard) or in [0, 1] (soft).
 
-    ``embedded`` holds each leaf's values before any mask; ``memory`` is None where outputs must not be remembered.
+    ``embedded`` holds each leaf's values before any mask; ``memory`` is None where nothing may be remembered.
     """
 
     def __init__(

@@ -65,8 +65,7 @@ def explain(
       ``features``, or an integer tensor like a mask: the group of each cell.
     * ``heuristic``: ``const``, ``random``, ``grad``, ``gnn``, ``daf``, ``banzhaf`` (``num_samples`` random masks),
       ``shapley`` (``num_samples`` random orders), scores like the sample or its masks, an attribution, a ReX result, or
-      anything with ``attribute(sample)``.
-      It is not evaluated where the search does not use it.
+      anything with ``attribute(sample)``. It is not computed where the search does not use it.
     * ``search``: flat_ or lbyl_ (nested samples: level by level from the root) and hadd, harr, harrft (a prefix of the
       heuristic's ranking; with random removal; with fine-tuning), gadd, garr, garrft (the same, starting greedily),
       gradient; or exact, for up to 24 terms.

@@ -192,7 +192,7 @@ def classes_of(target: Any, B: int) -> Tensor | None:
 
 
 def targets_of(classes: Tensor | None, outputs: Tensor) -> Tensor:
-    """(B,) int64: the classes that are explained, by default those of the outputs (B, C) to the whole samples."""
+    """(B,) int64: the classes that are explained, by default those of the outputs (B, C) for the whole samples."""
     if classes is None:
         return outputs.argmax(dim=1)
     if bool((classes >= outputs.shape[1]).any()):

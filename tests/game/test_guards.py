@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import warnings
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -268,5 +269,5 @@ def test_onnx_labels_are_not_scores():
     for outputs, select in (([label], None), ([hidden, hidden], None), ([label, scores], "label"), ([scores], 5)):
         with pytest.raises(ValueError, match=r"select.*there are 0"):
             Predictor.of(Session(outputs), select=select)
-    with pytest.raises(ValueError, match="select is for ONNX sessions"):
-        Predictor.of(linear, select=0)
+    with pytest.raises(ValueError, match="select is for modules, callables and ONNX sessions"):
+        Predictor.of(SimpleNamespace(predict_proba=linear), select=0)

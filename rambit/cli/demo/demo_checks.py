@@ -1,4 +1,4 @@
-"""Two checks of scores that the demo prints: does the output fall, and are the cells that matter found?"""
+"""Two checks of scores that the demo prints: does the probability fall, and are the cells that matter found?"""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def probability_drop(
     Two tensors (K,): by the order of `scores` (D, T), and the mean over `orders` random orders.
     """
     sample = TensorSample(x[None], torch.tensor([series]))
-    # Whole series only, so there is no other way of evaluating to confirm for each series anew.
+    # Whole series only, so that no stronger mode has to be confirmed for each series anew.
     game = Game(predictor, sample, counterfactuals, draws=draws, evaluation="full", seed=seed)
     cells = x.numel()
     generator = torch.Generator().manual_seed(seed * 1_000_003 + series)

@@ -74,7 +74,7 @@ def explain(job: Job, train: Dataset, test: Dataset) -> str:
             ),
             entry(
                 "evaluated",
-                f"on which of the {cells} cells (sensor, step) does an output rest? RaMbIT replaced each of them by "
+                f"on which of the {cells} cells (sensor, step) does an output depend? RaMbIT replaced each of them by "
                 f"values from the training data, beside {job.size.masks} random blocks; its score is how far that "
                 f"moved the output. {len(X)} series took {evaluated(result)}",
             ),

@@ -69,7 +69,7 @@ def one_thread() -> Iterator[None]:
 
 def evaluated(result: Attribution) -> str:
     """How much the model was evaluated, in words."""
-    return f"{result.rows:,} outputs of the model in {result.seconds:.1f} s on one core"
+    return f"{result.rows:,} evaluations of the model in {result.seconds:.1f} s on one core"
 
 
 def entry(name: str, text: str) -> str:

@@ -3,7 +3,7 @@
     found = extract(decision, responsibility, Strategy.Global, options)
     found.mask                    # bool like the map: sufficient, evaluated again and confirmed
 
-`evaluated` (`rambit.rex.decision`) outputs for masks over the grid; nothing here calls a model.
+`decision` (`rambit.rex.decision`) gives the outputs for masks over the grid; nothing here calls a model.
 """
 
 from rambit.rex.extraction.bar import NoExplanationError

@@ -96,7 +96,7 @@ def _necessary(decision: Decision, bar: Bar, ranking: Tensor, options: Extractio
     if part is None:
         raise NoExplanationError(
             f"no part of the input is both sufficient and necessary for class {decision.target}: "
-            "the model evaluates so even where nothing of the input is kept, or is less sure of every part"
+            "the model decides so even where nothing of the input is kept, or is less sure of every part"
         )
     return part
 

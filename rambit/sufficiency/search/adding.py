@@ -17,7 +17,7 @@ CUTS = 32
 
 
 def passing(search: Generator[Tensor, Tensor, Result]) -> Generator[Tensor, Tensor, Result]:
-    """A search that wants to know which masks pass, among those that receive margins."""
+    """A search that receives which masks pass, among searches that receive margins."""
     try:
         masks = next(search)
         while True:

@@ -19,7 +19,7 @@ from rambit.sufficiency.search.task import Search, Task
 class Stage:
     """A search that goes on from the mask that it gets, and the most rows that it evaluates for so many players.
 
-    ``soft`` ones want gradients.
+    ``soft`` ones need gradients.
     """
 
     run: Callable[[Task, Tensor], Search]
