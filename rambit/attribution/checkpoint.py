@@ -66,11 +66,11 @@ class Saved:
     def added(self, number: int) -> Callable[[Any], int]:
         """How many masks of a round and a chunk of series were added before."""
 
-        def distinct(series: slice) -> int:
+        def count(series: slice) -> int:
             here, there = (number, series.start), self.reached[:2]
             return 1 << 31 if here < there else self.reached[2] if here == there else 0
 
-        return distinct
+        return count
 
     def done(self, number: int, to_host: Callable[[Tensor], Tensor]) -> Callable[[Any, int, bool], None]:
         """Called whenever masks were added; writes now and then, and always at the end of a round."""

@@ -45,8 +45,9 @@ class Gradients(External):
         baseline = self._background(x)
         if self.method != "gradient_shap":  # which draws from the series; the others take one baseline
             baseline = baseline.mean(dim=0, keepdim=True).expand_as(x).contiguous()
-        output = _Explained(self.predictor.module, lambda x, chosen: self._evaluate(game, x, chosen)[:, 0].sum(dim=1))
-        method = getattr(self.captum, CAPTUM[self.method][0])(output)
+        module = self.predictor.module
+        explained = _Explained(module, lambda x, chosen: self._evaluate(game, x, chosen)[:, 0].sum(dim=1))
+        method = getattr(self.captum, CAPTUM[self.method][0])(explained)
         scores: Tensor = method.attribute(x, baselines=baseline, additional_forward_args=(chosen,))
         return scores
 

@@ -151,7 +151,7 @@ def _titles(request: Request) -> list[str]:
     names = request.notes.get("class_names")
     if not isinstance(names, list) or len(names) != classes:  # a checkpoint from elsewhere
         names = [f"class {c}" for c in range(classes)]
-    outputs = common.output(request.model, request.X, request.known.get("lengths"))
+    outputs = common.outputs_of(request.model, request.X, request.known.get("lengths"))
     ids = request.known["ids"].tolist()
     return [
         f"series {i}: predicted {names[int(p.argmax())]} ({float(p.max()):.2f})"

@@ -169,7 +169,7 @@ def read_model(path: str, features: int, data: str) -> tuple[Classifier, dict[st
     return model, notes if isinstance(notes, dict) else {}
 
 
-def output(model: Classifier, X: Tensor, lengths: Tensor | None = None) -> Tensor:
+def outputs_of(model: Classifier, X: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Probabilities (B, C) of a built-in model for whole series, on the CPU."""
     device = next(model.parameters()).device
     with torch.no_grad():

@@ -108,12 +108,12 @@ class _Worker:
 
     def receive(self) -> Finished:
         try:
-            output = self.pipe.recv()
+            received = self.pipe.recv()
         except (EOFError, OSError):
             raise self._died() from None
-        if isinstance(output, Failure):
-            output.reraise()
-        return Finished.unpack(output)
+        if isinstance(received, Failure):
+            received.reraise()
+        return Finished.unpack(received)
 
     def _died(self) -> RuntimeError:
         self.process.join()

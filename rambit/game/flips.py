@@ -77,7 +77,7 @@ class FlipEvaluation(ABC):
         """Distances (M * S * B, T) of the base rows from the original outputs; 0 before the first replaced step."""
 
     @abstractmethod
-    def output(self, x: Tensor, rows: Tensor, table: State | None) -> Tensor:
+    def outputs(self, x: Tensor, rows: Tensor, table: State | None) -> Tensor:
         """Outputs (n, C, K) at the last K steps of these flipped rows, which start from states in a table, if any."""
 
     def use_original_states(self) -> None:  # noqa: B027  most modes have no state
@@ -186,7 +186,7 @@ class FlipEvaluation(ABC):
             with piece:
                 part = rows[piece.rows]
                 x = self.runner.build(self.inputs, scored.masks, part, width)
-                outputs = self.output(x, part, None if at_start else scored.states)
+                outputs = self.outputs(x, part, None if at_start else scored.states)
                 self.score(self.runner.check(outputs, part, self.inputs), part, width, scored)
 
     def score(self, outputs: Tensor, rows: Tensor, width: int, scored: Scored) -> None:
@@ -246,18 +246,18 @@ class PrefixEvaluation(FlipEvaluation):
         base = self.zeros((len(rows), self.T))
         mask_of = rows[:, Column.MASK]
         for h in range(self.T):
-            evaluated = np.flatnonzero(((group.h0 <= h) & (h < group.h1) & (group.first <= h))[mask_of])
-            if len(evaluated) == 0:
+            due = np.flatnonzero(((group.h0 <= h) & (h < group.h1) & (group.first <= h))[mask_of])
+            if len(due) == 0:
                 continue
-            device_rows, index = self.runner.to_device(rows[evaluated]), self.runner.to_device(evaluated)
-            for piece in self.runner.pieces(len(evaluated), h + 1):
+            device_rows, index = self.runner.to_device(rows[due]), self.runner.to_device(due)
+            for piece in self.runner.pieces(len(due), h + 1):
                 with piece:
                     part = device_rows[piece.rows]
                     outputs = self.runner.whole(self.runner.build(self.inputs, group.masks, part, h + 1), self.inputs)
                     base[index[piece.rows], h] = self.distances(outputs, part, slice(h, h + 1))[:, 0]
         return base
 
-    def output(self, x: Tensor, rows: Tensor, table: State | None) -> Tensor:
+    def outputs(self, x: Tensor, rows: Tensor, table: State | None) -> Tensor:
         return self.runner.whole(x, self.inputs)
 
 
@@ -276,14 +276,14 @@ class CausalEvaluation(FlipEvaluation):
         stops = np.where(group.h0 < group.h1, group.h1, 0)
         mask_of = rows[:, Column.MASK]
         for stop in map(int, np.unique(stops[stops > 0])):
-            evaluated = np.flatnonzero(((stops == stop) & (group.first < stop))[mask_of])
-            device_rows, index = self.runner.to_device(rows[evaluated]), self.runner.to_device(evaluated)
-            for piece in self.runner.pieces(len(evaluated), stop):
+            due = np.flatnonzero(((stops == stop) & (group.first < stop))[mask_of])
+            device_rows, index = self.runner.to_device(rows[due]), self.runner.to_device(due)
+            for piece in self.runner.pieces(len(due), stop):
                 with piece:
                     part = device_rows[piece.rows]
                     outputs = self.runner.predictor.steps(self.runner.build(self.inputs, group.masks, part, stop))
                     base[index[piece.rows], :stop] = self.distances(outputs, part, slice(0, stop))
         return base
 
-    def output(self, x: Tensor, rows: Tensor, table: State | None) -> Tensor:
+    def outputs(self, x: Tensor, rows: Tensor, table: State | None) -> Tensor:
         return self.runner.predictor.steps(x)

@@ -31,12 +31,12 @@ def run_together(
     for number in range(len(searches)):
         advance(number, None)
     while wishes:
-        evaluating, sizes = list(wishes), [len(wish) for wish in wishes.values()]
-        target_cell = torch.tensor(evaluating).repeat_interleave(torch.tensor(sizes))
-        outputs = evaluate(torch.cat(list(wishes.values())), target_cell)
+        numbers, sizes = list(wishes), [len(wish) for wish in wishes.values()]
+        owner = torch.tensor(numbers).repeat_interleave(torch.tensor(sizes))
+        outputs = evaluate(torch.cat(list(wishes.values())), owner)
         wishes.clear()
         begin = 0
-        for number, size in zip(evaluating, sizes, strict=True):
+        for number, size in zip(numbers, sizes, strict=True):
             advance(number, outputs[begin : begin + size])
             begin += size
     return [results[number] for number in range(len(searches))]

@@ -68,19 +68,19 @@ class StatefulEvaluation(FlipEvaluation):
         mask_of, stop = rows[:, Column.MASK], np.where(group.h0 < group.h1, group.h1, 0)
         started: set[int] = set()
         for t in range(int(group.first.min(initial=self.T)), int(stop.max(initial=0))):
-            evaluated = np.flatnonzero(((group.first <= t) & (t < stop))[mask_of])
-            if len(evaluated) == 0:
+            due = np.flatnonzero(((group.first <= t) & (t < stop))[mask_of])
+            if len(due) == 0:
                 continue
-            here = rows[evaluated]
+            here = rows[due]
             here[:, Column.START] = t
             here[:, Column.STATE] = np.where(
-                group.first[mask_of[evaluated]] == t, t * self.B + here[:, Column.SERIES], TB + t * R + evaluated
+                group.first[mask_of[due]] == t, t * self.B + here[:, Column.SERIES], TB + t * R + due
             )
-            device_rows, index = self.runner.to_device(here), self.runner.to_device(evaluated)
-            compared = bool((group.h0[mask_of[evaluated]] <= t).any())
-            new = len(evaluated) - len(started.intersection(evaluated.tolist()))
-            started.update(evaluated.tolist())
-            for piece in self.runner.pieces(len(evaluated), 1, new_rows=new):
+            device_rows, index = self.runner.to_device(here), self.runner.to_device(due)
+            compared = bool((group.h0[mask_of[due]] <= t).any())
+            new = len(due) - len(started.intersection(due.tolist()))
+            started.update(due.tolist())
+            for piece in self.runner.pieces(len(due), 1, new_rows=new):
                 with piece:
                     assert walk is not None
                     part, indices = device_rows[piece.rows], index[piece.rows]
@@ -93,7 +93,7 @@ class StatefulEvaluation(FlipEvaluation):
                         states.put(self.states, TB + (t + 1) * R + indices, after)
         return base
 
-    def output(self, x: Tensor, rows: Tensor, table: states.State | None) -> Tensor:
+    def outputs(self, x: Tensor, rows: Tensor, table: states.State | None) -> Tensor:
         state = None if table is None else states.take(table, rows[:, Column.STATE])
         return self.runner.predictor.advance(x, state)[0]
 
@@ -136,7 +136,7 @@ class StatefulEvaluation(FlipEvaluation):
         walk, state = self.runner.predictor.walk(self.inputs.x), states.take(scored.states, rows[:, Column.STATE])
         here, outputs = rows.clone(), None
         start = here[:, Column.START]
-        evaluated: list[tuple[int, int, int, Tensor]] = []
+        pending: list[tuple[int, int, int, Tensor]] = []
         size, longest = 0, int(width[0])
         under_way = np.searchsorted(-width, -np.arange(longest)).tolist()  # rows longer than k steps
         for k, n in enumerate(under_way):
@@ -146,19 +146,19 @@ class StatefulEvaluation(FlipEvaluation):
             compared = np.flatnonzero(waits[:n] <= k)
             if len(compared) > 0:
                 first = int(compared[0])
-                evaluated.append((first, n, k, hidden[first:].clone() if first > 0 else hidden))
+                pending.append((first, n, k, hidden[first:].clone() if first > 0 else hidden))
                 size += n - first
-            if not evaluated or (k + 1 < longest and size < len(rows)):
+            if not pending or (k + 1 < longest and size < len(rows)):
                 continue
-            found = walk.outputs(torch.cat([h for *_, h in evaluated]))
-            self.runner.check(found, torch.cat([rows[first:end] for first, end, *_ in evaluated]), self.inputs)
+            found = walk.outputs(torch.cat([h for *_, h in pending]))
+            self.runner.check(found, torch.cat([rows[first:end] for first, end, *_ in pending]), self.inputs)
             if outputs is None:
                 outputs = memory.zeros((len(rows), found.shape[1], longest), found)
             begin = 0
-            for first, end, at, _ in evaluated:
+            for first, end, at, _ in pending:
                 outputs[first:end, :, at] = found[begin : begin + end - first, :, 0]
                 begin += end - first
-            evaluated, size = [], 0
+            pending, size = [], 0
         assert outputs is not None
         return outputs
 

@@ -33,13 +33,13 @@ class Job:
 def _jobs(evaluation: FlipEvaluation, first: int, window: int, block: int) -> Iterator[Job]:
     """Rows of a job are equally long. A model with a state gets ``block`` starts at a time."""
     from_state = evaluation.start_rule == StartRule.CELL
-    whole_runs = np.arange(first, evaluation.T - window + 1)
+    whole_windows = np.arange(first, evaluation.T - window + 1)
     if from_state:  # a row that starts at time 0 has no state yet, so it stays apart
-        parts = [whole_runs[:1], whole_runs[1:]] if first == 0 else [whole_runs]
+        parts = [whole_windows[:1], whole_windows[1:]] if first == 0 else [whole_windows]
         for part in parts:
             for begin in range(0, len(part), block):
                 yield Job(part[begin : begin + block], 0, window, window)
-    for start in range(first + len(whole_runs) if from_state else first, evaluation.T):
+    for start in range(first + len(whole_windows) if from_state else first, evaluation.T):
         steps = min(window, evaluation.T - start)
         if from_state:
             yield Job(np.array([start]), 0, steps, steps)
@@ -87,7 +87,7 @@ def window_distances(evaluation: FlipEvaluation, question: Windows, block: int) 
             with piece:
                 part = device_rows[piece.rows]
                 x = runner.build(evaluation.inputs, masks, part, job.width)
-                outputs = runner.check(evaluation.output(x, part, table)[:, :, -job.count :], part, evaluation.inputs)
+                outputs = runner.check(evaluation.outputs(x, part, table)[:, :, -job.count :], part, evaluation.inputs)
                 ops.distance(distances[piece.rows], outputs, expected, which[piece.rows], target, evaluation.metric)
         runner.settle(evaluation.inputs)
         mean = distances.view(M, P, S, B, job.count).sum(dim=2) / S

@@ -150,9 +150,9 @@ class Decisions:
         for begin in range(0, len(masks), SOFT_ROWS):
             leaf = masks[begin : begin + SOFT_ROWS].clone().requires_grad_()
             with torch.enable_grad():
-                decisions = self._by_problem(leaf, owner[begin : begin + SOFT_ROWS])
+                questions = self._by_problem(leaf, owner[begin : begin + SOFT_ROWS])
                 margin = torch.cat(
-                    [self._margin(n, of) for (n, _), of in zip(decisions, self.gaps(decisions), strict=True)]
+                    [self._margin(n, of) for (n, _), of in zip(questions, self.gaps(questions), strict=True)]
                 )
                 # A constant model has no gradient; where everything is feasible nobody needs one.
                 needless = not margin.requires_grad and bool((margin >= 0).all())

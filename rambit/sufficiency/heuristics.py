@@ -51,10 +51,10 @@ def gnn(decisions: Decisions, num_samples: int, seed: int) -> Scores:
     with torch.enable_grad():
         for _ in range(LEARNING_STEPS):
             masks = [m.sigmoid() for m in learned]
-            outputs = sum((-p.clamp(min=1e-12).log()).sum() for p in _probabilities(decisions, masks))
-            assert isinstance(outputs, Tensor)
-            differentiable(outputs)
-            loss = outputs + sum(SIZE_WEIGHT * mask.sum() + _entropy(mask) for mask in masks)
+            total = sum((-p.clamp(min=1e-12).log()).sum() for p in _probabilities(decisions, masks))
+            assert isinstance(total, Tensor)
+            differentiable(total)
+            loss = total + sum(SIZE_WEIGHT * mask.sum() + _entropy(mask) for mask in masks)
             for m, gradient in zip(learned, gradients(loss, learned), strict=True):
                 m.grad = gradient
             optimiser.step()

@@ -51,7 +51,7 @@ def _size(text: str) -> tuple[int, int]:
     return parts[0], parts[-1]
 
 
-def _outputs(text: str) -> str:
+def _output(text: str) -> str:
     if text not in ("auto", "logits", "probs"):
         raise ValueError
     return text
@@ -107,7 +107,7 @@ READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "max_memory": (common.memory, "a size"),
     "seed": (int, _INT),
     "spotlights": (common.whole(500), _INT),
-    "output": (_outputs, "auto, logits or probs"),
+    "output": (_output, "auto, logits or probs"),
     "device": (common.device, "a device"),
 }
 

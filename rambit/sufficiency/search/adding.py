@@ -49,8 +49,8 @@ def greedily(task: Task, mask: Tensor) -> Search:
 def by_gradient(task: Task, mask: Tensor) -> Search:
     """Adds the player along which the soft margin grows fastest, until it is feasible. A soft search."""
     mask = torch.zeros(task.players, dtype=torch.bool)
-    output = (yield mask[None].double())[0]
-    while output[0] < 0 and not bool(mask.all()):
-        mask[output[1:].masked_fill(mask, -torch.inf).argmax()] = True
-        output = (yield mask[None].double())[0]
+    margins = (yield mask[None].double())[0]
+    while margins[0] < 0 and not bool(mask.all()):
+        mask[margins[1:].masked_fill(mask, -torch.inf).argmax()] = True
+        margins = (yield mask[None].double())[0]
     return mask

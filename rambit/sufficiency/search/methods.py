@@ -119,9 +119,9 @@ def _within(search: Search, mask: Tensor, free: Tensor, width: int) -> Search:
     try:
         part = next(search)
         while True:
-            outputs = yield whole(part)
-            if outputs.ndim == 2:  # margins with gradients
-                outputs = torch.cat((outputs[:, :1], outputs[:, 1:][:, free]), dim=1)
-            part = search.send(outputs)
+            margins = yield whole(part)
+            if margins.ndim == 2:  # margins with gradients
+                margins = torch.cat((margins[:, :1], margins[:, 1:][:, free]), dim=1)
+            part = search.send(margins)
     except StopIteration as stop:
         return whole(stop.value[None])[0, : len(mask)]
