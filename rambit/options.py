@@ -13,7 +13,7 @@ import math
 import textwrap
 import types
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -35,19 +35,19 @@ class Option:
     above: bool
     recorded: bool
 
-    @property
+    @functools.cached_property
     def kinds(self) -> tuple[Any, ...]:
         """The types of which a value may be."""
         return get_args(self.kind) if get_origin(self.kind) in (Union, types.UnionType) else (self.kind,)
 
-    @property
+    @functools.cached_property
     def names(self) -> tuple[str, ...]:
         """The texts that are allowed where they are a closed set."""
         if self.enum is not None:
             return tuple(one.value for one in self.enum)
         return tuple(name for kind in self.kinds if get_origin(kind) is Literal for name in get_args(kind))
 
-    @property
+    @functools.cached_property
     def enum(self) -> type[Enum] | None:
         """The enum whose members, or their values, are allowed."""
         return next((kind for kind in self.kinds if isinstance(kind, type) and issubclass(kind, Enum)), None)
@@ -119,11 +119,9 @@ class Options:
             setattr(self, one.name, one.checked(getattr(self, one.name)))
 
     @classmethod
-    def options(cls) -> Iterator[Option]:
+    def options(cls) -> tuple[Option, ...]:
         """Every option of the class, its own first."""
-        types_of, fields = _hints(cls), {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        for name in _helps(cls):
-            yield Option(name, types_of[name], fields[name].default, **fields[name].metadata)
+        return _options(cls)  # type: ignore[arg-type]
 
     @classmethod
     def describe(cls, name: str) -> str:
@@ -136,8 +134,9 @@ class Options:
 
 
 @functools.cache
-def _hints(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls)
+def _options(cls: type) -> tuple[Option, ...]:
+    types_of, fields = get_type_hints(cls), {field.name: field for field in dataclasses.fields(cls)}
+    return tuple(Option(name, types_of[name], fields[name].default, **fields[name].metadata) for name in _helps(cls))
 
 
 def _helps(cls: type) -> dict[str, str]:
