@@ -5,12 +5,12 @@ The interface is that of the TSInfluenceScoring package, but for two things: `In
 """
 
 from rambit.plots.selection import visualize_selection
-from rambit.selection.attributor import SelectionAttributor
 from rambit.selection.counterfactuals import CounterfactualExplainer, CounterfactualGenerator
 from rambit.selection.framework import InfluenceFramework, ModelAgnosticWrapper, create_simple_framework
 from rambit.selection.losses import CombinedLoss, DiversityLoss, MutualInformationLoss, TaskConsistencyLoss
 from rambit.selection.mechanisms import GumbelSoftmaxSelector, ThresholdSelector, TopKSelector
 from rambit.selection.scorer import AttentionScorer
+from rambit.selection.selection_attributor import SelectionAttributor
 from rambit.selection.selector import TimestampSelector
 from rambit.selection.selector_files import load_selector, save_selector
 

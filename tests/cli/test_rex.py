@@ -398,7 +398,7 @@ def test_wrong_images(fails, zoo, monkeypatch):
     assert "std must be positive" in say("a.png", "--std", "0")
     assert "--size must be HEIGHTxWIDTH" in say("a.png", "--size", "0").replace("argument ", "").replace(":", "")
     assert "--series does not apply" in say("a.png", "--series", 0)
-    monkeypatch.setattr("rambit.cli.rex.sources.MAX_POSITIONS", 1000)
+    monkeypatch.setattr("rambit.cli.rex.input_files.MAX_POSITIONS", 1000)
     monkeypatch.setattr(ReX, "explain", lambda *_, **__: pytest.fail("work was done"))
     assert "a.png has 64 x 64 pixels, more than the limit of 1,000" in say("a.png")
     (zoo / "empty").mkdir()

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 import pytest
 
-from rambit.cli.rex.sources import _image
+from rambit.cli.rex.input_files import _image
 
 pillow = pytest.importorskip("PIL.Image")
 RNG = np.random.default_rng(0)

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from rambit.cli import common
+from rambit.cli.rex.input_files import ARRAYS, Source, find_sources
 from rambit.cli.rex.many import check_folder, explain_many
 from rambit.cli.rex.models import MODEL_HELP, read_model
 from rambit.cli.rex.rex_options import CIRCLES, IMAGES, REX, add_options, read_options
-from rambit.cli.rex.sources import ARRAYS, Source, find_sources
 from rambit.rex import ReX
 
 INPUT_HELP = (

@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from rambit.cli import common
-from rambit.cli.rex.sources import Input, Source
+from rambit.cli.rex.input_files import Input, Source
 from rambit.predictors import Predictor
 from rambit.rex import NoExplanationError, ReX, RexExplanation
 from rambit.store import Store, make_folder, resume_key
