@@ -128,7 +128,8 @@ ANSWERS = [
     (lambda x: plain(x)[:, 0], {}, "shape"),
     (lambda x: plain(x)[:, None], {}, "shape"),
     (lambda x: "yes", {}, "returned str"),
-    (lambda x: (plain(x), 0), {}, r"returned tuple, expected a tensor \(\d, classes\): wrap it"),
+    (lambda x: (plain(x), plain(x)), {}, r"returned tuple of 0 \(\d, 3\), 1 \(\d, 3\): say which is its output"),
+    (lambda x: (0, "scores"), {}, "returned tuple of 0 int, 1 str, none of which is a floating tensor"),
     (lambda x: plain(x) * float("nan"), {}, "series id"),
     (plain, {"output": "probs"}, "no probabilities"),
 ]
