@@ -111,7 +111,9 @@ class Options:
         cls.__signature__ = _signature(cls)  # type: ignore[attr-defined]
         helps = _helps(cls)
         lines = [f"* ``{name}``: {helps[name]}" for name in cls.__signature__.parameters if name in helps]  # type: ignore[attr-defined]
-        described = "\n".join(textwrap.fill(line, 100, subsequent_indent="  ") for line in lines)
+        described = "\n".join(
+            line if len(line) < 100 else textwrap.fill(line, 100, subsequent_indent="  ") for line in lines
+        )
         cls.__doc__ = f"{inspect.cleandoc(cls.__doc__ or '')}\n\nOptions:\n\n{described}\n"
 
     def __post_init__(self) -> None:
