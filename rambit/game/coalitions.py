@@ -77,8 +77,8 @@ def _evaluate(
     outputs: list[Tensor] = []
     for piece in runner.pieces(len(rows), engine.steps):
         with piece:
-            x = runner.build(inputs, masks, rows[piece.rows], T)
-            outputs.append(runner.check(runner.whole(x, inputs), names[piece.rows], inputs)[:, :, 0].clone())
+            found = runner.whole(runner.build(inputs, masks, rows[piece.rows], T), inputs)
+            outputs.append(runner.check(found, names[piece.rows], inputs)[:, :, 0].clone())
     runner.settle(inputs)
     return None if runner.dry else torch.cat(outputs)
 

@@ -185,8 +185,8 @@ class FlipEvaluation(ABC):
         for piece in self.runner.pieces(len(rows), width):
             with piece:
                 part = rows[piece.rows]
-                x = self.runner.build(self.inputs, scored.masks, part, width)
-                outputs = self.outputs(x, part, None if at_start else scored.states)
+                table = None if at_start else scored.states
+                outputs = self.outputs(self.runner.build(self.inputs, scored.masks, part, width), part, table)
                 self.score(self.runner.check(outputs, part, self.inputs), part, width, scored)
 
     def score(self, outputs: Tensor, rows: Tensor, width: int, scored: Scored) -> None:

@@ -132,9 +132,10 @@ class Runner:
     ) -> Iterator[Piece]:
         """Parts of 0 … n-1, one after another: ``for piece in runner.pieces(n, width): with piece: …``.
 
-        When memory runs out within the ``with``, that part comes again, halved: what is done there must be such that it
-        can be done again. ``new_rows``: how many of the n are rows not counted before (a walk advances the same rows
-        many times). ``row_steps``: what they cost together, where they are not all ``width`` steps long.
+        When memory runs out within the ``with``, that part comes again, halved. What is done there must be such that it
+        can be done again, and gives no name to what ``build`` returned, whose memory would be kept by it.
+        ``new_rows``: how many of the n are rows not counted before (a walk advances the same rows many times).
+        ``row_steps``: what they cost together, where they are not all ``width`` steps long.
         """
         row_steps = n * width if row_steps is None else row_steps
         self.count(n if new_rows is None else new_rows, row_steps)

@@ -84,9 +84,8 @@ class StatefulEvaluation(FlipEvaluation):
                 with piece:
                     assert walk is not None
                     part, indices = device_rows[piece.rows], index[piece.rows]
-                    x = self.runner.build(self.inputs, group.masks, part, 1)
                     state = None if t == 0 else states.take(self.states, part[:, Column.STATE])
-                    hidden, after = walk.step(x, state)
+                    hidden, after = walk.step(self.runner.build(self.inputs, group.masks, part, 1), state)
                     if compared:
                         base[indices, t] = self.distances(walk.outputs(hidden), part, slice(t, t + 1))[:, 0]
                     if t + 1 < self.T:

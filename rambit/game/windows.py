@@ -86,8 +86,8 @@ def window_distances(evaluation: FlipEvaluation, question: Windows, block: int) 
         for piece in runner.pieces(len(rows), job.width):
             with piece:
                 part = device_rows[piece.rows]
-                x = runner.build(evaluation.inputs, masks, part, job.width)
-                outputs = runner.check(evaluation.outputs(x, part, table)[:, :, -job.count :], part, evaluation.inputs)
+                outputs = evaluation.outputs(runner.build(evaluation.inputs, masks, part, job.width), part, table)
+                outputs = runner.check(outputs[:, :, -job.count :], part, evaluation.inputs)
                 ops.distance(distances[piece.rows], outputs, expected, which[piece.rows], target, evaluation.metric)
         runner.settle(evaluation.inputs)
         mean = distances.view(M, P, S, B, job.count).sum(dim=2) / S
