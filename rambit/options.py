@@ -109,7 +109,7 @@ class Options:
         if "__init__" in vars(cls) and not hasattr(cls.__init__, "__wrapped__"):
             cls.__init__ = _by_name(cls, cls.__init__)  # type: ignore[method-assign]
         cls.__signature__ = _signature(cls)  # type: ignore[attr-defined]
-        helps = _helps(cls)
+        helps = _helps(cls)  # type: ignore[arg-type]
         lines = [f"* ``{name}``: {helps[name]}" for name in cls.__signature__.parameters if name in helps]  # type: ignore[attr-defined]
         described = "\n".join(
             line if len(line) < 100 else textwrap.fill(line, 100, subsequent_indent="  ") for line in lines
@@ -128,7 +128,7 @@ class Options:
     @classmethod
     def describe(cls, name: str) -> str:
         """What one option is, for a class that gives it another default."""
-        return _helps(cls)[name]
+        return _helps(cls)[name]  # type: ignore[arg-type]
 
     def recorded(self) -> dict[str, Any]:
         """The options on which results depend, as they are now."""
@@ -141,6 +141,7 @@ def _options(cls: type) -> tuple[Option, ...]:
     return tuple(Option(name, types_of[name], fields[name].default, **fields[name].metadata) for name in _helps(cls))
 
 
+@functools.cache
 def _helps(cls: type) -> dict[str, str]:
     """What each option is, by name: those of the class itself first, then those of the classes below it."""
     found: dict[str, str] = {}

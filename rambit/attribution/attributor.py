@@ -50,6 +50,10 @@ CLASS_DISTANCES: tuple[Distance, ...] = ("pd", "kl", "js", "diff", "l2")
 REGRESSION_DISTANCES: tuple[Distance, ...] = ("abs", "diff", "l2")
 
 
+#: The help of ``num_samples``, whose default differs between methods.
+DRAWS = "draws of counterfactual values (S)"
+
+
 @dataclass
 class Call:
     """One call's data and choices."""

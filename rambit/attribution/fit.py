@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rambit import ops
-from rambit.attribution.attributor import METHODS, Call, Distance, Part, RemovalAttributor
+from rambit.attribution.attributor import DRAWS, METHODS, Call, Distance, Part, RemovalAttributor
 from rambit.counterfactuals import JointGenerator, Replay
 from rambit.game import Game, Windows
 from rambit.options import option
@@ -22,7 +22,7 @@ class FIT(RemovalAttributor):
     """
 
     generator: JointGenerator = option(help="a trained JointGenerator, which it draws from", recorded=False)
-    num_samples: int = option(default=10, help="draws of counterfactual values (S)")
+    num_samples: int = option(default=10, help=DRAWS)
     distance: Distance = option(default="kl", help="that of its definition, kl")
     anchor = "cell"
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rambit import ops
-from rambit.attribution.attributor import DISTANCES, METHODS, Call, CellOrEnd, Part, RemovalAttributor
+from rambit.attribution.attributor import DISTANCES, DRAWS, METHODS, Call, CellOrEnd, Part, RemovalAttributor
 from rambit.checks import count
 from rambit.game import Coalitions, Flips, FlipScores, Game
 from rambit.masks import MaskSet
@@ -22,7 +22,7 @@ class FO(RemovalAttributor):
     ``counterfactuals`` are uniform(-3, 3) draws by default, as in the WinIT paper; ``zero`` and ``mean`` are common.
     """
 
-    num_samples: int = option(default=10, help="draws of counterfactual values (S)")
+    num_samples: int = option(default=10, help=DRAWS)
     anchor: CellOrEnd = option(default="cell", help="where outputs are compared: at the cell's own time, or at the end")
     default = "uniform"
 
@@ -58,7 +58,7 @@ class Occlusion(RemovalAttributor):
     width: int = option(default=1, help="of the window, in steps")
     height: int = option(default=1, help="of the window, in features")
     stride: tuple[int, int] = option(default=(1, 1), help="from one window to the next, (features, steps)")
-    num_samples: int = option(default=1, help="draws of counterfactual values (S)")
+    num_samples: int = option(default=1, help=DRAWS)
 
     def __post_init__(self) -> None:
         super().__post_init__()

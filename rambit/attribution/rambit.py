@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rambit import arrays, ops
-from rambit.attribution.attributor import DISTANCES, LONGEST, METHODS, MOST_CELLS, Call, Part, RemovalAttributor
+from rambit.attribution.attributor import DISTANCES, DRAWS, LONGEST, METHODS, MOST_CELLS, Call, Part, RemovalAttributor
 from rambit.attribution.checkpoint import Checkpoint, Saved
 from rambit.checks import count, flag, number, warn
 from rambit.counterfactuals import Replay, Zero
@@ -52,7 +52,7 @@ class RaMbIT(RemovalAttributor):
     (torch.Size([2, 3, 8]), True)
     """
 
-    num_samples: int = option(default=10, help="draws of counterfactual values (S)")
+    num_samples: int = option(default=10, help=DRAWS)
     L: int = option(default=DEFAULT_L, help="random masks")
     window_size: int = option(default=5, high=LONGEST, help="window shifts: how many horizons (W)")
     Wt_min: int = option(default=1, help="shortest block, in steps", recorded=False)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rambit.attribution.attributor import DISTANCES, METHODS, Call, Distance, Part, RemovalAttributor
+from rambit.attribution.attributor import DISTANCES, DRAWS, METHODS, Call, Distance, Part, RemovalAttributor
 from rambit.game import Coalitions, Game, draws, shapley_values
 from rambit.masks import Bernoulli
 from rambit.options import option
@@ -45,7 +45,7 @@ class _Values(RemovalAttributor):
         default="cells", help="cells, features, timestamps, segments, or labels (D, T): whose cells go together"
     )
     segment: int = option(default=10, help="steps in a segment")
-    num_samples: int = option(default=1, help="draws of counterfactual values (S)")
+    num_samples: int = option(default=1, help=DRAWS)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rambit.attribution.attributor import DISTANCES, LONGEST, METHODS, Call, Part, RemovalAttributor
+from rambit.attribution.attributor import DISTANCES, DRAWS, LONGEST, METHODS, Call, Part, RemovalAttributor
 from rambit.game import Game, Windows
 from rambit.options import option
 
@@ -31,7 +31,7 @@ class WinIT(RemovalAttributor):
     """
 
     window_size: int = option(default=10, high=LONGEST, help="longest window before a prediction, in steps (W)")
-    num_samples: int = option(default=3, help="draws of counterfactual values (S)")
+    num_samples: int = option(default=3, help=DRAWS)
     aggregate: Aggregate = option(default="mean", help="over the predictions that saw an observation")
     anchor = "cell"
 

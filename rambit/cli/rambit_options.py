@@ -62,14 +62,14 @@ def _add(group: argparse._ArgumentGroup, option: Option) -> None:
         flag = flag.replace("--", "--no-", 1) if option.default else flag
         group.add_argument(flag, dest=option.name, action=action, default=argparse.SUPPRESS, help=option.help)
         return
-    names, known = option.names, KNOWN.get(option.name)
-    whole = int in option.kinds and not names
-    listed = f"; one of {', '.join(list(known or names))}" if known or (names and int not in option.kinds) else ""
+    whole = int in option.kinds and not option.names
+    choices = () if int in option.kinds else option.names
+    listed = f"; one of {', '.join(KNOWN.get(option.name, choices))}" if choices or option.name in KNOWN else ""
     reader: Callable[[str], Any] = common.whole() if whole else str
     group.add_argument(
         flag,
         type=READERS.get(option.name, reader),
-        choices=names if names and int not in option.kinds else None,
+        choices=choices or None,
         metavar="N" if whole and option.name != "max_memory" else "NAME" if listed else "VALUE",
         default=argparse.SUPPRESS,
         help=f"{option.help}{listed} ({DEFAULTS.get(option.name, option.default)})",

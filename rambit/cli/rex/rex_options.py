@@ -24,7 +24,8 @@ else:
     import tomli as tomllib
 
 
-_whole = common.whole(2**31 - 1)  # what the search counts with
+_MOST = 2**31 - 1  # what the search counts with
+_whole = common.whole(_MOST)
 
 
 def _count(text: str) -> int | None:
@@ -106,7 +107,6 @@ READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "mask_value": (_number_or_name, "a number or a name"),
     "max_memory": (common.memory, "a size"),
     "seed": (int, _INT),
-    "spotlights": (common.whole(500), _INT),
     "output": (_output, "auto, logits or probs"),
     "device": (common.device, "a device"),
 }
@@ -114,13 +114,16 @@ READERS: dict[str, tuple[Callable[[str], Any], str]] = {
 
 def _declared(declared: Declared) -> Option:
     """An option of ReX's as one of the command line."""
-    by_type = next((found for kind, found in _BY_TYPE.items() if kind in declared.kinds), (str, "text"))
-    parse, expects = READERS.get(declared.name, by_type)
+    by_type: dict[type, tuple[Callable[[str], Any], str]] = {
+        int: (common.whole(int(min(declared.high, _MOST))), _INT),
+        float: (float, _FLOAT),
+    }
+    of_its_type = next((found for kind, found in by_type.items() if kind in declared.kinds), (str, "text"))
+    parse, expects = READERS.get(declared.name, of_its_type)
     listed = f": {', '.join(declared.names)}" if declared.names and declared.name not in READERS else ""
     return Option(declared.name, declared.help + listed, None if bool in declared.kinds else parse, expects)
 
 
-_BY_TYPE: dict[type, tuple[Callable[[str], Any], str]] = {int: (_whole, _INT), float: (float, _FLOAT)}
 _DECLARED = {declared.name: declared for declared in SearchSettings.options()}
 _DECLARED |= {declared.name: declared for declared in ReX.options() if declared.name != "model"}
 _DEFAULTS = {name: declared.default for name, declared in _DECLARED.items()}
