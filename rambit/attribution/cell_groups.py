@@ -45,7 +45,7 @@ class GroupedAttributor(RemovalAttributor):
     def _call(self, X: Any, counterfactuals: Tensor | None, *, quiet: bool = False, **series: Any) -> Call:
         call = super()._call(X, counterfactuals, quiet=quiet, **series)
         if self.groups is not None:
-            check_groups(self.groups, *call.batch.x.shape[1:], self.layout)
+            check_groups(self.groups, call.batch.x.shape, self.layout)
         return call
 
     def _groups(self, game: Game) -> npt.NDArray[np.int64] | None:
@@ -72,9 +72,9 @@ def read_groups(groups: Any, layout: str) -> Tensor:
     return numbers.T.contiguous() if layout == "BTD" else numbers
 
 
-def check_groups(groups: Tensor, D: int, T: int, layout: str) -> None:
-    """ValueError if groups (D or 1, T or 1) are not those of series (D, T)."""
-    features, steps = groups.shape
+def check_groups(groups: Tensor, shape: torch.Size, layout: str) -> None:
+    """ValueError if groups (D or 1, T or 1) are not those of series of this shape (B, D, T)."""
+    (features, steps), (D, T) = groups.shape, shape[1:]
     if features not in (1, D) or steps not in (1, T):
         expected, given = ((D, T), (features, steps)) if layout == "BDT" else ((T, D), (steps, features))
         raise ValueError(f"groups must be {_axes(layout)}, here {expected}, with 1 for what all share, got {given}")

@@ -70,10 +70,8 @@ class Occlusion(GroupedAttributor):
         self.stride = count("stride", self.stride[0]), count("stride", self.stride[1])
         if self.stride[0] > self.height or self.stride[1] > self.width:
             raise ValueError(f"stride={self.stride} leaves cells out: it must not exceed (height, width)")
-        if self.groups is not None and (given := self.height, self.width, *self.stride) != (1, 1, 1, 1):
-            raise ValueError(
-                f"height, width and stride do not apply beside groups, which are the windows, got {given}"
-            )
+        if self.groups is not None and (given := (self.height, self.width, self.stride)) != (1, 1, (1, 1)):
+            raise ValueError(f"height, width and stride do not apply beside groups, which are the windows, got {given}")
 
     def settings(self) -> dict[str, Any]:
         """Everything that the scores depend on, as JSON-able values."""

@@ -44,7 +44,7 @@ class RaMbIT(GroupedAttributor):
     Positive: replacing the cell moves the prediction.
 
     With ``groups`` a group stands for the cell: all of it replaced is compared with all of it kept. Its own time, for
-    anchor ``cell``, is that of its latest cell; under ``normalize="visible"`` a mask sees it that sees one of its cells.
+    anchor ``cell``, is that of its latest cell; with ``normalize="visible"`` masks count that can see its earliest.
 
     Raises ValueError or TypeError, before any work, naming the argument.
 

@@ -45,8 +45,8 @@ def _steps(groups: Int64, extreme: Any, start: int) -> Int64:
 class Switches:
     """What switching each group beside each mask changes, (M, S or 1, B or 1, n) bool, and its horizons, (M, n) int32.
 
-    ``removes``: some kept cell is replaced; ``restores``: some replaced cell is kept. ``last``: no other is replaced, so
-    that the row with the group kept is the original.
+    ``removes``: some kept cell is replaced; ``restores``: some replaced cell is kept. ``last``: no other is replaced,
+    so that the row with the group kept is the original.
     """
 
     removes: Bool
@@ -108,10 +108,10 @@ class GroupFlips:
         """The horizons [h0, h1) of each group beside masks that have these, two (M, n)."""
         rule, shape = self.evaluation.rule, (len(h0), len(self.times))
         if rule.anchor == "cell":
-            h0, h1 = self.times, np.minimum(self.times + rule.window, rule.T)
+            h0, h1 = (np.minimum(time, rule.T).astype(np.int32) for time in (self.times, self.times + rule.window))
         else:
             h0, h1 = h0[:, None], h1[:, None]
-        return np.broadcast_to(h0, shape).astype(np.int32), np.broadcast_to(h1, shape).astype(np.int32)
+        return np.broadcast_to(h0, shape), np.broadcast_to(h1, shape)
 
     def _switches(self, group: Group, kept: Bool, low: Int32, high: Int32) -> Switches:
         """Of masks (M, cells), for the groups whose time lies in [low, high)."""
@@ -185,11 +185,13 @@ class GroupFlips:
             group.weight[both],
             None,
         )
-        removes, restores, last = (a[m, :, :, g] for a in (switches.removes, switches.restores, switches.last))
-        distances = self._distances(switched, draw_base[both], np.concatenate((removes, restores & ~last)))
+        removes, restores = switches.removes[m, :, :, g], switches.restores[m, :, :, g]
+        changed: Bool = np.concatenate((removes, restores))
+        needed: Bool = np.concatenate((removes, restores & ~switches.last[m, :, :, g]))
+        distances = self._distances(switched, draw_base[both], needed)
         if not evaluation.runner.dry:  # what changes nothing is the mask's own row
-            same = np.broadcast_to(~np.concatenate((removes, restores)), (len(both), evaluation.S, evaluation.B))
-            at, rows = (self._device(a) for a in np.nonzero(same.reshape(len(both), -1)))
+            own = np.broadcast_to(~changed, (len(both), evaluation.S, evaluation.B)).reshape(len(both), -1)
+            at, rows = (self._device(numbers) for numbers in np.nonzero(own))
             distances[at, rows] = base[self._device(both)[at], rows]
         return distances[: len(m)], distances[len(m) :]
 

@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from rambit import Attribution, RaMbIT, testing
 from rambit.attribution import AFO, FO, Banzhaf, ExactShapley, Occlusion, ShapleySampling, checkpoint
@@ -72,21 +71,26 @@ def test_missing_values_and_values_that_depend_on_what_is_kept(kind, anchor):
 
     options = {"anchor": anchor, "window": 2, "normalize": "visible" if anchor == "mask" else "all"}
     given = [None] if draws is None else draws
-    twin = naive.grouped(lambda x: model(x).softmax(-1), x, MASKS, given, GROUPS, kind=kind, observed=observed, **options)
+
+    def twin(x):
+        return model(x).softmax(-1)
+
+    expected, _, _ = naive.grouped(twin, x, MASKS, given, GROUPS, kind=kind, observed=observed, **options)
     options["window_size"] = options.pop("window")
     method = RaMbIT(model, groups=GROUPS, num_samples=1, counterfactuals=kind if draws is None else draws, **options)
     result = method.explain(x, masks=MASKS, observed=observed)
-    close(result.values, twin[0])
+    close(result.values, expected)
     assert bool((result.values[~observed] == 0).all())
     assert method.cost(x, masks=MASKS, observed=observed).rows == result.rows
 
 
+ALONE = [(anchor, options) for anchor in ANCHORS for options in ({}, {"share_draws": False})]
+ALONE += [("cell", {"reduce": "max"}), ("mask", {"normalize": "visible"})]
+
+
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("anchor", ANCHORS)
-@pytest.mark.parametrize("options", [{}, {"share_draws": False}, {"normalize": "visible"}, {"reduce": "max"}])
+@pytest.mark.parametrize(("anchor", "options"), ALONE)
 def test_groups_of_one_cell_are_no_groups(anchor, mode, options):
-    if (anchor, options.get("reduce")) == ("end", "max") or ("normalize" in options and anchor != "mask"):
-        return
     torch.manual_seed(0)
     model = GRU().double().eval()
     common = {"L": 4, "num_samples": 2, "window_size": 3, "anchor": anchor, "evaluation": mode, "background": X}
@@ -100,9 +104,8 @@ def test_groups_of_one_cell_are_no_groups(anchor, mode, options):
 @pytest.mark.parametrize("anchor", ANCHORS)
 def test_rows_are_those_that_have_to_be_evaluated(anchor, groups):
     rows = naive.grouped(exact, X[:1], MASKS, DRAWS[:1, :1], groups, anchor=anchor, window=2)[2]
-    method = RaMbIT(
-        EXACT, output="regression", groups=groups, anchor=anchor, window_size=2, evaluation="causal", counterfactuals=DRAWS
-    )
+    options = {"output": "regression", "evaluation": "causal", "counterfactuals": DRAWS}
+    method = RaMbIT(EXACT, groups=groups, anchor=anchor, window_size=2, **options)
     assert method.cost(X, masks=MASKS).rows == B + len(rows) * S * B
     assert method.explain(X, masks=MASKS).rows == B + len(rows) * S * B
 
@@ -111,7 +114,7 @@ def test_rows_are_those_that_have_to_be_evaluated(anchor, groups):
 @pytest.mark.parametrize("anchor", ANCHORS)
 def test_neither_batches_nor_memory_change_bits_or_cost(anchor, mode, monkeypatch):
     x, observed = X.float(), torch.rand(X.shape, generator=generator(5)) < 0.8
-    x[0, 0] = 0.0  # replaced by itself: nothing to evaluate
+    x[0, GROUPS == 7] = 0.0  # replaced by itself: nothing to evaluate
     common = {"L": 4, "num_samples": 2, "window_size": 2, "anchor": anchor, "evaluation": mode}
     values = {"background": torch.cat((X, -X)), "groups": GROUPS}
     plenty = RaMbIT(Exact(), **common, **values).explain(x, observed=observed)
@@ -156,12 +159,10 @@ def test_a_shorter_series_has_the_first_steps_of_the_groups(name):
     for b, length in enumerate(lengths):
         at = slice(b, b + 1), slice(None), slice(length)
 
-        def twin(x):
+        def twin(x, length=length):
             padded = torch.cat((x, x.new_zeros(1, D, T - x.shape[2])), dim=2)
             return fixed(padded, torch.tensor([length]))[:, None] if name == "fixed-length" else EXACT(x)
 
-        if name == "fixed-length":  # it has one answer, at the end
-            x = torch.cat((X[at], X.new_zeros(1, D, T - length)), dim=2)
         parts = MASKS[:, :, :length], DRAWS[:, at[0], :, :length], GROUPS[:, :length]
         expected, _, _ = naive.grouped(twin, X[at], *parts, anchor="end", window=2)
         close(result.values[at], expected)
@@ -169,26 +170,29 @@ def test_a_shorter_series_has_the_first_steps_of_the_groups(name):
 
 
 def test_rounds_and_checkpoints_go_on_where_they_were(tmp_path, monkeypatch):
-    options = {"L": 3, "num_samples": 3, "groups": GROUPS, "background": X, "output": "regression", "batch_size": 4}
-    how = {"tolerance": 0.4, "max_rows": 3000}
+    options = {"L": 4, "num_samples": 1, "share_draws": False, "groups": GROUPS, "background": torch.cat((X, -X))}
+    options |= {"output": "regression", "batch_size": 2, "Wt_max": 2, "Wd_max": 2}
+    how = {"tolerance": 0.15}
     expected = RaMbIT(EXACT, **options, model_id="exact").explain(X, **how)
-    assert bool(expected.stderr.max() > 0)
+    assert 0 < float(expected.stderr.max()) <= 0.15 * float(expected.values.abs().max())
+    assert expected.rows > 2 * RaMbIT(EXACT, **options).cost(X).rows
     monkeypatch.setattr(checkpoint, "SAVE_EVERY", 0.0)
     put, writes = Store.put, []
 
     def killed(self, *args, **kwargs):
         put(self, *args, **kwargs)
         writes.append(args)
-        if len(writes) == 3:
+        if len(writes) == 4:  # two masks at a time, two rounds
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(Store, "put", killed)
-        RaMbIT(EXACT, **options, model_id="exact").explain(X, **how, checkpoint=tmp_path / "run")
+        with pytest.raises(KeyboardInterrupt):
+            RaMbIT(EXACT, **options, model_id="exact").explain(X, **how, checkpoint=tmp_path / "run")
     result = RaMbIT(EXACT, **options, model_id="exact").explain(X, **how, checkpoint=tmp_path / "run")
     assert torch.equal(result.values, expected.values)
     assert torch.equal(result.stderr, expected.stderr)
-    with pytest.raises(ValueError, match="settings|groups"):
+    with pytest.raises(ValueError, match="groups"):
         RaMbIT(EXACT, **{**options, "groups": CELLS}, model_id="exact").explain(X, **how, checkpoint=tmp_path / "run")
 
 
@@ -197,13 +201,11 @@ def test_fo_replaces_a_group_and_compares_at_its_latest_cell_or_the_end(mode):
     kept = torch.ones(1, D, T, dtype=torch.bool)
     for anchor in ("cell", "end"):
         expected, _, _ = naive.grouped(exact, X, kept, DRAWS, GROUPS, anchor=anchor)
-        options = {"output": "regression", "groups": GROUPS, "anchor": anchor, "evaluation": mode}
-        for method in (FO(EXACT, **options), AFO(EXACT, background=X, **options)):
-            result = method.explain(X, counterfactuals=DRAWS)
-            close(result.values, expected)
-            assert method.cost(X).rows * S == result.rows * method.num_samples - (method.num_samples - S) * _originals(
-                result, mode
-            )
+        method = FO(EXACT, output="regression", groups=GROUPS, anchor=anchor, evaluation=mode, counterfactuals=DRAWS)
+        result = method.explain(X)
+        close(result.values, expected)
+        assert method.cost(X).rows == result.rows
+        assert mode == "prefix" or result.rows == B + len(GROUPS.unique()) * S * B
 
 
 def test_fo_is_captums_feature_ablation():
@@ -211,7 +213,8 @@ def test_fo_is_captums_feature_ablation():
     torch.manual_seed(0)
     model = GRU().double().eval()
     mask = GROUPS.unique(return_inverse=True)[1]
-    ablated = captum.FeatureAblation(lambda x: model(x).softmax(-1)).attribute(X, baselines=0.0, target=1, feature_mask=mask)
+    ablation = captum.FeatureAblation(lambda x: model(x).softmax(-1))
+    ablated = ablation.attribute(X, baselines=0.0, target=1, feature_mask=mask)
     method = FO(model, groups=mask, anchor="end", distance="diff", counterfactuals="zero", num_samples=1)
     torch.testing.assert_close(method.attribute(X, target=1), ablated)
 
@@ -249,9 +252,6 @@ def test_groups_of_whole_features_or_steps_in_every_layout(kind, shape):
     class Turned(Exact):
         def advance(self, x, state):
             return super().advance(x.transpose(1, 2), state)
-
-        def __call__(self, x, return_all=False):
-            return super().__call__(x.transpose(1, 2), return_all)
 
     given = {**options, "background": X.transpose(1, 2), "layout": "BTD"}
     for ids in (groups, groups.numpy().astype(np.uint8), groups.tolist()):
