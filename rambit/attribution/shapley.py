@@ -54,8 +54,7 @@ class _Values(GroupedAttributor):
             self.players = self.players.T
         if isinstance(self.players, str):
             group_cells(self.players, 1, 1, self.segment)
-        default = next(one.default for one in self.options() if one.name == "players")
-        if self.groups is not None and (isinstance(self.players, Tensor) or self.players != default):
+        if self.groups is not None and (isinstance(self.players, Tensor) or self.players != type(self).players):
             given = self.players if isinstance(self.players, str) else "a tensor"
             raise ValueError(f"players does not apply beside groups, which are the players, got {given!r}")
 

@@ -165,7 +165,7 @@ class GroupFlips:
         compared = used.any(axis=(1, 2))
         h0 = np.where(compared, switches.h0, self.evaluation.T).min(axis=1)
         h1 = np.where(compared, switches.h1, 0).max(axis=1)
-        return self._distances(replace(group, h0=h0, h1=h1), draw_base, used.any(axis=-1))
+        return self._distances(replace(group, h0=h0, h1=h1), draw_base, np.logical_or.reduce(used, axis=-1))
 
     def _pair_distances(
         self, group: Group, draw_base: Int32, kept: Bool, switches: Switches, base: Tensor, m: Int64, g: Int64

@@ -182,6 +182,7 @@ def grouped(
     reduce="mean",
     normalize="all",
     metric="pd",
+    target=None,
     kind="fixed",
     observed=None,
 ):
@@ -192,7 +193,10 @@ def grouped(
     B, D, T = X.shape
     out, each, rows = np.zeros((B, D, T)), np.zeros((len(masks), B, D, T)), set()
     for b in range(B):
-        aim = int(f(X[b : b + 1])[0].argmax()) if metric == "diff" else 0
+        if target is not None:
+            aim = int(target[b])
+        else:
+            aim = int(f(X[b : b + 1])[0].argmax()) if metric == "diff" else 0
         seen = torch.ones(D, T, dtype=torch.bool) if observed is None else observed[b]
         for name in groups.unique().tolist():
             group = groups == name
@@ -225,9 +229,9 @@ def grouped(
                         rows |= _rows(mask, variant, without, within, name, horizons[-1] + 1)
                         mean = sum(differences) / len(differences)
                         value = max(differences, key=abs) if reduce == "max" else mean
-                        each[l, b][group] += value / len(variants) / len(draws)
-            out[b][group] = each[:, b][:, group][:, 0].sum() / max(1, weight)
-        out[b][~seen] = 0
+                        each[l, b][group.numpy()] += value / len(variants) / len(draws)
+            out[b][group.numpy()] = each[:, b][:, group.numpy()][:, 0].sum() / max(1, weight)
+        out[b][~seen.numpy()] = 0
     return out, each, rows
 
 
