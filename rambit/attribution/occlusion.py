@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rambit import ops
-from rambit.attribution.attributor import DISTANCES, DRAWS, METHODS, Call, CellOrEnd, Part
+from rambit.attribution.attributor import DRAWS, METHODS, Call, CellOrEnd, Part
 from rambit.attribution.cell_groups import GroupedAttributor
 from rambit.checks import count
 from rambit.game import Coalitions, Flips, FlipScores, Game
@@ -38,8 +38,7 @@ class FO(GroupedAttributor):
         nothing = torch.ones(1, D, T, dtype=torch.bool, device=game.device)
         masks = MaskSet(nothing, torch.ones(1, dtype=torch.float64, device=game.device))
         target, groups = self._target(call, indices, game), self._groups(game)
-        metric = DISTANCES[self.distance]
-        scores = FlipScores((B, D, T), metric, ops.Reduce.MEAN, "all", target, game.device, groups=groups)
+        scores = FlipScores((B, D, T), call.metric, ops.Reduce.MEAN, "all", target, game.device, groups=groups)
         return Part(game.reduce(Flips(masks, groups=groups), scores).values(), None)
 
 
@@ -82,8 +81,8 @@ class Occlusion(GroupedAttributor):
         target = self._target(call, indices, game)
         if (groups := self._groups(game)) is not None:
             player = torch.from_numpy(groups.ravel())
-            by_group = _group_distances(game, player, DISTANCES[self.distance], target)
-            return Part(by_group[:, player.to(by_group.device)].view(B, D, T), None)
+            by_group = _group_distances(game, player, call.metric, target)
+            return Part(by_group[..., player.to(by_group.device)].view(-1, B, D, T), None)
         steps = T if game.sample.length is None else game.sample.length
         height, width = min(self.height, D), min(self.width, steps)
         rows, columns = _starts(D, height, self.stride[0]), _starts(steps, width, self.stride[1])
@@ -93,29 +92,30 @@ class Occlusion(GroupedAttributor):
             Coalitions(~_windows(corners[begin : begin + piece], (height, width), (D, T)).flatten(1))
             for begin in range(0, len(corners), piece)
         )
-        scores = torch.cat([game.coalition_distances(q, DISTANCES[self.distance], target) for q in questions])
-        by_corner = scores.mean(dim=1).T.reshape(B, len(rows), len(columns))
+        scores = torch.cat([game.coalition_distances(q, call.metric, target) for q in questions], dim=1)
+        by_corner = scores.mean(dim=2).transpose(1, 2).reshape(-1, len(rows), len(columns))  # (K · B, …)
         # First down the features, then along time: windows that start apart never share a place of one pass.
-        down = by_corner.new_zeros(B, D + height, len(columns))
-        total = by_corner.new_zeros(B, D, T + width)
+        down = by_corner.new_zeros(len(by_corner), D + height, len(columns))
+        total = by_corner.new_zeros(len(by_corner), D, T + width)
         for k in range(height):
             down[:, rows + k] += by_corner
         for k in range(width):
             total[:, :, columns + k] += down[:, :D]
-        total = total[:, :, :T]
+        total = total[:, :, :T].view(-1, B, D, T)
         covered = _inside(rows, height, D).sum(0)[:, None] * _inside(columns, width, T).sum(0)
         return Part(total / covered.to(total.device).clamp(min=1), None)
 
 
 def _group_distances(game: Game, player: Tensor, metric: ops.Metric, target: Tensor) -> Tensor:
-    """(B, n) the mean distance over draws when one of n groups is replaced; ``player`` (D * T,): that of each cell."""
+    """(K, B, n) mean distances over draws when one of n groups is replaced; ``player`` (D * T,): that of each cell."""
     n = int(player.max()) + 1
     piece = max(1, game.max_memory // 8 // (n + len(player)))
     questions = (
         Coalitions(torch.arange(begin, min(n, begin + piece))[:, None] != torch.arange(n), player)
         for begin in range(0, n, piece)
     )
-    return torch.cat([game.coalition_distances(q, metric, target) for q in questions]).mean(dim=1).T
+    distances = torch.cat([game.coalition_distances(q, metric, target) for q in questions], dim=1)  # (K, n, S, B)
+    return distances.mean(dim=2).transpose(1, 2)
 
 
 def _starts(size: int, window: int, stride: int) -> Tensor:

@@ -1,7 +1,8 @@
 """Flips of groups: all cells of a group replaced, or all kept, the others as the mask says.
 
 The two rows of a group are base rows of other masks: the mask without the group, and the mask with it. So every mode
-evaluates them as it evaluates base rows; this file says which of them are needed, and compares them.
+evaluates them as it evaluates base rows; this file says which of them are needed, and compares them. (Groups of cells
+have numbers here; a ``Group`` is, as elsewhere, one of masks that are evaluated together.)
 """
 
 from __future__ import annotations
@@ -83,22 +84,26 @@ class GroupFlips:
 
     def prepare(self, distinct: DistinctMasks) -> None:
         """Evaluate what all masks share: the original series, at the times that are compared for some group."""
-        h0, h1 = self._horizons(*self.evaluation.rule.of_masks(distinct.end))
-        self.evaluation.compare_at(h0.ravel(), h1.ravel())
+        h0, h1 = self.evaluation.rule.of_masks(distinct.end)
+        if self.evaluation.rule.anchor == "cell":  # those of the groups, whatever the mask
+            h0, h1 = (horizons[0] for horizons in self._horizons(h0[:1], h1[:1]))
+        self.evaluation.compare_at(h0, h1)
 
     def group(self, group: Group, draw_base: Int32, target_cells: Int32 | None, low: Int32, high: Int32) -> Tensor:
-        """Contributions (M, S, B, n) of the groups whose time lies in [low, high), zero where nothing was evaluated."""
+        """Contributions (targets, M, S, B, n) of groups whose time lies in [low, high); 0 where none was evaluated."""
         assert target_cells is None, "masks with target cells are for single cells"
         evaluation = self.evaluation
+        K, M, S, B = len(evaluation.target), len(group), evaluation.S, evaluation.B
         kept = evaluation.runner.to_host(group.masks).numpy()
-        switches = self._switches(group, kept.reshape(len(group), -1), low, high)
-        contributions = evaluation.zeros((len(group), evaluation.S, evaluation.B, len(self.times)))
+        switches = self._switches(group, kept.reshape(M, -1), low, high)
+        contributions = evaluation.zeros((K, M, S, B, len(self.times)))
         base = self._base_distances(group, draw_base, switches)
         for m, g in switches.pairs(self._pairs_at_once()):
             replaced, restored = self._pair_distances(group, draw_base, kept, switches, base, m, g)
             if not evaluation.runner.dry:
                 values = self._contributions(replaced, restored, switches.h0[m, g], switches.h1[m, g])
-                contributions[self._device(m), :, :, self._device(g)] = values.view(len(m), *contributions.shape[1:3])
+                for found, value in zip(contributions, values, strict=True):
+                    found[self._device(m), :, :, self._device(g)] = value.view(-1, S, B)
         evaluation.runner.settle(evaluation.inputs)
         return contributions
 
@@ -148,19 +153,19 @@ class GroupFlips:
     # -- distances ------------------------------------------------------------------------------------------------
 
     def _distances(self, group: Group, draw_base: Int32, needed: Bool) -> Tensor:
-        """Distances (M, S * B, T) of the base rows that are ``needed`` (M, S or 1, B or 1), 0 for the others."""
+        """Distances (targets, M, S * B, T) of base rows that are ``needed`` (M, S or 1, B or 1), 0 for the others."""
         evaluation = self.evaluation
-        S, B = evaluation.S, evaluation.B
-        rows = np.flatnonzero(np.broadcast_to(needed, (len(group), S, B)))
-        distances = evaluation.zeros((len(group) * S * B, evaluation.T))
+        K, M, S, B = len(evaluation.target), len(group), evaluation.S, evaluation.B
+        rows = np.flatnonzero(np.broadcast_to(needed, (M, S, B)))
+        distances = evaluation.zeros((K, M * S * B, evaluation.T))
         if len(rows) > 0:
             found = evaluation.evaluate_base(group, base_rows(draw_base, S, B)[rows])
             if not evaluation.runner.dry:
-                distances[self._device(rows)] = found
-        return distances.view(len(group), S * B, evaluation.T)
+                distances[:, self._device(rows)] = found
+        return distances.view(K, M, S * B, evaluation.T)
 
     def _base_distances(self, group: Group, draw_base: Int32, switches: Switches) -> Tensor:
-        """Those (M, S * B, T) of the masks' own rows, where some group is compared with them."""
+        """Those (targets, M, S * B, T) of the masks' own rows, where some group is compared with them."""
         used = switches.base
         compared = used.any(axis=(1, 2))
         h0 = np.where(compared, switches.h0, self.evaluation.T).min(axis=1)
@@ -170,7 +175,7 @@ class GroupFlips:
     def _pair_distances(
         self, group: Group, draw_base: Int32, kept: Bool, switches: Switches, base: Tensor, m: Int64, g: Int64
     ) -> tuple[Tensor, Tensor]:
-        """Those (P, S * B, T) of masks m beside which the groups g are replaced, and beside which they are kept."""
+        """Those (targets, P, S * B, T) of masks m with the groups g replaced, and with them kept."""
         evaluation = self.evaluation
         inside = (self.group_of_cell == g[:, None]).reshape(-1, evaluation.D, evaluation.T)
         masks = np.concatenate((kept[m] & ~inside, kept[m] | inside))
@@ -192,16 +197,16 @@ class GroupFlips:
         if not evaluation.runner.dry:  # what changes nothing is the mask's own row
             own = np.broadcast_to(~changed, (len(both), evaluation.S, evaluation.B)).reshape(len(both), -1)
             at, rows = (self._device(numbers) for numbers in np.nonzero(own))
-            distances[at, rows] = base[self._device(both)[at], rows]
-        return distances[: len(m)], distances[len(m) :]
+            distances[:, at, rows] = base[:, self._device(both)[at], rows]
+        return distances[:, : len(m)], distances[:, len(m) :]
 
     def _contributions(self, replaced: Tensor, kept: Tensor, h0: Int32, h1: Int32) -> Tensor:
-        """i1 - i2 (P, S * B) over the horizons [h0, h1) of each pair, one after the other, as for single cells."""
-        total = memory.zeros(replaced.shape[:2], replaced)
+        """i1 - i2 (targets, P, S * B) over the horizons [h0, h1) of each pair, added in order, as for cells."""
+        total = memory.zeros(replaced.shape[:3], replaced)
         first, count = self._device(h0.astype(np.int64))[:, None], self._device(h1 - h0)[:, None]
         for step in range(int((h1 - h0).max())):
             at = (first + step).clamp(max=self.evaluation.T - 1).expand(total.shape)[..., None]
-            difference = (replaced.gather(2, at) - kept.gather(2, at))[..., 0]
+            difference = (replaced.gather(3, at) - kept.gather(3, at))[..., 0]
             if self.evaluation.reduce == ops.Reduce.MEAN:
                 total += torch.where(step < count, difference / count, 0.0)
             else:

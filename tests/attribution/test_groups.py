@@ -110,13 +110,27 @@ def test_rows_are_those_that_have_to_be_evaluated(anchor, groups):
     assert method.explain(X, masks=MASKS).rows == B + len(rows) * S * B
 
 
+def test_only_compared_horizons_cost_rows():
+    halves = torch.tensor([[4, 4, 4, 8, 8, 8]])  # compared at steps 2 and 5
+    method = RaMbIT(
+        EXACT, output="regression", groups=halves, window_size=1, evaluation="prefix", counterfactuals=DRAWS
+    )
+    # The block lies in the first half: kept, that is the original; at step 5 the mask's own row is needed, and with the
+    # second half replaced. The mask that replaces nothing has a row for each half.
+    for mask, rows in ((MASKS[:1], 3), (MASKS[3:4], 2)):
+        result = method.explain(X, masks=mask)
+        assert result.rows == method.cost(X, masks=mask).rows == 2 * B + rows * S * B
+        assert result.row_steps == (3 + 6) * B + {3: 3 + 6 + 6, 2: 3 + 6}[rows] * S * B
+
+
+@pytest.mark.parametrize("share_draws", [True, False])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("anchor", ANCHORS)
-def test_neither_batches_nor_memory_change_bits_or_cost(anchor, mode, monkeypatch):
+def test_neither_batches_nor_memory_change_bits_or_cost(anchor, mode, share_draws, monkeypatch):
     x, observed = X.float(), torch.rand(X.shape, generator=generator(5)) < 0.8
     x[0, GROUPS == 7] = 0.0  # replaced by itself: nothing to evaluate
     common = {"L": 4, "num_samples": 2, "window_size": 2, "anchor": anchor, "evaluation": mode}
-    values = {"background": torch.cat((X, -X)), "groups": GROUPS}
+    values = {"background": torch.cat((X, -X)), "groups": GROUPS, "share_draws": share_draws}
     plenty = RaMbIT(Exact(), **common, **values).explain(x, observed=observed)
     small = RaMbIT(Exact(), **common, **values, batch_size=3)
     zero = RaMbIT(Exact(), **{**common, "num_samples": 1}, groups=GROUPS, counterfactuals="zero")
@@ -240,6 +254,16 @@ def test_groups_are_players(method):
     for players in ("timestamps", GROUPS):
         with pytest.raises(ValueError, match="players does not apply beside groups"):
             method(EXACT, groups=GROUPS, players=players, **options)
+
+
+@pytest.mark.parametrize("kind", [RaMbIT, FO, Occlusion, ExactShapley])
+def test_several_outputs_come_from_the_rows_of_one(kind):
+    method = kind(EXACT, output="regression", groups=GROUPS, counterfactuals=DRAWS)
+    both = method.explain(X, targets=[1, 0])
+    for k, target in enumerate((1, 0)):
+        alone = method.explain(X, target=target)
+        assert torch.equal(both.values[:, k], alone.values)
+        assert alone.rows == both.rows
 
 
 @pytest.mark.parametrize("shape", [(D, 1), (1, T)])
