@@ -256,6 +256,20 @@ def test_groups_are_players(method):
             method(EXACT, groups=GROUPS, players=players, **options)
 
 
+@pytest.mark.parametrize("anchor", ANCHORS)
+def test_inputs_beside_the_series_go_with_each_row(anchor):
+    def model(x, scale):
+        return EXACT(x * scale[:, None, None])
+
+    observed = torch.rand(X.shape, generator=generator(9)) < 0.7  # so that series have different rows
+    scale = torch.tensor([0.5, 2.0], dtype=X.dtype)
+    common = {"output": "regression", "groups": GROUPS, "anchor": anchor, "window_size": 2}
+    found = RaMbIT(model, **common, counterfactuals=DRAWS).attribute(X, observed=observed, extra={"scale": scale})
+    scaled, draws = X * scale[:, None, None], DRAWS * scale[:, None, None]
+    expected = RaMbIT(EXACT, **common, counterfactuals=draws).attribute(scaled, observed=observed)
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize("kind", [RaMbIT, FO, Occlusion, ExactShapley])
 def test_several_outputs_come_from_the_rows_of_one(kind):
     method = kind(EXACT, output="regression", groups=GROUPS, counterfactuals=DRAWS)
