@@ -208,7 +208,7 @@ class Attributor(Options, ABC):
             draws = len(strategy.values)
         elif strategy.single and draws > 1:
             draws = 1
-            if not quiet:
+            if not quiet and self.num_samples != getattr(type(self), "num_samples", 1):  # nobody asked for the default
                 warn(
                     f"num_samples={self.num_samples}, but {type(strategy).__name__} counterfactuals have one value: "
                     "one draw is evaluated"
@@ -251,7 +251,7 @@ class Attributor(Options, ABC):
         if outputs is None:  # it only counts
             return target
         if self.predictor.output != "regression":
-            target = outputs.argmax(dim=1)
+            target = self.predictor.predicted(outputs)
         elif (count := outputs.shape[1]) > 1:
             raise ValueError(f"target is needed: distance='diff' and the model has {count} regression outputs")
         return target
@@ -265,7 +265,7 @@ class Attributor(Options, ABC):
         windows: Tensor | None = None
         evaluated = torch.ones(batch.x.shape, dtype=torch.bool, device=batch.x.device)
         rows = row_steps = 0
-        mode, moved = "", False
+        mode, moved, graded = "", False, False
         with progress(show_progress, lambda: self._count(call).row_steps) as bar:
             for indices, sample in batch.by_length():
                 game = self._game(call, indices, sample, bar=bar)
@@ -282,11 +282,11 @@ class Attributor(Options, ABC):
                     windows[here, :, :steps] = part.windows
                 if part.evaluated is not None:
                     evaluated[here, :, :steps] = part.evaluated
-                moved = moved or game.runner.moved
+                seen = game.runner.seen()
+                moved, graded = moved or seen[0], graded or seen[1]
                 rows, row_steps, mode = rows + game.runner.rows, row_steps + game.runner.row_steps, game.mode
         _clear(~(evaluated & batch.needed()), values, errors)
-        if not moved and rows > 1:
-            guards.never_moved(rows, self.predictor)
+        guards.look_back(rows, self.predictor, moved=moved, graded=graded)
         return Attribution(
             values=batch.restore(values),
             stderr=None if errors is None else batch.restore(errors),
