@@ -147,6 +147,7 @@ class Attributor(Options, ABC):
         lengths: Any = None,
         observed: Tensor | None = None,
         ids: Any = None,
+        extra: Any = None,
         counterfactuals: Tensor | None = None,
         show_progress: bool = False,
     ) -> Attribution:
@@ -161,11 +162,14 @@ class Attributor(Options, ABC):
           missing (X may be NaN there). Such cells are not replaced and not evaluated: they score 0, and
           the result's ``evaluated`` says so.
         * ``ids`` (B,): what draws are keyed by, 0 … 2**32 - 1; default 0 … B-1.
+        * ``extra``: further inputs of the model, a dictionary by argument or a tuple by position, (B, …) of any type;
+          they go with their series and are never replaced. A model's state is not used then.
         * ``counterfactuals`` (S, B, D, T): exactly these values instead of drawn ones.
 
         Raises ValueError or TypeError for what does not fit, PredictionError when the model's output is unusable.
         """
         series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
+        series["extra"] = extra
         call = self._call(X, counterfactuals, **series)
         return self._collect(call, settings=self.settings(), show_progress=show_progress)
 
@@ -178,9 +182,11 @@ class Attributor(Options, ABC):
         lengths: Any = None,
         observed: Tensor | None = None,
         ids: Any = None,
+        extra: Any = None,
     ) -> Cost:
         """Rows, row-steps, the engine's memory bound in bytes and the mode of a call; the model is not called."""
         series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
+        series["extra"] = extra
         return self._count(self._call(X, None, quiet=True, **series))
 
     @abstractmethod

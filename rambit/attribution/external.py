@@ -57,6 +57,8 @@ class External(Attributor):
         call = super()._call(X, None, quiet=quiet, **series)
         if call.batch.targets.many or call.batch.targets.function is not None:
             raise ValueError(f"{type(self).__name__} explains one output: give its number as target")
+        if call.batch.extra:
+            raise ValueError(f"extra does not apply to {type(self).__name__}, which evaluates series alone")
         steps = call.batch.x.shape[2]
         if self.background is not None and not bool(self.background.isfinite().all()):
             name = type(self).__name__
@@ -86,7 +88,11 @@ class External(Attributor):
         """
         runner, steps = game.runner, len(x) * x.shape[2]
         given = x.clone()  # the model may write into it
-        outputs = self.predictor.steps(given) if self.anchor == "cell" else runner.whole(given, game.inputs)
+        outputs = (
+            self.predictor.steps(given)
+            if self.anchor == "cell"
+            else runner.whole(given, game.inputs, torch.zeros(len(x), dtype=torch.int64))
+        )
         runner.count(len(x), steps)
         if runner.progress is not None:
             runner.progress.update(steps)

@@ -106,6 +106,7 @@ class RaMbIT(RemovalAttributor):
         lengths: Any = None,
         observed: Tensor | None = None,
         ids: Any = None,
+        extra: Any = None,
         masks: Tensor | None = None,
         counterfactuals: Tensor | None = None,
         checkpoint: str | Path | None = None,
@@ -128,6 +129,8 @@ class RaMbIT(RemovalAttributor):
           missing (X may be NaN there). Such cells are not replaced and not evaluated: they score 0, and
           the result's ``evaluated`` says so.
         * ``ids`` (B,): what draws are keyed by, 0 … 2**32 - 1, default 0 … B-1: X[3:4] with ids=[3] gives row 3 of X.
+        * ``extra``: further inputs of the model, a dictionary by argument or a tuple by position, (B, …) of any type;
+          they go with their series and are never replaced. A model's state is not used then.
         * ``masks`` (L, D, T) bool and ``counterfactuals`` (S, B, D, T): exactly these instead of sampled ones.
         * ``checkpoint``: a folder; a run that was killed goes on from there and gives the same bits.
         * ``tolerance``: go on in rounds of L masks until the largest standard error, relative to the largest score, is
@@ -138,6 +141,7 @@ class RaMbIT(RemovalAttributor):
         """
         family = self.family if masks is None else self._family(masks)
         series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
+        series["extra"] = extra
         call = self._call(X, counterfactuals, **series)
         self._check_family(family, call)
         if tolerance is not None:
@@ -167,6 +171,7 @@ class RaMbIT(RemovalAttributor):
         lengths: Any = None,
         observed: Tensor | None = None,
         ids: Any = None,
+        extra: Any = None,
         masks: Tensor | None = None,
         counterfactuals: Tensor | None = None,
     ) -> Cost:
@@ -176,6 +181,7 @@ class RaMbIT(RemovalAttributor):
         """
         family = self.family if masks is None else self._family(masks)
         series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
+        series["extra"] = extra
         call = self._call(X, counterfactuals, quiet=True, **series)
         self._check_family(family, call)
         return self._count(MaskCall(**vars(call), family=family))
@@ -304,6 +310,7 @@ class RaMbIT(RemovalAttributor):
             "settings": {**settings, "seed": self.seed, **stop, **how},
             "data": {name: getattr(batch, name) for name in ("x", "ids", "lengths", "observed")},
             "target": batch.targets.identity(),
+            **({"extra": dict(batch.extra)} if batch.extra else {}),
             "masks": family.masks if isinstance(family, Explicit) else None,
             "values": call.strategy.tensors(),
             "model": self.predictor.fingerprint(),

@@ -241,7 +241,7 @@ class PrefixEvaluation(FlipEvaluation):
         for h in map(int, np.flatnonzero(needed)):
             for piece in self.runner.pieces(self.B, h + 1):
                 with piece:
-                    outputs = self.runner.whole(self.inputs.original(piece.rows, h + 1), self.inputs)
+                    outputs = self.runner.whole(self.inputs.original(piece.rows, h + 1), self.inputs, piece.rows)
                     self.set_reference(outputs, piece.rows, h)
 
     def evaluate_base(self, group: Group, rows: Int32) -> Tensor:
@@ -255,12 +255,13 @@ class PrefixEvaluation(FlipEvaluation):
             for piece in self.runner.pieces(len(due), h + 1):
                 with piece:
                     part = device_rows[piece.rows]
-                    outputs = self.runner.whole(self.runner.build(self.inputs, group.masks, part, h + 1), self.inputs)
+                    x = self.runner.build(self.inputs, group.masks, part, h + 1)
+                    outputs = self.runner.whole(x, self.inputs, part[:, Column.SERIES])
                     base[:, index[piece.rows], h] = self.distances(outputs, part, slice(h, h + 1))[:, :, 0]
         return base
 
     def outputs(self, x: Tensor, rows: Tensor, table: State | None) -> Tensor:
-        return self.runner.whole(x, self.inputs)
+        return self.runner.whole(x, self.inputs, rows[:, Column.SERIES])
 
 
 class CausalEvaluation(FlipEvaluation):
@@ -270,7 +271,7 @@ class CausalEvaluation(FlipEvaluation):
         stop = int(np.flatnonzero(needed)[-1]) + 1 if needed.any() else 1
         for piece in self.runner.pieces(self.B, stop):
             with piece:
-                outputs = self.runner.predictor.steps(self.inputs.original(piece.rows, stop))
+                outputs = self.runner.steps(self.inputs.original(piece.rows, stop), self.inputs, piece.rows)
                 self.set_reference(outputs, piece.rows, slice(0, stop))
 
     def evaluate_base(self, group: Group, rows: Int32) -> Tensor:
@@ -283,9 +284,10 @@ class CausalEvaluation(FlipEvaluation):
             for piece in self.runner.pieces(len(due), stop):
                 with piece:
                     part = device_rows[piece.rows]
-                    outputs = self.runner.predictor.steps(self.runner.build(self.inputs, group.masks, part, stop))
+                    x = self.runner.build(self.inputs, group.masks, part, stop)
+                    outputs = self.runner.steps(x, self.inputs, part[:, Column.SERIES])
                     base[:, index[piece.rows], :stop] = self.distances(outputs, part, slice(0, stop))
         return base
 
     def outputs(self, x: Tensor, rows: Tensor, table: State | None) -> Tensor:
-        return self.runner.predictor.steps(x)
+        return self.runner.steps(x, self.inputs, rows[:, Column.SERIES])

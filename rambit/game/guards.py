@@ -28,16 +28,18 @@ def look(runner: Runner, sample: TensorSample, strategy: Counterfactual, seed: i
     A few rows are evaluated, then most of them again in another order: once for a predictor, and they are not counted.
     """
     predictor = runner.predictor
-    x = probes.rows(sample, strategy, seed, predictor.features_last)
-    inputs = Inputs(sample.x, sample.x, None, sample.ids, strategy.fill, sample.length, None, sample.shape)
+    x, series = probes.rows(sample, strategy, seed, predictor.features_last)
+    inputs = Inputs(
+        sample.x, sample.x, None, sample.ids, strategy.fill, sample.length, None, sample.shape, sample.extra
+    )
     runner.predictor = predictor.as_given().raw()
     try:
         with predictor.session():
-            first = _outputs(runner, x, inputs)
-            again = _outputs(runner, x[1:].flip(0), inputs).flip(0)
+            first = _outputs(runner, x, inputs, series)
+            again = _outputs(runner, x[1:].flip(0), inputs, series[1:].flip(0)).flip(0)
             moved = _moved(first[1:], again)
-            by_chance = moved and _moved(first, _outputs(runner, x, inputs))
-            bounded = predictor.undecided and _made_by_a_sigmoid(runner, x, inputs, first)
+            by_chance = moved and _moved(first, _outputs(runner, x, inputs, series))
+            bounded = predictor.undecided and _made_by_a_sigmoid(runner, x, inputs, series, first)
     finally:
         runner.predictor = predictor
     predictor.decide(first, bounded)
@@ -109,19 +111,19 @@ class _Sigmoids(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return any(result.untyped_storage().data_ptr() == place for result in self.results)
 
 
-def _made_by_a_sigmoid(runner: Runner, x: Tensor, inputs: Inputs, outputs: Tensor) -> bool:
+def _made_by_a_sigmoid(runner: Runner, x: Tensor, inputs: Inputs, series: Tensor, outputs: Tensor) -> bool:
     """Whether a model's outputs (n, C) that could be probabilities of no sum are made by a sigmoid or softmax."""
     if sum_to_one(outputs) or not bool(((outputs >= 0) & (outputs <= 1)).all()):
         return False
     mode = _Sigmoids()
     with mode:
-        found = runner.whole(x[:1].clone(), inputs)
+        found = runner.whole(x[:1].clone(), inputs, series[:1])
     return mode.made(found)
 
 
-def _outputs(runner: Runner, x: Tensor, inputs: Inputs) -> Tensor:
-    """Outputs (n, C) for rows x."""
-    parts = runner.uncounted(x, lambda part: runner.whole(part, inputs)[:, :, 0])
+def _outputs(runner: Runner, x: Tensor, inputs: Inputs, series: Tensor) -> Tensor:
+    """Outputs (n, C) for rows x of these series (n,)."""
+    parts = runner.uncounted(len(x), lambda rows: runner.whole(x[rows].clone(), inputs, series[rows])[:, :, 0])
     return torch.cat(parts) if len({part.shape[1] for part in parts}) == 1 else _changing(*parts)
 
 

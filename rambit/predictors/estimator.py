@@ -40,7 +40,7 @@ class EstimatorPredictor(Predictor):
         super().__init__(output=meant, **common)
         self.model = model
 
-    def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+    def call_whole(self, x: Tensor, lengths: Tensor | None, **extra: Tensor) -> Tensor:
         array = np.array(x.cpu().numpy(), order="C")  # a copy: a pipeline may scale in place
         found = getattr(self.model, self._method)(self._as_fitted(array))
         if isinstance(found, list) and np.ndim(found[0]) == 2:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from rambit.models.sequence_classifier import at_lengths
 from rambit.predictors.choice import Choice, Select
 from rambit.predictors.compiled import MODES, Compiled, Mode
+from rambit.predictors.extra import Extra, split
 from rambit.predictors.fused import GruSteps, GruWalk, is_wrapped, pays
 from rambit.predictors.holding import move
 from rambit.predictors.predictor import Layout, Output, Predictor, State, Walk, face
@@ -138,27 +139,43 @@ class ModulePredictor(Predictor):
         }
         return {**super().options(), **{name: value for name, value in given.items() if value is not None}}
 
-    def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        to_be_called = self.compile or (self.module is not None and is_wrapped(self.module))
+    def check_extra(self, names: Iterable[str]) -> None:
+        places, named = self._passed(object(), dict.fromkeys(names, torch.empty(0)), **self._one_output)
+        try:
+            signature = inspect.signature(_forward_of(self._called()))
+            signature.bind_partial(*places, **named)
+        except ValueError:  # a function without a signature
+            return
+        except TypeError as error:
+            raise ValueError(f"extra does not fit the model, which takes {signature}: {error}") from None
+
+    def call_whole(self, x: Tensor, lengths: Tensor | None, **extra: Tensor) -> Tensor:
+        to_be_called = self.compile or extra or (self.module is not None and is_wrapped(self.module))
         found = None if to_be_called else self._fused(x, None)
         if found is not None:
             last: Tensor = self.model.logits(found[0][:, -1] if lengths is None else at_lengths(found[0], lengths))
             return last
         more = self._one_output if lengths is None else {**self._one_output, "lengths": lengths}
-        return self._evaluate(x, **more)
+        return self._evaluate(x, extra, **more)
 
-    def call_steps(self, x: Tensor) -> Tensor:
-        return self._evaluate(x, return_all=True)
+    def call_steps(self, x: Tensor, **extra: Tensor) -> Tensor:
+        return self._evaluate(x, extra, return_all=True)
 
-    def _evaluate(self, x: Tensor, **more: Any) -> Tensor:
-        series: tuple[Any, ...] = (x,)
-        if self.input_name is not None:
-            series, more = (), {self.input_name: x, **more}
-        if self._by_place:
-            series = (*series, more.pop("return_all"))
+    def _evaluate(self, x: Tensor, extra: Extra, **more: Any) -> Tensor:
+        places, named = self._passed(x, extra, **more)
         with self._precision():
-            output: Tensor = self.choice.of(self._call(*series, **more), len(x))
+            output: Tensor = self.choice.of(self._call(*places, **named), len(x))
         return output
+
+    def _passed(self, x: Any, extra: Extra, **more: Any) -> tuple[list[Any], dict[str, Any]]:
+        """What is passed by position, and what by name."""
+        placed, named = split(extra)
+        places: list[Any] = [x, *placed]
+        if self.input_name is not None:
+            places, more[self.input_name] = placed, x
+        if self._by_place:
+            places.insert(1, more.pop("return_all"))
+        return places, {**named, **more}
 
     def call_advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         found = self._fused(x, state)

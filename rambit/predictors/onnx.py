@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -73,14 +74,18 @@ class OnnxPredictor(Predictor):
     def options(self) -> dict[str, Any]:
         return {**super().options(), **({} if self.input_name is None else {"input_name": self.input_name})}
 
-    def call_whole(self, x: Tensor, lengths: Tensor | None, **more: Any) -> Tensor:
-        """``more``: arrays or tensors (N, …) for the session's other inputs, by name."""
-        feed = {self._input.name: self._order.of(x), **more}
-        if self._inputs.keys() != feed.keys():
-            missing, unknown = sorted(self._inputs.keys() - feed.keys()), sorted(feed.keys() - self._inputs.keys())
-            wrong = f"needs {', '.join(missing)} too" if missing else f"has no input {', '.join(unknown)}"
-            raise ValueError(f"the ONNX model {wrong}: its inputs are {_listed(list(self._inputs.values()))}")
-        arrays = {name: _as_declared(values, self._inputs[name]) for name, values in feed.items()}
+    def check_extra(self, names: Iterable[str]) -> None:
+        found, others = set(names), self._inputs.keys() - {self._input.name}
+        if found != others:
+            raise ValueError(
+                f"the ONNX model needs as extra {', '.join(sorted(others)) or 'nothing'}, got "
+                f"{', '.join(sorted(found)) or 'nothing'}; its inputs are {_listed(list(self._inputs.values()))}"
+            )
+
+    def call_whole(self, x: Tensor, lengths: Tensor | None, **extra: Tensor) -> Tensor:
+        self.check_extra(extra)
+        arrays = {self._input.name: _as_declared(self._order.of(x), self._input)}
+        arrays |= {name: _as_declared(values, self._inputs[name]) for name, values in extra.items()}
         fixed, count = next(iter(self._input.shape), None), len(x)
         if isinstance(fixed, int) and 0 < fixed != count:  # a model exported for one batch size
             padding = -count % fixed
