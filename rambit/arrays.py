@@ -80,7 +80,7 @@ def integers(name: str, value: Any, B: int, low: int, high: int) -> Tensor:
 
 def model_type(module: nn.Module | None) -> torch.dtype | None:
     """The type of all parameters of a model, if there is one and rows can be made in it."""
-    kinds = {p.dtype for p in module.parameters() if p.is_floating_point()} if module else set()
+    kinds = {p.dtype for p in module.parameters() if p.is_floating_point()} if module is not None else set()
     return kinds.pop() if len(kinds) == 1 and kinds <= {torch.float32, torch.float64} else None
 
 

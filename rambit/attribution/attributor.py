@@ -227,7 +227,7 @@ class Attributor(Options, ABC):
             draws = len(strategy.values)
         elif strategy.single and draws > 1:
             draws = 1
-            if not quiet:
+            if not quiet and self.num_samples != getattr(type(self), "num_samples", 1):  # nobody asked for the default
                 warn(
                     f"num_samples={self.num_samples}, but {type(strategy).__name__} counterfactuals have one value: "
                     "one draw is evaluated"
@@ -285,7 +285,7 @@ class Attributor(Options, ABC):
         if call.distance != "diff" or outputs is None:
             return target
         if not regression:
-            return outputs.argmax(dim=1)[None]
+            return game.predictor.predicted(outputs)[None]
         if (count := outputs.shape[1]) > 1:
             raise ValueError(f"target is needed: distance='diff' and the model has {count} regression outputs")
         return target
@@ -296,16 +296,16 @@ class Attributor(Options, ABC):
         batch = call.batch
         gathered = Gathered(batch.x.shape, batch.x.device)
         rows = row_steps = 0
-        mode, moved = "", False
+        mode, moved, graded = "", False, False
         with progress(show_progress, lambda: self._count(call).row_steps) as bar:
             for indices, sample in batch.by_length():
                 game = self._game(call, indices, sample, bar=bar)
                 gathered.add(self._score(call, game, indices), indices)
-                moved = moved or game.runner.moved
+                seen = game.runner.seen()
+                moved, graded = moved or seen[0], graded or seen[1]
                 rows, row_steps, mode = rows + game.runner.rows, row_steps + game.runner.row_steps, game.mode
         gathered.clear(~(gathered.evaluated & batch.needed()))
-        if not moved and rows > 1:
-            guards.never_moved(rows, call.predictor)
+        guards.look_back(rows, call.predictor, moved=moved, graded=graded)
         values, stderr, windows = (batch.restore(gathered.get(name)) for name in ("values", "stderr", "windows"))
         assert values is not None
         return Attribution(

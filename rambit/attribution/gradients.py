@@ -56,7 +56,7 @@ class Gradients(External):
         outputs = self._evaluate(game, x, None)
         if self.predictor.output == "regression" and outputs.shape[1] > 1:
             raise ValueError(f"target is needed: the model has {outputs.shape[1]} regression outputs")
-        return outputs.argmax(dim=1, keepdim=True)
+        return self.predictor.predicted(outputs)[:, None]
 
 
 class _Explained(nn.Module):

@@ -61,7 +61,8 @@ class Decision:
         return torch.cat([outputs.mean(dim=(1, 2)) for outputs in self.game.evaluate(Coalitions(masks))])
 
     def _decide(self, probabilities: Tensor) -> tuple[Classes, Confidences]:
-        """The likeliest class of each row (N, C), the first of equals, and its probability."""
-        confidence, label = probabilities.max(dim=1)
+        """The class that the model decides for on each row (N, C), and its probability."""
+        label = self.game.predictor.predicted(probabilities)
+        confidence = probabilities.gather(1, label[:, None])[:, 0]
         both = self.game.to_host(torch.stack((label.double(), confidence.double()))).numpy()
         return both[0].astype(np.int32), both[1].astype(np.float32)

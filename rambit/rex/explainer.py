@@ -50,6 +50,9 @@ class ReX(SearchSettings, ExtractionOptions):
         recorded=False,
     )
     output: Output = option(default="auto", help="what the model returns: auto, logits or probs", recorded=False)
+    binary_threshold: float = option(
+        default=0.5, low=0, high=1, above=True, help="from which p on a model of one column decides for class 1"
+    )
     max_memory: int | None = option(
         default=None, low=1 << 20, help="bound on what the engine allocates, in bytes (512 MiB)", recorded=False
     )
@@ -63,7 +66,10 @@ class ReX(SearchSettings, ExtractionOptions):
             raise ValueError("output must be auto, logits or probs: ReX explains the decisions of classifiers")
         check_mask_value(self.mask_value)
         self.max_memory = MAX_MEMORY if self.max_memory is None else self.max_memory
-        self.model = self.predictor = Predictor.of(self.model, output=self.output, device=self.device)
+        self.model = self.predictor = Predictor.of(
+            self.model, output=self.output, device=self.device, threshold=self.binary_threshold
+        )
+        self.binary_threshold = self.predictor.threshold
 
     def explain(self, x: Tensor, *, target: int | None = None, show_progress: bool = False) -> RexExplanation:
         """Maps of every class seen and, by the strategy, a part of the input that suffices for its class.

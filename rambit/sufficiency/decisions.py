@@ -77,13 +77,6 @@ def differentiable(outputs: Tensor) -> None:
         )
 
 
-def gaps(outputs: Tensor, target: Tensor) -> Tensor:
-    """Probability of the target minus that of the best other class: (…,) for outputs (…, C) and target (…,)."""
-    chosen = target[..., None]
-    others = outputs.scatter(-1, chosen, -1.0)
-    return outputs.gather(-1, chosen)[..., 0] - others.amax(dim=-1)
-
-
 class Decisions:
     """Samples, their targets (B,) and thresholds (B,), and the problems that are searched.
 
@@ -122,10 +115,10 @@ class Decisions:
         return found
 
     def gaps(self, questions: Sequence[tuple[int, Tensor]]) -> list[Tensor]:
-        """Gaps (n, samples) float64 for each pair of a problem's number and masks (n, players)."""
+        """Margins of decision (n, samples) float64 for each pair of a problem's number and masks (n, players)."""
         found = self.outputs(questions)
         return [
-            gaps(outputs.double(), self.targets(number, outputs))
+            self.subject.game.predictor.margin(outputs.double(), self.targets(number, outputs))
             for (number, _), outputs in zip(questions, found, strict=True)
         ]
 

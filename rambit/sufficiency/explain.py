@@ -17,7 +17,7 @@ from rambit.predictors import PredictionError
 from rambit.predictors.predictor import Output
 from rambit.structure import Sample
 from rambit.sufficiency import reading
-from rambit.sufficiency.decisions import Decisions, Problem, gaps, joined
+from rambit.sufficiency.decisions import Decisions, Problem, joined
 from rambit.sufficiency.heuristics import HEURISTICS, SOFT, rows_of, uniform
 from rambit.sufficiency.reading import Terms
 from rambit.sufficiency.search import exact, methods
@@ -186,8 +186,9 @@ def _decide(
 ) -> Decisions:
     """What the model decides about the whole samples, and the threshold that a part of each must reach."""
     whole = subject.outputs([(b, torch.ones(1, count, dtype=torch.bool)) for b, count in enumerate(subject.terms)])
-    targets = reading.targets_of(classes, whole)
-    gap = gaps(whole.double(), targets)
+    predictor = subject.game.predictor
+    targets = reading.targets_of(classes, whole, predictor)
+    gap = predictor.margin(whole.double(), targets)
     if bool((gap < 0).any()):
         b = int((gap < 0).int().argmax())
         raise ValueError(
@@ -219,7 +220,8 @@ def _explanations(
             kept[b] = mask[index]
             size[b] = len(index[kept[b]].unique())  # type: ignore[no-untyped-call]
     order = range(len(kept))
-    found = gaps(subject.outputs([(b, kept[b][None]) for b in order]).double(), decisions.target)
+    outputs = subject.outputs([(b, kept[b][None]) for b in order])
+    found = subject.game.predictor.margin(outputs.double(), decisions.target)
     if bool((found < decisions.threshold).any()):
         b = int((found < decisions.threshold).int().argmax())
         raise PredictionError(f"the model gives the same row other outputs when it is evaluated again (sample {b})")

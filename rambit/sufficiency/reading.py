@@ -191,10 +191,10 @@ def classes_of(target: Any, B: int) -> Tensor | None:
     return classes.expand(B)
 
 
-def targets_of(classes: Tensor | None, outputs: Tensor) -> Tensor:
-    """(B,) int64: the classes that are explained, by default those of the outputs (B, C) for the whole samples."""
+def targets_of(classes: Tensor | None, outputs: Tensor, predictor: Predictor) -> Tensor:
+    """(B,) int64: the classes that are explained, by default those predicted for the whole samples, (B, C)."""
     if classes is None:
-        return outputs.argmax(dim=1)
+        return predictor.predicted(outputs)
     if bool((classes >= outputs.shape[1]).any()):
         raise ValueError(f"target must lie in 0 … {outputs.shape[1] - 1}, got {classes.tolist()}")
     return classes

@@ -77,7 +77,11 @@ def run(args: argparse.Namespace) -> None:
 def _explainer(args: argparse.Namespace, given: Mapping[str, Any]) -> ReX:
     settings = {option.name: given[option.name] for option in (*REX, *CIRCLES) if option.name in given}
     predictor = read_model(
-        args.model, output=given.get("output", "auto"), device=given.get("device"), model_id=args.model_id
+        args.model,
+        output=given.get("output", "auto"),
+        device=given.get("device"),
+        model_id=args.model_id,
+        threshold=given.get("binary_threshold", 0.5),
     )
     return ReX(predictor, **settings)
 

@@ -24,21 +24,24 @@ MODEL_HELP = (
 )
 
 
-def read_model(name: str, *, output: Output, device: torch.device | None, model_id: str | None) -> Predictor:
+def read_model(
+    name: str, *, output: Output, device: torch.device | None, model_id: str | None, threshold: float = 0.5
+) -> Predictor:
     """The model under its predictor. Raises ValueError, TypeError, OSError or ImportError."""
     suffix = Path(name).suffix.lower()
+    common: dict[str, Any] = {"output": output, "device": device, "threshold": threshold}
     if suffix == ".safetensors":
-        return Predictor.of(load_checkpoint(name)[0], output=output, device=device, model_id=model_id)
+        return Predictor.of(load_checkpoint(name)[0], model_id=model_id, **common)
     if suffix == ".onnx":
         identity = model_id or hashlib.sha256(read_file(name)).hexdigest()
-        return Predictor.of(_onnx_session(name), output=output, device=device, model_id=identity)
+        return Predictor.of(_onnx_session(name), model_id=identity, **common)
     module, colon, function = name.partition(":")
     if not colon or not all(part.isidentifier() for part in (*module.split("."), *function.split("."))):
         raise ValueError(
             "--model must be a checkpoint (.safetensors), an ONNX file (.onnx) or package.module:function, "
             f"got {name}; TorchScript and pickled models are not loaded, since they can run any code"
         )
-    return Predictor.of(_imported(module, function), output=output, device=device, model_id=model_id)
+    return Predictor.of(_imported(module, function), model_id=model_id, **common)
 
 
 def _onnx_session(path: str) -> Any:
