@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rambit import arrays, ops
 from rambit.attribution.batch import Batch
-from rambit.checks import one_of, warn
+from rambit.checks import flag, one_of, warn
 from rambit.counterfactuals import (
     Counterfactual,
     CounterfactualLike,
@@ -24,6 +24,7 @@ from rambit.counterfactuals import (
 )
 from rambit.game import Anchor, Cost, Evaluation, Game, TensorSample, guards, progress
 from rambit.game.progress import Progress
+from rambit.labels import Labels
 from rambit.options import Options, option
 from rambit.predictors import Predictor
 from rambit.predictors.predictor import Layout, Output
@@ -148,8 +149,10 @@ class Attributor(Options, ABC):
         ids: Any = None,
         counterfactuals: Tensor | None = None,
         show_progress: bool = False,
+        labels: Labels | Mapping[str, Any] | None = None,
+        keep_input: bool = True,
     ) -> Attribution:
-        """Scores (B, D, T) in X's layout, what they cost and the settings that made them.
+        """Scores (B, D, T) in X's layout, what they explain, what they cost and the settings that made them.
 
         * ``target``: class (int or (B,)) for distance ``diff``; default: the predicted class at the last step.
         * ``lengths`` (B,): series b ends before step lengths[b]; ``observed`` (bool, like X): False where a value is
@@ -157,11 +160,15 @@ class Attributor(Options, ABC):
           the result's ``evaluated`` says so.
         * ``ids`` (B,): what draws are keyed by, 0 … 2**32 - 1; default 0 … B-1.
         * ``counterfactuals`` (S, B, D, T): exactly these values instead of drawn ones.
+        * ``labels``: what features, times, series and outputs are called, ``rambit.labels.Labels`` or a dictionary of
+          its fields; ``keep_input=False``: the result holds no copy of X.
 
         Raises ValueError or TypeError for what does not fit, PredictionError when the model's output is unusable.
         """
-        call = self._call(X, counterfactuals, target=target, lengths=lengths, observed=observed, ids=ids)
-        return self._collect(call, settings=self.settings(), show_progress=show_progress)
+        flag("keep_input", keep_input)
+        series = {"target": target, "lengths": lengths, "observed": observed, "ids": ids, "labels": labels}
+        call = self._call(X, counterfactuals, **series)
+        return self._collect(call, settings=self.settings(), show_progress=show_progress, keep_input=keep_input)
 
     def cost(
         self, X: Tensor, *, target: Any = None, lengths: Any = None, observed: Tensor | None = None, ids: Any = None
@@ -256,13 +263,17 @@ class Attributor(Options, ABC):
             raise ValueError(f"target is needed: distance='diff' and the model has {count} regression outputs")
         return target
 
-    def _collect(self, call: Call, *, settings: dict[str, Any], show_progress: bool) -> Attribution:
+    def _collect(
+        self, call: Call, *, settings: dict[str, Any], show_progress: bool, keep_input: bool = True
+    ) -> Attribution:
         """Score the series of each length by a game of their own, and put the parts together."""
         begin = time.perf_counter()
+        model = self.predictor.digest()  # before it is evaluated: what it keeps of its last call is part of it
         batch = call.batch
         values = torch.zeros(batch.x.shape, dtype=torch.float64, device=batch.x.device)
         errors: Tensor | None = torch.zeros_like(values)
         windows: Tensor | None = None
+        outputs: Tensor | None = None
         evaluated = torch.ones(batch.x.shape, dtype=torch.bool, device=batch.x.device)
         rows = row_steps = 0
         mode, moved = "", False
@@ -282,6 +293,10 @@ class Attributor(Options, ABC):
                     windows[here, :, :steps] = part.windows
                 if part.evaluated is not None:
                     evaluated[here, :, :steps] = part.evaluated
+                found = game.last_outputs()
+                assert found is not None, "a game that evaluates has outputs"
+                outputs = found.new_zeros(len(values), *found.shape[1:]) if outputs is None else outputs
+                outputs[indices.to(found.device)] = found
                 moved = moved or game.runner.moved
                 rows, row_steps, mode = rows + game.runner.rows, row_steps + game.runner.row_steps, game.mode
         _clear(~(evaluated & batch.needed()), values, errors)
@@ -300,7 +315,18 @@ class Attributor(Options, ABC):
             ids=batch.ids,
             windows=None if windows is None else batch.restore(windows),
             evaluated=batch.evaluated(evaluated),
+            labels=_fitting(batch.labels, outputs),
+            target=self._explained(call, outputs),
+            outputs=None if outputs is None else outputs.to(batch.like.device),
+            X=batch.given() if keep_input else None,
+            model=model,
         )
+
+    def _explained(self, call: Call, outputs: Tensor | None) -> Tensor | None:
+        """The class (B,) of each series whose scores these are, where they are those of one."""
+        if call.batch.target is not None or self.distance != "diff" or outputs is None:
+            return call.batch.target
+        return outputs.argmax(dim=1).cpu()
 
     def _count(self, call: Call) -> Cost:
         """What ``_collect`` would evaluate, from games that only count."""
@@ -308,6 +334,7 @@ class Attributor(Options, ABC):
         for indices, sample in call.batch.by_length():
             game = self._game(call, indices, sample, dry=True)
             self._score(call, game, indices)
+            game.last_outputs()
             part = game.cost()
             total = part if total is None else total + part
         assert total is not None
@@ -332,6 +359,15 @@ class RemovalAttributor(Attributor):
 
 #: Methods by name: on the command line, in tables, in the reference and under the contract of ``rambit.testing``.
 METHODS: Registry[type[Attributor]] = Registry("method")
+
+
+def _fitting(labels: Labels, outputs: Tensor | None) -> Labels:
+    """The labels without the names of outputs, and a warning, where the model has another number of them."""
+    count = 0 if outputs is None else outputs[0].numel()
+    if labels.outputs is None or len(labels.outputs) == count:
+        return labels
+    warn(f"labels name {len(labels.outputs)} outputs, but the model has {count}: their names are left out")
+    return replace(labels, outputs=None)
 
 
 def _clear(where: Tensor, *tables: Tensor | None) -> None:

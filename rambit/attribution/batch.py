@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rambit import arrays
 from rambit.game import TensorSample
+from rambit.labels import Labels
 from rambit.predictors import Predictor
 
 #: Where a stream of batches belongs.
@@ -47,7 +48,7 @@ def observations(name: str, value: Any, masked: Tensor | None, shape: torch.Size
 
 @dataclass(frozen=True)
 class Batch:
-    """Series (B, D, T) on the model's device, with ids (B,) and, where given, lengths, observed and target."""
+    """Series (B, D, T) on the model's device, with ids (B,) and, where given, lengths, observed, target and labels."""
 
     x: Tensor
     ids: Tensor
@@ -56,6 +57,7 @@ class Batch:
     target: Tensor | None
     like: Tensor
     layout: str
+    labels: Labels = field(default_factory=Labels)
 
     @staticmethod
     def read(
@@ -67,6 +69,7 @@ class Batch:
         lengths: Any = None,
         observed: Any = None,
         ids: Any = None,
+        labels: Any = None,
     ) -> Batch:
         """Check everything that a user gave. Raises TypeError or ValueError naming the argument."""
         like, masked = _series(X, layout)
@@ -85,7 +88,9 @@ class Batch:
         length = None if lengths is None else integers("lengths", lengths, B, 1, T)
         target = None if target is None else _target(target, B)
         ids = torch.arange(B) if ids is None else integers("ids", ids, B, 0, 2**32 - 1)
-        batch = Batch(x, ids, length, seen, target, like, layout)
+        named = Labels.of(labels)
+        named.check(*x.shape)
+        batch = Batch(x, ids, length, seen, target, like, layout, named)
         wrong = ~torch.isfinite(x) & batch.needed()
         if bool(wrong.any()):
             raise ValueError(f"X holds {batch._not_finite(wrong)}")
@@ -103,6 +108,11 @@ class Batch:
         """Which cells have a score, bool like X: those ``scored`` (B, D, T), but the missing ones. None: all."""
         scored = scored if self.observed is None else scored & self.observed
         return None if bool(scored.all()) else self._like(scored)
+
+    def given(self) -> Tensor:
+        """A copy of X as it was given, NaN where it is declared to hold no value."""
+        missing = ~self._like(self.needed())
+        return self.like.masked_fill(missing, torch.nan) if bool(missing.any()) else self.like.clone()
 
     def _not_finite(self, wrong: Tensor) -> str:
         """What is wrong with the first of these cells (B, D, T)."""

@@ -63,6 +63,7 @@ class FlipEvaluation(ABC):
         self.known = known
         self.cells = self.D * self.T
         self.reference: Tensor | None = None  # (B, C, T) the original outputs
+        self.compared = np.zeros(self.T, dtype=bool)  # the times that it holds
         self.looks_ahead = inputs.fill in (ops.Fill.CARRY_FORWARD, ops.Fill.INTERPOLATE)
         self._original_rows = runner.to_device(base_rows(np.zeros(1, dtype=np.int32), 1, self.B))
 
@@ -94,6 +95,7 @@ class FlipEvaluation(ABC):
         needed = np.zeros(self.T, dtype=bool)
         for low, high in zip(h0, h1, strict=True):
             needed[low:high] = True
+        self.compared = needed
         self.evaluate_original(needed)
 
     def local_low(self, group: Group) -> Int32:

@@ -144,6 +144,8 @@ class Game(Engine):
             self._known(inputs, question),
         )
         evaluation.prepare(distinct)
+        if evaluation.compared[-1]:
+            self.note_original(series, None if evaluation.reference is None else evaluation.reference[:, :, -1])
         size = self._group_size(evaluation, question)
         unmasked, unmasked_high = self._unmasked_flips(evaluation, distinct, question, inputs)
         for begin in range(added, len(distinct), size):
@@ -231,6 +233,7 @@ class Game(Engine):
                 block = max(1, -(-4 * self.runner.batch // rows))
                 distances = window_distances(evaluation, question, block)
                 reference = torch.empty(0) if evaluation.reference is None else evaluation.reference
+                self.note_original(series, None if evaluation.reference is None else reference[:, :, -1])
                 parts.append((distances, reference))
         return torch.cat([d for d, _ in parts], dim=1), torch.cat([r for _, r in parts])
 
