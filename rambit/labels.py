@@ -118,6 +118,10 @@ class Labels:
         """The times (T,) of one series, if there are any."""
         return self.times[series] if self.times is not None and self.times.ndim == 2 else self.times
 
+    def output(self, number: int, otherwise: str) -> str:
+        """What an output is called, or what it is called otherwise."""
+        return otherwise if self.outputs is None or number >= len(self.outputs) else self.outputs[number]
+
     # -- files ----------------------------------------------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:

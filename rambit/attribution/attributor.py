@@ -137,7 +137,7 @@ class Attributor(Options, ABC):
 
     def attribute(self, X: Tensor, **options: Any) -> Tensor:
         """Importance of every cell, a tensor like X; the options are those of ``explain``."""
-        return self.explain(X, **options).values
+        return self.explain(X, **{"keep_input": False, **options}).values
 
     def explain(
         self,

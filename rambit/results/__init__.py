@@ -2,6 +2,6 @@
 
 from rambit.results.attribution import Attribution
 from rambit.results.cell import Cell
-from rambit.results.record_checks import FLOATS, check_hash, check_integer, check_number, check_settings
+from rambit.results.record_checks import FLOATS, check_integer, check_number, check_settings
 
-__all__ = ["FLOATS", "Attribution", "Cell", "check_hash", "check_integer", "check_number", "check_settings"]
+__all__ = ["FLOATS", "Attribution", "Cell", "check_integer", "check_number", "check_settings"]

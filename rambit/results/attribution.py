@@ -399,12 +399,12 @@ class Attribution:
 
     def _output_name(self, target: Any) -> str:
         """What an output is called, given by its number or as a pair [h, q]."""
-        names = self.labels.outputs
         if not isinstance(target, list):
-            return str(target) if names is None or target >= len(names) else str(names[target])
-        if names is None or self.outputs is None or self.outputs.ndim != 3:
-            return f"({target[0]}, {target[1]})"
-        return names[target[0] * self.outputs.shape[2] + target[1]]
+            return self.labels.output(target, str(target))
+        pair = f"({target[0]}, {target[1]})"
+        if self.outputs is None or self.outputs.ndim != 3:
+            return pair
+        return self.labels.output(target[0] * self.outputs.shape[2] + target[1], pair)
 
     def _title(self, series: int) -> str:
         """Which series, and which output of it was explained or, where classes have names, is predicted."""

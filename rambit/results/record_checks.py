@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rambit import arrays
+from rambit.labels import Labels
 
 #: The types of scores and maps; those of 8 bits are none, which nothing can be computed with.
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -87,6 +88,15 @@ def check_input(name: str, value: Any, shape: tuple[int, ...] | None = None) -> 
         raise TypeError(f"{name} must be a tensor of real numbers, given {given}")
     if shape is not None and tuple(value.shape) != shape:
         raise ValueError(f"{name} must have the shape {shape}, given {tuple(value.shape)}")
+
+
+def check_grid_labels(labels: Labels, grid: tuple[int, ...]) -> None:
+    """ValueError unless names of features and times fit a map over (D, T), or none are given."""
+    if labels.features is None and labels.times is None:
+        return
+    if len(grid) != 2:
+        raise ValueError(f"labels of features and times are for series (D, T), given a grid {grid}")
+    labels.check(1, *grid)
 
 
 def read_targets(value: Any) -> list[Any]:
