@@ -57,6 +57,8 @@ class External(Attributor):
         if counterfactuals is not None:
             raise ValueError(f"counterfactuals does not apply to {type(self).__name__}")
         call = super()._call(X, None, quiet=quiet, **series)
+        if call.batch.targets.many or call.batch.targets.function is not None:
+            raise ValueError(f"{type(self).__name__} explains one output: give its number as target")
         steps = call.batch.x.shape[2]
         if self.background is not None and not bool(self.background.isfinite().all()):
             name = type(self).__name__
@@ -66,14 +68,14 @@ class External(Attributor):
         return call
 
     def _score(self, call: Call, game: Game, indices: Tensor) -> Part:
-        x, given = game.sample.x, call.batch.target
+        x, given = game.sample.x, call.batch.targets.given
         if game.runner.dry:
-            rows = len(x) * self._rows(given is not None)
+            rows = len(x) * self._rows(given)
             game.runner.count(rows, rows * x.shape[2])
-            if given is None and self.chooses:
+            if not given and self.chooses:
                 game.note_original(slice(0, len(x)), None)
             return Part(torch.zeros(x.shape, dtype=torch.float64), None)
-        target = None if given is None else given[indices].to(game.device)[:, None, None]
+        target = self._target(call, indices, game)[0][:, None, None] if given else None
         game.runner.begin()
         devices = range(torch.cuda.device_count())
         with torch.random.fork_rng(devices), self.predictor.session(gradients=True):

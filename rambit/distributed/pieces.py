@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rambit import arrays
-from rambit.attribution.batch import integers, observations
+from rambit.attribution.batch import observations
 from rambit.checks import count
 from rambit.store import decode, encode, resume_key
 
@@ -118,7 +118,7 @@ def _read(batch: Any, number: int, layout: str) -> dict[str, Tensor]:
             arguments |= {} if seen is None else {name: seen.cpu()}
         elif value is not None:
             low, high = (1, x.shape[2 if layout == "BDT" else 1]) if largest is None else (0, largest)
-            arguments[name] = integers(f"batch {number}: {name}", value, len(x), low, high)
+            arguments[name] = arrays.integers(f"batch {number}: {name}", value, len(x), low, high)
     return arguments
 
 

@@ -233,8 +233,9 @@ class Runner:
         return self._moved is not False
 
     def check_target(self, target: Tensor, metric: ops.Metric, outputs: Tensor) -> None:
-        """ValueError where the target of ``diff`` is none of the outputs (n, C, K)."""
-        if metric == ops.Metric.DIFF and (last := int(self.to_host(target.max()))) >= outputs.shape[1]:
+        """ValueError where a target is none of the outputs (n, C, K) that the metric would compare."""
+        reads_target = metric in (ops.Metric.DIFF, ops.Metric.CHANGE)
+        if reads_target and (last := int(self.to_host(target.max()))) >= outputs.shape[1]:
             raise ValueError(f"target must be below {outputs.shape[1]}, the number of outputs, got {last}")
 
     def settle(self, inputs: Inputs) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -56,6 +57,10 @@ class Predictor(ABC):
     follows_series = False
     #: Options of the constructor beside the common ones.
     own_options: tuple[str, ...] = ()
+    #: The shape of a row's outputs at one step, once they were seen: (C,), or (H, Q) of forecasts.
+    axes: tuple[int, ...] | None = None
+    #: A function of the raw outputs (N, …) that is explained in their place, (N,) or (N, K).
+    explained: Callable[[Tensor], Tensor] | None = None
     #: By how much probabilities may miss a sum of one.
     sum_tolerance = 1e-3
 
@@ -124,6 +129,14 @@ class Predictor(ABC):
         given.output, given.undecided = "regression", False
         return given
 
+    def explaining(self, function: Callable[[Tensor], Tensor] | None) -> Predictor:
+        """The same model, with what a function makes of its raw outputs (N, …) as its outputs; it is not changed."""
+        if function is None:
+            return self
+        given = copy.copy(self)
+        given.explained, given.output, given.undecided, given.looked = function, "regression", False, False
+        return given
+
     def decide(self, raw: Tensor) -> None:
         """Under ``output="auto"``, take a model whose raw outputs (N, C) are probabilities as one that returns them."""
         if not self.undecided:
@@ -169,8 +182,12 @@ class Predictor(ABC):
                 f"the model returned {type(raw).__name__}, expected a tensor ({x.shape[0]}, classes): pass select=, a "
                 "function of what it returns, to Predictor.of"
             )
-        if raw.ndim == 1 and self.given_output != "auto":
+        if raw.ndim == 1 and (self.given_output != "auto" or self.explained):
             raw = raw.unsqueeze(1)
+        forecasts = self.given_output == "regression" and raw.ndim == 3  # (N, H, Q): Q quantiles of each of H steps
+        if (forecasts or self.explained) and raw.ndim > 1 and raw.shape[0] == x.shape[0]:
+            self.axes = tuple(raw.shape[1:])
+            raw = raw.flatten(1)
         if raw.ndim != 2 or raw.shape[0] != x.shape[0] or raw.shape[1] == 0:
             expected = f"({x.shape[0]}, classes)"
             if raw.ndim == 1:
@@ -179,10 +196,15 @@ class Predictor(ABC):
                     "or output='regression'"
                 )
             elif raw.ndim == 3:
-                expected += " at the last step (at every step with return_all=True)"
+                expected += (
+                    " at the last step (at every step with return_all=True); forecasts (N, H, Q) need "
+                    "output='regression'"
+                )
             raise PredictionError(
                 f"the model returned shape {tuple(raw.shape)} for {x.shape[0]} rows, expected {expected}"
             )
+        if self.axes is None or math.prod(self.axes) != raw.shape[1]:
+            self.axes = (raw.shape[1],)
         return self.finish(raw.unsqueeze(2))
 
     def steps(self, x: Tensor) -> Tensor:
@@ -217,6 +239,8 @@ class Predictor(ABC):
 
     def finish(self, raw: Tensor) -> Tensor:
         """Raw (N, C, K) outputs as probabilities or regression values, in a floating type that the scores can read."""
+        if self.explained is not None:
+            raw = self._explain(raw, self.explained)
         if not raw.is_floating_point():
             raise PredictionError(
                 f"the model returned {raw.dtype}, expected floating scores: labels, votes and complex numbers are none"
@@ -228,6 +252,21 @@ class Predictor(ABC):
         if self.output == "logits":
             return raw.softmax(dim=1) if raw.shape[1] > 1 else torch.cat(((-raw).sigmoid(), raw.sigmoid()), dim=1)
         return torch.cat((1 - raw, raw), dim=1) if raw.shape[1] == 1 else raw
+
+    def axes_of(self, count: int) -> tuple[int, ...]:
+        """The shape of a row's outputs, which are so many."""
+        known = None if self.explained else self.axes
+        return known if known is not None and math.prod(known) == count else (count,)
+
+    def _explain(self, raw: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """What a function makes of raw outputs (N, C, K) at each of K steps."""
+        N, C, K = raw.shape
+        axes = self.axes if self.axes is not None and math.prod(self.axes) == C else (C,)
+        found = function(raw.transpose(1, 2).reshape(N * K, *axes))
+        if not isinstance(found, Tensor) or found.ndim not in (1, 2) or len(found) != N * K or found.numel() == 0:
+            got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise PredictionError(f"target returned {got} for outputs {(N * K, *axes)}, expected one a row")
+        return found.reshape(N, K, -1).transpose(1, 2)
 
     def check(self, outputs: Tensor) -> Tensor:
         """For each row of (N, C, K) outputs, whether it is unusable: NaN, infinite, or no probabilities. (N,) bool."""
