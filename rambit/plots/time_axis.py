@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rambit.plots.canvas import FONT
+from rambit.plots.canvas import FONT, LARGEST
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: The first and the last day that matplotlib knows, from 1970 on: of the years 1 and 9999.
+DAYS = (-719162.0, 2932896.0)
 #: Units that timedeltas are shown in, in seconds, the longest first.
 _UNITS = {"d": 86400.0, "h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
 
@@ -43,14 +45,19 @@ def show_times(axes: Any, times: NDArray[Any], unit: str | None, *, most: int) -
 def _ticks(times: NDArray[Any], unit: str | None, most: int) -> tuple[list[float], list[str], str]:
     title = "time" if unit is None else f"time ({unit})"
     if times.dtype.kind == "M":
-        numbers, offset = _days(times), ""
+        numbers = _days(times)
+    elif times.dtype.kind == "m":
+        numbers, title = _in_units(times)
     else:
-        numbers, title = (times.astype(np.float64), title) if times.dtype.kind != "m" else _in_units(times)
-    if len(times) < 2 or not bool((np.diff(numbers) > 0).all()):
+        numbers = times.astype(np.float64)
+    low, high = DAYS if times.dtype.kind == "M" else (-LARGEST, LARGEST)
+    fits = bool(((numbers >= low) & (numbers <= high)).all())
+    if len(times) < 2 or not fits or not bool((np.diff(numbers) > 0).all()):
         return _as_they_are(times, title, most)
     if times.dtype.kind == "M":
-        at, labels, offset = _dates(numbers, most)
-        title = f"time ({offset})" if offset else "time"
+        at, labels, moment = _dates(numbers, most)
+        first, last = np.datetime_as_string(times[[0, -1]], unit="D", casting="unsafe")
+        title = f"time ({moment or first})" if first == last else f"time ({first} to {last})"
     else:
         at, labels = _round_numbers(numbers, most)
     return np.interp(at, numbers, np.arange(len(numbers))).tolist(), labels, title
@@ -64,7 +71,7 @@ def _days(times: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _dates(days: NDArray[np.float64], most: int) -> tuple[NDArray[np.float64], list[str], str]:
-    """Round dates within days since 1970, with short labels, and what all of them have in common."""
+    """Round dates within days since 1970, with short labels, and what these leave out."""
     from datetime import timezone
 
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, num2date
@@ -94,5 +101,6 @@ def _in_units(times: NDArray[Any]) -> tuple[NDArray[np.float64], str]:
 
 
 def _as_they_are(times: Sequence[Any] | NDArray[Any], title: str, most: int) -> tuple[list[float], list[str], str]:
+    most = most if len(str(times[0])) <= 12 else 2
     shown = np.unique(np.linspace(0, len(times) - 1, min(most, len(times))).round().astype(int)).tolist()
     return [float(i) for i in shown], [str(times[i]) for i in shown], title

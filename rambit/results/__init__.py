@@ -2,6 +2,9 @@
 
 from rambit.results.attribution import Attribution
 from rambit.results.cell import Cell
-from rambit.results.record_checks import FLOATS, check_integer, check_number, check_settings
+from rambit.results.record_checks import FLOATS as FLOATS
+from rambit.results.record_checks import check_integer as check_integer
+from rambit.results.record_checks import check_number as check_number
+from rambit.results.record_checks import check_settings as check_settings
 
-__all__ = ["FLOATS", "Attribution", "Cell", "check_integer", "check_number", "check_settings"]
+__all__ = ["Attribution", "Cell"]

@@ -15,7 +15,10 @@ from torch import Tensor
 
 from rambit.labels import Labels
 from rambit.results import html, record_checks, selection, tables
+from rambit.results.agreement import agreement
 from rambit.results.cell import Cell
+from rambit.results.grid import Grid, as_array
+from rambit.results.names import Names
 from rambit.results.record_checks import FLOATS, check_tensor
 from rambit.store import json_dict, load_result, save_result, save_text
 
@@ -114,7 +117,7 @@ class Attribution:
 
     def __repr__(self) -> str:
         parts = [" x ".join(map(str, self.values.shape)), self.settings.get("layout", "BDT")]
-        parts += [] if self.targets is None else [f"targets {', '.join(self._target_names())}"]
+        parts += [] if self.targets is None else [f"targets {', '.join(self._names().of_targets())}"]
         if self.values.numel():
             parts.append(f"scores {self.values.min().item():.3g} to {self.values.max().item():.3g}")
         if self.stderr is not None and self.stderr.numel():
@@ -159,7 +162,7 @@ class Attribution:
 
     def to_numpy(self) -> NDArray[Any]:
         """The values as an array of the same shape (bfloat16, which NumPy lacks, as float32); 0 where not evaluated."""
-        return _array(self.values)
+        return as_array(self.values)
 
     def to_frame(self) -> Any:
         """A pandas DataFrame with a row for each cell that was evaluated, within its series' length.
@@ -168,14 +171,14 @@ class Attribution:
         where the result has them. Series are called by name or else id, features and times by name or else number.
         Errors: ImportError without pandas.
         """
-        return tables.library("pandas").DataFrame(self._columns())
+        return tables.library("pandas").DataFrame(self._grid().columns())
 
     def to_csv(self, path: str | Path, *, force: bool = False) -> None:
         """Write the table of `to_frame` as CSV, without pandas: datetimes as ISO 8601, timedeltas in seconds.
 
         Errors: FileExistsError without `force`, ValueError for a path that ends like a file of another kind.
         """
-        save_text(path, tables.csv_bytes(self._columns()), ".csv", force=force)
+        save_text(path, tables.csv_bytes(self._grid().columns()), ".csv", force=force)
 
     def to_xarray(self) -> Any:
         """An xarray Dataset over (series, feature, time), with ``targets`` over (series, target, feature, time).
@@ -184,40 +187,20 @@ class Attribution:
         of series differ, the axis time counts from 0 and the variable times (series, time) holds them. Errors:
         ImportError without xarray.
         """
-        known, axes = self._known().numpy(), ("series", "target", "feature", "time")
-        given = {"score": self.values, "stderr": self.stderr, "value": self.X}
-        found: dict[str, Any] = {}
-        for name, tensor in given.items():
-            if tensor is not None:
-                array = _array(self._by_target(tensor, name != "value"))
-                whole = np.where(known.any(axis=1, keepdims=True) if name == "value" else known, array, np.nan)
-                several = self.targets is not None and name != "value"
-                found[name] = (axes, whole) if several else (axes[:1] + axes[2:], whole[:, 0])
-        labels, times = self.labels, self.labels.times
-        coords: dict[str, Any] = {"series": self._series_names(), "feature": self._feature_names()}
-        if self.targets is not None:
-            coords["target"] = self._target_names()
-        if times is not None and times.ndim == 1:
-            coords["time"] = times
-        elif times is not None:
-            found["times"] = (("series", "time"), times)
-        if self.outputs is not None:
-            found["outputs"] = (("series", "output"), _array(self.outputs).reshape(len(self.outputs), -1))
-            coords |= {} if labels.outputs is None else {"output": list(labels.outputs)}
-        notes = {"seed": self.seed, "rows": self.rows, "model": self.model, "time_unit": labels.unit}
-        attrs = {name: value for name, value in notes.items() if value is not None}
-        return tables.library("xarray").Dataset(found, coords, {**attrs, "method": self.settings.get("method", "")})
+        given = {"seed": self.seed, "rows": self.rows, "model": self.model, "time_unit": self.labels.unit}
+        notes = {name: value for name, value in given.items() if value is not None}
+        return self._grid().dataset(self.outputs, {**notes, "method": self.settings.get("method", "")})
 
     def by_feature(self) -> Tensor:
         """How much each feature matters: the mean of |score| over its times, (B, D) or (B, K, D) float64.
 
         Padding, cells that were not evaluated and NaN do not count; NaN where nothing does.
         """
-        return self._mean_size(-1)
+        return self._grid().mean_size(-1).to(self.values.device)
 
     def by_time(self) -> Tensor:
         """How much each time matters: the mean of |score| over features, (B, T) or (B, K, T), as in `by_feature`."""
-        return self._mean_size(-2)
+        return self._grid().mean_size(-2).to(self.values.device)
 
     def top(self, k: int, series: int | None = None, *, target: Any = None) -> list[Cell]:
         """The k cells of highest score, of all series or of one, highest first; ties by (series, feature, time).
@@ -237,7 +220,8 @@ class Attribution:
         found = scores[tuple(where.T)]
         best = torch.sort(found, descending=True, stable=True).indices[:k]
         rows = zip(where[best].tolist(), found[best].tolist(), strict=True)
-        return [result._named(Cell(b, d, t, score)) for (b, d, t), score in rows]
+        names = result._names()
+        return [names.named(Cell(b, d, t, score)) for (b, d, t), score in rows]
 
     def compare(self, other: Attribution, *, k: int = 10) -> dict[str, float]:
         """How far two attributions of the same series agree, over the cells that both evaluated, within both lengths.
@@ -254,17 +238,7 @@ class Attribution:
             raise ValueError(f"other must have the shape (B, D, T) = {tuple(a.shape)}, given {tuple(b.shape)}")
         if k < 1:
             raise ValueError(f"k must be at least 1, given {k}")
-        valid = valid & valid_b
-        if not valid.any():
-            return {"max_abs_diff": math.nan, "spearman": math.nan, "topk_overlap": math.nan}
-        tops = [_top_mask(scores, valid, k) for scores in (a, b)]
-        sizes = tops[0].sum(1)
-        shares = (tops[0] & tops[1]).sum(1)[sizes > 0] / sizes[sizes > 0]
-        return {
-            "max_abs_diff": (a - b)[valid].abs().max().item(),
-            "spearman": _spearman(a[valid], b[valid]),
-            "topk_overlap": shares.mean().item(),
-        }
+        return agreement(a, b, valid & valid_b, k)
 
     # -- parts ----------------------------------------------------------------------------------------------------
 
@@ -274,28 +248,35 @@ class Attribution:
         All axes stay, but for one target alone, which becomes the ``target`` of each series. Times must stay in order.
         What it took (rows, seconds) stays that of the whole. Errors: TypeError or ValueError naming the argument.
         """
-        B, K, D, T = self._sizes()
         if target is not None and self.targets is None:
             raise ValueError("target applies to results with targets, and these are scores of one")
-        wanted = (("series", series, B), ("target", target, K), ("feature", feature, D), ("time", time, T))
+        B, *targets, D, T = self._bdt(self.values).shape
+        wanted = (("series", series, B), ("target", target, sum(targets)), ("feature", feature, D), ("time", time, T))
         b, k, d, t = (None if one is None else selection.by_number(name, one, size) for name, one, size in wanted)
         if t is not None and sorted(set(t)) != t:
             raise ValueError(f"time must be in order, each once, given {time!r}")
-        lengths = None if self.lengths is None else _rows(torch.as_tensor(self.lengths), b)
+        parts = {name: self._cut(name, b, k, d, t) for name in ("values", "stderr", "windows", "evaluated", "X")}
+        for name in ("lengths", "ids", "target", "outputs"):
+            part = getattr(self, name)
+            parts[name] = None if part is None else _taken(part, b)
+        lengths = parts["lengths"]
         if lengths is not None and t is not None:
-            lengths = (torch.tensor(t, device=lengths.device) < lengths[:, None]).sum(dim=1).to(lengths.dtype)
-        by_series = {name: getattr(self, name) for name in ("ids", "target", "outputs")}
-        parts = {name: None if one is None else _rows(torch.as_tensor(one), b) for name, one in by_series.items()}
-        tensors = {name: getattr(self, name) for name in ("values", "stderr", "windows", "evaluated", "X")}
-        cells = {name: None if one is None else self._cut(name, one, b, k, d, t) for name, one in tensors.items()}
-        targets = None if self.targets is None else [self.targets[i] for i in k or range(K)]
-        if k is not None and not isinstance(target, (slice, list, tuple, range, np.ndarray, Tensor)):
-            several = {name: one for name, one in cells.items() if one is not None and self._has_targets(name, one)}
-            cells |= {name: one[:, 0] for name, one in several.items()}
-            parts["target"] = torch.tensor([targets[0]] * len(cells["values"]))  # type: ignore[index, arg-type]
-            targets = None
-        fields: dict[str, Any] = {**cells, **parts, "lengths": lengths, "targets": targets}
-        return replace(self, **fields, labels=self.labels.take(series=b, features=d, times=t))
+            before = torch.tensor(t, device=lengths.device) < lengths[:, None]
+            parts["lengths"] = before.sum(dim=1).to(lengths.dtype)
+        fields: dict[str, Any] = {**parts, "labels": self.labels.take(series=b, features=d, times=t)}
+        if self.targets is not None:
+            fields["targets"] = [self.targets[i] for i in (range(len(self.targets)) if k is None else k)]
+        part = replace(self, **fields)
+        return part._alone() if k is not None and not selection.is_several(target) else part
+
+    def _alone(self) -> Attribution:
+        """The scores of the one target that there is, as those of a ``target``."""
+        assert self.targets is not None
+        named = {name: getattr(self, name) for name in ("values", "stderr", "windows", "evaluated")}
+        fields: dict[str, Any] = {name: part[:, 0] for name, part in named.items() if part is not None}
+        if self.evaluated is not None and not self._has_targets("evaluated"):
+            fields["evaluated"] = self.evaluated
+        return replace(self, **fields, targets=None, target=torch.tensor([self.targets[0]] * len(self.values)))
 
     def sel(self, *, series: Any = None, feature: Any = None, time: Any = None, target: Any = None) -> Attribution:
         """As `isel`, but by name: a name, a list of names, or a slice of names or times, both ends included.
@@ -304,21 +285,21 @@ class Attribution:
         without names go by their ids; features and times without names by their numbers, as in `isel`. ``target``: the
         output's name, or its entry in ``targets``. Errors: TypeError or ValueError naming the argument.
         """
-        by_name: dict[str, Any] = {}
+        names, wanted = self._names(), {"series": series, "feature": feature}
+        indices: dict[str, Any] = {name: one for name, one in wanted.items() if one is not None}
         if series is not None:
-            by_name["series"] = selection.by_name("series", series, self._series_names())
-        if feature is not None:
-            named = self.labels.features is not None
-            by_name["feature"] = selection.by_name("feature", feature, self._feature_names()) if named else feature
+            indices["series"] = selection.by_name("series", series, names.of_series())
+        if feature is not None and self.labels.features is not None:
+            indices["feature"] = selection.by_name("feature", feature, names.of_features())
         if target is not None:
-            by_name["target"] = self._targets_at(target)
-        result = self.isel(**by_name)
+            indices["target"] = names.targets_at(target)
+        result = self.isel(**indices)
         if time is None or result.labels.times is None:
             return result if time is None else result.isel(time=time)
-        indices = [selection.by_time(time, times) for times in np.atleast_2d(result.labels.times)]
-        if any(one != indices[0] for one in indices):
+        steps = [selection.by_time(time, times) for times in np.atleast_2d(result.labels.times)]
+        if any(one != steps[0] for one in steps):
             raise ValueError(f"time={time!r} means other steps in other series: choose one with series=, or use isel")
-        return result.isel(time=indices[0])
+        return result.isel(time=steps[0])
 
     # -- pictures -------------------------------------------------------------------------------------------------
 
@@ -367,198 +348,105 @@ class Attribution:
 
     def _repr_html_(self) -> str:
         """For notebooks: what `repr` says, and the scores of a few series as bars of colours."""
-        if self.values.ndim != 3 + (self.targets is not None) or not self.values.numel():
+        if not self._has_cells() or not self.values.numel():
             return html.table(repr(self), [], [], "")
-        B, K = self._sizes()[:2]
-        scores = self._by_target(self.values.detach(), True).double().cpu()
-        shown = scores.masked_fill(~self._known(), math.nan).numpy()
+        grid = self._grid()
+        shown, targets = grid.score.double().masked_fill(~grid.known, math.nan).numpy(), grid.names.of_targets()
         panels = [
-            html.Panel(
-                self._title(b) + (f", {self._target_names()[k]}" if self.targets is not None else ""), shown[b, k]
-            )
-            for b in range(B)
-            for k in range(K)
+            html.Panel(f"{self._title(b)}, {targets[k]}" if targets else self._title(b), shown[b, k])
+            for b, k in np.ndindex(shown.shape[:2])
         ]
         more = len(panels) - html.MOST_SERIES
         note = f"and {more} more; plot() draws them" if more > 0 else ""
-        return html.table(repr(self), list(map(str, self._feature_names())), panels[: html.MOST_SERIES], note)
+        return html.table(repr(self), list(map(str, grid.names.of_features())), panels[: html.MOST_SERIES], note)
 
-    # -- names ----------------------------------------------------------------------------------------------------
+    # -- names and axes -------------------------------------------------------------------------------------------
 
-    def _series_names(self) -> Sequence[Any]:
-        if self.labels.series is not None or self.ids is None:
-            return self.labels.series or range(len(self.values))
-        numbers: list[int] = torch.as_tensor(self.ids).tolist()
-        return numbers
-
-    def _feature_names(self) -> Sequence[Any]:
-        return self.labels.features or range(self._sizes()[2])
-
-    def _target_names(self) -> list[str]:
-        return [self._output_name(target) for target in self.targets or ()]
-
-    def _output_name(self, target: Any) -> str:
-        """What an output is called, given by its number or as a pair [h, q]."""
-        if not isinstance(target, list):
-            return self.labels.output(target, str(target))
-        pair = f"({target[0]}, {target[1]})"
-        if self.outputs is None or self.outputs.ndim != 3:
-            return pair
-        return self.labels.output(target[0] * self.outputs.shape[2] + target[1], pair)
+    def _names(self) -> Names:
+        shape = self._bdt(self.values).shape
+        numbers = range(shape[0]) if self.ids is None else torch.as_tensor(self.ids).tolist()
+        forecasts = self.outputs is not None and self.outputs.ndim == 3
+        quantiles = self.outputs.shape[2] if self.outputs is not None and forecasts else None
+        return Names(self.labels, numbers, shape[-2], self.targets, quantiles)
 
     def _title(self, series: int) -> str:
         """Which series, and which output of it was explained or, where classes have names, is predicted."""
-        title = f"series {self._series_names()[series]}" if self.labels.series is None else self.labels.series[series]
+        names = self._names()
+        title = names.title(series)
         if self.target is not None:
             target = torch.as_tensor(self.target)[series].tolist()
-            return f"{title}: {'' if self.labels.outputs else 'output '}{self._output_name(target)}"
+            return f"{title}: {'' if self.labels.outputs else 'output '}{names.output(target)}"
         classes = self.outputs is not None and self.outputs.ndim == 2 and self.settings.get("output") != "regression"
         if self.outputs is None or self.labels.outputs is None or not classes:
             return title
         share, best = self.outputs[series].max(dim=0)
-        return f"{title}: {self.labels.outputs[int(best)]} ({float(share):.2f})"
-
-    def _named(self, cell: Cell) -> Cell:
-        labels, times = self.labels, self.labels.times_of(cell.series)
-        return cell.named(
-            series=None if labels.series is None else labels.series[cell.series],
-            feature=None if labels.features is None else labels.features[cell.feature],
-            time=None if times is None else times[cell.time],
-        )
-
-    def _targets_at(self, target: Any) -> Any:
-        """The indices of targets, given by their entries or their names: an integer for one, a list for several."""
-        if self.targets is None:
-            raise ValueError("target applies to results with targets, and these are scores of one")
-        entries = {str(entry): i for i, entry in enumerate(self.targets)}
-
-        def where(one: Any) -> int:
-            one = list(one) if isinstance(one, tuple) else one
-            if str(one) in entries and not isinstance(one, str):
-                return entries[str(one)]
-            return selection.by_name("target", one, self._target_names())[0]
-
-        return (
-            [where(one) for one in target] if isinstance(target, list) and target not in self.targets else where(target)
-        )
+        return f"{title}: {names.output(int(best))} ({float(share):.2f})"
 
     def _of_target(self, target: Any) -> Attribution:
         """The scores of one target. ValueError where it must be said which."""
-        if target is None and (self.targets is None or len(self.targets) > 1):
-            if self.targets is not None:
-                raise ValueError(f"target must say which of {', '.join(self._target_names())}, given None")
+        if target is None and self.targets is None:
             return self
-        at = 0 if target is None else self._targets_at(target)
+        names = self._names()
+        if target is None and len(names.of_targets()) > 1:
+            raise ValueError(f"target must say which of {', '.join(names.of_targets())}, given None")
+        at = 0 if target is None else names.targets_at(target)
         if isinstance(at, list):
-            raise ValueError(f"target must be one of {', '.join(self._target_names())}, given {target!r}")
+            raise ValueError(f"target must be one of {', '.join(names.of_targets())}, given {target!r}")
         return self.isel(target=at)
-
-    # -- axes -----------------------------------------------------------------------------------------------------
-
-    def _sizes(self) -> tuple[int, int, int, int]:
-        """B, K, D and T."""
-        B, K, D, T = self._by_target(self.values, True).shape
-        return B, K, D, T
 
     def _bdt(self, tensor: Tensor) -> Tensor:
         """What is like the values, or the input, as (B, D, T) or (B, K, D, T)."""
-        if self.values.ndim != 3 + (self.targets is not None):
+        if not self._has_cells():
             axes = self.values.ndim
             raise ValueError(f"only scores of time series, with three axes, have cells; these have {axes} axes")
         return tensor.transpose(-1, -2) if self.settings.get("layout") == "BTD" else tensor
 
-    def _has_targets(self, name: str, tensor: Tensor) -> bool:
-        """Whether a part has an axis for the targets."""
-        if self.targets is None or name == "X":
-            return False
-        return name != "evaluated" or tensor.ndim == self.values.ndim
+    def _has_cells(self) -> bool:
+        return self.values.ndim == (3 if self.targets is None else 4)
 
-    def _by_target(self, tensor: Tensor, several: bool) -> Tensor:
-        """What is like the values, or (not ``several``) like the input, as (B, K or 1, D, T)."""
-        ordered = self._bdt(tensor)
-        return ordered if several and self.targets is not None else ordered[:, None]
+    def _grid(self) -> Grid:
+        """All cells, on the CPU."""
 
-    def _cut(self, name: str, tensor: Tensor, b: Any, k: Any, d: Any, t: Any) -> Tensor:
-        """Some series, targets, features and times of one of the parts that have cells."""
-        grid = [t, d] if self.settings.get("layout") == "BTD" else [d, t]
-        for axis, indices in enumerate([b, *([k] if self._has_targets(name, tensor) else []), *grid]):
-            if indices is not None:
-                tensor = tensor.index_select(axis, torch.tensor(indices, device=tensor.device))
-        return tensor
+        def spread(tensor: Tensor | None) -> Tensor | None:
+            """(B, K, D, T), or (B, 1, D, T) of what all targets share."""
+            if tensor is None:
+                return None
+            ordered = self._bdt(tensor.detach().cpu())
+            return ordered if ordered.ndim == 4 else ordered[:, None]
 
-    def _known(self) -> Tensor:
-        """(B, K, D, T) bool on the CPU: which scores were made, within their series' length."""
-        B, K, D, T = self._sizes()
-        valid = torch.ones(B, K, D, T, dtype=torch.bool)
-        if self.evaluated is not None:
-            valid &= self._by_target(self.evaluated, self._has_targets("evaluated", self.evaluated)).cpu()
+        score, evaluated = spread(self.values), spread(self.evaluated)
+        assert score is not None
+        known = torch.ones(score.shape, dtype=torch.bool)
+        if evaluated is not None:
+            known &= evaluated
         if self.lengths is not None:
             ends = torch.as_tensor(self.lengths).cpu()
-            valid &= (torch.arange(T) < ends[:, None])[:, None, None]
-        return valid
+            known &= (torch.arange(known.shape[3]) < ends[:, None])[:, None, None]
+        return Grid(score, known, spread(self.stderr), spread(self.X), self._names())
 
     def _cells(self) -> tuple[Tensor, Tensor]:
         """Scores (B · K, D, T) in float64 on the CPU, and which of them were made, within their series' length."""
-        scores = self._by_target(self.values.detach(), True).cpu().double()
-        return scores.flatten(0, 1), self._known().flatten(0, 1)
+        grid = self._grid()
+        return grid.score.double().flatten(0, 1), grid.known.flatten(0, 1)
 
-    def _mean_size(self, axis: int) -> Tensor:
-        scores = self._by_target(self.values.detach(), True).cpu().double()
-        found = scores.masked_fill(~self._known(), math.nan).abs().nanmean(dim=axis)
-        return (found if self.targets is not None else found[:, 0]).to(self.values.device)
+    def _cut(self, name: str, b: Any, k: Any, d: Any, t: Any) -> Tensor | None:
+        """Some series, targets, features and times of one of the parts that have cells."""
+        tensor: Tensor | None = getattr(self, name)
+        if tensor is None:
+            return None
+        grid = [t, d] if self.settings.get("layout") == "BTD" else [d, t]
+        for axis, indices in enumerate([b, *([k] if self._has_targets(name) else []), *grid]):
+            tensor = _taken(tensor, indices, axis)
+        return tensor
 
-    def _columns(self) -> dict[str, NDArray[Any]]:
-        """The columns of the table: an entry for each cell that was evaluated."""
-        b, k, d, t = (where.numpy() for where in self._known().nonzero(as_tuple=True))
-        times = self.labels.times
-        columns: dict[str, NDArray[Any]] = {"series": _names(self._series_names())[b]}
-        if self.targets is not None:
-            columns["target"] = _names(self._target_names())[k]
-        columns["feature"] = _names(self._feature_names())[d]
-        columns["time"] = t if times is None else times[t] if times.ndim == 1 else times[b, t]
-        columns["score"] = _array(self._by_target(self.values, True))[b, k, d, t]
-        if self.stderr is not None:
-            columns["stderr"] = _array(self._by_target(self.stderr, True))[b, k, d, t]
-        if self.X is not None:
-            columns["value"] = _array(self._by_target(self.X, False))[b, 0, d, t]
-        return columns
+    def _has_targets(self, name: str) -> bool:
+        """Whether a part has an axis for the targets."""
+        if self.targets is None or name == "X":
+            return False
+        return name != "evaluated" or (self.evaluated is not None and self.evaluated.ndim == 4)
 
 
-def _array(tensor: Tensor) -> NDArray[Any]:
-    """On the CPU; bfloat16, which NumPy lacks, as float32."""
-    tensor = tensor.detach().cpu()
-    array: NDArray[Any] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-    return array
-
-
-def _names(names: Sequence[Any]) -> NDArray[Any]:
-    """Numbers as numbers, texts as objects: each is held once, however often it stands in a column."""
-    return np.array(list(names), dtype=object if any(isinstance(name, str) for name in names) else np.int64)
-
-
-def _rows(tensor: Tensor, indices: list[int] | None) -> Tensor:
-    return tensor if indices is None else tensor[torch.tensor(indices, device=tensor.device)]
-
-
-def _top_mask(scores: Tensor, valid: Tensor, k: int) -> Tensor:
-    """Which of the cells (B, D·T) are among their series' k highest; ties go to the earlier cell."""
-    flat = scores.masked_fill(~valid, -math.inf).flatten(1)
-    order = torch.sort(flat, dim=1, descending=True, stable=True).indices[:, :k]
-    return torch.zeros_like(flat, dtype=torch.bool).scatter_(1, order, True) & valid.flatten(1)
-
-
-def _spearman(a: Tensor, b: Tensor) -> float:
-    if bool(a.isnan().any() or b.isnan().any()):
-        return math.nan
-    x, y = _centred_ranks(a), _centred_ranks(b)
-    scale = math.sqrt((x @ x).item() * (y @ y).item())
-    return (x @ y).item() / scale if scale else math.nan
-
-
-def _centred_ranks(a: Tensor) -> Tensor:
-    """Ranks about their mean; equal scores share the mean of their ranks."""
-    which: Tensor
-    counts: Tensor
-    _, which, counts = torch.unique(a, return_inverse=True, return_counts=True)
-    ranks = counts.cumsum(0) - (counts - 1) / 2
-    return ranks[which] - (len(a) + 1) / 2
+def _taken(value: Any, indices: list[int] | None, axis: int = 0) -> Tensor:
+    """Some entries of a tensor, or of numbers, along an axis; None: all."""
+    tensor = torch.as_tensor(value)
+    return tensor if indices is None else tensor.index_select(axis, torch.tensor(indices, device=tensor.device))

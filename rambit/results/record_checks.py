@@ -99,6 +99,20 @@ def check_grid_labels(labels: Labels, grid: tuple[int, ...]) -> None:
     labels.check(1, *grid)
 
 
+def check_explained(labels: Any, outputs: Any, x: Any, model: Any, grid: tuple[int, ...]) -> Labels:
+    """The labels of a result of one input, checked together with what else it knows; ``grid`` (D, T) of a series."""
+    if outputs is not None:
+        check_outputs(outputs)
+    if x is not None:
+        check_input("x", x)
+    check_hash("model", model)
+    named = Labels.of(labels)
+    check_grid_labels(named, grid)
+    if outputs is not None:
+        named.check_outputs(len(outputs))
+    return named
+
+
 def read_targets(value: Any) -> list[Any]:
     """Targets as a list of whole numbers, or of [h, q] pairs of them. Errors: TypeError, ValueError."""
     if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):

@@ -23,7 +23,7 @@ def by_number(name: str, wanted: Any, size: int) -> list[int]:
             raise ValueError(f"{name}={wanted} means none of 0 to {size - 1}")
         return found
     found = []
-    for one in wanted if _is_list(wanted) else [wanted]:
+    for one in wanted if is_several(wanted) else [wanted]:
         try:
             number = operator.index(one)
         except TypeError:
@@ -58,7 +58,7 @@ def by_name(name: str, wanted: Any, names: Sequence[Any]) -> list[int]:
         begin = 0 if wanted.start is None else where(wanted.start)[0]
         end = len(texts) if wanted.stop is None else where(wanted.stop)[-1] + 1
         return by_number(name, slice(begin, end), len(texts))
-    return [i for one in (wanted if _is_list(wanted) else [wanted]) for i in where(one)]
+    return [i for one in (wanted if is_several(wanted) else [wanted]) for i in where(one)]
 
 
 def by_time(wanted: Any, times: NDArray[Any]) -> list[int]:
@@ -78,7 +78,7 @@ def by_time(wanted: Any, times: NDArray[Any]) -> list[int]:
             at = _moment(wanted.stop, times)
             kept &= _to_unit(times, at) <= at
     else:
-        for one in wanted if _is_list(wanted) else [wanted]:
+        for one in wanted if is_several(wanted) else [wanted]:
             at = _moment(one, times)
             here = _to_unit(times, at) == at
             if not here.any():
@@ -114,5 +114,6 @@ def _to_unit(times: NDArray[Any], at: Any) -> NDArray[Any]:
     return times
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, (list, tuple, range, np.ndarray)) or hasattr(value, "tolist")
+def is_several(value: Any) -> bool:
+    """Whether a list, a range, a slice or an array is meant, and not one thing."""
+    return isinstance(value, (list, tuple, range, slice)) or (hasattr(value, "tolist") and np.ndim(value) > 0)

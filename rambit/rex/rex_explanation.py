@@ -92,15 +92,10 @@ class RexExplanation:
             check_integer(f"stats[{name!r}]", count)
         check_settings(self.settings)
         check_integer("seed", self.seed, None)
-        if self.outputs is not None:
-            record_checks.check_outputs(self.outputs)
-            self.labels.check_outputs(len(self.outputs))
+        known = (self.labels, self.outputs, self.x, self.model)
+        self.labels = record_checks.check_explained(*known, grid if len(grid) > 1 else (1, *grid))
         if self.x is not None:
-            record_checks.check_input("x", self.x)
             self._input(self.x)
-        record_checks.check_hash("model", self.model)
-        self.labels = Labels.of(self.labels)
-        record_checks.check_grid_labels(self.labels, grid if len(grid) > 1 else (1, *grid))
 
     def __repr__(self) -> str:
         parts = [

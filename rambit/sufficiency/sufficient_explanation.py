@@ -72,14 +72,8 @@ class SufficientExplanation:
         check_number("threshold", self.threshold)
         check_number("seconds", self.seconds, 0)
         check_settings(self.settings)
-        self.labels = Labels.of(self.labels)
-        if self.outputs is not None:
-            record_checks.check_outputs(self.outputs)
-            self.labels.check_outputs(len(self.outputs))
-        if self.x is not None:
-            record_checks.check_input("x", self.x)
-        record_checks.check_hash("model", self.model)
-        record_checks.check_grid_labels(self.labels, (*self.mask.shape, *[1] * (self.mask.ndim == 1)))
+        grid = tuple(self.mask.shape) if self.mask.ndim > 1 else (*self.mask.shape, 1)  # a table has no times
+        self.labels = record_checks.check_explained(self.labels, self.outputs, self.x, self.model, grid)
 
     def __repr__(self) -> str:
         kept, shape = int(self.mask.sum()), " x ".join(map(str, self.mask.shape))

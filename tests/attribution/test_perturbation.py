@@ -229,7 +229,9 @@ def test_rows_are_those_that_the_model_answered(tint, model, kind, options, targ
         confirming = evaluated.rows - 5 * (one + 1)
         evaluated.seen.clear()
     result = mask.explain(X, lengths=lengths, target=target)
-    assert result.rows == cost.rows == evaluated.rows - confirming == 5 * (mask_rows(kind, options, 3) + 1)  # once as they are
+    assert (
+        result.rows == cost.rows == evaluated.rows - confirming == 5 * (mask_rows(kind, options, 3) + 1)
+    )  # once as they are
     assert result.row_steps == cost.row_steps == 44 * (mask_rows(kind, options, 3) + 1)
     assert result.mode == cost.mode == ("causal" if anchor == "cell" else "full")
 
