@@ -80,7 +80,7 @@ def heatmap(
     from matplotlib.ticker import MaxNLocator
 
     # Times that differ stand under each panel.
-    shared = clock is None or all(bool((clock[i] == clock[chosen[0]]).all()) for i in chosen)
+    shared = clock is None or np.ndim(times) == 1 or all(bool((clock[i] == clock[chosen[0]]).all()) for i in chosen)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=True)
     every = math.ceil(0.16 / room)  # a label needs 0.16 inches
     for axes in grid.flat[len(chosen) :]:
