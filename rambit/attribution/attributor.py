@@ -149,6 +149,7 @@ class Attributor(Options, ABC):
         lengths: Any = None,
         observed: Tensor | None = None,
         ids: Any = None,
+        extra: Any = None,
         counterfactuals: Tensor | None = None,
         show_progress: bool = False,
         labels: Labels | Mapping[str, Any] | None = None,
@@ -165,6 +166,8 @@ class Attributor(Options, ABC):
           missing (X may be NaN there). Such cells are not replaced and not evaluated: they score 0, and
           the result's ``evaluated`` says so.
         * ``ids`` (B,): what draws are keyed by, 0 … 2**32 - 1; default 0 … B-1.
+        * ``extra``: further inputs of the model, a dictionary by argument or a tuple by position, (B, …) of any type;
+          they go with their series and are never replaced. A model's state is not used then.
         * ``counterfactuals`` (S, B, D, T): exactly these values instead of drawn ones.
         * ``labels``: what features, times, series and outputs are called, ``rambit.labels.Labels`` or a dictionary of
           its fields; ``keep_input=False``: the result holds no copy of X.
@@ -173,7 +176,7 @@ class Attributor(Options, ABC):
         """
         flag("keep_input", keep_input)
         series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
-        call = self._call(X, counterfactuals, **series, labels=labels)
+        call = self._call(X, counterfactuals, **series, extra=extra, labels=labels)
         return self._collect(call, settings=self.settings(), show_progress=show_progress, keep_input=keep_input)
 
     def cost(
@@ -185,9 +188,11 @@ class Attributor(Options, ABC):
         lengths: Any = None,
         observed: Tensor | None = None,
         ids: Any = None,
+        extra: Any = None,
     ) -> Cost:
         """Rows, row-steps, the engine's memory bound in bytes and the mode of a call; the model is not called."""
         series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
+        series["extra"] = extra
         return self._count(self._call(X, None, quiet=True, **series))
 
     @abstractmethod

@@ -14,6 +14,7 @@ from rambit.attribution.targets import Targets
 from rambit.game import TensorSample
 from rambit.labels import Labels
 from rambit.predictors import Predictor
+from rambit.predictors.extra import read_extra
 
 #: Where a stream of batches belongs.
 MANY = "; rambit.distributed.attribute_many takes batches"
@@ -43,6 +44,7 @@ class Batch:
     targets: Targets
     like: Tensor
     layout: str
+    extra: Mapping[str, Tensor]
     labels: Labels = field(default_factory=Labels)
 
     @staticmethod
@@ -56,6 +58,7 @@ class Batch:
         lengths: Any = None,
         observed: Any = None,
         ids: Any = None,
+        extra: Any = None,
         labels: Any = None,
     ) -> Batch:
         """Check everything that a user gave. Raises TypeError or ValueError naming the argument."""
@@ -74,9 +77,11 @@ class Batch:
         B, _, T = x.shape
         length = None if lengths is None else arrays.integers("lengths", lengths, B, 1, T)
         ids = torch.arange(B) if ids is None else arrays.integers("ids", ids, B, 0, 2**32 - 1)
+        explained, beside = Targets.read(target, targets, B), read_extra(extra, B, device)
         named = Labels.of(labels)
         named.check(*x.shape)
-        batch = Batch(x, ids, length, seen, Targets.read(target, targets, B), like, layout, named)
+        batch = Batch(x, ids, length, seen, explained, like, layout, beside, named)
+        predictor.check_extra(batch.extra)
         wrong = ~torch.isfinite(x) & batch.needed()
         if bool(wrong.any()):
             raise ValueError(f"X holds {batch._not_finite(wrong)}")
@@ -123,7 +128,13 @@ class Batch:
                 padding.masked_fill_(~padding.isfinite(), 0.0)
             yield (
                 indices,
-                TensorSample(x, self.ids[indices].to(self.x.device), observed, None if length == T else length),
+                TensorSample(
+                    x,
+                    self.ids[indices].to(self.x.device),
+                    observed,
+                    None if length == T else length,
+                    extra={name: values[here] for name, values in self.extra.items()},
+                ),
             )
 
     def restore(self, values: Tensor | None) -> Tensor | None:

@@ -63,7 +63,7 @@ class FlipEvaluation(ABC):
         self.known = known
         self.cells = self.D * self.T
         self.reference: Tensor | None = None  # (B, C, T) the original outputs
-        self.compared = np.zeros(self.T, dtype=bool)  # the times that it holds
+        self.compared = np.ones(self.T, dtype=bool)  # at which times outputs are compared at all
         self.looks_ahead = inputs.fill in (ops.Fill.CARRY_FORWARD, ops.Fill.INTERPOLATE)
         self._original_rows = runner.to_device(base_rows(np.zeros(1, dtype=np.int32), 1, self.B))
 
@@ -91,12 +91,14 @@ class FlipEvaluation(ABC):
 
     def prepare(self, distinct: DistinctMasks) -> None:
         """Evaluate what all groups share: the original series, at the times that some mask compares."""
-        h0, h1 = self.rule.of_masks(distinct.end)
-        needed = np.zeros(self.T, dtype=bool)
+        self.compare_at(*self.rule.of_masks(distinct.end))
+
+    def compare_at(self, h0: Int32, h1: Int32) -> None:
+        """Evaluate the original series at the times that lie in one of the ranges [h0, h1); no others are compared."""
+        self.compared = np.zeros(self.T, dtype=bool)
         for low, high in zip(h0, h1, strict=True):
-            needed[low:high] = True
-        self.compared = needed
-        self.evaluate_original(needed)
+            self.compared[low:high] = True
+        self.evaluate_original(self.compared)
 
     def local_low(self, group: Group) -> Int32:
         """From which time on the group's own rows cover the flips."""
@@ -243,13 +245,13 @@ class PrefixEvaluation(FlipEvaluation):
         for h in map(int, np.flatnonzero(needed)):
             for piece in self.runner.pieces(self.B, h + 1):
                 with piece:
-                    outputs = self.runner.whole(self.inputs.original(piece.rows, h + 1), self.inputs)
+                    outputs = self.runner.whole(self.inputs.original(piece.rows, h + 1), self.inputs, piece.rows)
                     self.set_reference(outputs, piece.rows, h)
 
     def evaluate_base(self, group: Group, rows: Int32) -> Tensor:
         base = self.zeros((len(self.target), len(rows), self.T))
         mask_of = rows[:, Column.MASK]
-        for h in range(self.T):
+        for h in map(int, np.flatnonzero(self.compared)):
             due = np.flatnonzero(((group.h0 <= h) & (h < group.h1) & (group.first <= h))[mask_of])
             if len(due) == 0:
                 continue
@@ -257,12 +259,13 @@ class PrefixEvaluation(FlipEvaluation):
             for piece in self.runner.pieces(len(due), h + 1):
                 with piece:
                     part = device_rows[piece.rows]
-                    outputs = self.runner.whole(self.runner.build(self.inputs, group.masks, part, h + 1), self.inputs)
+                    x = self.runner.build(self.inputs, group.masks, part, h + 1)
+                    outputs = self.runner.whole(x, self.inputs, part[:, Column.SERIES])
                     base[:, index[piece.rows], h] = self.distances(outputs, part, slice(h, h + 1))[:, :, 0]
         return base
 
     def outputs(self, x: Tensor, rows: Tensor, table: State | None) -> Tensor:
-        return self.runner.whole(x, self.inputs)
+        return self.runner.whole(x, self.inputs, rows[:, Column.SERIES])
 
 
 class CausalEvaluation(FlipEvaluation):
@@ -272,7 +275,7 @@ class CausalEvaluation(FlipEvaluation):
         stop = int(np.flatnonzero(needed)[-1]) + 1 if needed.any() else 1
         for piece in self.runner.pieces(self.B, stop):
             with piece:
-                outputs = self.runner.predictor.steps(self.inputs.original(piece.rows, stop))
+                outputs = self.runner.steps(self.inputs.original(piece.rows, stop), self.inputs, piece.rows)
                 self.set_reference(outputs, piece.rows, slice(0, stop))
 
     def evaluate_base(self, group: Group, rows: Int32) -> Tensor:
@@ -285,9 +288,10 @@ class CausalEvaluation(FlipEvaluation):
             for piece in self.runner.pieces(len(due), stop):
                 with piece:
                     part = device_rows[piece.rows]
-                    outputs = self.runner.predictor.steps(self.runner.build(self.inputs, group.masks, part, stop))
+                    x = self.runner.build(self.inputs, group.masks, part, stop)
+                    outputs = self.runner.steps(x, self.inputs, part[:, Column.SERIES])
                     base[:, index[piece.rows], :stop] = self.distances(outputs, part, slice(0, stop))
         return base
 
     def outputs(self, x: Tensor, rows: Tensor, table: State | None) -> Tensor:
-        return self.runner.predictor.steps(x)
+        return self.runner.steps(x, self.inputs, rows[:, Column.SERIES])

@@ -61,6 +61,7 @@ def heatmap(
     inputs = None if X is None else numbers(X, "X", 3)
     if inputs is not None and inputs.shape != scores.shape:
         raise ValueError(f"X must have the shape of values {scores.shape}, given {inputs.shape}")
+    times = None if times is None else np.asarray(times)
     clock = None if times is None else read_times(times, count, steps)
 
     beyond = np.arange(steps) >= ends[chosen][:, None, None]
@@ -80,7 +81,12 @@ def heatmap(
     from matplotlib.ticker import MaxNLocator
 
     # Times that differ stand under each panel.
-    shared = clock is None or np.ndim(times) == 1 or all(bool((clock[i] == clock[chosen[0]]).all()) for i in chosen)
+    shared = (
+        clock is None
+        or times is None
+        or times.ndim == 1
+        or all(bool((clock[i] == clock[chosen[0]]).all()) for i in chosen)
+    )
     grid = figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=True)
     every = math.ceil(0.16 / room)  # a label needs 0.16 inches
     for axes in grid.flat[len(chosen) :]:

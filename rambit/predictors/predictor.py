@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import functools
+import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Literal, TypeVar, get_args
 
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 
 from rambit.arrays import usable_device
 from rambit.checks import warn
+from rambit.predictors.extra import SERIES, Extra
 from rambit.predictors.holding import evaluating
 from rambit.predictors.identity import identity
 from rambit.store import resume_key
@@ -101,10 +104,14 @@ class Predictor(ABC):
     # -- what a model must say -----------------------------------------------------------------------------------
 
     @abstractmethod
-    def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """The raw output (N, C), or (N,) for regression, at the last step of x (N, D, w)."""
+    def call_whole(self, x: Tensor, lengths: Tensor | None, **extra: Tensor) -> Tensor:
+        """The raw output (N, C), or (N,) for regression, at the last step of x (N, D, w).
 
-    def call_steps(self, x: Tensor) -> Tensor:
+        ``extra``: the inputs given as ``extra=``, and ``series`` where this method has an argument of that name: which
+        series each row is of, (N,) int64, by its id.
+        """
+
+    def call_steps(self, x: Tensor, **extra: Tensor) -> Tensor:
         """The raw outputs (N, C, w) at every step of x (N, D, w)."""
         raise TypeError(f"{type(self).__name__} has no output at every step")
 
@@ -114,6 +121,19 @@ class Predictor(ABC):
 
     #: The module whose training flags and weights matter, if there is one.
     module: nn.Module | None = None
+
+    @property
+    def takes_series(self) -> bool:
+        """Whether its calls are told which series each row is of."""
+        return SERIES in _parameters(type(self).call_whole)
+
+    def check_extra(self, names: Iterable[str]) -> None:
+        """Raise ValueError for an extra input that the model has no argument for."""
+        has = _parameters(type(self).call_whole)
+        for name in names:
+            if name not in has:
+                kind = type(self).__name__
+                raise ValueError(f"extra: {kind} has no argument {name.removeprefix('*')!r} in call_whole")
 
     def session(self, *, gradients: bool = False) -> AbstractContextManager[None]:
         """Whatever must hold while the model is evaluated: evaluation mode, no gradients unless asked for."""
@@ -174,9 +194,9 @@ class Predictor(ABC):
 
     # -- what the engine calls ------------------------------------------------------------------------------------
 
-    def whole(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Outputs (N, C, 1): probabilities, or regression values."""
-        raw = self.call_whole(self._as_model_reads(x), lengths if self.takes_lengths else None)
+    def whole(self, x: Tensor, lengths: Tensor | None = None, extra: Extra | None = None) -> Tensor:
+        """Outputs (N, C, 1): probabilities, or regression values. ``extra``: what goes with each row, (N, …)."""
+        raw = self.call_whole(self._as_model_reads(x), lengths if self.takes_lengths else None, **(extra or {}))
         if not isinstance(raw, Tensor):
             raise PredictionError(
                 f"the model returned {type(raw).__name__}, expected a tensor ({x.shape[0]}, classes): pass select=, a "
@@ -207,9 +227,12 @@ class Predictor(ABC):
             self.axes = (raw.shape[1],)
         return self.finish(raw.unsqueeze(2))
 
-    def steps(self, x: Tensor) -> Tensor:
+    def steps(self, x: Tensor, extra: Extra | None = None) -> Tensor:
         """Outputs (N, C, w) at every step."""
-        return self.finish(self._check_steps(self.call_steps(self._as_model_reads(x)), x))
+        given = dict(extra or {})
+        if SERIES not in _parameters(type(self).call_steps):
+            given.pop(SERIES, None)
+        return self.finish(self._check_steps(self.call_steps(self._as_model_reads(x), **given), x))
 
     def advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         """Outputs (N, C, w) along x, and the state after it."""
@@ -336,6 +359,13 @@ def face(order: int) -> Callable[[type[Kind]], type[Kind]]:
         return kind
 
     return add
+
+
+@functools.lru_cache(maxsize=256)
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    """The names of a function's arguments, but for those of ``**``."""
+    found = inspect.signature(function).parameters.values()
+    return frozenset(p.name for p in found if p.kind is not p.VAR_KEYWORD)
 
 
 def _check_agrees(predictor: Predictor, *, output: str, layout: str, device: Any, model_id: str | None) -> None:
