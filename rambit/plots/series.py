@@ -81,12 +81,8 @@ def heatmap(
     from matplotlib.ticker import MaxNLocator
 
     # Times that differ stand under each panel.
-    shared = (
-        clock is None
-        or times is None
-        or times.ndim == 1
-        or all(bool((clock[i] == clock[chosen[0]]).all()) for i in chosen)
-    )
+    apart = [] if clock is None or times is None or times.ndim == 1 else [clock[i] for i in chosen]
+    shared = all(bool((one == apart[0]).all()) for one in apart)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=True)
     every = math.ceil(0.16 / room)  # a label needs 0.16 inches
     for axes in grid.flat[len(chosen) :]:

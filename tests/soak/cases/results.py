@@ -79,20 +79,22 @@ def results(draw: Draw) -> None:
     cells = [cell for cell in naive_cells(a) if series is None or cell.series == series]
     draw.equal(draw.call(a.top, k, series), cells[:k], what="the best cells")
 
-    labels = Labels(features=tuple(f"feature {d}" for d in range(D)), times=np.cumsum(draw.integers(1, 9, T)))
-    named = replace(a, labels=labels)
-    which, when = draw.integers(0, D - 1, draw.whole(1, D)), sorted(draw.integers(0, T - 1, 2))
-    span = slice(*labels.times[when])
-    part = draw.call(named.sel, feature=[f"feature {d}" for d in which], time=span)
-    kept = turned(turned(a.values, layout)[:, which, when[0] : when[1] + 1], layout)
-    draw.equal(part.values, kept, what="the part by name and time")
-    draw.equal(draw.call(part.top, 1), [Cell(*cell) for cell in draw.call(part.top, 1)], what="a cell without names")
-    draw.call(named.to_csv, draw.folder / "a.csv")
-    rows = (draw.folder / "a.csv").read_text().splitlines()
-    draw.equal(
-        len(rows), 1 + sum(D * min(int(end), T) for end in ([T] * B if lengths is None else lengths)), what="rows"
+    labels = Labels(features=tuple(f"feature {d}" for d in range(D)), times=np.arange(T) * 7)
+    which = draw.integers(0, D - 1, draw.whole(1, D)).tolist()
+    first, last = sorted(draw.integers(0, T - 1, 2).tolist())
+    part = draw.call(
+        replace(a, labels=labels).sel, feature=[f"feature {d}" for d in which], time=slice(7 * first, 7 * last)
     )
-    draw.call(store.save_text, draw.folder / "b.csv", "\n".join(rows).encode(), ".csv")
+    kept = turned(turned(a.values, layout)[:, which, first : last + 1], layout)
+    draw.equal(part.values, kept, what="the part by name and time")
+    for cell in draw.call(part.top, 2):
+        draw.equal(cell.feature_name, f"feature {which[cell.feature]}", what="a cell's name")
+        draw.true(cell == Cell(*cell), "a cell is its four numbers")
+    draw.call(a.to_csv, draw.folder / "a.csv")
+    ends = [T] * B if lengths is None else lengths.tolist()
+    rows = (draw.folder / "a.csv").read_text().splitlines()
+    draw.equal(len(rows), 1 + sum(D * end for end in ends), what="the rows of the table")
+    draw.call(store.save_text, draw.folder / "b.csv", b"a,b", ".csv")
 
     found = draw.call(a.compare, b, k=k)
     ours, theirs = ({c[:3]: c.score for c in naive_cells(one)} for one in (a, b))
