@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from rambit import arrays
 from rambit.attribution.targets import Targets
 from rambit.game import TensorSample
+from rambit.labels import Labels
 from rambit.predictors import Predictor
 from rambit.predictors.extra import read_extra
 
@@ -31,7 +32,10 @@ def observations(name: str, value: Any, masked: Tensor | None, shape: torch.Size
 
 @dataclass(frozen=True)
 class Batch:
-    """Series (B, D, T) on the model's device, with ids (B,), what is explained and, if given, lengths and observed."""
+    """Series (B, D, T) on the model's device, with ids (B,), what is explained and, if given, lengths and observed.
+
+    ``labels``: what their axes are called.
+    """
 
     x: Tensor
     ids: Tensor
@@ -41,6 +45,7 @@ class Batch:
     like: Tensor
     layout: str
     extra: Mapping[str, Tensor]
+    labels: Labels = field(default_factory=Labels)
 
     @staticmethod
     def read(
@@ -54,6 +59,7 @@ class Batch:
         observed: Any = None,
         ids: Any = None,
         extra: Any = None,
+        labels: Any = None,
     ) -> Batch:
         """Check everything that a user gave. Raises TypeError or ValueError naming the argument."""
         like, masked = _series(X, layout)
@@ -72,7 +78,9 @@ class Batch:
         length = None if lengths is None else arrays.integers("lengths", lengths, B, 1, T)
         ids = torch.arange(B) if ids is None else arrays.integers("ids", ids, B, 0, 2**32 - 1)
         explained, beside = Targets.read(target, targets, B), read_extra(extra, B, device)
-        batch = Batch(x, ids, length, seen, explained, like, layout, beside)
+        named = Labels.of(labels)
+        named.check(*x.shape)
+        batch = Batch(x, ids, length, seen, explained, like, layout, beside, named)
         predictor.check_extra(batch.extra)
         wrong = ~torch.isfinite(x) & batch.needed()
         if bool(wrong.any()):
@@ -91,6 +99,11 @@ class Batch:
         """Which cells have a score, bool like X: those ``scored`` (B, D, T), but the missing ones. None: all."""
         scored = scored if self.observed is None else scored & self.observed
         return None if bool(scored.all()) else self._like(scored)
+
+    def given(self) -> Tensor:
+        """A copy of X as it was given, NaN where it is declared to hold no value."""
+        missing = ~self._like(self.needed())
+        return self.like.masked_fill(missing, torch.nan) if bool(missing.any()) else self.like.clone()
 
     def _not_finite(self, wrong: Tensor) -> str:
         """What is wrong with the first of these cells (B, D, T)."""

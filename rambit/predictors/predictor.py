@@ -19,6 +19,7 @@ from rambit.checks import number, warn
 from rambit.predictors.extra import SERIES, Extra
 from rambit.predictors.holding import evaluating
 from rambit.predictors.identity import identity
+from rambit.store import resume_key
 
 Output = Literal["auto", "logits", "probs", "regression"]
 OUTPUTS: tuple[Output, ...] = get_args(Output)
@@ -208,6 +209,13 @@ class Predictor(ABC):
         if not found["state_dict"]:
             raise ValueError("checkpoint= needs model_id=, since a model without weights cannot be told from another")
         return {"face": type(self).__qualname__, **found, **self.options()}
+
+    def digest(self) -> str | None:
+        """A hash (hex) that tells the model from others; None for one that cannot be told, see ``fingerprint``."""
+        try:
+            return resume_key(model=self.fingerprint())
+        except ValueError:
+            return None
 
     # -- what the engine calls ------------------------------------------------------------------------------------
 
