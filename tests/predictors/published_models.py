@@ -54,7 +54,7 @@ class ConvClassifier(Published):
         sizes = [features, hidden, hidden, states]
         layers = [
             layer
-            for a, b in itertools.pairwise(sizes, sizes[1:])
+            for a, b in itertools.pairwise(sizes)
             for layer in (nn.Conv1d(a, b, kernel, padding=kernel // 2, padding_mode="replicate"), nn.ReLU())
         ]
         self.regressor = nn.Sequential(*layers[:-1])
