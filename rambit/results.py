@@ -209,6 +209,8 @@ class Attribution:
         )
 
     def _bdt(self, tensor: Tensor) -> Tensor:
+        if tensor.ndim == 2:  # of tokens
+            return tensor[:, None]
         if tensor.ndim != 3:
             raise ValueError(f"only scores of time series, with three axes, have cells; these have {tensor.ndim} axes")
         return tensor.transpose(1, 2) if self.settings.get("layout") == "BTD" else tensor

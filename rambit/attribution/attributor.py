@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from rambit import arrays, ops
+from rambit import arrays, frames, ops
 from rambit.attribution.batch import Batch
 from rambit.checks import one_of, warn
 from rambit.counterfactuals import (
@@ -119,9 +119,17 @@ class Attributor(Options, ABC):
         self.anchor: Anchor = getattr(self, "anchor", "end")
         self.num_samples: int = getattr(self, "num_samples", 1)
         self.window_size: int = getattr(self, "window_size", 1)
+        self.categorical: Sequence[int] | None = getattr(self, "categorical", None)
+        self.categorical_name: str | None = getattr(self, "categorical_name", None)
         super().__post_init__()
         self.model = self.predictor = Predictor.of(
-            self.model, output=self.output, layout=self.layout, device=self.device, model_id=self.model_id
+            self.model,
+            output=self.output,
+            layout=self.layout,
+            device=self.device,
+            model_id=self.model_id,
+            categorical=self.categorical,
+            categorical_name=self.categorical_name,
         )
         regression = self.predictor.output == "regression"
         if self.distance == "auto":
@@ -131,6 +139,7 @@ class Attributor(Options, ABC):
         if self.background is not None and not reads_background(given):
             name = given if isinstance(given, str) else type(given).__name__
             raise ValueError(f"background does not apply to counterfactuals={name!r}, which reads none")
+        self._background_features = frames.features_of(self.background)
         self.background = read_background(self.background, layout=self.layout)
         self.counterfactuals = self.strategy = self._strategy(given)
 
@@ -156,7 +165,7 @@ class Attributor(Options, ABC):
           missing (X may be NaN there). Such cells are not replaced and not evaluated: they score 0, and
           the result's ``evaluated`` says so.
         * ``ids`` (B,): what draws are keyed by, 0 … 2**32 - 1; default 0 … B-1.
-        * ``counterfactuals`` (S, B, D, T): exactly these values instead of drawn ones.
+        * ``counterfactuals`` (S, B, D, T), (B, D, T), (D, T), (D,) or a number: exactly these instead of drawn values.
 
         Raises ValueError or TypeError for what does not fit, PredictionError when the model's output is unusable.
         """
@@ -193,18 +202,22 @@ class Attributor(Options, ABC):
     def _strategy(self, counterfactuals: CounterfactualLike | None) -> Counterfactual:
         if arrays.is_array(counterfactuals):
             counterfactuals = arrays.whole("counterfactuals", counterfactuals)
-        if isinstance(counterfactuals, Tensor) and self.layout == "BTD" and counterfactuals.ndim >= 4:
-            counterfactuals = counterfactuals.transpose(2, 3)
+        if isinstance(counterfactuals, Tensor) and self.layout == "BTD" and counterfactuals.ndim >= 2:
+            time = min(counterfactuals.ndim - 2, 2)  # of (T, D), (B, T, D), (S, B, T, D) and (S, B, T, D, W)
+            counterfactuals = counterfactuals.transpose(time, time + 1)
         return resolve(counterfactuals, self.background)
 
     def _call(self, X: Any, counterfactuals: Tensor | None, *, quiet: bool = False, **series: Any) -> Call:
         """Check a call's arguments. ``quiet``: without the warning about draws that would only repeat."""
         batch = Batch.read(X, self.predictor, self.layout, **series)
+        names, known = batch.labels.features, self._background_features
+        if names is not None and known is not None and names != known:
+            raise ValueError(f"background has the features {', '.join(known)}, but X has {', '.join(names)}")
         strategy = self.strategy if counterfactuals is None else self._strategy(counterfactuals)
         strategy.check(*batch.x.shape[1:])
+        strategy = strategy.within(batch.needed())
         draws = self.num_samples
         if isinstance(strategy, Replay):
-            strategy = strategy.within(batch.needed())
             draws = len(strategy.values)
         elif strategy.single and draws > 1:
             draws = 1
@@ -323,7 +336,18 @@ class RemovalAttributor(Attributor):
         help="between outputs: pd, kl, js, l2 or diff (the target's signed change); auto: pd, for regression abs",
     )
     counterfactuals: CounterfactualLike | None = option(
-        default=None, help="what stands in: a strategy, its name with options, or values (S, B, D, T)", recorded=False
+        default=None,
+        help="what stands in: a strategy, its name with options, a number, or values (D,), (D, T), (B, D, T) or "
+        "(S, B, D, T)",
+        recorded=False,
+    )
+    categorical: Sequence[int] | None = option(
+        default=None, help="features that hold categories: whole numbers, replaced by such only", recorded=False
+    )
+    categorical_name: str | None = option(
+        default=None,
+        help="the argument by which the model takes them, an integer tensor (N, K, T); x has the other features",
+        recorded=False,
     )
     evaluation: Evaluation = option(
         default="auto", help="how the model is evaluated; changes no number beyond rounding", recorded=False

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rambit import arrays
+from rambit import arrays, frames
 from rambit.game import TensorSample
+from rambit.labels import Labels
 from rambit.predictors import Predictor
 
 #: Where a stream of batches belongs.
@@ -35,11 +36,14 @@ def integers(name: str, value: Any, B: int, low: int, high: int) -> Tensor:
     return tensor
 
 
-def observations(name: str, value: Any, masked: Tensor | None, shape: torch.Size) -> Tensor | None:
+def observations(name: str, value: Any, masked: Tensor | None, shape: torch.Size, layout: str = "BDT") -> Tensor | None:
     """A bool tensor of this shape, False where ``value`` says so or an array was masked; None if neither is given."""
     if value is None:
         return None if masked is None else ~masked
-    seen = arrays.whole(name, value, holds="booleans")
+    if frames.is_frame(value):
+        seen = frames.read(name, value).in_layout(layout)
+    else:
+        seen = arrays.whole(name, value, holds="booleans")
     if seen.dtype != torch.bool or seen.shape != shape:
         raise ValueError(f"{name} must be a bool tensor like X, {tuple(shape)}, got {seen.dtype} {tuple(seen.shape)}")
     return seen if masked is None else seen & ~masked.to(seen.device)
@@ -47,7 +51,10 @@ def observations(name: str, value: Any, masked: Tensor | None, shape: torch.Size
 
 @dataclass(frozen=True)
 class Batch:
-    """Series (B, D, T) on the model's device, with ids (B,) and, where given, lengths, observed and target."""
+    """Series (B, D, T) on the model's device, with ids (B,) and, where given, lengths, observed, target and names.
+
+    ``like``: what was given, in its layout. ``tokens``: it is (B, T) integers; x holds them as (B, 1, T) float64.
+    """
 
     x: Tensor
     ids: Tensor
@@ -56,6 +63,8 @@ class Batch:
     target: Tensor | None
     like: Tensor
     layout: str
+    labels: Labels = Labels()
+    tokens: bool = False
 
     @staticmethod
     def read(
@@ -69,27 +78,53 @@ class Batch:
         ids: Any = None,
     ) -> Batch:
         """Check everything that a user gave. Raises TypeError or ValueError naming the argument."""
-        like, masked = _series(X, layout)
+        like, masked, ends, labels = _series(X, layout)
+        tokens = like.ndim == 2
+        rows = arrays.floating("X", like) if tokens else arrays.as_rows("X", like, predictor.module)
+        like = like if tokens or like.is_floating_point() else rows
+        if ends is not None and lengths is not None:
+            raise ValueError("lengths: X says itself where each of its series ends; leave lengths out")
+        lengths = ends if lengths is None else lengths
         device = predictor.device_for(like)
         if like.device.type == "cuda" and device.type == "cpu":
             raise ValueError(
                 f"X is on {like.device}, but the model is on {device}: pass device={str(like.device)!r} or move X"
             )
-        x = like.to(device, arrays.model_type(predictor.module) or like.dtype)
-        seen = observations("observed", observed, masked, like.shape)
+        x = rows.to(device, (not tokens and arrays.model_type(predictor.module)) or rows.dtype)
+        seen = observations("observed", observed, masked, like.shape, layout)
         seen = None if seen is None else seen.to(device)
-        if layout == "BTD":
+        if tokens:
+            x, seen = x[:, None], None if seen is None else seen[:, None]
+        elif layout == "BTD":
             x, seen = x.transpose(1, 2), None if seen is None else seen.transpose(1, 2)
         seen = None if seen is None else seen.contiguous()
         B, _, T = x.shape
         length = None if lengths is None else integers("lengths", lengths, B, 1, T)
         target = None if target is None else _target(target, B)
         ids = torch.arange(B) if ids is None else integers("ids", ids, B, 0, 2**32 - 1)
-        batch = Batch(x, ids, length, seen, target, like, layout)
+        batch = Batch(x, ids, length, seen, target, like, layout, labels, tokens)
         wrong = ~torch.isfinite(x) & batch.needed()
         if bool(wrong.any()):
             raise ValueError(f"X holds {batch._not_finite(wrong)}")
+        if predictor.categorical and not tokens:
+            batch._check_categories(predictor.categorical)
         return batch
+
+    def _check_categories(self, features: tuple[int, ...]) -> None:
+        """ValueError unless these features are some of X, and hold whole numbers that rows hold exactly."""
+        D = self.x.shape[1]
+        if max(features) >= D:
+            raise ValueError(f"categorical must be features of X, 0 … {D - 1}, got {list(features)}")
+        given = (self.like.transpose(1, 2) if self.layout == "BTD" else self.like).to(self.x.device).double()
+        wrong = ((given != given.round()) | (given != self.x.double())) & self.needed()
+        of = list(features)
+        if bool(wrong[:, of].any()):
+            b, k, t = torch.nonzero(wrong[:, of])[0].tolist()
+            d = features[k]
+            raise ValueError(
+                f"X holds {float(given[b, d, t]):.17g} at series {b}, feature {d}, time {t}: categorical features hold "
+                f"whole numbers that {self.x.dtype} holds exactly"
+            )
 
     def needed(self) -> Tensor:
         """(B, D, T) bool, False for what is declared to hold no value: missing cells, and the padding."""
@@ -125,36 +160,39 @@ class Batch:
             if length < T:  # padding may hold anything; the model must see numbers there
                 padding = x[:, :, length:]
                 padding.masked_fill_(~padding.isfinite(), 0.0)
-            yield (
-                indices,
-                TensorSample(x, self.ids[indices].to(self.x.device), observed, None if length == T else length),
-            )
+            ids = self.ids[indices].to(self.x.device)
+            yield indices, TensorSample(x, ids, observed, None if length == T else length, tokens=self.tokens)
 
     def restore(self, values: Tensor) -> Tensor:
-        """Scores (B, D, T) in X's layout, dtype and device."""
-        return self._like(values).to(self.like.dtype)
+        """Scores (B, D, T) in X's layout, dtype and device; of tokens (B, T) in float32."""
+        return self._like(values).to(torch.float32 if self.tokens else self.like.dtype)
 
     def _like(self, values: Tensor) -> Tensor:
-        values = values.transpose(1, 2) if self.layout == "BTD" else values  # windows (B, D, T, W) too
+        if self.tokens:
+            values = values[:, 0]
+        elif self.layout == "BTD":
+            values = values.transpose(1, 2)  # windows (B, D, T, W) too
         return values.to(self.like.device).contiguous()
 
 
-def _series(X: Any, layout: str) -> tuple[Tensor, Tensor | None]:
-    """X as a tensor of three axes, and where it is masked."""
+def _series(X: Any, layout: str) -> tuple[Tensor, Tensor | None, Tensor | None, Labels]:
+    """X as a tensor of three axes, or of two of tokens; where it is masked; lengths and names, if it says them."""
+    if frames.is_frame(X):
+        found = frames.read("X", X)
+        return found.in_layout(layout), None, found.lengths, found.labels
     axes = "(B, D, T)" if layout == "BDT" else "(B, T, D)"
     if not isinstance(X, (list, tuple)) and not arrays.is_array(X):
         many = "" if isinstance(X, (str, Mapping)) or not hasattr(X, "__iter__") else MANY
         raise TypeError(f"X must be a tensor or NumPy array {axes}, got {type(X).__name__}{many}")
-    x, masked = arrays.read("X", X, frame=".to_numpy().T[None]" if layout == "BDT" else ".to_numpy()[None]")
-    if x.ndim != 3 and isinstance(X, (list, tuple)):
+    x, masked = arrays.read("X", X)
+    tokens = x.ndim == 2 and arrays.holds_integers(x)
+    if not tokens and x.ndim != 3 and isinstance(X, (list, tuple)):
         raise TypeError(f"X must be a tensor or NumPy array {axes}, got {type(X).__name__}{MANY}")
-    if x.ndim != 3:
-        raise ValueError(f"X must be {axes}, got {x.ndim} dimensions: {tuple(x.shape)}")
-    if x.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"X must be float32 or float64, got {x.dtype}: convert it")
+    if not tokens and x.ndim != 3:
+        raise ValueError(f"X must be {axes}, or integer tokens (B, T), got {x.ndim} dimensions: {tuple(x.shape)}")
     if x.numel() == 0:
         raise ValueError(f"X is empty: {tuple(x.shape)}")
-    return x, masked
+    return x, masked, None, Labels()
 
 
 def _target(target: Any, B: int) -> Tensor:

@@ -55,6 +55,8 @@ class External(Attributor):
         if counterfactuals is not None:
             raise ValueError(f"counterfactuals does not apply to {type(self).__name__}")
         call = super()._call(X, None, quiet=quiet, **series)
+        if call.batch.tokens:
+            raise TypeError(f"X must be floating: {type(self).__name__} needs gradients, and tokens have none")
         steps = call.batch.x.shape[2]
         if self.background is not None and not bool(self.background.isfinite().all()):
             name = type(self).__name__

@@ -50,7 +50,7 @@ DEFAULTS = {
     "device": "cpu",
 }
 #: A checkpoint says what its model returns and how it reads series.
-NO_FLAGS = ("model", "output", "layout", "model_id")
+NO_FLAGS = ("model", "output", "layout", "model_id", "categorical", "categorical_name")
 FLAGS = tuple(option for option in RaMbIT.options() if option.name not in NO_FLAGS)
 
 

@@ -4,6 +4,7 @@ from rambit.counterfactuals.generator import FeatureGenerator, GeneratorModel, J
 from rambit.counterfactuals.strategies import (
     STRATEGIES,
     CarryForward,
+    Constant,
     Counterfactual,
     CounterfactualLike,
     Gaussian,
@@ -15,6 +16,7 @@ from rambit.counterfactuals.strategies import (
     Replay,
     Uniform,
     Zero,
+    check_categories,
     declared,
     needs_background,
     read_background,
@@ -25,6 +27,7 @@ from rambit.counterfactuals.strategies import (
 __all__ = [
     "STRATEGIES",
     "CarryForward",
+    "Constant",
     "Counterfactual",
     "CounterfactualLike",
     "FeatureGenerator",
@@ -39,6 +42,7 @@ __all__ = [
     "Replay",
     "Uniform",
     "Zero",
+    "check_categories",
     "declared",
     "needs_background",
     "read_background",

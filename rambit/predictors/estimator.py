@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ class EstimatorPredictor(Predictor):
 
     def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         array = np.array(x.cpu().numpy(), order="C")  # a copy: a pipeline may scale in place
-        if getattr(self.model, "n_features_in_", None) == array.shape[1] * array.shape[2]:
+        if getattr(self.model, "n_features_in_", None) == math.prod(array.shape[1:]):
             array = array.reshape(len(array), -1)
         found = self.model.predict_proba(array)
         if isinstance(found, list) and len(found) > 1 and np.ndim(found[0]) == 2:

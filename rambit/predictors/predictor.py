@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, TypeVar, get_args
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rambit.arrays import usable_device
-from rambit.checks import warn
+from rambit.checks import count, warn
 from rambit.predictors.holding import evaluating
 from rambit.predictors.identity import identity
 
@@ -53,6 +53,10 @@ class Predictor(ABC):
     looked = False
     #: It has no weights, and no device was given: it is called wherever the series are.
     follows_series = False
+    #: Rows (N, 1, w) hold the ids of tokens, of which the model reads (N, w) int64; set by the game that it plays.
+    tokens = False
+    #: The features that hold categories.
+    categorical: tuple[int, ...] = ()
     #: Options of the constructor beside the common ones.
     own_options: tuple[str, ...] = ()
     #: By how much probabilities may miss a sum of one.
@@ -65,6 +69,7 @@ class Predictor(ABC):
         layout: Layout = "BDT",
         device: torch.device | str | None = None,
         model_id: str | None = None,
+        categorical: Sequence[int] | None = None,
     ) -> None:
         if output not in OUTPUTS:
             raise ValueError(f"output must be one of {', '.join(OUTPUTS)}, got {output!r}")
@@ -75,6 +80,7 @@ class Predictor(ABC):
         self.layout = layout
         self.device = usable_device(device)
         self.model_id = model_id
+        self.categorical = _distinct("categorical", categorical)
         if layout == "BTD":
             self.features_last = True
 
@@ -138,7 +144,7 @@ class Predictor(ABC):
 
     def options(self) -> dict[str, Any]:
         """What else than the model itself its outputs depend on, as JSON-able values; what is not set is left out."""
-        return {}
+        return {"categorical": list(self.categorical)} if self.categorical else {}
 
     def fingerprint(self) -> dict[str, Any]:
         """What a resumed run must find unchanged."""
@@ -194,6 +200,8 @@ class Predictor(ABC):
         return Walk(self)
 
     def _as_model_reads(self, x: Tensor) -> Tensor:
+        if self.tokens:
+            return x[:, 0].long()
         return x.transpose(1, 2) if self.layout == "BTD" else x
 
     def _check_steps(self, raw: Tensor, x: Tensor) -> Tensor:
@@ -240,6 +248,8 @@ class Predictor(ABC):
         autocast: torch.dtype | None = None,
         compile: bool | str = False,
         select: Any = None,
+        categorical: Sequence[int] | None = None,
+        categorical_name: str | None = None,
     ) -> Predictor:
         """Put the right face on a model.
 
@@ -249,7 +259,8 @@ class Predictor(ABC):
         probabilities. A single column is the probability p (or its logit) of the second of two classes, number 1, and
         completed to (1 - p, p); so is (B,) where ``output`` is given. ``layout`` is the layout in which the model
         reads series. ``autocast`` and ``compile``: see ModulePredictor. ``select``: which of several things that a
-        model returns is its output, by name, number or (of a module or callable) a function. Raises TypeError for
+        model returns is its output, by name, number or (of a module or callable) a function. ``categorical``: which
+        features hold categories, whole numbers; ``categorical_name``: see ModulePredictor. Raises TypeError for
         anything that cannot be evaluated, ValueError for an option that is unknown or does not apply to the model.
         """
         common: dict[str, Any] = {"output": output, "layout": layout, "device": device, "model_id": model_id}
@@ -257,7 +268,10 @@ class Predictor(ABC):
             "autocast": (autocast, None),
             "compile": (compile, False),
             "select": (select, None),
+            "categorical_name": (categorical_name, None),
         }
+        if categorical is not None:
+            common["categorical"] = categorical
         if isinstance(model, type):
             raise TypeError(f"model must be an instance, got the class {model.__name__}: make one, {model.__name__}(…)")
         kind = None
@@ -291,13 +305,34 @@ def face(order: int) -> Callable[[type[Kind]], type[Kind]]:
     return add
 
 
-def _check_agrees(predictor: Predictor, *, output: str, layout: str, device: Any, model_id: str | None) -> None:
+def _distinct(name: str, features: Sequence[int] | None) -> tuple[int, ...]:
+    """Numbers of features, none twice."""
+    if features is None:
+        return ()
+    if isinstance(features, (str, int)) or not hasattr(features, "__iter__"):
+        raise TypeError(f"{name} must be a list of features, got {features!r}")
+    found = tuple(count(f"{name}[{k}]", feature, 0) for k, feature in enumerate(features))
+    if len(set(found)) < len(found):
+        raise ValueError(f"{name} must name each feature once, got {list(found)}")
+    return found
+
+
+def _check_agrees(
+    predictor: Predictor,
+    *,
+    output: str,
+    layout: str,
+    device: Any,
+    model_id: str | None,
+    categorical: Sequence[int] | None = None,
+) -> None:
     """ValueError for an option beside a Predictor that contradicts what it was made with."""
     place = predictor.device if device is None else torch.device(device)
     if str(place) == predictor.device.type:  # "cuda" may be any of them
         place = predictor.device
-    given = {"output": output, "layout": layout, "device": place, "model_id": model_id}
-    defaults = {"output": "auto", "layout": "BDT", "device": predictor.device, "model_id": None}
+    features = _distinct("categorical", categorical)
+    given = {"output": output, "layout": layout, "device": place, "model_id": model_id, "categorical": features}
+    defaults = {"output": "auto", "layout": "BDT", "device": predictor.device, "model_id": None, "categorical": ()}
     for name, value in given.items():
         own = getattr(predictor, name)
         if value not in (own, defaults[name]):
