@@ -37,17 +37,16 @@ def hint(name: str, value: Any) -> str:
     return f": write torch.tensor({name})" if is_array(value) or isinstance(value, (list, tuple)) else ""
 
 
-def read(name: str, value: Any, *, holds: str = "numbers", frame: str = "") -> tuple[Tensor, Tensor | None]:
+def read(name: str, value: Any, *, holds: str = "numbers") -> tuple[Tensor, Tensor | None]:
     """A dense tensor with the values of a tensor, an array or lists of them, and where it is masked (bool), or None.
 
     Arrays of any byte order, strides and rights are read; what needs no conversion keeps its memory, and is only read.
-    ``frame``: the method calls that make an array of a data frame, where one could be meant. TypeError or ValueError
-    naming the argument for what has no values, or not all of them.
+    TypeError or ValueError naming the argument for what has no values, or not all of them, and for a data frame.
     """
     if isinstance(value, Tensor):
         return _dense(name, value), None
     if hasattr(value, "columns") or is_xarray(value):  # whose axes would be guessed
-        raise TypeError(f"{name} must be an array, got a {type(value).__name__}: write {name}{frame or '.to_numpy()'}")
+        raise TypeError(f"{name} must be an array, got a {type(value).__name__}: write {name}.to_numpy()")
     if isinstance(value, (list, tuple, range)):
         if any(isinstance(part, (list, tuple)) or is_array(part) for part in value):
             return _stacked(name, value, holds)

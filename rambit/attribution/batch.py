@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,7 @@ class Batch:
     target: Tensor | None
     like: Tensor
     layout: str
-    labels: Labels = Labels()
+    labels: Labels = field(default_factory=Labels)
     tokens: bool = False
 
     @staticmethod
@@ -107,16 +107,20 @@ class Batch:
         if bool(wrong.any()):
             raise ValueError(f"X holds {batch._not_finite(wrong)}")
         if predictor.categorical and not tokens:
-            batch._check_categories(predictor.categorical)
+            batch._check_categories(predictor.categorical, predictor.categorical_name)
         return batch
 
-    def _check_categories(self, features: tuple[int, ...]) -> None:
-        """ValueError unless these features are some of X, and hold whole numbers that rows hold exactly."""
+    def _check_categories(self, features: tuple[int, ...], name: str | None) -> None:
+        """ValueError unless these features are some of X, and hold whole numbers that rows hold exactly.
+
+        With the ``name`` by which the model takes them, none may be missing: integers know no NaN.
+        """
         D = self.x.shape[1]
         if max(features) >= D:
             raise ValueError(f"categorical must be features of X, 0 … {D - 1}, got {list(features)}")
         given = (self.like.transpose(1, 2) if self.layout == "BTD" else self.like).to(self.x.device).double()
-        wrong = ((given != given.round()) | (given != self.x.double())) & self.needed()
+        wrong = (given != given.round()) | (given != self.x.double())
+        wrong &= self.needed() if name is None else replace(self, observed=None).needed()
         of = list(features)
         if bool(wrong[:, of].any()):
             b, k, t = torch.nonzero(wrong[:, of])[0].tolist()

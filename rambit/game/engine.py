@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rambit.counterfactuals import Counterfactual, Replay, check_categories
+from rambit.counterfactuals import Counterfactual, Replay
+from rambit.counterfactuals.strategies import check_categories
 from rambit.game import guards, modes
 from rambit.game.horizons import ANCHORS, Anchor, HorizonRule
 from rambit.game.modes import Evaluation

@@ -57,6 +57,8 @@ class Predictor(ABC):
     tokens = False
     #: The features that hold categories.
     categorical: tuple[int, ...] = ()
+    #: The argument by which the model takes them apart.
+    categorical_name: str | None = None
     #: Options of the constructor beside the common ones.
     own_options: tuple[str, ...] = ()
     #: By how much probabilities may miss a sum of one.

@@ -213,7 +213,7 @@ def _named(name: str) -> Iterator[None]:
 
 
 def _checked(name: str, given: Any, module: nn.Module | None) -> Tensor:
-    """Inputs with a batch axis in a floating type of 32 bits or more, checked. Raises TypeError or ValueError naming the argument."""
+    """Floating inputs with a batch axis, checked. Raises TypeError or ValueError naming the argument."""
     if frames.is_frame(given):
         x = frames.of_one_length(name, given)
     elif arrays.is_array(given):

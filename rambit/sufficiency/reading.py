@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -102,7 +101,7 @@ def _of_tables(model: Any) -> Any:
 
 def _values(given: CounterfactualLike, shape: tuple[int, ...], held: TensorSample) -> Counterfactual:
     """The strategy; exact values, (S, *shape) or one set of them, in the shape in which the game holds the batch."""
-    if not arrays.is_array(given) or np.ndim(given) == 0:
+    if not arrays.is_array(given) or not getattr(given, "shape", ()):
         strategy = resolve(given)
         if not strategy.fixed and held.shape is not None:
             raise ValueError(f"counterfactuals: {type(strategy).__name__} fills gaps along time, so it is for series")
