@@ -176,7 +176,7 @@ def test_other_arrays_of_xarray():
             frames.read("X", xarray.DataArray(ARRAY, dims=dims))
     with pytest.raises(ValueError, match="X must have a dimension called time"):
         frames.read("X", xarray.DataArray(ARRAY[0], dims=["series", "feature"]))
-    with pytest.raises(TypeError, match="masks must be an array, got a DataArray: write masks.to_numpy"):
+    with pytest.raises(TypeError, match=r"masks must be an array, got a DataArray: write masks.to_numpy"):
         rambit.RaMbIT(lambda x: x[:, :, -1], masks=xarray.DataArray(ARRAY > 0, dims=["series", "feature", "time"]))
 
 

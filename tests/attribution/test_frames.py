@@ -175,7 +175,9 @@ def test_integers_are_numbers_for_weights(kind):
 def test_integers_that_weights_cannot_hold():
     whole = np.ones((B, D, T), dtype=np.int64)
     whole[1, 0, 3] = 2**24 + 1
-    with pytest.raises(ValueError, match=r"X holds integers beyond 16777216, .*float32 .*exactly, first at \(1, 0, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"X holds integers beyond 16777216, .*float32 .*exactly, first at \(1, 0, 3\)"
+    ):
         FO(GRU(D)).attribute(whole)
     assert FO(GRU(D).double()).attribute(whole).shape == X.shape
     whole = whole.astype(np.uint64)

@@ -163,7 +163,7 @@ def test_sufficient_tokens(search):
         others = torch.arange(3) != found.target
         gaps = [float(p[found.target] - p[others].max()) for p in (whole, part)]
         assert gaps[1] >= 0.9 * gaps[0] - 1e-5
-    with pytest.raises(ValueError, match="heuristic needs .* no tokens, which have no gradients"):
+    with pytest.raises(ValueError, match=r"heuristic needs .* no tokens, which have no gradients"):
         explain(model, X, counterfactuals=0, heuristic="grad")
     with pytest.raises(ValueError, match="counterfactuals=Zero does not serve tokens"):
         explain(model, X)
@@ -185,15 +185,15 @@ def test_metrics_of_tokens():
     "wrong", [None, "zero", "mean", "gaussian", "uniform", "interpolate", FeatureGenerator(1, 2, 2)]
 )
 def test_strategies_that_serve_no_tokens(wrong):
-    with pytest.raises(ValueError, match="does not serve tokens .*use constant, marginal, joint, carry_forward, or"):
+    with pytest.raises(ValueError, match=r"does not serve tokens .*use constant, marginal, joint, carry_forward, or"):
         Occlusion(net(Pooled), counterfactuals=wrong).attribute(X)
 
 
 def test_what_is_wrong_with_tokens():
     model = net(Pooled)
-    with pytest.raises(ValueError, match="counterfactuals of tokens .* must be whole numbers, got 0.5"):
+    with pytest.raises(ValueError, match=r"counterfactuals of tokens .* must be whole numbers, got 0.5"):
         Occlusion(model, counterfactuals=0.5).attribute(X)
-    with pytest.raises(ValueError, match="counterfactuals of tokens .* must be whole numbers, got 1.5"):
+    with pytest.raises(ValueError, match=r"counterfactuals of tokens .* must be whole numbers, got 1.5"):
         AFO(model, background=BACKGROUND[:, None] + 0.5).attribute(X)
     with pytest.raises(ValueError, match="does not serve tokens"):
         FO(model).attribute(X)

@@ -118,7 +118,7 @@ def test_what_is_no_constant(given, words):
 
 
 def test_a_constant_beyond_the_type_of_the_model():
-    with pytest.raises(ValueError, match="counterfactuals hold values beyond torch.float32"):
+    with pytest.raises(ValueError, match=r"counterfactuals hold values beyond torch.float32"):
         Occlusion(GRU(D), counterfactuals=1e300).attribute(X)
     with pytest.raises(ValueError, match="background does not apply to counterfactuals='float'"):
         Occlusion(plain, counterfactuals=0.5, background=X)
