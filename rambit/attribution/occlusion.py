@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rambit import ops
-from rambit.attribution.attributor import DISTANCES, DRAWS, METHODS, Call, CellOrEnd, Part, RemovalAttributor
+from rambit.attribution.attributor import DRAWS, METHODS, Call, CellOrEnd, Part, RemovalAttributor
 from rambit.checks import count
 from rambit.game import Coalitions, Flips, FlipScores, Game
 from rambit.masks import MaskSet
@@ -36,7 +36,7 @@ class FO(RemovalAttributor):
         nothing = torch.ones(1, D, T, dtype=torch.bool, device=game.device)
         masks = MaskSet(nothing, torch.ones(1, dtype=torch.float64, device=game.device))
         target = self._target(call, indices, game)
-        scores = FlipScores((B, D, T), DISTANCES[self.distance], ops.Reduce.MEAN, "all", target, game.device)
+        scores = FlipScores((B, D, T), call.metric, ops.Reduce.MEAN, "all", target, game.device)
         return Part(game.reduce(Flips(masks), scores).values(), None)
 
 
@@ -84,16 +84,16 @@ class Occlusion(RemovalAttributor):
             Coalitions(~_windows(corners[begin : begin + piece], (height, width), (D, T)).flatten(1))
             for begin in range(0, len(corners), piece)
         )
-        scores = torch.cat([game.coalition_distances(q, DISTANCES[self.distance], target) for q in questions])
-        by_corner = scores.mean(dim=1).T.reshape(B, len(rows), len(columns))
+        scores = torch.cat([game.coalition_distances(q, call.metric, target) for q in questions], dim=1)
+        by_corner = scores.mean(dim=2).transpose(1, 2).reshape(-1, len(rows), len(columns))  # (K · B, …)
         # First down the features, then along time: windows that start apart never share a place of one pass.
-        down = by_corner.new_zeros(B, D + height, len(columns))
-        total = by_corner.new_zeros(B, D, T + width)
+        down = by_corner.new_zeros(len(by_corner), D + height, len(columns))
+        total = by_corner.new_zeros(len(by_corner), D, T + width)
         for k in range(height):
             down[:, rows + k] += by_corner
         for k in range(width):
             total[:, :, columns + k] += down[:, :D]
-        total = total[:, :, :T]
+        total = total[:, :, :T].view(-1, B, D, T)
         covered = _inside(rows, height, D).sum(0)[:, None] * _inside(columns, width, T).sum(0)
         return Part(total / covered.to(total.device).clamp(min=1), None)
 

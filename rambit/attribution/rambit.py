@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rambit import arrays, ops
-from rambit.attribution.attributor import DISTANCES, DRAWS, LONGEST, METHODS, MOST_CELLS, Call, Part, RemovalAttributor
+from rambit.attribution.attributor import DRAWS, LONGEST, METHODS, MOST_CELLS, Call, Part, RemovalAttributor
 from rambit.attribution.checkpoint import Checkpoint, Saved
 from rambit.checks import count, flag, number, warn
 from rambit.counterfactuals import Replay, Zero
@@ -102,9 +102,11 @@ class RaMbIT(RemovalAttributor):
         X: Tensor,
         *,
         target: Any = None,
+        targets: Any = None,
         lengths: Any = None,
         observed: Tensor | None = None,
         ids: Any = None,
+        extra: Any = None,
         masks: Tensor | None = None,
         counterfactuals: Tensor | None = None,
         checkpoint: str | Path | None = None,
@@ -118,11 +120,17 @@ class RaMbIT(RemovalAttributor):
         19 of 20 runs with other seeds, what infinitely many of both would give. It is None with one mask, or with one
         random draw that all masks share; values that are given, or that are not random, count as exact.
 
-        * ``target``: class (int or (B,)) for distance ``diff``; default: the predicted class at the last step.
+        * ``target``: the output whose change is the score (distance ``diff``, or ``abs`` of a regression): a number, a
+          pair (h, q) of forecasts (N, H, Q), either of them for each series, or a function of the raw outputs (N, …)
+          that returns (N,). Default: all outputs, by ``distance``; for ``diff`` the class predicted at the last step.
+        * ``targets``: "all", a list of outputs, or a function that returns (N, K): scores (B, K, D, T), all from the
+          rows of one.
         * ``lengths`` (B,): series b ends before step lengths[b]; ``observed`` (bool, like X): False where a value is
           missing (X may be NaN there). Such cells are not replaced and not evaluated: they score 0, and
           the result's ``evaluated`` says so.
         * ``ids`` (B,): what draws are keyed by, 0 … 2**32 - 1, default 0 … B-1: X[3:4] with ids=[3] gives row 3 of X.
+        * ``extra``: further inputs of the model, a dictionary by argument or a tuple by position, (B, …) of any type;
+          they go with their series and are never replaced. A model's state is not used then.
         * ``masks`` (L, D, T) bool and ``counterfactuals`` (S, B, D, T): exactly these instead of sampled ones.
         * ``checkpoint``: a folder; a run that was killed goes on from there and gives the same bits.
         * ``tolerance``: go on in rounds of L masks until the largest standard error, relative to the largest score, is
@@ -132,7 +140,9 @@ class RaMbIT(RemovalAttributor):
         Raises ValueError or TypeError for what does not fit, PredictionError when the model's output is unusable.
         """
         family = self.family if masks is None else self._family(masks)
-        call = self._call(X, counterfactuals, target=target, lengths=lengths, observed=observed, ids=ids)
+        series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
+        series["extra"] = extra
+        call = self._call(X, counterfactuals, **series)
         self._check_family(family, call)
         if tolerance is not None:
             tolerance = number("tolerance", tolerance, 0, above=True)
@@ -149,7 +159,7 @@ class RaMbIT(RemovalAttributor):
         if checkpoint is not None and not isinstance(checkpoint, (str, Path)):
             raise TypeError(f"checkpoint must be the path of a folder, got {checkpoint!r}")
         with Checkpoint.open(checkpoint, lambda: self._identity(call, family, settings, stop)) as saved:
-            call = MaskCall(call.batch, call.strategy, call.draws, family, saved, tolerance, max_rows)
+            call = MaskCall(**vars(call), family=family, saved=saved, tolerance=tolerance, left=max_rows)
             return self._collect(call, settings=settings, show_progress=show_progress)
 
     def cost(
@@ -157,9 +167,11 @@ class RaMbIT(RemovalAttributor):
         X: Tensor,
         *,
         target: Any = None,
+        targets: Any = None,
         lengths: Any = None,
         observed: Tensor | None = None,
         ids: Any = None,
+        extra: Any = None,
         masks: Tensor | None = None,
         counterfactuals: Tensor | None = None,
     ) -> Cost:
@@ -168,14 +180,17 @@ class RaMbIT(RemovalAttributor):
         Under ``evaluation="auto"`` the mode is the strongest one that the model claims, marked "unconfirmed".
         """
         family = self.family if masks is None else self._family(masks)
-        series = {"target": target, "lengths": lengths, "observed": observed, "ids": ids}
+        series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
+        series["extra"] = extra
         call = self._call(X, counterfactuals, quiet=True, **series)
         self._check_family(family, call)
-        return self._count(MaskCall(call.batch, call.strategy, call.draws, family))
+        return self._count(MaskCall(**vars(call), family=family))
 
     def settings(self, family: Family | None = None, call: Call | None = None) -> dict[str, Any]:
         """Everything that the scores depend on, as JSON-able values."""
-        given = {} if call is None else {"counterfactuals": call.strategy.describe(), "num_samples": call.draws}
+        given: dict[str, Any] = {}
+        if call is not None:
+            given = {"counterfactuals": call.strategy.describe(), "num_samples": call.draws, **call.describe()}
         return {**super().settings(), **given, "masks": (family or self.family).describe()}
 
     # -- how a call is carried out --------------------------------------------------------------------------------
@@ -228,7 +243,7 @@ class RaMbIT(RemovalAttributor):
         target = self._target(call, indices, game)
         B, D, T = game.sample.x.shape
         draws = call.shared_draws if self.share_draws else 0
-        return FlipScores((B, D, T), DISTANCES[self.distance], reduce, self.normalize, target, game.device, draws)
+        return FlipScores((B, D, T), call.metric, reduce, self.normalize, target, game.device, draws)
 
     def _fill(
         self,
@@ -259,7 +274,7 @@ class RaMbIT(RemovalAttributor):
     def _nothing(self, scores: FlipScores) -> FlipScores:
         """Scores for a game that only counts."""
         return FlipScores(
-            scores.shape, scores.metric, scores.reduce, scores.normalize, scores.target, scores.target.device
+            scores.shape[1:], scores.metric, scores.reduce, scores.normalize, scores.target, scores.target.device
         )
 
     def _is_precise(self, game: Game, scores: FlipScores, tolerance: float) -> bool:
@@ -293,7 +308,9 @@ class RaMbIT(RemovalAttributor):
         how = {"evaluation": self.evaluation, "batch_size": self.batch_size, "max_memory": self.max_memory}
         return {
             "settings": {**settings, "seed": self.seed, **stop, **how},
-            "data": {name: getattr(batch, name) for name in ("x", "ids", "lengths", "observed", "target")},
+            "data": {name: getattr(batch, name) for name in ("x", "ids", "lengths", "observed")},
+            "target": batch.targets.identity(),
+            **({"extra": dict(batch.extra)} if batch.extra else {}),
             "masks": family.masks if isinstance(family, Explicit) else None,
             "values": call.strategy.tensors(),
             "model": self.predictor.fingerprint(),

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rambit.attribution.attributor import DISTANCES, DRAWS, METHODS, Call, Distance, Part, RemovalAttributor
+from rambit.attribution.attributor import DRAWS, METHODS, Call, Distance, Part, RemovalAttributor
 from rambit.game import Coalitions, Game, draws, shapley_values
 from rambit.masks import Bernoulli
 from rambit.options import option
@@ -17,7 +17,7 @@ from rambit.options import option
 PLAYERS = ("cells", "features", "timestamps", "segments")
 MAX_EXACT = 16
 
-Payoffs = Callable[[Tensor], Tensor]  # coalitions (N, n) bool -> (N, S, B), for each draw
+Payoffs = Callable[[Tensor], Tensor]  # coalitions (N, n) bool -> (N, S, B), for each draw; B: series and targets
 Values = tuple[Tensor, Tensor | None, Tensor | None]
 
 
@@ -66,7 +66,8 @@ class _Values(RemovalAttributor):
         target = self._target(call, indices, game)
 
         def payoffs(coalitions: Tensor) -> Tensor:
-            return -game.coalition_distances(Coalitions(coalitions, player), DISTANCES[self.distance], target)
+            distances = game.coalition_distances(Coalitions(coalitions, player), call.metric, target)  # (K, N, S, B)
+            return -distances.movedim(0, 2).flatten(2)
 
         shared = call.shared_draws
         scores, variance, by_draw = self._values(payoffs, int(player.max()) + 1, shared > 1)
@@ -77,9 +78,9 @@ class _Values(RemovalAttributor):
         error = None if variance is None or shared == 1 else variance.sqrt()
 
         def spread(of_players: Tensor) -> Tensor:
-            return of_players[player.to(of_players.device)].T.reshape(game.sample.x.shape)
+            return of_players[player.to(of_players.device)].T.reshape(len(target), *game.sample.x.shape)
 
-        return Part(spread(scores), None if error is None else spread(error), evaluated=spread(known))
+        return Part(spread(scores), None if error is None else spread(error), evaluated=spread(known)[0])
 
     @abstractmethod
     def _values(self, payoffs: Payoffs, n: int, by_draw: bool) -> Values:

@@ -73,7 +73,10 @@ class Game(Engine):
         return [box_rows.BoxBuffer(self, outside) for outside in self.inputs.draws[:, 0]]
 
     def coalition_distances(self, question: Coalitions, metric: ops.Metric, target: Tensor) -> Tensor:
-        """Distances (N, S, B) float64 of the coalitions' outputs from the original ones, for each draw."""
+        """Distances (K, N, S, B) float64 of the coalitions' outputs from the original ones, for each draw.
+
+        ``target`` (K, B): the outputs that are compared where the metric reads one.
+        """
         B = len(self.sample)
         original = None if self.original is None else self.original[:, :, None]
         if original is not None:
@@ -83,13 +86,14 @@ class Game(Engine):
             assert original is not None
             n, S, _, C = outputs.shape
             series = torch.arange(B, dtype=torch.int32, device=self.device).repeat(n * S)
-            out = memory.empty((n * S * B, 1), outputs, torch.float64)
+            out = memory.empty((len(target), n * S * B, 1), outputs, torch.float64)
             flat = outputs.reshape(-1, C, 1)
-            ops.distance(out, flat, original, series, target, metric)
-            parts.append(out.view(n, S, B))
+            for found, one in zip(out, target, strict=True):
+                ops.distance(found, flat, original, series, one, metric)
+            parts.append(out.view(-1, n, S, B))
         if parts:
-            return torch.cat(parts)
-        return memory.zeros((len(question.masks), self.draws, B), self.sample.x, torch.float64)
+            return torch.cat(parts, dim=1)
+        return memory.zeros((len(target), len(question.masks), self.draws, B), self.sample.x, torch.float64)
 
     # -- flips ----------------------------------------------------------------------------------------------------
 
@@ -119,7 +123,7 @@ class Game(Engine):
         distinct = DistinctMasks.of(masks, question.number, apart=question.fresh_draws, to_host=self.to_host)
         reduction.expect(distinct, self.rule, masks.exact)
         with self.predictor.session():
-            for series in self._series_chunks(distinct):
+            for series in self._series_chunks(distinct, len(reduction.target)):
                 self._reduce_chunk(series, distinct, question, reduction, added(series), done)
         return reduction
 
@@ -140,7 +144,7 @@ class Game(Engine):
             inputs,
             reduction.metric,
             reduction.reduce,
-            reduction.target[series],
+            reduction.target[:, series],
             self._known(inputs, question),
         )
         evaluation.prepare(distinct)
@@ -212,27 +216,28 @@ class Game(Engine):
     # -- windows --------------------------------------------------------------------------------------------------
 
     def distances(self, question: Windows, metric: ops.Metric, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Distances (M, B, T, W) float64 of windows from the original outputs (B, C, T), mean over draws; and those.
+        """Distances (K, M, B, T, W) float64 of windows from the original outputs (B, C, T), mean over draws; and those.
 
-        Entry [m, b, p, j] compares at step p + j when window m starts at p.
+        ``target`` (K, B). Entry [k, m, b, p, j] compares at step p + j when window m starts at p.
         """
         parts: list[tuple[Tensor, Tensor]] = []
         B, D, T = self.sample.x.shape
         with self.predictor.session():
-            per_series = self.draws * T * (len(question.features) * 8 * question.window + D * (question.window + 1) * 8)
+            per_target = len(question.features) * 8 * question.window
+            per_series = self.draws * T * (len(target) * per_target + D * (question.window + 1) * 8)
             step = max(1, self.max_memory // 4 // per_series)
             for begin in range(0, B, step):
                 series = slice(begin, min(B, begin + step))
                 inputs = self.inputs_of(series, window=question.window, strategy=question.counterfactual)
                 evaluation = self._evaluation(
-                    self._evaluation_kind(question), inputs, metric, ops.Reduce.MEAN, target[series]
+                    self._evaluation_kind(question), inputs, metric, ops.Reduce.MEAN, target[:, series]
                 )
                 rows = len(question.features) * self.draws * evaluation.B
                 block = max(1, -(-4 * self.runner.batch // rows))
                 distances = window_distances(evaluation, question, block)
                 reference = torch.empty(0) if evaluation.reference is None else evaluation.reference
                 parts.append((distances, reference))
-        return torch.cat([d for d, _ in parts], dim=1), torch.cat([r for _, r in parts])
+        return torch.cat([d for d, _ in parts], dim=2), torch.cat([r for _, r in parts])
 
     # -- sizes ----------------------------------------------------------------------------------------------------
 
@@ -248,7 +253,7 @@ class Game(Engine):
         known = None if same is None else self.to_host(same.flatten(2)).numpy()
         return None if known is None or not known.any() else known.astype(np.uint8)
 
-    def _series_chunks(self, distinct: DistinctMasks) -> Iterator[slice]:
+    def _series_chunks(self, distinct: DistinctMasks, targets: int) -> Iterator[slice]:
         B, D, T = self.sample.x.shape
         size = self.sample.x.element_size()
         per_series = self.draws * D * T * (size + 2)
@@ -261,7 +266,7 @@ class Game(Engine):
             )
             per_series += states.row_bytes(state) * (T + carried)
         # At least one mask with all its shifts is evaluated at a time.
-        per_mask = self.draws * 8 * (D * T + T) * (self.rule.window if self.rule.anchor == "end" else 1)
+        per_mask = targets * self.draws * 8 * (D * T + T) * (self.rule.window if self.rule.anchor == "end" else 1)
         step = max(1, self.max_memory // 4 // max(per_series, per_mask))
         for begin in range(0, B, step):
             yield slice(begin, min(B, begin + step))
@@ -279,13 +284,12 @@ class Game(Engine):
 
 def _copy_unmasked(contributions: Tensor, unmasked: Tensor, low: Int32, target_cells: Int32 | None, T: int) -> None:
     """Fill in the flips before ``low`` from those of the original series."""
-    M, S, B, slots = contributions.shape
+    K, M, S, B, slots = contributions.shape
     for m in range(M):
         if low[m] == 0:
             continue
         if target_cells is None:
-            contributions[m].view(S, B, slots // T, T)[..., : low[m]] = unmasked[0].view(S, B, slots // T, T)[
-                ..., : low[m]
-            ]
+            there, known = (table.view(K, S, B, slots // T, T) for table in (contributions[:, m], unmasked[:, 0]))
+            there[..., : low[m]] = known[..., : low[m]]
         elif target_cells[m] % T < low[m]:
-            contributions[m, :, :, 0] = unmasked[0, :, :, target_cells[m]]
+            contributions[:, m, :, :, 0] = unmasked[:, 0, :, :, target_cells[m]]

@@ -18,6 +18,8 @@ def distance(metric, p, q, target=0):
         return math.sqrt(sum((a - b) ** 2 for a, b in zip(p, q, strict=True)))
     if metric == "diff":
         return p[target] - q[target]
+    if metric == "change":
+        return abs(p[target] - q[target])
     p, q = [max(a, TINY) for a in p], [max(b, TINY) for b in q]
     if metric == "kl":
         return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
