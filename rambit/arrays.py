@@ -45,6 +45,8 @@ def read(name: str, value: Any, *, holds: str = "numbers") -> tuple[Tensor, Tens
     """
     if isinstance(value, Tensor):
         return _dense(name, value), None
+    if hasattr(value, "data_vars"):
+        raise TypeError(f"{name} is a Dataset of xarray, of several arrays: write {name}.to_dataarray('feature')")
     if hasattr(value, "columns") or is_xarray(value):  # whose axes would be guessed
         raise TypeError(f"{name} must be an array, got a {type(value).__name__}: write {name}.to_numpy()")
     if isinstance(value, (list, tuple, range)):

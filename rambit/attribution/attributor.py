@@ -90,7 +90,7 @@ class Attributor(Options, ABC):
 
     model: Any = option(help="a module, function, estimator, ONNX session or Predictor", recorded=False, kw_only=False)
     background: Any = option(
-        default=None, help="reference data (N, D, T), from which counterfactuals are drawn", recorded=False
+        default=None, help="reference data (N, D, T), or frames, from which counterfactuals are drawn", recorded=False
     )
     output: Output = option(
         default="auto", help="what the model returns; auto: logits, unless they are probabilities", recorded=False
@@ -143,25 +143,27 @@ class Attributor(Options, ABC):
         self.background = read_background(self.background, layout=self.layout)
         self.counterfactuals = self.strategy = self._strategy(given)
 
-    def attribute(self, X: Tensor, **options: Any) -> Tensor:
+    def attribute(self, X: Any, **options: Any) -> Tensor:
         """Importance of every cell, a tensor like X; the options are those of ``explain``."""
         return self.explain(X, **options).values
 
     def explain(
         self,
-        X: Tensor,
+        X: Any,
         *,
         target: Any = None,
         targets: Any = None,
         lengths: Any = None,
-        observed: Tensor | None = None,
+        observed: Any = None,
         ids: Any = None,
         extra: Any = None,
-        counterfactuals: Tensor | None = None,
+        counterfactuals: CounterfactualLike | None = None,
         show_progress: bool = False,
     ) -> Attribution:
         """Scores (B, D, T) in X's layout, what they cost and the settings that made them.
 
+        * ``X``: a tensor, array or list of arrays; a frame of pandas or xarray (``rambit.frames``), which says itself
+          what its axes are and where series end; or integer tokens (B, T), for a model of (N, T) int64.
         * ``target``: the output whose change is the score (distance ``diff``, or ``abs`` of a regression): a number, a
           pair (h, q) of forecasts (N, H, Q), either of them for each series, or a function of the raw outputs (N, …)
           that returns (N,). Default: all outputs, by ``distance``; for ``diff`` the class predicted at the last step.
@@ -184,12 +186,12 @@ class Attributor(Options, ABC):
 
     def cost(
         self,
-        X: Tensor,
+        X: Any,
         *,
         target: Any = None,
         targets: Any = None,
         lengths: Any = None,
-        observed: Tensor | None = None,
+        observed: Any = None,
         ids: Any = None,
         extra: Any = None,
     ) -> Cost:
@@ -226,7 +228,7 @@ class Attributor(Options, ABC):
             counterfactuals = counterfactuals.transpose(time, time + 1)
         return resolve(counterfactuals, self.background)
 
-    def _call(self, X: Any, counterfactuals: Tensor | None, *, quiet: bool = False, **series: Any) -> Call:
+    def _call(self, X: Any, counterfactuals: CounterfactualLike | None, *, quiet: bool = False, **series: Any) -> Call:
         """Check a call's arguments. ``quiet``: without the warning about draws that would only repeat."""
         batch = Batch.read(X, self.predictor, self.layout, **series)
         names, known = batch.labels.features, self._background_features

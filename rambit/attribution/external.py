@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rambit import ops
 from rambit.attribution.attributor import Attributor, Call, CellOrEnd, Part
+from rambit.counterfactuals import CounterfactualLike
 from rambit.game import Game
 from rambit.options import option
 from rambit.predictors import PredictionError
@@ -51,7 +52,7 @@ class External(Attributor):
     def _scores(self, game: Game, target: Tensor | None) -> Tensor:
         """Scores (b, D, T) of the game's series; ``target`` (b, 1, 1) where one was given."""
 
-    def _call(self, X: Any, counterfactuals: Tensor | None, *, quiet: bool = False, **series: Any) -> Call:
+    def _call(self, X: Any, counterfactuals: CounterfactualLike | None, *, quiet: bool = False, **series: Any) -> Call:
         if counterfactuals is not None:
             raise ValueError(f"counterfactuals does not apply to {type(self).__name__}")
         call = super()._call(X, None, quiet=quiet, **series)

@@ -123,7 +123,9 @@ class Constant(Counterfactual):
             return
         tensor = arrays.floating("counterfactuals", _numbers(arrays.whole("counterfactuals", value)))
         if tensor.ndim > 2 or tensor.numel() == 0:
-            raise ValueError(f"a constant must be a number, (D,) or (D, T), got {tuple(tensor.shape)}")
+            raise ValueError(
+                f"counterfactuals must be a number, or values (D,), (D, T), (B, D, T) or (S, B, D, T), got {tuple(tensor.shape)}"
+            )
         if not bool(tensor.isfinite().all()):
             raise ValueError("counterfactuals must be finite")
         self.value = tensor if tensor.ndim else float(tensor)

@@ -106,7 +106,7 @@ def test_one_draw_is_enough():
         (torch.zeros(T, D), rf"counterfactuals must have {D} features for this X"),
         (torch.zeros(D, T + 1), rf"counterfactuals must have {T} steps for this X"),
         (torch.zeros(B + 1, D, T), rf"counterfactuals must be \(S, {B}, {D}, {T}\) for this X"),
-        (torch.zeros(0), "a constant must be a number"),
+        (torch.zeros(0), "counterfactuals must be a number, or values"),
         ("constant:value=much", "value=much' must be a number"),
     ],
 )
