@@ -72,11 +72,11 @@ class External(Attributor):
 
     def _score(self, call: Call, game: Game, indices: Tensor) -> Part:
         x, given = game.sample.x, call.batch.targets.given
+        target = self._target(call, indices, game)[0][:, None, None] if given else None
         if game.runner.dry:
             rows = len(x) * self._rows(given)
             game.runner.count(rows, rows * x.shape[2])
             return Part(torch.zeros(x.shape, dtype=torch.float64), None)
-        target = self._target(call, indices, game)[0][:, None, None] if given else None
         game.runner.begin()
         devices = range(torch.cuda.device_count())
         with torch.random.fork_rng(devices), self.predictor.session(gradients=True):

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from rambit import arrays, ops
-from rambit.attribution.attributor import DRAWS, LONGEST, METHODS, MOST_CELLS, Call, Part, RemovalAttributor
+from rambit.attribution.attributor import DRAWS, LONGEST, METHODS, MOST_CELLS, Call, Part
+from rambit.attribution.cell_groups import GroupedAttributor
 from rambit.attribution.checkpoint import Checkpoint, Saved
 from rambit.checks import count, flag, number, warn
 from rambit.counterfactuals import CounterfactualLike, Replay, Zero
@@ -35,12 +36,15 @@ class MaskCall(Call):
 
 
 @METHODS.register("rambit")
-class RaMbIT(RemovalAttributor):
+class RaMbIT(GroupedAttributor):
     """Importance of each cell: how far replacing it moves the prediction, beside L random masks.
 
     For each of ``L`` masks (True = kept) and ``num_samples`` draws of counterfactual values, the model's output with
     the cell replaced is compared with the output with the cell kept; the score is the mean of that difference.
     Positive: replacing the cell moves the prediction.
+
+    With ``groups`` a group stands for the cell: all of it replaced is compared with all of it kept. Its own time, for
+    anchor ``cell``, is that of its latest cell; with ``normalize="visible"`` masks count that can see its earliest.
 
     Raises ValueError or TypeError, before any work, naming the argument.
 
@@ -86,6 +90,8 @@ class RaMbIT(RemovalAttributor):
             raise ValueError(f"normalize='visible' applies to anchor='mask' only, got anchor={self.anchor!r}")
         if self.reduce == "max" and self.anchor == "end":
             raise ValueError("reduce='max' does not apply to anchor='end', which has one horizon")
+        if self.groups is not None and not self.share_masks:
+            raise ValueError("share_masks=False does not apply beside groups: it makes masks for single cells")
         if not self.share_draws and self.strategy.single:
             name = type(self.strategy).__name__
             raise ValueError(f"share_draws=False does not apply: {name} values are always the same")
@@ -246,7 +252,8 @@ class RaMbIT(RemovalAttributor):
         target = self._target(call, indices, game)
         B, D, T = game.sample.x.shape
         draws = call.shared_draws if self.share_draws else 0
-        return FlipScores((B, D, T), call.metric, reduce, self.normalize, target, game.device, draws)
+        groups = self._groups(game)
+        return FlipScores((B, D, T), call.metric, reduce, self.normalize, target, game.device, draws, groups)
 
     def _fill(
         self,
@@ -276,8 +283,9 @@ class RaMbIT(RemovalAttributor):
 
     def _nothing(self, scores: FlipScores) -> FlipScores:
         """Scores for a game that only counts."""
+        device, groups = scores.target.device, scores.groups
         return FlipScores(
-            scores.shape[1:], scores.metric, scores.reduce, scores.normalize, scores.target, scores.target.device
+            scores.shape[1:], scores.metric, scores.reduce, scores.normalize, scores.target, device, groups=groups
         )
 
     def _is_precise(self, game: Game, scores: FlipScores, tolerance: float) -> bool:
@@ -303,7 +311,8 @@ class RaMbIT(RemovalAttributor):
         masks = family.sample(self.L, D, T, seed=self.seed, first=first, target_cells=target_cells, device=game.device)
         replayed = isinstance(game.counterfactuals, Replay)
         fresh = not (self.share_draws or replayed or game.counterfactuals.single)
-        return Flips(masks, number=first if target_cells is None else first * D * T, fresh_draws=fresh)
+        number = first if target_cells is None else first * D * T
+        return Flips(masks, number=number, fresh_draws=fresh, groups=self._groups(game))
 
     def _identity(self, call: Call, family: Family, settings: dict[str, Any], stop: dict[str, Any]) -> dict[str, Any]:
         """What a resumed run must find unchanged."""
