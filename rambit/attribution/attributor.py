@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from rambit import arrays, ops
+from rambit import arrays, frames, ops
 from rambit.attribution.batch import Batch
 from rambit.attribution.explained import explained
 from rambit.attribution.parts import Gathered
@@ -92,7 +92,7 @@ class Attributor(Options, ABC):
 
     model: Any = option(help="a module, function, estimator, ONNX session or Predictor", recorded=False, kw_only=False)
     background: Any = option(
-        default=None, help="reference data (N, D, T), from which counterfactuals are drawn", recorded=False
+        default=None, help="reference data (N, D, T), or frames, from which counterfactuals are drawn", recorded=False
     )
     output: Output = option(
         default="auto", help="what the model returns; auto: logits, unless they are probabilities", recorded=False
@@ -120,9 +120,17 @@ class Attributor(Options, ABC):
         self.anchor: Anchor = getattr(self, "anchor", "end")
         self.num_samples: int = getattr(self, "num_samples", 1)
         self.window_size: int = getattr(self, "window_size", 1)
+        self.categorical: Sequence[int] | None = getattr(self, "categorical", None)
+        self.categorical_name: str | None = getattr(self, "categorical_name", None)
         super().__post_init__()
         self.model = self.predictor = Predictor.of(
-            self.model, output=self.output, layout=self.layout, device=self.device, model_id=self.model_id
+            self.model,
+            output=self.output,
+            layout=self.layout,
+            device=self.device,
+            model_id=self.model_id,
+            categorical=self.categorical,
+            categorical_name=self.categorical_name,
         )
         regression = self.predictor.output == "regression"
         self._chooses_distance = self.distance == "auto"
@@ -133,30 +141,33 @@ class Attributor(Options, ABC):
         if self.background is not None and not reads_background(given):
             name = given if isinstance(given, str) else type(given).__name__
             raise ValueError(f"background does not apply to counterfactuals={name!r}, which reads none")
+        self._background_features = frames.features_of(self.background)
         self.background = read_background(self.background, layout=self.layout)
         self.counterfactuals = self.strategy = self._strategy(given)
 
-    def attribute(self, X: Tensor, **options: Any) -> Tensor:
+    def attribute(self, X: Any, **options: Any) -> Tensor:
         """Importance of every cell, a tensor like X; the options are those of ``explain``."""
         return self.explain(X, **{"keep_input": False, **options}).values
 
     def explain(
         self,
-        X: Tensor,
+        X: Any,
         *,
         target: Any = None,
         targets: Any = None,
         lengths: Any = None,
-        observed: Tensor | None = None,
+        observed: Any = None,
         ids: Any = None,
         extra: Any = None,
-        counterfactuals: Tensor | None = None,
+        counterfactuals: CounterfactualLike | None = None,
         show_progress: bool = False,
         labels: Labels | Mapping[str, Any] | None = None,
         keep_input: bool = True,
     ) -> Attribution:
         """Scores (B, D, T) in X's layout, what they explain, what they cost and the settings that made them.
 
+        * ``X``: a tensor, array or list of arrays; a frame of pandas or xarray (``rambit.frames``), which says itself
+          what its axes are and where series end; or integer tokens (B, T), for a model of (N, T) int64.
         * ``target``: the output whose change is the score (distance ``diff``, or ``abs`` of a regression): a number, a
           pair (h, q) of forecasts (N, H, Q), either of them for each series, or a function of the raw outputs (N, …)
           that returns (N,). Default: all outputs, by ``distance``; for ``diff`` the class predicted at the last step.
@@ -168,7 +179,7 @@ class Attributor(Options, ABC):
         * ``ids`` (B,): what draws are keyed by, 0 … 2**32 - 1; default 0 … B-1.
         * ``extra``: further inputs of the model, a dictionary by argument or a tuple by position, (B, …) of any type;
           they go with their series and are never replaced. A model's state is not used then.
-        * ``counterfactuals`` (S, B, D, T): exactly these values instead of drawn ones.
+        * ``counterfactuals`` (S, B, D, T), (B, D, T), (D, T), (D,) or a number: exactly these instead of drawn values.
         * ``labels``: what features, times, series and outputs are called, ``rambit.labels.Labels`` or a dictionary of
           its fields; ``keep_input=False``: the result holds no copy of X.
 
@@ -181,12 +192,12 @@ class Attributor(Options, ABC):
 
     def cost(
         self,
-        X: Tensor,
+        X: Any,
         *,
         target: Any = None,
         targets: Any = None,
         lengths: Any = None,
-        observed: Tensor | None = None,
+        observed: Any = None,
         ids: Any = None,
         extra: Any = None,
     ) -> Cost:
@@ -218,18 +229,22 @@ class Attributor(Options, ABC):
     def _strategy(self, counterfactuals: CounterfactualLike | None) -> Counterfactual:
         if arrays.is_array(counterfactuals):
             counterfactuals = arrays.whole("counterfactuals", counterfactuals)
-        if isinstance(counterfactuals, Tensor) and self.layout == "BTD" and counterfactuals.ndim >= 4:
-            counterfactuals = counterfactuals.transpose(2, 3)
+        if isinstance(counterfactuals, Tensor) and self.layout == "BTD" and counterfactuals.ndim >= 2:
+            time = min(counterfactuals.ndim - 2, 2)  # of (T, D), (B, T, D), (S, B, T, D) and (S, B, T, D, W)
+            counterfactuals = counterfactuals.transpose(time, time + 1)
         return resolve(counterfactuals, self.background)
 
-    def _call(self, X: Any, counterfactuals: Tensor | None, *, quiet: bool = False, **series: Any) -> Call:
+    def _call(self, X: Any, counterfactuals: CounterfactualLike | None, *, quiet: bool = False, **series: Any) -> Call:
         """Check a call's arguments. ``quiet``: without the warning about draws that would only repeat."""
         batch = Batch.read(X, self.predictor, self.layout, **series)
+        names, known = batch.labels.features, self._background_features
+        if names is not None and known is not None and names != known:
+            raise ValueError(f"background has the features {', '.join(known)}, but X has {', '.join(names)}")
         strategy = self.strategy if counterfactuals is None else self._strategy(counterfactuals)
         strategy.check(*batch.x.shape[1:])
+        strategy = strategy.within(batch.needed())
         draws = self.num_samples
         if isinstance(strategy, Replay):
-            strategy = strategy.within(batch.needed())
             draws = len(strategy.values)
         elif strategy.single and draws > 1:
             draws = 1
@@ -362,7 +377,18 @@ class RemovalAttributor(Attributor):
         help="between outputs: pd, kl, js, l2 or diff (the target's signed change); auto: pd, for regression abs",
     )
     counterfactuals: CounterfactualLike | None = option(
-        default=None, help="what stands in: a strategy, its name with options, or values (S, B, D, T)", recorded=False
+        default=None,
+        help="what stands in: a strategy, its name with options, a number, or values (D,), (D, T), (B, D, T) or "
+        "(S, B, D, T)",
+        recorded=False,
+    )
+    categorical: Sequence[int] | None = option(
+        default=None, help="features that hold categories: whole numbers, replaced by such only", recorded=False
+    )
+    categorical_name: str | None = option(
+        default=None,
+        help="the argument by which the model takes them, an integer tensor (N, K, T); x has the other features",
+        recorded=False,
     )
     evaluation: Evaluation = option(
         default="auto", help="how the model is evaluated; changes no number beyond rounding", recorded=False

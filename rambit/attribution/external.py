@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rambit import ops
 from rambit.attribution.attributor import Attributor, Call, CellOrEnd, Part
+from rambit.counterfactuals import CounterfactualLike
 from rambit.game import Game
 from rambit.options import option
 from rambit.predictors import PredictionError
@@ -53,10 +54,12 @@ class External(Attributor):
     def _scores(self, game: Game, target: Tensor | None) -> Tensor:
         """Scores (b, D, T) of the game's series; ``target`` (b, 1, 1) where one was given."""
 
-    def _call(self, X: Any, counterfactuals: Tensor | None, *, quiet: bool = False, **series: Any) -> Call:
+    def _call(self, X: Any, counterfactuals: CounterfactualLike | None, *, quiet: bool = False, **series: Any) -> Call:
         if counterfactuals is not None:
             raise ValueError(f"counterfactuals does not apply to {type(self).__name__}")
         call = super()._call(X, None, quiet=quiet, **series)
+        if call.batch.tokens:
+            raise TypeError(f"X must be floating: {type(self).__name__} needs gradients, and tokens have none")
         if call.batch.targets.many or call.batch.targets.function is not None:
             raise ValueError(f"{type(self).__name__} explains one output: give its number as target")
         if call.batch.extra:

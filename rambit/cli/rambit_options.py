@@ -50,7 +50,7 @@ DEFAULTS = {
     "device": "cpu",
 }
 #: A checkpoint says what its model returns and how it reads series; a number for every cell has no short text.
-NO_FLAGS = ("model", "output", "layout", "model_id", "groups")
+NO_FLAGS = ("model", "output", "layout", "model_id", "groups", "categorical", "categorical_name")
 FLAGS = tuple(option for option in RaMbIT.options() if option.name not in NO_FLAGS)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rambit.counterfactuals import Counterfactual, Replay
+from rambit.counterfactuals.strategies import check_categories
 from rambit.game import guards, modes
 from rambit.game.horizons import ANCHORS, Anchor, HorizonRule
 from rambit.game.modes import Evaluation
@@ -66,6 +67,11 @@ class Engine:
         self.max_memory = DEFAULT_MEMORY if max_memory is None else max_memory
         cut = sample.cut()
         counterfactuals.check(*cut.x.shape[1:])
+        predictor.tokens = sample.tokens
+        if sample.tokens:
+            check_categories(counterfactuals, [0], "tokens (integers of two axes)")
+        elif predictor.categorical:
+            check_categories(counterfactuals, predictor.categorical, "categorical features")
         self.device = sample.x.device
         self._noted: dict[tuple[int, int], Tensor | None] = {}
         self.runner = Runner(predictor, self.device, self._batch(batch_size, cut.x), progress=progress, dry=dry)

@@ -107,11 +107,12 @@ class Attribution:
 
     def _check_labels(self, shape: tuple[int, ...]) -> None:
         self.labels = Labels.of(self.labels)
-        if self.labels and len(shape) != 3:
+        if self.labels and not self._has_cells():
             raise ValueError(f"labels are for time series, with three axes, given the shape {shape}")
         if self.labels:
             B, *grid = shape
-            self.labels.check(B, *(reversed(grid) if self.settings.get("layout") == "BTD" else grid))
+            grid = grid if self.settings.get("layout") != "BTD" or len(grid) < 2 else grid[::-1]
+            self.labels.check(B, *[1] * (2 - len(grid)), *grid)
         if self.outputs is not None:
             self.labels.check_outputs(math.prod(self.outputs.shape[1:]))
 
@@ -399,10 +400,16 @@ class Attribution:
         if not self._has_cells():
             axes = self.values.ndim
             raise ValueError(f"only scores of time series, with three axes, have cells; these have {axes} axes")
+        if self._of_tokens():
+            return tensor.unsqueeze(-2)
         return tensor.transpose(-1, -2) if self.settings.get("layout") == "BTD" else tensor
 
     def _has_cells(self) -> bool:
-        return self.values.ndim == (3 if self.targets is None else 4)
+        return self.values.ndim == (3 if self.targets is None else 4) or self._of_tokens()
+
+    def _of_tokens(self) -> bool:
+        """Whether the series are of tokens, (B, T): one feature without an axis of its own."""
+        return self.values.ndim == (2 if self.targets is None else 3)
 
     def _grid(self) -> Grid:
         """All cells, on the CPU."""
@@ -434,7 +441,7 @@ class Attribution:
         tensor: Tensor | None = getattr(self, name)
         if tensor is None:
             return None
-        grid = [t, d] if self.settings.get("layout") == "BTD" else [d, t]
+        grid = [t] if self._of_tokens() else [t, d] if self.settings.get("layout") == "BTD" else [d, t]
         for axis, indices in enumerate([b, *([k] if self._has_targets(name) else []), *grid]):
             tensor = _taken(tensor, indices, axis)
         return tensor

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from rambit import arrays
+from rambit import arrays, frames
 from rambit.checks import channels_first, count, flag, member
 from rambit.counterfactuals import Counterfactual
 from rambit.game import Game, TensorSample, progress
@@ -185,7 +185,8 @@ class ReX(SearchSettings, ExtractionOptions):
 
     def _inputs(self, name: str, x: Any) -> Tensor:
         """Inputs in the model's type. Raises TypeError or ValueError naming the argument."""
-        return arrays.as_model(name, _checked(name, x), self.predictor.module)
+        module = self.predictor.module
+        return arrays.as_model(name, _checked(name, x, module), module)
 
     def _one(self, x: Any) -> Tensor:
         one = self._inputs("x", x)
@@ -236,15 +237,17 @@ def _named(name: str) -> Iterator[None]:
         raise kind(f"{name}: {error}") from error
 
 
-def _checked(name: str, given: Any) -> Tensor:
+def _checked(name: str, given: Any, module: nn.Module | None) -> Tensor:
     """Floating inputs with a batch axis, checked. Raises TypeError or ValueError naming the argument."""
-    if not arrays.is_array(given):
+    if frames.is_frame(given):
+        x = frames.of_one_length(name, given)
+    elif arrays.is_array(given):
+        x = arrays.whole(name, given)
+    else:
         raise TypeError(f"{name} must be a tensor, got {type(given).__name__}")
-    x = arrays.whole(name, given)
     if x.ndim not in (3, 4, 5) or x.numel() == 0:
         raise ValueError(f"{name} must be {_SHAPES.replace('(1, ', '(B, ')}, got {tuple(x.shape)}")
-    if x.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"{name} must be float32 or float64, got {x.dtype}")
+    x = arrays.as_rows(name, x, module)
     positions = x[0].numel() if x.ndim == 3 else x[0, 0].numel()
     if positions > MAX_POSITIONS:
         raise ValueError(f"{name} must have at most {MAX_POSITIONS:,} positions, got {positions:,}: {tuple(x.shape)}")

@@ -61,7 +61,8 @@ def explain(
     The gap is the target's probability minus that of the best other class. The part keeps a gap of at least rel_tol ×
     the gap of the whole sample (or that gap - ``abs_tol``, at least 0, if it is given), less rounding.
 
-    * ``sample``: tables (B, F), series (B, D, T), images (B, C, H, W), volumes, or a ``rambit.structure.Sample``.
+    * ``sample``: tables (B, F), series (B, D, T), images (B, C, H, W), volumes, integer tokens (B, T), frames of series
+      of one length (pandas, xarray), or a ``rambit.structure.Sample``.
     * ``target``: a class, or one for each sample; default: the model's own choice.
     * ``counterfactuals``: what stands where a term is not kept (see ``rambit.counterfactuals``), a strategy, its name,
       or values (S, *shape of the sample); outputs are means over S. In nested samples, what is not kept is missing.
@@ -107,7 +108,10 @@ def explain(
         values = reading.heuristic_of(heuristic, sample, subject) if method.ranks else "const"
         soft = "heuristic" if values in SOFT else "search" if any(stage.soft for stage in method.stages) else None
         if soft is not None and not subject.differentiable:
-            raise ValueError(f"{soft} needs fixed counterfactuals, whose values do not depend on what is kept")
+            raise ValueError(
+                f"{soft} needs fixed counterfactuals, whose values do not depend on what is kept, and no tokens, which "
+                "have no gradients"
+            )
         decisions = _decide(subject, problems, classes, rel_tol, abs_tol)
         named.check_outputs(decisions.whole.shape[1])
         scores = (

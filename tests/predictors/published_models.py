@@ -6,6 +6,8 @@ They read (N, D, T) and return (N, S, T), or (N, S) with ``return_all=False``, w
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import nn
 

@@ -182,7 +182,9 @@ def test_where_a_threshold_means_nothing():
     with pytest.raises(ValueError, match=r"threshold=0.3 is for the decisions of classifiers, got output='regression'"):
         Predictor.of(column, output="regression", threshold=0.3)
     for method in (Occlusion, lambda model: RaMbIT(model, L=2, anchor="end")):
-        with pytest.raises(ValueError, match=r"threshold=0.3 is for models that return one column.* returned 2 columns"):
+        with pytest.raises(
+            ValueError, match=r"threshold=0.3 is for models that return one column.* returned 2 columns"
+        ):
             method(Predictor.of(two, threshold=0.3)).attribute(X)
     with pytest.raises(ValueError, match="returned 2 columns"):
         ReX(two, binary_threshold=0.3).explain(torch.ones(1, 2, 3))

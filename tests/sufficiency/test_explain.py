@@ -298,7 +298,7 @@ def test_bad_options_are_refused_before_any_work(options, error, message):
         (torch.zeros(0, 2, 5), ValueError, "sample is empty"),
         (torch.zeros(1, 2, 0), ValueError, "sample is empty"),
         (torch.zeros(5), ValueError, "sample must be tables"),
-        (torch.zeros(1, 2, 5, dtype=torch.int64), TypeError, "float32 or float64"),
+        (torch.zeros(1, 2, 5, dtype=torch.int64), TypeError, "sample must be floating"),
         (torch.full((1, 2, 5), math.nan), ValueError, "NaN"),
         ([[1.0]], TypeError, "sample must be a tensor"),
     ],
