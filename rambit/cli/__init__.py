@@ -143,7 +143,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 def _calls_models(file: str) -> bool:
     path = Path(file)
-    return path.parent == _PACKAGE / "predictors" or path == _PACKAGE / "cli" / "rex" / "models.py"
+    return path.parent == _PACKAGE / "predictors" or path == _PACKAGE / "cli" / "models.py"
 
 
 def _is_library(file: str) -> bool:

@@ -48,8 +48,9 @@ DEFAULTS = {
     "background": "none",
     "max_memory": "1G",
     "device": "cpu",
+    "anchor": "cell; end where each series has one label",
 }
-#: A checkpoint says what its model returns and how it reads series.
+#: What `models.add_model` has, under these names or others: they make the Predictor.
 NO_FLAGS = ("model", "output", "layout", "model_id")
 FLAGS = tuple(option for option in RaMbIT.options() if option.name not in NO_FLAGS)
 

@@ -1,4 +1,4 @@
-"""Data of the user's own: .npz, .safetensors, .parquet, .csv, .tsv, and .pt (weights only). Nothing is ever unpickled."""
+"""Data of the user's own: arrays (.npz, .safetensors, .pt: weights only) and tables. Nothing is ever unpickled."""
 
 from __future__ import annotations
 

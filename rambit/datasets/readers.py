@@ -1,4 +1,4 @@
-"""One reader for each kind of file with arrays (tables: `table_rows`); broken files are named. Nothing is ever unpickled."""
+"""One reader for each kind of file with arrays; broken files are named. Nothing is ever unpickled."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ from rambit.datasets.table_rows import Rows, Table, in_column, read_rows
 class SortedRows:
     """The rows of a table in the order of their series and times.
 
-    rows: as they stand. order: of them, (R,). series, step: to which series each sorted row belongs, and as which of its
-    steps, (R,). lengths: of the series, (N,).
+    rows: as they stand. order: of them, (R,). series, step: to which series each sorted row belongs, and as which of
+    its steps, (R,). lengths: of the series, (N,).
     """
 
     columns: Columns
@@ -85,7 +85,7 @@ class SortedRows:
 
 
 def check_differ(series: Array, times: Array, names: Sequence[Any] | None) -> None:
-    """Raise ValueError where sorted rows have the same series and time twice; ``names`` of the series, if it has any."""
+    """Raise ValueError where sorted rows have the same series and time twice; ``names``: of the series, if any."""
     twice = np.flatnonzero((np.diff(series) == 0) & (times[1:] == times[:-1]))
     if not len(twice):
         return

@@ -66,8 +66,8 @@ class Columns:
             mark = next((mark for mark in ";\t" if len(names) == 1 and mark in names[0]), None)
             if mark is not None:
                 raise ValueError(
-                    f"there is one column, {listed}: the values are separated by {mark!r}, not by commas (.csv) or tabs "
-                    "(.tsv)"
+                    f"there is one column, {listed}: the values are separated by {mark!r}, not by commas (.csv) or "
+                    "tabs (.tsv)"
                 )
         if not features:
             raise ValueError(f"no column is left for the features; the columns: {listed}")

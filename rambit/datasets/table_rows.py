@@ -37,6 +37,7 @@ class Table(Protocol):
     def names(self) -> Sequence[str]: ...
     def kinds(self) -> dict[str, str]:
         """What each column holds, in words."""
+
     def batches(self, names: Sequence[str]) -> Iterator[Mapping[str, Sequence[Any] | Array]]:
         """Some of the columns, a number of rows at a time: text, or typed arrays."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -54,10 +55,8 @@ def _from_objects(values: list[Any]) -> Array:
             raise ValueError("holds an empty or infinite value")
         return np.array(values)
     for kind, dtype in ((int, np.int64), (float, np.float64)):
-        try:
+        with suppress(ValueError, OverflowError):
             return np.fromiter(map(kind, values), dtype, len(values))
-        except (ValueError, OverflowError):
-            pass
     return _dates([value.strip() for value in values])
 
 
@@ -77,11 +76,9 @@ def _date(text: str) -> np.datetime64:
     """One ISO date. (Of others, NumPy would read words such as now, too.)"""
     if text in ("", "NaT", "nan", "None"):
         raise ValueError("holds an empty or infinite value")
-    try:
+    with suppress(ValueError):
         if _ISO.fullmatch(text):
             return np.datetime64(text.replace(",", "."))
-    except ValueError:
-        pass
     raise ValueError(f"holds {text[:40]!r}, which is neither a number nor a date such as 2024-01-31 12:30:00")
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from rambit.datasets.dataset_files import TABLES
 from rambit.datasets.readers import check_holds, naming
 from rambit.datasets.table_columns import Columns
-from rambit.distributed.tables import read_table
+from rambit.distributed.tables import has_one_label, read_table
 from rambit.store import open_file, read_header
 
 #: Bytes of one block, at least one series.
@@ -72,6 +72,21 @@ class DataFile:
     def features(self) -> int:
         """How many features the series have."""
         return int(next(iter(self))["X"].shape[1])
+
+    def has_one_label(self) -> bool:
+        """Whether there are labels, as ``load_file`` reads them, and one for each series; only they are read."""
+        path = Path(self.path)
+        open_file(path).close()
+        with naming(path):
+            if path.suffix in TABLES:
+                return has_one_label(path, self.columns or Columns())
+            if path.suffix == ".npy":
+                return False
+            if path.suffix == ".npz":
+                with np.load(path, allow_pickle=False) as arrays:
+                    return "y" in arrays and arrays["y"].ndim == 1
+            with safetensors.safe_open(path, "pt") as arrays:
+                return "y" in arrays.keys() and len(arrays.get_slice("y").get_shape()) == 1  # noqa: SIM118
 
 
 def _checked(batch: dict[str, Tensor]) -> dict[str, Tensor]:

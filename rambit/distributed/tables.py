@@ -45,6 +45,21 @@ def read_table(path: Path, block: int, columns: Columns) -> Iterator[dict[str, T
             yield _batch(batch, longest, shortest < longest)
 
 
+def has_one_label(path: Path, columns: Columns) -> bool:
+    """Whether there are labels, and none changes within its series."""
+    with open_table(path) as table:
+        found = columns.within(table.names)
+        if found.label is None:
+            return False
+        seen: dict[Any, Any] = {}
+        for rows in read_rows(table, Columns(id=found.id, label=found.label, features=()), labels=True):
+            labels = rows.labels or []
+            pairs = zip(rows.ids or [""] * len(labels), labels, strict=True)
+            if any(seen.setdefault(one, label) != label for one, label in pairs):
+                return False
+        return bool(seen)
+
+
 def _batch(series: list[Array], steps: int, with_lengths: bool) -> dict[str, Tensor]:
     X, lengths = padded(series, steps)
     batch = {"X": torch.from_numpy(X)}

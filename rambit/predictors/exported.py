@@ -34,7 +34,9 @@ class ExportedPredictor(ModulePredictor):
         if batch is None or len(x) == batch:
             return super()._evaluate(x)
         filled = torch.cat([x, x[-1:].expand(-len(x) % batch, *x.shape[1:])])
-        return torch.cat([super(ExportedPredictor, self)._evaluate(part) for part in filled.split(batch)])[: len(x)]
+        return torch.cat([super(ExportedPredictor, self)._evaluate(part) for part in torch.split(filled, batch)])[
+            : len(x)
+        ]
 
     def _check(self, x: Tensor) -> None:
         """Raise PredictionError for a size that the program was not exported for."""
