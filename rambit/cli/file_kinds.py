@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,7 +76,9 @@ def _archive(data: bytes) -> str:
 def _pickled(data: bytes) -> str:
     """What of weights alone can be read without running code, or nothing."""
     try:
-        held = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of protocols of pickle
+            held = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
     except Exception:  # it holds more, or is broken
         return ""
     if isinstance(held, Mapping) and held and all(isinstance(one, torch.Tensor) for one in held.values()):

@@ -159,7 +159,7 @@ def _no_model(name: str) -> str:
     """Why this is no model."""
     if Path(name).suffix == ".py" and Path(name).is_file():
         names = ", ".join(_functions(name)[:8])
-        return f"--model {name}: say which of the file's functions or objects it is: {name}:NAME; there is {names or 'none'}"
+        return f"--model {name}: say which function or object of the file it is: {name}:NAME; it has {names or 'none'}"
     kind = file_kind(name) if os.path.exists(name) else ""
     if kind:
         return f"--model {name} is {kind}, not a model that can be read: {_FUNCTION}"
@@ -272,7 +272,11 @@ def _is_callable_alone(function: Any) -> bool:
         arguments = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # native code does not say
         return False
-    return all(one.default is not one.empty or one.kind is one.VAR_KEYWORD for one in arguments)
+    # A function of any arguments may be the model; a class never is.
+    optional = {inspect.Parameter.VAR_KEYWORD} | (
+        {inspect.Parameter.VAR_POSITIONAL} if isinstance(function, type) else set()
+    )
+    return all(one.default is not one.empty or one.kind in optional for one in arguments)
 
 
 @contextmanager
