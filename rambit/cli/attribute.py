@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 
 import torch
 
@@ -176,10 +175,7 @@ def _titles(request: Request) -> list[str]:
             f"{name}: {', '.join(f'{value:.4g}' for value in p[:3])}"
             for name, p in zip(called, outputs.tolist(), strict=True)
         ]
-    classes = outputs.shape[1]
-    names: Sequence[str] = request.model.class_names
-    if len(names) != classes:  # a model from elsewhere
-        names = [f"class {c}" for c in range(classes)]
+    names = request.model.class_names or [f"class {c}" for c in range(outputs.shape[1])]
     return [
         f"{name}: predicted {names[int(p.argmax())]} ({float(p.max()):.2f})"
         for name, p in zip(called, outputs, strict=True)

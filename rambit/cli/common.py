@@ -218,17 +218,29 @@ def chosen(series: str | None, limit: int | None, count: int) -> list[int]:
     if series is None:
         return list(range(count))
     indices: list[int] = []
+    for part in ranges(series):
+        if part[-1] >= count:
+            raise ValueError(f"--series {_written(part)}: there are series 0 to {count - 1}")
+        indices.extend(part)
+    if len(set(indices)) < len(indices):
+        raise ValueError(f"--series names a series twice: {series!r}")
+    return indices
+
+
+def ranges(series: str) -> list[range]:
+    """What `0,3-7` names. Raises ValueError."""
+    found = []
     for part in series.split(","):
         match = re.fullmatch(r"\s*(\d{1,18})(?:-(\d{1,18}))?\s*", part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
         if first > last:
             raise ValueError(f"--series must be numbers and ranges such as 0,3-7, got {shortened(series, 80)!r}")
-        if last >= count:
-            raise ValueError(f"--series {part.strip()}: there are series 0 to {count - 1}")
-        indices.extend(range(first, last + 1))
-    if len(set(indices)) < len(indices):
-        raise ValueError(f"--series names a series twice: {series!r}")
-    return indices
+        found.append(range(first, last + 1))
+    return found
+
+
+def _written(part: range) -> str:
+    return str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}"
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
@@ -315,7 +327,7 @@ def has_matplotlib() -> bool:
     return True
 
 
-def check_figure(path: str) -> None:
+def check_figure(path: str, option: str = "--figure") -> None:
     """Before any work: matplotlib is there and writes this kind of file. Raises ImportError or ValueError."""
     if not has_matplotlib():
         raise ImportError("figures need matplotlib: pip install 'rambit[plots]'")
@@ -323,7 +335,7 @@ def check_figure(path: str) -> None:
 
     kinds = sorted(FigureCanvasAgg.get_supported_filetypes())
     if Path(path).suffix[1:].lower() not in kinds:
-        raise ValueError(f"--figure must end in one of .{', .'.join(kinds)}, got {path}")
+        raise ValueError(f"{option} must end in one of .{', .'.join(kinds)}, got {path}")
 
 
 def table(rows: Iterable[tuple[str, object]]) -> str:

@@ -13,7 +13,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +26,7 @@ from rambit.cli import common
 from rambit.cli.file_kinds import STATE_DICT, file_kind
 from rambit.counterfactuals import Zero
 from rambit.game import Game
+from rambit.models import Classifier
 from rambit.predictors import Predictor
 from rambit.predictors.predictor import LAYOUTS, OUTPUTS, Output
 from rambit.store import open_file, read_file
@@ -45,24 +46,18 @@ _FUNCTION = "write a function that makes the model and returns it, and name it a
 
 @dataclass(frozen=True)
 class Model:
-    """A model under its predictor; of a checkpoint, how many features it reads and what `rambit train` noted."""
+    """A model under its predictor; of a checkpoint, how many features it reads and what its classes are called."""
 
     name: str
     predictor: Predictor
     features: int | None = None
-    notes: dict[str, Any] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
 
     def check_features(self, features: int, data: str) -> Model:
         """Itself. Raises ValueError for a checkpoint that reads another number of features."""
         if self.features not in (None, features):
             raise ValueError(f"the model {self.name} reads {self.features} features, but {data} has {features}")
         return self
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """What a checkpoint calls its classes, if it says so soundly."""
-        names = self.notes.get("class_names")
-        return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
 def add_model(parser: common.Parser, *, output: bool = True) -> None:
@@ -109,12 +104,12 @@ def read_model(args: argparse.Namespace, *, output: Output | None = None, device
         "model_id": args.model_id,
     }
     features, suffix = None, Path(name).suffix.lower()
-    notes: dict[str, Any] = {}
+    class_names: tuple[str, ...] = ()
     code = _code(name)
     if code is not None:
         found = _made(*code)
     elif suffix == ".safetensors":
-        found, notes = _checkpoint(name)
+        found, class_names = _checkpoint(name)
         features = found.num_features
     elif suffix == ".onnx":
         options["model_id"] = args.model_id or hashlib.sha256(read_file(name)).hexdigest()
@@ -125,7 +120,7 @@ def read_model(args: argparse.Namespace, *, output: Output | None = None, device
         found = _pickled(name, unsafe=args.unsafe_load)
     else:
         raise ValueError(_no_model(name))
-    return Model(name, _predictor(name, found, options), features, notes)
+    return Model(name, _predictor(name, found, options), features, class_names)
 
 
 def outputs_of(predictor: Predictor, X: Tensor, **known: Any) -> Tensor:
@@ -169,8 +164,8 @@ def _no_model(name: str) -> str:
     )
 
 
-def _checkpoint(path: str) -> tuple[Any, dict[str, Any]]:
-    """A checkpoint's model and notes."""
+def _checkpoint(path: str) -> tuple[Classifier, tuple[str, ...]]:
+    """A checkpoint's model, and what `rambit train` noted that its classes are called, if it did so soundly."""
     try:
         model, document = load_checkpoint(path)
     except ValueError as error:
@@ -178,7 +173,9 @@ def _checkpoint(path: str) -> tuple[Any, dict[str, Any]]:
             raise ValueError(f"{error}; weights alone say no architecture: {_FUNCTION}") from None
         raise
     notes = document["extra"]
-    return model, notes if isinstance(notes, dict) else {}
+    names = notes.get("class_names") if isinstance(notes, dict) else None
+    sound = isinstance(names, list) and len(names) == model.num_classes
+    return model, tuple(map(str, names)) if sound else ()
 
 
 def _onnx(path: str) -> Any:

@@ -11,13 +11,13 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from rambit import Attribution, RaMbIT
 from rambit.cli.file_kinds import file_kind
 from rambit.predictors import Predictor
 from rambit.rex import ReX, RexExplanation
 from rambit.sufficiency import SufficientExplanation, explain
+from tests.cli.networks import Net
 
 QUICK = ("--L", 2, "--window-size", 1)
 CODE = '''
@@ -87,27 +87,6 @@ three = 3
 '''
 
 
-class Net(nn.Module):
-    """As in CODE."""
-
-    def __init__(self, scale=1.0):
-        super().__init__()
-        self.weight = nn.Parameter(torch.tensor([[1.0, -1.0], [0.5, 2.0]]) * scale)
-
-    def forward(self, x):
-        return x.mean(dim=2) @ self.weight
-
-
-@pytest.fixture(scope="session")
-def exported(tmp_path_factory):
-    """A program with any number of rows, and one with exactly two."""
-    folder = tmp_path_factory.mktemp("exported")
-    x = torch.zeros(2, 2, 5)
-    for name, sizes in (("any", {"x": {0: torch.export.Dim.DYNAMIC}}), ("two", None)):
-        torch.export.save(torch.export.export(Net(), (x,), dynamic_shapes=sizes), folder / f"{name}.pt2")
-    return folder
-
-
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """The current folder, with my.py and series."""
@@ -143,25 +122,6 @@ def expected(model=None, **options):
     return RaMbIT(model or Net(), anchor="end", L=2, window_size=1, num_samples=1, **options).attribute(series())
 
 
-def onnx_file(path):
-    onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
-    kind = onnx.TensorProto.FLOAT
-    weight = onnx.numpy_helper.from_array(Net().weight.detach().numpy(), "w")
-    nodes = [
-        onnx.helper.make_node("ReduceMean", ["x"], ["m"], axes=[2], keepdims=0),
-        onnx.helper.make_node("MatMul", ["m", "w"], ["y"]),
-    ]
-    graph = onnx.helper.make_graph(
-        nodes,
-        "net",
-        [onnx.helper.make_tensor_value_info("x", kind, ["n", 2, 5])],
-        [onnx.helper.make_tensor_value_info("y", kind, ["n", 2])],
-        [weight],
-    )
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
-
-
 # -- what is read -----------------------------------------------------------------------------------------------------
 
 
@@ -194,22 +154,17 @@ def test_a_path_with_a_colon(rambit, here):
     assert rambit("cost", "data.npz", "--model", "a:b/other.py:net").code == 0
 
 
-def test_onnx(scores, here):
-    onnx_file("net.onnx")
-    assert torch.allclose(scores("net.onnx"), expected(), atol=1e-6)
+@pytest.mark.parametrize("file", ["onnx_file", "exported_file", "exported_for_two"])
+def test_files(scores, request, file):
+    assert torch.allclose(scores(request.getfixturevalue(file)), expected(), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["any", "two"])
-def test_programs_of_torch_export(scores, exported, name):
-    assert torch.allclose(scores(exported / f"{name}.pt2"), expected(), atol=1e-6)
-
-
-def test_a_program_demands_its_sizes(fails, here, exported):
-    run = ("attribute", "data.npz", "--model", exported / "two.pt2", "--out", "r.safetensors", *QUICK)
+def test_a_program_demands_its_sizes(fails, here, exported_file, exported_for_two):
+    run = ("attribute", "data.npz", "--model", exported_for_two, "--out", "r.safetensors", *QUICK)
     assert "takes (2, 2, 5), and was called with" in fails(*run, "--anchor", "cell")
     np.savez("data.npz", X=np.zeros((3, 4, 5), np.float32))
     assert "takes (2, 2, 5), and was called with" in fails(*run, "--anchor", "end")
-    assert Predictor.of(torch.export.load(exported / "any.pt2")).whole(torch.zeros(7, 2, 5)).shape == (7, 2, 1)
+    assert Predictor.of(torch.export.load(exported_file)).whole(torch.zeros(7, 2, 5)).shape == (7, 2, 1)
 
 
 class Pickled:
