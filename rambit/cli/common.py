@@ -61,6 +61,11 @@ class Parser(argparse.ArgumentParser):
 def add_data(parser: Parser) -> None:
     """DATA and how a file of arrays is read."""
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)
+    add_file_options(parser)
+
+
+def add_file_options(parser: Parser) -> None:
+    """How a file of arrays or a table is read."""
     parser.add_argument("--x", metavar="NAME", help="the array of series in a file of arrays (default: X)")
     parser.add_argument(
         "--layout", choices=("BDT", "BTD"), help="the axes of a file's series: B series, D features, T steps (BDT)"

@@ -53,6 +53,13 @@ class Model:
     features: int | None = None
     class_names: tuple[str, ...] = ()
 
+    @property
+    def bare(self) -> Any:
+        """The module itself, where it is evaluated just as it is: what needs gradients takes it alone."""
+        adds_nothing = self.predictor.layout == "BDT" and self.predictor.given_output in ("auto", "logits")
+        module = self.predictor.module
+        return module if adds_nothing and module is not None and not self.predictor.options() else self.predictor
+
     def check_features(self, features: int, data: str) -> Model:
         """Itself. Raises ValueError for a checkpoint that reads another number of features."""
         if self.features not in (None, features):
@@ -60,9 +67,9 @@ class Model:
         return self
 
 
-def add_model(parser: common.Parser, *, output: bool = True) -> None:
+def add_model(parser: common.Parser, *, output: bool = True, required: bool = True) -> None:
     """--model and what says how it is read and evaluated; ``output``: --output too."""
-    parser.add_argument("--model", metavar="MODEL", required=True, help=MODEL_HELP)
+    parser.add_argument("--model", metavar="MODEL", required=required, help=MODEL_HELP)
     group = parser.add_argument_group("the model (default)")
     group.add_argument("--unsafe-load", action="store_true", help="read a pickled model, which may run any code")
     if output:
@@ -174,8 +181,9 @@ def _checkpoint(path: str) -> tuple[Classifier, tuple[str, ...]]:
         raise
     notes = document["extra"]
     names = notes.get("class_names") if isinstance(notes, dict) else None
-    sound = isinstance(names, list) and len(names) == model.num_classes
-    return model, tuple(map(str, names)) if sound else ()
+    if not isinstance(names, list) or len(names) != model.num_classes:
+        names = []
+    return model, tuple(map(str, names))
 
 
 def _onnx(path: str) -> Any:

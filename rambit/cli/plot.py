@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     common.check_figure(str(out), "--out")
     with common.reserved((out,), force=args.force, inputs=(args.result,)) as place:
         result = load(args.result)
-        figure = _drawing(result, args.series)()
+        figure = _drawn(result, args.series)
         if args.title is not None:
             figure.suptitle(args.title)
         path = place(out)
@@ -74,14 +74,13 @@ def load(path: str) -> Any:
     raise ValueError(f"{path} is a safetensors file, but not a saved result of rambit")
 
 
-def _drawing(result: Any, series: str | None) -> Callable[[], Any]:
-    """What draws it. Raises ValueError for series that it does not hold."""
+def _drawn(result: Any, series: str | None) -> Any:
+    """The figure. Raises ValueError for series that the result does not hold."""
     if not isinstance(result, Attribution):
         if series is not None:
             raise ValueError(f"--series is for scores of several series, and this is a {type(result).__name__}")
-        return result.plot
-    places = None if series is None else _places(series, result)
-    return lambda: result.plot(series=places)
+        return result.plot()
+    return result.plot(series=None if series is None else _places(series, result))
 
 
 def _places(series: str, result: Attribution) -> Sequence[int]:

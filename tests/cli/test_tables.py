@@ -168,3 +168,25 @@ def test_names_reach_the_terminal_as_text(here, capsys):
     command = ["attribute", "odd.csv", "--id", "run", "--model", "my.py:net", "--L", "1", "--window-size", "1"]
     assert main([*command, "--anchor", "end", "--out", "r.safetensors"]) == 0
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_compare_with_a_model_and_a_table_of_ones_own(rambit, fails, here):
+    run = (
+        "compare",
+        "--data",
+        "runs.csv",
+        *COLUMNS,
+        "--features",
+        "a,b",
+        "--model",
+        "my.py:net",
+        "--methods",
+        "random",
+    )
+    assert "--model-id" in fails(*run, "--out", "c")
+    done = rambit(*run, "--model-id", "net", "--out", "c")
+    assert done.code == 0, done.err
+    assert done.out.startswith("runs: 3 series of 2 features and 5 steps")
+    assert "--hidden must not be given with model" in fails(*run, "--model-id", "net", "--hidden", 3, "--out", "c")
+    assert "--select applies with --model only" in fails("compare", "--select", "a", "--out", "d")
+    assert "--id is for tables" in fails("compare", "--id", "run", "--out", "d")
