@@ -18,7 +18,7 @@ from rambit.text import shortened
 EPILOG = """\
 examples:
   rambit plot scores.safetensors --series 0-3 --out scores.pdf
-  rambit plot kept/3.safetensors --title "what the decision needs"
+  rambit plot kept/3.safetensors --title needed
 
 RESULT is what attribute, rex, suffice or compare wrote: scores, a ReX explanation or a sufficient one. Without --out
 the picture goes beside it, under the same name (.png). Series are counted as the command that wrote them counted.

@@ -74,8 +74,10 @@ class Rows:
 def open_table(path: Path) -> Iterator[Table]:
     """The table in a file, by the suffix of its name. Raises OSError, ImportError or ValueError."""
     if path.suffix == ".parquet":
-        with open_file(path) as file, parquet().ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as opened:
-            yield _Parquet(opened)  # buffered, so that a row group of any size is decoded page by page
+        open_file(path).close()  # no pipe, which it would wait on
+        # Buffered, so that a row group of any size is decoded page by page.
+        with parquet().ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+            yield _Parquet(file)
     else:
         with open_file(path) as file:
             yield _Text(io.TextIOWrapper(file, "utf-8-sig", newline=""), _SEPARATORS[path.suffix])

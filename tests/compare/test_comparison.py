@@ -137,7 +137,7 @@ def test_the_docstring_names_every_argument_and_setting():
     assert [name for name in names if name not in words] == []
 
 
-# -- the model and data of the user -------------------------------------------------------------------------------------
+# -- the model and data of the user -----------------------------------------------------------------------------------
 
 
 class Mean(torch.nn.Module):
