@@ -62,6 +62,22 @@ def whole(name: str, value: Any, *, holds: str = "numbers") -> Tensor:
     return tensor
 
 
+def integers(name: str, value: Any, B: int, low: int, high: int) -> Tensor:
+    """A (B,) int64 tensor of values in low … high, from a tensor, array or list."""
+    try:
+        tensor = whole(name, value, holds="integers")
+    except (OverflowError, RuntimeError):
+        raise ValueError(f"{name} must lie between {low} and {high}, got {reprlib.repr(value)}") from None
+    if tensor.is_floating_point() or tensor.dtype == torch.bool or tensor.is_complex():
+        raise TypeError(f"{name} must hold integers, got {tensor.dtype}")
+    if tensor.shape != (B,):
+        raise ValueError(f"{name} must have one value a series, ({B},), got {tuple(tensor.shape)}")
+    tensor = tensor.to("cpu", torch.int64)
+    if B and (int(tensor.min()) < low or int(tensor.max()) > high):
+        raise ValueError(f"{name} must lie between {low} and {high}, got {int(tensor.min())} … {int(tensor.max())}")
+    return tensor
+
+
 def model_type(module: nn.Module | None) -> torch.dtype | None:
     """The type of all parameters of a model, if there is one and rows can be made in it."""
     kinds = {p.dtype for p in module.parameters() if p.is_floating_point()} if module else set()

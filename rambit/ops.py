@@ -80,6 +80,7 @@ class Metric(IntEnum):
     JS = 2
     DIFF = 3
     L2 = 4
+    CHANGE = 5
 
 
 class Reduce(IntEnum):

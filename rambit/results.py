@@ -73,6 +73,8 @@ class Attribution:
             if tensor is None:
                 continue
             _check_tensor(name, tensor, kinds)
+            if name == "evaluated" and tensor.ndim == 3 and tuple(tensor.shape) == (shape[0], *shape[2:]):
+                continue  # of several targets alike
             if tuple(tensor.shape[: len(shape)]) != shape or tensor.ndim != len(shape) + (name == "windows"):
                 more = " and one axis more" if name == "windows" else ""
                 raise ValueError(f"{name} must have the shape of values {shape}{more}, given {tuple(tensor.shape)}")

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from rambit import attribution, testing
-from rambit.attribution import FIT, FO, Dynamask, ExactShapley, ExtremalMask, Gradients, Occlusion, attributor
+from rambit.attribution import FIT, FO, Dynamask, ExactShapley, ExtremalMask, Gradients, Occlusion
+from rambit.attribution.parts import Gathered
 from rambit.counterfactuals import JointGenerator
 
 BACKGROUND = torch.randn(20, 3, 9, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
@@ -112,7 +113,7 @@ def test_who_breaks_it_is_found_out(name):
 
 @pytest.mark.parametrize("method", [Occlusion, ExactShapley], ids=lambda m: m.__name__)
 def test_the_place_that_clears_missing_cells_is_needed(method, monkeypatch):
-    monkeypatch.setattr(attributor, "_clear", lambda where, *tables: None)
+    monkeypatch.setattr(Gathered, "clear", lambda self, where: None)
     with pytest.raises(AssertionError, match="a missing cell has a score"):
         testing.check_attributor(maker(method))
 

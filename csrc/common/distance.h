@@ -8,8 +8,8 @@
 
 namespace rambit {
 
-// `abs` is pd on regression values.
-enum class Metric : int32_t { kPd = 0, kKl = 1, kJs = 2, kDiff = 3, kL2 = 4, kLast = kL2 };
+// kDiff and kChange are the signed and the absolute change of one output, the target; kPd sums the latter over all.
+enum class Metric : int32_t { kPd = 0, kKl = 1, kJs = 2, kDiff = 3, kL2 = 4, kChange = 5, kLast = kChange };
 
 struct DistanceArgs {
   double* out;             // (n, K)
@@ -23,6 +23,9 @@ struct DistanceArgs {
   Metric metric;
 };
 
+// Whether it compares one output, the target, alone.
+RAMBIT_HD bool reads_target(Metric metric) { return metric == Metric::kDiff || metric == Metric::kChange; }
+
 constexpr double kTinyProbability = 1e-12;
 
 RAMBIT_HD double clamped(double p) { return p < kTinyProbability ? kTinyProbability : p; }
@@ -31,7 +34,10 @@ RAMBIT_HD double clamped(double p) { return p < kTinyProbability ? kTinyProbabil
 template <typename T>
 RAMBIT_HD double distance(Metric metric, const T* p, int64_t p_step, const T* q, int64_t q_step, int64_t C,
                           int64_t target) {
-  if (metric == Metric::kDiff) return static_cast<double>(p[target * p_step]) - static_cast<double>(q[target * q_step]);
+  if (reads_target(metric)) {
+    const double change = static_cast<double>(p[target * p_step]) - static_cast<double>(q[target * q_step]);
+    return metric == Metric::kDiff ? change : fabs(change);
+  }
   double sum = 0.0;
   for (int64_t c = 0; c < C; ++c) {
     const double a = static_cast<double>(p[c * p_step]), b = static_cast<double>(q[c * q_step]);

@@ -18,7 +18,7 @@ void distances(const DistanceArgs& a) {
 void check_series(const DistanceArgs& a) {
   for (int64_t i = 0; i < a.n; ++i) {
     const int64_t b = a.series[i];
-    const bool inside = b >= 0 && b < a.B && (a.metric != Metric::kDiff || (a.target[b] >= 0 && a.target[b] < a.C));
+    const bool inside = b >= 0 && b < a.B && (!reads_target(a.metric) || (a.target[b] >= 0 && a.target[b] < a.C));
     if (!inside) throw std::out_of_range("rambit: distance: row " + std::to_string(i) + " points outside its tensors");
   }
 }

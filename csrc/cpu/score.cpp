@@ -13,7 +13,7 @@ void check_rows(const ScoreArgs& a) {
     const bool inside = r.series >= 0 && r.series < a.series && r.mask >= 0 && r.mask < a.masks_count && r.cell >= 0 &&
                         r.cell < a.cells && r.slot >= 0 && r.slot < a.slots && r.start >= 0 && r.start + a.width <= a.T &&
                         r.horizon >= r.start + a.width - a.K && r.norm > 0 &&
-                        (a.metric != Metric::kDiff || (a.target[r.series] >= 0 && a.target[r.series] < a.C));
+                        (!reads_target(a.metric) || (a.target[r.series] >= 0 && a.target[r.series] < a.C));
     if (!inside) throw std::out_of_range("rambit: score: row " + std::to_string(i) + " points outside its tensors");
   }
 }

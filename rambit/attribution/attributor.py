@@ -13,6 +13,9 @@ from torch import Tensor
 
 from rambit import arrays, ops
 from rambit.attribution.batch import Batch
+from rambit.attribution.parts import Gathered
+from rambit.attribution.parts import Part as Part
+from rambit.attribution.targets import MOST, Targets
 from rambit.checks import one_of, warn
 from rambit.counterfactuals import (
     Counterfactual,
@@ -48,6 +51,8 @@ LONGEST = 2**31 - 1
 MOST_CELLS = 1 << 31
 CLASS_DISTANCES: tuple[Distance, ...] = ("pd", "kl", "js", "diff", "l2")
 REGRESSION_DISTANCES: tuple[Distance, ...] = ("abs", "diff", "l2")
+#: Distances of one output alone, where a target is given.
+TARGET_DISTANCES = {"diff": ops.Metric.DIFF, "abs": ops.Metric.CHANGE, "l2": ops.Metric.CHANGE}
 
 
 #: The help of ``num_samples``, whose default differs between methods.
@@ -61,24 +66,18 @@ class Call:
     batch: Batch
     strategy: Counterfactual
     draws: int
+    distance: Distance
+    metric: ops.Metric
+    predictor: Predictor
+
+    def describe(self) -> dict[str, Any]:
+        """What the call itself says of its scores, for settings."""
+        return {"distance": self.distance, **self.batch.targets.describe()}
 
     @property
     def shared_draws(self) -> int:
         """How many random draws all masks share; 0 where the values are given, or none are random."""
         return 0 if self.strategy.single or isinstance(self.strategy, Replay) else self.draws
-
-
-@dataclass(frozen=True)
-class Part:
-    """Scores (b, D, T) float64 of the series of one length, with their standard error where there is one.
-
-    ``evaluated``: which cells have a score, bool; None: all that are observed.
-    """
-
-    values: Tensor
-    stderr: Tensor | None
-    windows: Tensor | None = None
-    evaluated: Tensor | None = None
 
 
 class Attributor(Options, ABC):
@@ -124,7 +123,8 @@ class Attributor(Options, ABC):
             self.model, output=self.output, layout=self.layout, device=self.device, model_id=self.model_id
         )
         regression = self.predictor.output == "regression"
-        if self.distance == "auto":
+        self._chooses_distance = self.distance == "auto"
+        if self._chooses_distance:
             self.distance = "abs" if regression else "pd"
         one_of("distance", self.distance, REGRESSION_DISTANCES if regression else CLASS_DISTANCES)
         given = self.counterfactuals
@@ -143,32 +143,51 @@ class Attributor(Options, ABC):
         X: Tensor,
         *,
         target: Any = None,
+        targets: Any = None,
         lengths: Any = None,
         observed: Tensor | None = None,
         ids: Any = None,
+        extra: Any = None,
         counterfactuals: Tensor | None = None,
         show_progress: bool = False,
     ) -> Attribution:
         """Scores (B, D, T) in X's layout, what they cost and the settings that made them.
 
-        * ``target``: class (int or (B,)) for distance ``diff``; default: the predicted class at the last step.
+        * ``target``: the output whose change is the score (distance ``diff``, or ``abs`` of a regression): a number, a
+          pair (h, q) of forecasts (N, H, Q), either of them for each series, or a function of the raw outputs (N, …)
+          that returns (N,). Default: all outputs, by ``distance``; for ``diff`` the class predicted at the last step.
+        * ``targets``: "all", a list of outputs, or a function that returns (N, K): scores (B, K, D, T), all from the
+          rows of one.
         * ``lengths`` (B,): series b ends before step lengths[b]; ``observed`` (bool, like X): False where a value is
           missing (X may be NaN there). Such cells are not replaced and not evaluated: they score 0, and
           the result's ``evaluated`` says so.
         * ``ids`` (B,): what draws are keyed by, 0 … 2**32 - 1; default 0 … B-1.
+        * ``extra``: further inputs of the model, a dictionary by argument or a tuple by position, (B, …) of any type;
+          they go with their series and are never replaced. A model's state is not used then.
         * ``counterfactuals`` (S, B, D, T): exactly these values instead of drawn ones.
 
         Raises ValueError or TypeError for what does not fit, PredictionError when the model's output is unusable.
         """
-        call = self._call(X, counterfactuals, target=target, lengths=lengths, observed=observed, ids=ids)
+        series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
+        series["extra"] = extra
+        call = self._call(X, counterfactuals, **series)
         return self._collect(call, settings=self.settings(), show_progress=show_progress)
 
     def cost(
-        self, X: Tensor, *, target: Any = None, lengths: Any = None, observed: Tensor | None = None, ids: Any = None
+        self,
+        X: Tensor,
+        *,
+        target: Any = None,
+        targets: Any = None,
+        lengths: Any = None,
+        observed: Tensor | None = None,
+        ids: Any = None,
+        extra: Any = None,
     ) -> Cost:
         """Rows, row-steps, the engine's memory bound in bytes and the mode of a call; the model is not called."""
-        call = self._call(X, None, quiet=True, target=target, lengths=lengths, observed=observed, ids=ids)
-        return self._count(call)
+        series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
+        series["extra"] = extra
+        return self._count(self._call(X, None, quiet=True, **series))
 
     @abstractmethod
     def _score(self, call: Call, game: Game, indices: Tensor) -> Part:
@@ -215,7 +234,22 @@ class Attributor(Options, ABC):
                 )
         if not isinstance(strategy, Replay) and (cells := draws * batch.x[0].numel()) > MOST_CELLS:
             raise ValueError(f"num_samples={draws} would draw {cells} values a series, at most {MOST_CELLS} are made")
-        return Call(batch, strategy, draws)
+        distance = self._distance(batch.targets)
+        metric = TARGET_DISTANCES[distance] if batch.targets.given else DISTANCES[distance]
+        return Call(batch, strategy, draws, distance, metric, self.predictor.explaining(batch.targets.function))
+
+    def _distance(self, targets: Targets) -> Distance:
+        """The distance of a call: a target's signed change, unless the constructor names another that applies."""
+        if not targets.given:
+            return self.distance
+        if self._chooses_distance:
+            return "diff"
+        regression = targets.function is not None or self.predictor.output == "regression"
+        allowed = tuple(TARGET_DISTANCES) if regression else ("diff",)
+        if self.distance not in allowed:
+            words = " or ".join(map(repr, allowed))
+            raise ValueError(f"target applies to distance={words} only, got distance={self.distance!r}")
+        return self.distance
 
     def _game(
         self, call: Call, indices: Tensor, sample: TensorSample, *, bar: Progress | None = None, dry: bool = False
@@ -224,7 +258,7 @@ class Attributor(Options, ABC):
         if isinstance(strategy, Replay):
             strategy = strategy.take(indices, strategy.values.shape[3])
         return Game(
-            self.predictor,
+            call.predictor,
             sample,
             strategy,
             anchor=self.anchor,
@@ -239,20 +273,20 @@ class Attributor(Options, ABC):
         )
 
     def _target(self, call: Call, indices: Tensor, game: Game) -> Tensor:
-        """The class (b,) whose change ``diff`` measures; the model's own choice where none was given."""
-        if call.batch.target is not None and self.distance != "diff":
-            raise ValueError(f"target applies to distance='diff' only, got distance={self.distance!r}")
-        if call.batch.target is not None:
-            return call.batch.target[indices].to(game.device)
-        target = torch.zeros(len(indices), dtype=torch.int64, device=game.device)
-        if self.distance != "diff":
+        """The outputs (K, b) whose change is measured; the model's own choice where none was given."""
+        targets, regression = call.batch.targets, game.predictor.output == "regression"
+        # A class that is named by its number needs no call of the model: that it exists is checked on the way.
+        needed = targets.reads_outputs or regression if targets.given else call.distance == "diff"
+        outputs = game.original if needed else None
+        if targets.given:
+            axes = (MOST,) if not needed else None if outputs is None else game.predictor.axes_of(outputs.shape[1])
+            return targets.indices(indices, len(call.batch.x), axes).to(game.device).contiguous()
+        target = torch.zeros(1, len(indices), dtype=torch.int64, device=game.device)
+        if call.distance != "diff" or outputs is None:
             return target
-        outputs = game.original
-        if outputs is None:  # it only counts
-            return target
-        if self.predictor.output != "regression":
-            target = outputs.argmax(dim=1)
-        elif (count := outputs.shape[1]) > 1:
+        if not regression:
+            return outputs.argmax(dim=1)[None]
+        if (count := outputs.shape[1]) > 1:
             raise ValueError(f"target is needed: distance='diff' and the model has {count} regression outputs")
         return target
 
@@ -260,46 +294,33 @@ class Attributor(Options, ABC):
         """Score the series of each length by a game of their own, and put the parts together."""
         begin = time.perf_counter()
         batch = call.batch
-        values = torch.zeros(batch.x.shape, dtype=torch.float64, device=batch.x.device)
-        errors: Tensor | None = torch.zeros_like(values)
-        windows: Tensor | None = None
-        evaluated = torch.ones(batch.x.shape, dtype=torch.bool, device=batch.x.device)
+        gathered = Gathered(batch.x.shape, batch.x.device)
         rows = row_steps = 0
         mode, moved = "", False
         with progress(show_progress, lambda: self._count(call).row_steps) as bar:
             for indices, sample in batch.by_length():
                 game = self._game(call, indices, sample, bar=bar)
-                part = self._score(call, game, indices)
-                here, steps = indices.to(values.device), part.values.shape[2]
-                values[here, :, :steps] = part.values
-                if part.stderr is None or errors is None:
-                    errors = None
-                else:
-                    errors[here, :, :steps] = part.stderr
-                if part.windows is not None:
-                    if windows is None:
-                        windows = values.new_zeros(*values.shape, part.windows.shape[3])
-                    windows[here, :, :steps] = part.windows
-                if part.evaluated is not None:
-                    evaluated[here, :, :steps] = part.evaluated
+                gathered.add(self._score(call, game, indices), indices)
                 moved = moved or game.runner.moved
                 rows, row_steps, mode = rows + game.runner.rows, row_steps + game.runner.row_steps, game.mode
-        _clear(~(evaluated & batch.needed()), values, errors)
+        gathered.clear(~(gathered.evaluated & batch.needed()))
         if not moved and rows > 1:
-            guards.never_moved(rows, self.predictor)
+            guards.never_moved(rows, call.predictor)
+        values, stderr, windows = (batch.restore(gathered.get(name)) for name in ("values", "stderr", "windows"))
+        assert values is not None
         return Attribution(
-            values=batch.restore(values),
-            stderr=None if errors is None else batch.restore(errors),
+            values=values,
+            stderr=stderr,
             rows=rows,
             row_steps=row_steps,
             seconds=time.perf_counter() - begin,
-            settings={**settings, "output": self.predictor.output},
+            settings={**settings, **call.describe(), "output": self.predictor.output},
             seed=self.seed,
             mode=mode,
             lengths=batch.lengths,
             ids=batch.ids,
-            windows=None if windows is None else batch.restore(windows),
-            evaluated=batch.evaluated(evaluated),
+            windows=windows,
+            evaluated=batch.evaluated(gathered.evaluated),
         )
 
     def _count(self, call: Call) -> Cost:
@@ -332,10 +353,3 @@ class RemovalAttributor(Attributor):
 
 #: Methods by name: on the command line, in tables, in the reference and under the contract of ``rambit.testing``.
 METHODS: Registry[type[Attributor]] = Registry("method")
-
-
-def _clear(where: Tensor, *tables: Tensor | None) -> None:
-    """Score 0 where nothing was evaluated: the one place for what is missing, padding, or seen by no mask."""
-    for table in tables:
-        if table is not None:
-            table[where] = 0.0

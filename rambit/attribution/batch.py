@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from rambit import arrays
+from rambit.attribution.targets import Targets
 from rambit.game import TensorSample
 from rambit.predictors import Predictor
+from rambit.predictors.extra import read_extra
 
 #: Where a stream of batches belongs.
 MANY = "; rambit.distributed.attribute_many takes batches"
-
-
-def integers(name: str, value: Any, B: int, low: int, high: int) -> Tensor:
-    """A (B,) int64 tensor of values in low … high, from a tensor, array or list."""
-    try:
-        tensor = arrays.whole(name, value, holds="integers")
-    except (OverflowError, RuntimeError):
-        raise ValueError(f"{name} must lie between {low} and {high}, got {reprlib.repr(value)}") from None
-    if tensor.is_floating_point() or tensor.dtype == torch.bool or tensor.is_complex():
-        raise TypeError(f"{name} must hold integers, got {tensor.dtype}")
-    if tensor.shape != (B,):
-        raise ValueError(f"{name} must have one value a series, ({B},), got {tuple(tensor.shape)}")
-    tensor = tensor.to("cpu", torch.int64)
-    if B and (int(tensor.min()) < low or int(tensor.max()) > high):
-        raise ValueError(f"{name} must lie between {low} and {high}, got {int(tensor.min())} … {int(tensor.max())}")
-    return tensor
 
 
 def observations(name: str, value: Any, masked: Tensor | None, shape: torch.Size) -> Tensor | None:
@@ -47,15 +31,16 @@ def observations(name: str, value: Any, masked: Tensor | None, shape: torch.Size
 
 @dataclass(frozen=True)
 class Batch:
-    """Series (B, D, T) on the model's device, with ids (B,) and, where given, lengths, observed and target."""
+    """Series (B, D, T) on the model's device, with ids (B,), what is explained and, if given, lengths and observed."""
 
     x: Tensor
     ids: Tensor
     lengths: Tensor | None
     observed: Tensor | None
-    target: Tensor | None
+    targets: Targets
     like: Tensor
     layout: str
+    extra: Mapping[str, Tensor]
 
     @staticmethod
     def read(
@@ -64,9 +49,11 @@ class Batch:
         layout: str,
         *,
         target: Any = None,
+        targets: Any = None,
         lengths: Any = None,
         observed: Any = None,
         ids: Any = None,
+        extra: Any = None,
     ) -> Batch:
         """Check everything that a user gave. Raises TypeError or ValueError naming the argument."""
         like, masked = _series(X, layout)
@@ -82,10 +69,11 @@ class Batch:
             x, seen = x.transpose(1, 2), None if seen is None else seen.transpose(1, 2)
         seen = None if seen is None else seen.contiguous()
         B, _, T = x.shape
-        length = None if lengths is None else integers("lengths", lengths, B, 1, T)
-        target = None if target is None else _target(target, B)
-        ids = torch.arange(B) if ids is None else integers("ids", ids, B, 0, 2**32 - 1)
-        batch = Batch(x, ids, length, seen, target, like, layout)
+        length = None if lengths is None else arrays.integers("lengths", lengths, B, 1, T)
+        ids = torch.arange(B) if ids is None else arrays.integers("ids", ids, B, 0, 2**32 - 1)
+        explained, beside = Targets.read(target, targets, B), read_extra(extra, B, device)
+        batch = Batch(x, ids, length, seen, explained, like, layout, beside)
+        predictor.check_extra(batch.extra)
         wrong = ~torch.isfinite(x) & batch.needed()
         if bool(wrong.any()):
             raise ValueError(f"X holds {batch._not_finite(wrong)}")
@@ -127,15 +115,24 @@ class Batch:
                 padding.masked_fill_(~padding.isfinite(), 0.0)
             yield (
                 indices,
-                TensorSample(x, self.ids[indices].to(self.x.device), observed, None if length == T else length),
+                TensorSample(
+                    x,
+                    self.ids[indices].to(self.x.device),
+                    observed,
+                    None if length == T else length,
+                    extra={name: values[here] for name, values in self.extra.items()},
+                ),
             )
 
-    def restore(self, values: Tensor) -> Tensor:
-        """Scores (B, D, T) in X's layout, dtype and device."""
-        return self._like(values).to(self.like.dtype)
+    def restore(self, values: Tensor | None) -> Tensor | None:
+        """Scores (K, B, D, T) in X's layout, dtype and device: (B, K, D, T) of several targets, else (B, D, T)."""
+        if values is None:
+            return None
+        values = self._like(values, 2)
+        return (values.transpose(0, 1) if self.targets.many else values[0]).contiguous().to(self.like.dtype)
 
-    def _like(self, values: Tensor) -> Tensor:
-        values = values.transpose(1, 2) if self.layout == "BTD" else values  # windows (B, D, T, W) too
+    def _like(self, values: Tensor, axis: int = 1) -> Tensor:
+        values = values.transpose(axis, axis + 1) if self.layout == "BTD" else values  # windows (…, D, T, W) too
         return values.to(self.like.device).contiguous()
 
 
@@ -155,9 +152,3 @@ def _series(X: Any, layout: str) -> tuple[Tensor, Tensor | None]:
     if x.numel() == 0:
         raise ValueError(f"X is empty: {tuple(x.shape)}")
     return x, masked
-
-
-def _target(target: Any, B: int) -> Tensor:
-    if not isinstance(target, (list, tuple)) and np.ndim(target) == 0:
-        target = [target] * B
-    return integers("target", target, B, 0, 2**31 - 1)

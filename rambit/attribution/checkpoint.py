@@ -56,9 +56,8 @@ class Saved:
         if store is not None and name in store:
             tensors, meta = store.get(name)
             try:
-                scores.sum.copy_(tensors["sum"])
-                scores.squares.copy_(tensors["squares"])
-                scores.by_draw.copy_(tensors["by_draw"])
+                for sums in ("sum", "squares", "by_draw"):
+                    getattr(scores, sums).copy_(tensors[sums])
                 self.reached = (int(meta["round"]), int(meta["series"]), int(meta["distinct"]))
             except (KeyError, TypeError, ValueError, RuntimeError) as error:
                 raise StoreError(f"shard {name} of the checkpoint holds no sums of these series: {error}") from error

@@ -55,6 +55,10 @@ class External(Attributor):
         if counterfactuals is not None:
             raise ValueError(f"counterfactuals does not apply to {type(self).__name__}")
         call = super()._call(X, None, quiet=quiet, **series)
+        if call.batch.targets.many or call.batch.targets.function is not None:
+            raise ValueError(f"{type(self).__name__} explains one output: give its number as target")
+        if call.batch.extra:
+            raise ValueError(f"extra does not apply to {type(self).__name__}, which evaluates series alone")
         steps = call.batch.x.shape[2]
         if self.background is not None and not bool(self.background.isfinite().all()):
             name = type(self).__name__
@@ -64,12 +68,12 @@ class External(Attributor):
         return call
 
     def _score(self, call: Call, game: Game, indices: Tensor) -> Part:
-        x, given = game.sample.x, call.batch.target
+        x, given = game.sample.x, call.batch.targets.given
+        target = self._target(call, indices, game)[0][:, None, None] if given else None
         if game.runner.dry:
-            rows = len(x) * self._rows(given is not None)
+            rows = len(x) * self._rows(given)
             game.runner.count(rows, rows * x.shape[2])
             return Part(torch.zeros(x.shape, dtype=torch.float64), None)
-        target = None if given is None else given[indices].to(game.device)[:, None, None]
         game.runner.begin()
         devices = range(torch.cuda.device_count())
         with torch.random.fork_rng(devices), self.predictor.session(gradients=True):
@@ -84,7 +88,11 @@ class External(Attributor):
         """
         runner, steps = game.runner, len(x) * x.shape[2]
         given = x.clone()  # the model may write into it
-        outputs = self.predictor.steps(given) if self.anchor == "cell" else runner.whole(given, game.inputs)
+        outputs = (
+            self.predictor.steps(given)
+            if self.anchor == "cell"
+            else runner.whole(given, game.inputs, torch.zeros(len(x), dtype=torch.int64))
+        )
         runner.count(len(x), steps)
         if runner.progress is not None:
             runner.progress.update(steps)

@@ -39,7 +39,7 @@ class FIT(RemovalAttributor):
     def _score(self, call: Call, game: Game, indices: Tensor) -> Part:
         x, ids = game.sample.x, game.sample.ids
         B, D, T = x.shape
-        target = torch.zeros(B, dtype=torch.int64, device=game.device)
+        target = torch.zeros(1, B, dtype=torch.int64, device=game.device)
         scores = torch.zeros(B, D, T, dtype=torch.float64, device=game.device)
         others = ~torch.eye(D, dtype=torch.bool)
         for d in range(D):
@@ -53,6 +53,6 @@ class FIT(RemovalAttributor):
                 reference[:, :, :-1].double().clamp(min=1e-12),
             )
             change = (now * (now / before).log()).sum(dim=1)  # KL(p_t ‖ p_{t-1}), (B, T - 1)
-            scores[:, d, 1:] = change - unexplained[0, :, 1:, 0]
+            scores[:, d, 1:] = change - unexplained[0, 0, :, 1:, 0]
         after_the_first = torch.arange(T, device=game.device) > 0
         return Part(2 * torch.sigmoid(5 * scores) - 1, None, evaluated=after_the_first)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from rambit import arrays, ops
-from rambit.attribution.attributor import DISTANCES, DRAWS, LONGEST, METHODS, MOST_CELLS, Call, Part, RemovalAttributor
+from rambit.attribution.attributor import DRAWS, LONGEST, METHODS, MOST_CELLS, Call, Part
+from rambit.attribution.cell_groups import GroupedAttributor
 from rambit.attribution.checkpoint import Checkpoint, Saved
 from rambit.checks import count, flag, number, warn
 from rambit.counterfactuals import Replay, Zero
@@ -35,12 +36,15 @@ class MaskCall(Call):
 
 
 @METHODS.register("rambit")
-class RaMbIT(RemovalAttributor):
+class RaMbIT(GroupedAttributor):
     """Importance of each cell: how far replacing it moves the prediction, beside L random masks.
 
     For each of ``L`` masks (True = kept) and ``num_samples`` draws of counterfactual values, the model's output with
     the cell replaced is compared with the output with the cell kept; the score is the mean of that difference.
     Positive: replacing the cell moves the prediction.
+
+    With ``groups`` a group stands for the cell: all of it replaced is compared with all of it kept. Its own time, for
+    anchor ``cell``, is that of its latest cell; with ``normalize="visible"`` masks count that can see its earliest.
 
     Raises ValueError or TypeError, before any work, naming the argument.
 
@@ -86,6 +90,8 @@ class RaMbIT(RemovalAttributor):
             raise ValueError(f"normalize='visible' applies to anchor='mask' only, got anchor={self.anchor!r}")
         if self.reduce == "max" and self.anchor == "end":
             raise ValueError("reduce='max' does not apply to anchor='end', which has one horizon")
+        if self.groups is not None and not self.share_masks:
+            raise ValueError("share_masks=False does not apply beside groups: it makes masks for single cells")
         if not self.share_draws and self.strategy.single:
             name = type(self.strategy).__name__
             raise ValueError(f"share_draws=False does not apply: {name} values are always the same")
@@ -102,9 +108,11 @@ class RaMbIT(RemovalAttributor):
         X: Tensor,
         *,
         target: Any = None,
+        targets: Any = None,
         lengths: Any = None,
         observed: Tensor | None = None,
         ids: Any = None,
+        extra: Any = None,
         masks: Tensor | None = None,
         counterfactuals: Tensor | None = None,
         checkpoint: str | Path | None = None,
@@ -118,11 +126,17 @@ class RaMbIT(RemovalAttributor):
         19 of 20 runs with other seeds, what infinitely many of both would give. It is None with one mask, or with one
         random draw that all masks share; values that are given, or that are not random, count as exact.
 
-        * ``target``: class (int or (B,)) for distance ``diff``; default: the predicted class at the last step.
+        * ``target``: the output whose change is the score (distance ``diff``, or ``abs`` of a regression): a number, a
+          pair (h, q) of forecasts (N, H, Q), either of them for each series, or a function of the raw outputs (N, …)
+          that returns (N,). Default: all outputs, by ``distance``; for ``diff`` the class predicted at the last step.
+        * ``targets``: "all", a list of outputs, or a function that returns (N, K): scores (B, K, D, T), all from the
+          rows of one.
         * ``lengths`` (B,): series b ends before step lengths[b]; ``observed`` (bool, like X): False where a value is
           missing (X may be NaN there). Such cells are not replaced and not evaluated: they score 0, and
           the result's ``evaluated`` says so.
         * ``ids`` (B,): what draws are keyed by, 0 … 2**32 - 1, default 0 … B-1: X[3:4] with ids=[3] gives row 3 of X.
+        * ``extra``: further inputs of the model, a dictionary by argument or a tuple by position, (B, …) of any type;
+          they go with their series and are never replaced. A model's state is not used then.
         * ``masks`` (L, D, T) bool and ``counterfactuals`` (S, B, D, T): exactly these instead of sampled ones.
         * ``checkpoint``: a folder; a run that was killed goes on from there and gives the same bits.
         * ``tolerance``: go on in rounds of L masks until the largest standard error, relative to the largest score, is
@@ -132,7 +146,9 @@ class RaMbIT(RemovalAttributor):
         Raises ValueError or TypeError for what does not fit, PredictionError when the model's output is unusable.
         """
         family = self.family if masks is None else self._family(masks)
-        call = self._call(X, counterfactuals, target=target, lengths=lengths, observed=observed, ids=ids)
+        series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
+        series["extra"] = extra
+        call = self._call(X, counterfactuals, **series)
         self._check_family(family, call)
         if tolerance is not None:
             tolerance = number("tolerance", tolerance, 0, above=True)
@@ -149,7 +165,7 @@ class RaMbIT(RemovalAttributor):
         if checkpoint is not None and not isinstance(checkpoint, (str, Path)):
             raise TypeError(f"checkpoint must be the path of a folder, got {checkpoint!r}")
         with Checkpoint.open(checkpoint, lambda: self._identity(call, family, settings, stop)) as saved:
-            call = MaskCall(call.batch, call.strategy, call.draws, family, saved, tolerance, max_rows)
+            call = MaskCall(**vars(call), family=family, saved=saved, tolerance=tolerance, left=max_rows)
             return self._collect(call, settings=settings, show_progress=show_progress)
 
     def cost(
@@ -157,9 +173,11 @@ class RaMbIT(RemovalAttributor):
         X: Tensor,
         *,
         target: Any = None,
+        targets: Any = None,
         lengths: Any = None,
         observed: Tensor | None = None,
         ids: Any = None,
+        extra: Any = None,
         masks: Tensor | None = None,
         counterfactuals: Tensor | None = None,
     ) -> Cost:
@@ -168,14 +186,17 @@ class RaMbIT(RemovalAttributor):
         Under ``evaluation="auto"`` the mode is the strongest one that the model claims, marked "unconfirmed".
         """
         family = self.family if masks is None else self._family(masks)
-        series = {"target": target, "lengths": lengths, "observed": observed, "ids": ids}
+        series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
+        series["extra"] = extra
         call = self._call(X, counterfactuals, quiet=True, **series)
         self._check_family(family, call)
-        return self._count(MaskCall(call.batch, call.strategy, call.draws, family))
+        return self._count(MaskCall(**vars(call), family=family))
 
     def settings(self, family: Family | None = None, call: Call | None = None) -> dict[str, Any]:
         """Everything that the scores depend on, as JSON-able values."""
-        given = {} if call is None else {"counterfactuals": call.strategy.describe(), "num_samples": call.draws}
+        given: dict[str, Any] = {}
+        if call is not None:
+            given = {"counterfactuals": call.strategy.describe(), "num_samples": call.draws, **call.describe()}
         return {**super().settings(), **given, "masks": (family or self.family).describe()}
 
     # -- how a call is carried out --------------------------------------------------------------------------------
@@ -228,7 +249,8 @@ class RaMbIT(RemovalAttributor):
         target = self._target(call, indices, game)
         B, D, T = game.sample.x.shape
         draws = call.shared_draws if self.share_draws else 0
-        return FlipScores((B, D, T), DISTANCES[self.distance], reduce, self.normalize, target, game.device, draws)
+        groups = self._groups(game)
+        return FlipScores((B, D, T), call.metric, reduce, self.normalize, target, game.device, draws, groups)
 
     def _fill(
         self,
@@ -258,8 +280,9 @@ class RaMbIT(RemovalAttributor):
 
     def _nothing(self, scores: FlipScores) -> FlipScores:
         """Scores for a game that only counts."""
+        device, groups = scores.target.device, scores.groups
         return FlipScores(
-            scores.shape, scores.metric, scores.reduce, scores.normalize, scores.target, scores.target.device
+            scores.shape[1:], scores.metric, scores.reduce, scores.normalize, scores.target, device, groups=groups
         )
 
     def _is_precise(self, game: Game, scores: FlipScores, tolerance: float) -> bool:
@@ -285,7 +308,8 @@ class RaMbIT(RemovalAttributor):
         masks = family.sample(self.L, D, T, seed=self.seed, first=first, target_cells=target_cells, device=game.device)
         replayed = isinstance(game.counterfactuals, Replay)
         fresh = not (self.share_draws or replayed or game.counterfactuals.single)
-        return Flips(masks, number=first if target_cells is None else first * D * T, fresh_draws=fresh)
+        number = first if target_cells is None else first * D * T
+        return Flips(masks, number=number, fresh_draws=fresh, groups=self._groups(game))
 
     def _identity(self, call: Call, family: Family, settings: dict[str, Any], stop: dict[str, Any]) -> dict[str, Any]:
         """What a resumed run must find unchanged."""
@@ -293,7 +317,9 @@ class RaMbIT(RemovalAttributor):
         how = {"evaluation": self.evaluation, "batch_size": self.batch_size, "max_memory": self.max_memory}
         return {
             "settings": {**settings, "seed": self.seed, **stop, **how},
-            "data": {name: getattr(batch, name) for name in ("x", "ids", "lengths", "observed", "target")},
+            "data": {name: getattr(batch, name) for name in ("x", "ids", "lengths", "observed")},
+            "target": batch.targets.identity(),
+            **({"extra": dict(batch.extra)} if batch.extra else {}),
             "masks": family.masks if isinstance(family, Explicit) else None,
             "values": call.strategy.tensors(),
             "model": self.predictor.fingerprint(),

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rambit.attribution.attributor import DISTANCES, DRAWS, LONGEST, METHODS, Call, Part, RemovalAttributor
+from rambit.attribution.attributor import DRAWS, LONGEST, METHODS, Call, Part, RemovalAttributor
 from rambit.game import Game, Windows
 from rambit.options import option
 
@@ -36,32 +36,32 @@ class WinIT(RemovalAttributor):
     anchor = "cell"
 
     def _score(self, call: Call, game: Game, indices: Tensor) -> Part:
-        seen = self._seen(game, self._target(call, indices, game))  # (B, D, T, W): by observation and age
+        seen = self._seen(call, game, self._target(call, indices, game))  # (K, B, D, T, W): by observation and age
         if game.sample.observed is not None:
             seen = seen * game.sample.observed[..., None]
         after_the_first = torch.arange(game.rule.T, device=game.device) > 0  # no window begins at time 0
         return Part(self._aggregate(seen), None, _by_prediction(seen), after_the_first)
 
-    def _seen(self, game: Game, target: Tensor) -> Tensor:
-        """(B, D, T, W): entry [b, d, p, j] is observation (d, p) for the prediction at p + j."""
+    def _seen(self, call: Call, game: Game, target: Tensor) -> Tensor:
+        """(K, B, D, T, W): entry [k, b, d, p, j] is observation (d, p) for the prediction at p + j."""
         D = game.sample.x.shape[1]
         features = torch.eye(D, dtype=torch.bool)
-        distances, _ = game.distances(Windows(features, self.window_size), DISTANCES[self.distance], target)
+        distances, _ = game.distances(Windows(features, self.window_size), call.metric, target)
         distances = distances.clamp(-CLIP, CLIP)
         shorter = torch.zeros_like(distances)  # the window that begins one step later, at the same prediction
-        shorter[:, :, :-1, 1:] = distances[:, :, 1:, :-1]
-        seen = (distances - shorter).transpose(0, 1)
-        seen[:, :, 0] = 0.0  # no window begins at time 0
+        shorter[..., :-1, 1:] = distances[..., 1:, :-1]
+        seen = (distances - shorter).transpose(1, 2)
+        seen[..., 0, :] = 0.0  # no window begins at time 0
         return seen
 
     def _aggregate(self, seen: Tensor) -> Tensor:
-        T, W = seen.shape[2:]
+        T, W = seen.shape[3:]
         exists = _exists(T, W, seen.device)
         if self.aggregate == "mean":
-            return seen.sum(dim=3) / exists.sum(dim=1)
+            return seen.sum(dim=4) / exists.sum(dim=1)
         if self.aggregate == "max":
-            return seen.masked_fill(~exists, -torch.inf).amax(dim=3)
-        return seen.gather(3, seen.abs().argmax(dim=3, keepdim=True))[..., 0]
+            return seen.masked_fill(~exists, -torch.inf).amax(dim=4)
+        return seen.gather(4, seen.abs().argmax(dim=4, keepdim=True))[..., 0]
 
 
 def _exists(T: int, W: int, device: torch.device) -> Tensor:
@@ -71,10 +71,10 @@ def _exists(T: int, W: int, device: torch.device) -> Tensor:
 
 def _by_prediction(seen: Tensor) -> Tensor:
     """From [p, j], observation and age, to [t, l]: observation t - W + l + 1 seen from t."""
-    W = seen.shape[3]
+    T, W = seen.shape[3:]
     out = torch.zeros_like(seen)
-    for j in range(min(W, seen.shape[2])):
-        out[:, :, j:, W - 1 - j] = seen[:, :, : seen.shape[2] - j, j]
+    for j in range(min(W, T)):
+        out[..., j:, W - 1 - j] = seen[..., : T - j, j]
     return out
 
 
@@ -89,10 +89,10 @@ class BiWinIT(WinIT):
 
     height: int = option(default=2, help="features in a block")
 
-    def _seen(self, game: Game, target: Tensor) -> Tensor:
+    def _seen(self, call: Call, game: Game, target: Tensor) -> Tensor:
         D = game.sample.x.shape[1]
         feature = torch.arange(D)
         blocks = (feature >= feature[:, None]) & (feature < feature[:, None] + self.height)  # row d: from d on
-        whole, _ = game.distances(Windows(blocks, self.window_size), DISTANCES[self.distance], target)
-        kept, _ = game.distances(Windows(blocks, self.window_size, heads=feature), DISTANCES[self.distance], target)
-        return (whole.clamp(-CLIP, CLIP) - kept.clamp(-CLIP, CLIP)).transpose(0, 1)
+        whole, _ = game.distances(Windows(blocks, self.window_size), call.metric, target)
+        kept, _ = game.distances(Windows(blocks, self.window_size, heads=feature), call.metric, target)
+        return (whole.clamp(-CLIP, CLIP) - kept.clamp(-CLIP, CLIP)).transpose(1, 2)

@@ -48,8 +48,7 @@ class Finished:
 
 def explain(attributor: Attributor, piece: Piece) -> Finished:
     """The one place that explains: a piece is one call of ``explain``, whichever process makes it."""
-    arguments: dict[str, Any] = dict(piece.arguments)
-    result = attributor.explain(**arguments)
+    result = attributor.explain(**piece.call())
     found = {name: getattr(result, name) for name in TENSORS}
     counts = {name: getattr(result, name) for name in COUNTS}
     tensors = {name: tensor for name, tensor in found.items() if tensor is not None}

@@ -12,14 +12,17 @@ import torch
 from torch import Tensor
 
 from rambit import arrays
-from rambit.attribution.batch import integers, observations
+from rambit.attribution.batch import observations
 from rambit.checks import count
+from rambit.predictors.extra import read_extra
 from rambit.store import decode, encode, resume_key
 
 #: What ``shard_size="auto"`` takes: at most so many series, and at most so many bytes of them.
 AUTO_SERIES, AUTO_BYTES = 256, 16 << 20
 #: The arguments of ``explain`` that have an entry for each series, with the largest value of those that are integers.
 SERIES_ARGUMENTS = {"ids": 2**32 - 1, "target": 2**31 - 1, "lengths": None, "observed": None}
+#: How the names of extra inputs begin in a piece.
+EXTRA = "extra."
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,12 @@ class Piece:
     def name(self) -> str:
         """The name of its shard; names sort as the pieces do."""
         return shard_name(self.start, self.stop)
+
+    def call(self) -> dict[str, Any]:
+        """The arguments of ``explain``."""
+        extra = {name.removeprefix(EXTRA): value for name, value in self.arguments.items() if name.startswith(EXTRA)}
+        rest = {name: value for name, value in self.arguments.items() if not name.startswith(EXTRA)}
+        return {**rest, "extra": extra} if extra else rest
 
     def digest(self) -> str:
         """SHA-256 of everything in it: the same for the same series, however they were batched."""
@@ -97,10 +106,11 @@ def _read(batch: Any, number: int, layout: str) -> dict[str, Tensor]:
     if isinstance(batch, (tuple, list)) and batch:
         batch = batch[0]
     given = dict(batch) if isinstance(batch, Mapping) else {"X": batch}
+    extra = given.pop("extra", None)
     unknown = given.keys() - {"X", *SERIES_ARGUMENTS}
     if unknown or "X" not in given:
         raise ValueError(
-            f"batch {number} must have X and may have {', '.join(SERIES_ARGUMENTS)}; "
+            f"batch {number} must have X and may have {', '.join(SERIES_ARGUMENTS)}, extra; "
             f"it has {', '.join(map(str, given))}"
         )
     x = given.pop("X")
@@ -110,7 +120,11 @@ def _read(batch: Any, number: int, layout: str) -> dict[str, Tensor]:
     axes = "(B, D, T)" if layout == "BDT" else "(B, T, D)"
     if x.ndim != 3 or not x.numel() or x.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"batch {number}: X must be {axes} of float32 or float64, got {x.dtype} {tuple(x.shape)}")
-    arguments = {"X": x.cpu()}
+    try:
+        beside = read_extra(extra, len(x), torch.device("cpu"))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"batch {number}: {error}") from None
+    arguments = {"X": x.cpu(), **{EXTRA + name: value for name, value in beside.items()}}
     for name, largest in SERIES_ARGUMENTS.items():
         value = given.get(name)
         if name == "observed":
@@ -118,16 +132,24 @@ def _read(batch: Any, number: int, layout: str) -> dict[str, Tensor]:
             arguments |= {} if seen is None else {name: seen.cpu()}
         elif value is not None:
             low, high = (1, x.shape[2 if layout == "BDT" else 1]) if largest is None else (0, largest)
-            arguments[name] = integers(f"batch {number}: {name}", value, len(x), low, high)
+            arguments[name] = arrays.integers(f"batch {number}: {name}", value, len(x), low, high)
     return arguments
 
 
 def _check_like(given: dict[str, Tensor], first: dict[str, Tensor], number: int) -> None:
     """All batches must be of one kind; only ``observed`` may come and go."""
-    for name in ("ids", "target", "lengths"):
+    extras = {name for name in (*given, *first) if name.startswith(EXTRA)}
+    for name in ("ids", "target", "lengths", *sorted(extras)):
         if (name in given) != (name in first):
             raise ValueError(
                 f"batch {number} {'has' if name in given else 'lacks'} {name}, unlike batch 0: all or none"
+            )
+    for name in sorted(extras):
+        value, like = given[name], first[name]
+        if value.shape[1:] != like.shape[1:] or value.dtype != like.dtype:
+            raise ValueError(
+                f"batch {number}: {name} is {value.dtype} {tuple(value.shape)}, unlike batch 0, {like.dtype} "
+                f"{('*', *like.shape[1:])}"
             )
     x, like = given["X"], first["X"]
     if x.shape[1:] != like.shape[1:] or x.dtype != like.dtype:

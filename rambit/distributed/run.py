@@ -38,8 +38,8 @@ def attribute_many(
     * ``data``: a DataLoader or any iterable of batches, or a file (see ``DataFile``; .npy, .npz, .safetensors,
       .parquet), larger than memory or not. A batch is X like the attributor's layout says, (B, D, T) or (B, T, D), a
       tuple or list that starts with X (what follows is not read), or a dict with ``X`` and, of all batches or none,
-      ``ids`` (0 … 2**32 - 1), ``lengths`` and ``target`` (B,); ``observed`` like X where values are missing. All X have
-      the same D, T and dtype.
+      ``ids`` (0 … 2**32 - 1), ``lengths`` and ``target`` (B,), ``extra`` (a dictionary of (B, …)); ``observed`` like X
+      where values are missing. All X have the same D, T and dtype.
     * ``folder``: where the results are kept, as shards of ``shard_size`` series (auto: 256, fewer where those take more
       than 16 MiB). In memory are a shard for each device, a batch, and the manifest: less than 1 KB
       for each shard and at most 256 MiB; a longer run needs larger shards.

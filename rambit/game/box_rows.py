@@ -50,12 +50,13 @@ class BoxBuffer:
     def evaluate(self, boxes: Tensor, offsets: Tensor) -> Tensor:
         """Outputs (n, C, 1) for these rows; the first time, a module is watched for what it writes into them."""
         x, runner = self.build(boxes, offsets), self.engine.runner
+        series = torch.zeros(len(x), dtype=torch.int64, device=x.device)  # there is one
         if self.hands_copies:
-            return runner.whole(x.clone(), self.engine.inputs)
+            return runner.whole(x.clone(), self.engine.inputs, series)
         if self.looked:
-            return runner.whole(x, self.engine.inputs)
+            return runner.whole(x, self.engine.inputs, series)
         kept, stale, self.stale = x.clone(), self.stale, None
-        outputs = runner.whole(x, self.engine.inputs)
+        outputs = runner.whole(x, self.engine.inputs, series)
         self.looked, self.hands_copies = True, not torch.equal(kept, x)
         if not self.hands_copies:
             self.stale = stale

@@ -77,7 +77,8 @@ def _evaluate(
     outputs: list[Tensor] = []
     for piece in runner.pieces(len(rows), engine.steps):
         with piece:
-            found = runner.whole(runner.build(inputs, masks, rows[piece.rows], T), inputs)
+            part = rows[piece.rows]
+            found = runner.whole(runner.build(inputs, masks, part, T), inputs, part[:, Column.SERIES])
             outputs.append(runner.check(found, names[piece.rows], inputs)[:, :, 0].clone())
     runner.settle(inputs)
     return None if runner.dry else torch.cat(outputs)
@@ -111,6 +112,7 @@ def evaluate_soft(engine: Engine, question: Soft) -> Iterator[Tensor]:
             x, other = x[:, None, None], other.transpose(0, 1)[:, :, None]
         with engine.predictor.session(gradients=True):
             rows = (kept * x + (1 - kept) * other).flatten(0, 2)
-            outputs = runner.whole(rows, inputs)[:, :, 0]
+            of_row = which.repeat(len(part) * S) if series is None else which.repeat_interleave(S)
+            outputs = runner.whole(rows, inputs, of_row)[:, :, 0]
         runner.count(len(rows), len(rows) * engine.steps)
         yield outputs.view(len(part), S, -1, outputs.shape[1])

@@ -69,7 +69,7 @@ class Engine:
         self.device = sample.x.device
         self.runner = Runner(predictor, self.device, self._batch(batch_size, cut.x), progress=progress, dry=dry)
         self.mode = (
-            modes.claimed(predictor, anchor, evaluation)
+            modes.claimed(predictor, anchor, evaluation, modes.offered(predictor, sample))
             if dry
             else modes.choose(self.runner, sample, anchor, evaluation, counterfactuals, draws, seed)
         )
@@ -114,7 +114,7 @@ class Engine:
         with self.predictor.session():
             for piece in self.runner.pieces(B, self.steps):
                 with piece:
-                    found = self.runner.whole(inputs.original(piece.rows), inputs)
+                    found = self.runner.whole(inputs.original(piece.rows), inputs, piece.rows)
                     outputs.append(self.runner.check(found, rows[piece.rows], inputs)[:, :, 0].clone())
             self.runner.settle(inputs)
         return torch.cat(outputs) if outputs else None

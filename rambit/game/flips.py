@@ -31,8 +31,8 @@ class Scored:
     """What the rows of a group of masks are built from, compared with and added to."""
 
     masks: Tensor  # (M, D, T)
-    base: Tensor  # (M * S * B, T) distances of the base rows
-    contributions: Tensor  # (M, S, B, slots)
+    base: Tensor  # (targets, M * S * B, T) distances of the base rows
+    contributions: Tensor  # (targets, M, S, B, slots)
     states: State | None = None  # a table of those that rows start from
 
 
@@ -63,6 +63,7 @@ class FlipEvaluation(ABC):
         self.known = known
         self.cells = self.D * self.T
         self.reference: Tensor | None = None  # (B, C, T) the original outputs
+        self.compared = np.ones(self.T, dtype=bool)  # at which times outputs are compared at all
         self.looks_ahead = inputs.fill in (ops.Fill.CARRY_FORWARD, ops.Fill.INTERPOLATE)
         self._original_rows = runner.to_device(base_rows(np.zeros(1, dtype=np.int32), 1, self.B))
 
@@ -74,7 +75,7 @@ class FlipEvaluation(ABC):
 
     @abstractmethod
     def evaluate_base(self, group: Group, rows: Int32) -> Tensor:
-        """Distances (M * S * B, T) of the base rows from the original outputs; 0 before the first replaced step."""
+        """Distances (targets, M * S * B, T) of the base rows from the originals; 0 before the first replaced step."""
 
     @abstractmethod
     def outputs(self, x: Tensor, rows: Tensor, table: State | None) -> Tensor:
@@ -90,11 +91,14 @@ class FlipEvaluation(ABC):
 
     def prepare(self, distinct: DistinctMasks) -> None:
         """Evaluate what all groups share: the original series, at the times that some mask compares."""
-        h0, h1 = self.rule.of_masks(distinct.end)
-        needed = np.zeros(self.T, dtype=bool)
+        self.compare_at(*self.rule.of_masks(distinct.end))
+
+    def compare_at(self, h0: Int32, h1: Int32) -> None:
+        """Evaluate the original series at the times that lie in one of the ranges [h0, h1); no others are compared."""
+        self.compared = np.zeros(self.T, dtype=bool)
         for low, high in zip(h0, h1, strict=True):
-            needed[low:high] = True
-        self.evaluate_original(needed)
+            self.compared[low:high] = True
+        self.evaluate_original(self.compared)
 
     def local_low(self, group: Group) -> Int32:
         """From which time on the group's own rows cover the flips."""
@@ -102,18 +106,18 @@ class FlipEvaluation(ABC):
 
     def mask_bytes(self) -> int:
         """What one mask costs in memory while its group is evaluated."""
-        per_row = 8 * self.cells + 8 * self.T
+        per_row = (8 * self.cells + 8 * self.T) * len(self.target)
         return self.S * self.B * per_row + self.cells
 
     # -- what all share -------------------------------------------------------------------------------------------
 
     def group(self, group: Group, draw_base: Int32, target_cells: Int32 | None, low: Int32, high: Int32) -> Tensor:
-        """Contributions (M, S, B, slots) of a group's flips at times [low, high), zero where nothing was evaluated.
+        """Contributions (targets, M, S, B, slots) of a group's flips at times [low, high); 0 where none was evaluated.
 
         ``target_cells`` (M,) names the one cell that each mask scores; None: slots are all cells.
         """
         slots = self.cells if target_cells is None else 1
-        contributions = self.zeros((len(group), self.S, self.B, slots))
+        contributions = self.zeros((len(self.target), len(group), self.S, self.B, slots))
         base = self.evaluate_base(group, base_rows(draw_base, self.S, self.B))
         plan = self.plan(group, draw_base, target_cells, low=np.maximum(low, self.local_low(group)), high=high)
         scored = Scored(group.masks, base, contributions, self.states)
@@ -195,18 +199,19 @@ class FlipEvaluation(ABC):
         Allocates nothing, so that a piece in which memory ran out can be evaluated again.
         """
         assert self.reference is not None
-        ops.score(
-            scored.contributions,
-            outputs,
-            self.reference,
-            scored.base,
-            scored.masks,
-            rows,
-            self.target,
-            width=width,
-            metric=self.metric,
-            reduce=self.reduce,
-        )
+        for contributions, base, target in zip(scored.contributions, scored.base, self.target, strict=True):
+            ops.score(
+                contributions,
+                outputs,
+                self.reference,
+                base,
+                scored.masks,
+                rows,
+                target,
+                width=width,
+                metric=self.metric,
+                reduce=self.reduce,
+            )
 
     def set_reference(self, outputs: Tensor, series: slice, time: int | slice) -> None:
         """Check original outputs (n, C, K) of these series at the given times, and keep them."""
@@ -218,12 +223,13 @@ class FlipEvaluation(ABC):
         self.reference[series, :, at] = outputs
 
     def distances(self, outputs: Tensor, rows: Tensor, time: slice) -> Tensor:
-        """Check base outputs (n, C, K) at the given times; their distances (n, K) from the original ones."""
+        """Check base outputs (n, C, K) at the given times; their distances (targets, n, K) from the original ones."""
         assert self.reference is not None
         self.runner.check(outputs, rows, self.inputs)
-        out = memory.empty((len(rows), outputs.shape[2]), outputs, torch.float64)
+        out = memory.empty((len(self.target), len(rows), outputs.shape[2]), outputs, torch.float64)
         series = rows[:, Column.SERIES].contiguous()
-        ops.distance(out, outputs, self.reference[:, :, time], series, self.target, self.metric)
+        for found, target in zip(out, self.target, strict=True):
+            ops.distance(found, outputs, self.reference[:, :, time], series, target, self.metric)
         return out
 
 
@@ -239,13 +245,13 @@ class PrefixEvaluation(FlipEvaluation):
         for h in map(int, np.flatnonzero(needed)):
             for piece in self.runner.pieces(self.B, h + 1):
                 with piece:
-                    outputs = self.runner.whole(self.inputs.original(piece.rows, h + 1), self.inputs)
+                    outputs = self.runner.whole(self.inputs.original(piece.rows, h + 1), self.inputs, piece.rows)
                     self.set_reference(outputs, piece.rows, h)
 
     def evaluate_base(self, group: Group, rows: Int32) -> Tensor:
-        base = self.zeros((len(rows), self.T))
+        base = self.zeros((len(self.target), len(rows), self.T))
         mask_of = rows[:, Column.MASK]
-        for h in range(self.T):
+        for h in map(int, np.flatnonzero(self.compared)):
             due = np.flatnonzero(((group.h0 <= h) & (h < group.h1) & (group.first <= h))[mask_of])
             if len(due) == 0:
                 continue
@@ -253,12 +259,13 @@ class PrefixEvaluation(FlipEvaluation):
             for piece in self.runner.pieces(len(due), h + 1):
                 with piece:
                     part = device_rows[piece.rows]
-                    outputs = self.runner.whole(self.runner.build(self.inputs, group.masks, part, h + 1), self.inputs)
-                    base[index[piece.rows], h] = self.distances(outputs, part, slice(h, h + 1))[:, 0]
+                    x = self.runner.build(self.inputs, group.masks, part, h + 1)
+                    outputs = self.runner.whole(x, self.inputs, part[:, Column.SERIES])
+                    base[:, index[piece.rows], h] = self.distances(outputs, part, slice(h, h + 1))[:, :, 0]
         return base
 
     def outputs(self, x: Tensor, rows: Tensor, table: State | None) -> Tensor:
-        return self.runner.whole(x, self.inputs)
+        return self.runner.whole(x, self.inputs, rows[:, Column.SERIES])
 
 
 class CausalEvaluation(FlipEvaluation):
@@ -268,11 +275,11 @@ class CausalEvaluation(FlipEvaluation):
         stop = int(np.flatnonzero(needed)[-1]) + 1 if needed.any() else 1
         for piece in self.runner.pieces(self.B, stop):
             with piece:
-                outputs = self.runner.predictor.steps(self.inputs.original(piece.rows, stop))
+                outputs = self.runner.steps(self.inputs.original(piece.rows, stop), self.inputs, piece.rows)
                 self.set_reference(outputs, piece.rows, slice(0, stop))
 
     def evaluate_base(self, group: Group, rows: Int32) -> Tensor:
-        base = self.zeros((len(rows), self.T))
+        base = self.zeros((len(self.target), len(rows), self.T))
         stops = np.where(group.h0 < group.h1, group.h1, 0)
         mask_of = rows[:, Column.MASK]
         for stop in map(int, np.unique(stops[stops > 0])):
@@ -281,9 +288,10 @@ class CausalEvaluation(FlipEvaluation):
             for piece in self.runner.pieces(len(due), stop):
                 with piece:
                     part = device_rows[piece.rows]
-                    outputs = self.runner.predictor.steps(self.runner.build(self.inputs, group.masks, part, stop))
-                    base[index[piece.rows], :stop] = self.distances(outputs, part, slice(0, stop))
+                    x = self.runner.build(self.inputs, group.masks, part, stop)
+                    outputs = self.runner.steps(x, self.inputs, part[:, Column.SERIES])
+                    base[:, index[piece.rows], :stop] = self.distances(outputs, part, slice(0, stop))
         return base
 
     def outputs(self, x: Tensor, rows: Tensor, table: State | None) -> Tensor:
-        return self.runner.predictor.steps(x)
+        return self.runner.steps(x, self.inputs, rows[:, Column.SERIES])

@@ -16,6 +16,7 @@ from rambit.game import box_rows, coalitions, states
 from rambit.game.distinct_masks import DistinctMasks, Group
 from rambit.game.engine import Engine, Int32
 from rambit.game.flips import CausalEvaluation, FlipEvaluation, PrefixEvaluation
+from rambit.game.group_flips import GroupFlips
 from rambit.game.questions import Boxes, Coalitions, Flips, Soft, Windows
 from rambit.game.runner import Inputs
 from rambit.game.scores import FlipScores
@@ -73,7 +74,10 @@ class Game(Engine):
         return [box_rows.BoxBuffer(self, outside) for outside in self.inputs.draws[:, 0]]
 
     def coalition_distances(self, question: Coalitions, metric: ops.Metric, target: Tensor) -> Tensor:
-        """Distances (N, S, B) float64 of the coalitions' outputs from the original ones, for each draw."""
+        """Distances (K, N, S, B) float64 of the coalitions' outputs from the original ones, for each draw.
+
+        ``target`` (K, B): the outputs that are compared where the metric reads one.
+        """
         B = len(self.sample)
         original = None if self.original is None else self.original[:, :, None]
         if original is not None:
@@ -83,13 +87,14 @@ class Game(Engine):
             assert original is not None
             n, S, _, C = outputs.shape
             series = torch.arange(B, dtype=torch.int32, device=self.device).repeat(n * S)
-            out = memory.empty((n * S * B, 1), outputs, torch.float64)
+            out = memory.empty((len(target), n * S * B, 1), outputs, torch.float64)
             flat = outputs.reshape(-1, C, 1)
-            ops.distance(out, flat, original, series, target, metric)
-            parts.append(out.view(n, S, B))
+            for found, one in zip(out, target, strict=True):
+                ops.distance(found, flat, original, series, one, metric)
+            parts.append(out.view(-1, n, S, B))
         if parts:
-            return torch.cat(parts)
-        return memory.zeros((len(question.masks), self.draws, B), self.sample.x, torch.float64)
+            return torch.cat(parts, dim=1)
+        return memory.zeros((len(target), len(question.masks), self.draws, B), self.sample.x, torch.float64)
 
     # -- flips ----------------------------------------------------------------------------------------------------
 
@@ -119,7 +124,7 @@ class Game(Engine):
         distinct = DistinctMasks.of(masks, question.number, apart=question.fresh_draws, to_host=self.to_host)
         reduction.expect(distinct, self.rule, masks.exact)
         with self.predictor.session():
-            for series in self._series_chunks(distinct):
+            for series in self._series_chunks(distinct, len(reduction.target)):
                 self._reduce_chunk(series, distinct, question, reduction, added(series), done)
         return reduction
 
@@ -140,12 +145,14 @@ class Game(Engine):
             inputs,
             reduction.metric,
             reduction.reduce,
-            reduction.target[series],
+            reduction.target[:, series],
             self._known(inputs, question),
         )
-        evaluation.prepare(distinct)
+        flips = evaluation if question.groups is None else GroupFlips(evaluation, question.groups, self.max_memory)
+        flips.prepare(distinct)
         size = self._group_size(evaluation, question)
-        unmasked, unmasked_high = self._unmasked_flips(evaluation, distinct, question, inputs)
+        unmasked, unmasked_high = self._unmasked_flips(flips, distinct, question, inputs)
+        times = flips.times if isinstance(flips, GroupFlips) else None
         for begin in range(added, len(distinct), size):
             end = min(begin + size, len(distinct))
             group = Group.of(distinct, begin, end, self.rule)
@@ -157,9 +164,10 @@ class Game(Engine):
             low = self._unmasked_reach(group.first) if unmasked is not None else np.zeros(len(group), dtype=np.int32)
             # Cells that a mask does not see are left out of its sum as well as of the count of masks.
             high = group.h1 if reduction.normalize == "visible" else np.full(len(group), self.rule.T, dtype=np.int32)
-            contributions = evaluation.group(group, draw_base, group.target_cells, low, high)
+            contributions = flips.group(group, draw_base, group.target_cells, low, high)
             if unmasked is not None and not self.runner.dry:
-                _copy_unmasked(contributions, unmasked, np.minimum(low, unmasked_high), group.target_cells, self.rule.T)
+                low = np.minimum(low, unmasked_high)
+                _copy_unmasked(contributions, unmasked, low, group.target_cells, self.rule.T, times)
             if not self.runner.dry:
                 reduction.add(series, contributions, distinct, group, self.runner.to_device)
                 done(series, end, end == len(distinct))
@@ -180,7 +188,7 @@ class Game(Engine):
             return PrefixEvaluation
         if self.mode == "causal":
             return CausalEvaluation
-        if isinstance(question, Windows):
+        if isinstance(question, Windows) or question.groups is not None:
             return StatefulEvaluation
         shared = self.counterfactuals.fixed and not question.fresh_draws
         return SweepEvaluation if shared and self.rule.anchor != "cell" else StatefulEvaluation
@@ -191,7 +199,7 @@ class Game(Engine):
         return np.where(first >= T, T, np.maximum(first - margin, 0)).astype(np.int32)
 
     def _unmasked_flips(
-        self, evaluation: FlipEvaluation, distinct: DistinctMasks, question: Flips, inputs: Inputs
+        self, flips: FlipEvaluation | GroupFlips, distinct: DistinctMasks, question: Flips, inputs: Inputs
     ) -> tuple[Tensor | None, int]:
         """Flips of the original series, which all masks share (anchor cell)."""
         # Up to the block a masked row is the original: where the last horizon of a flip lies before it, the flip of the
@@ -207,32 +215,33 @@ class Game(Engine):
         zero, T = np.zeros(1, dtype=np.int32), np.full(1, self.rule.T, dtype=np.int32)
         h0, h1 = self.rule.of_masks(T)
         group = Group(nothing, zero, T, T, h0, h1, np.ones(1), None)
-        return evaluation.group(group, zero, None, zero, np.full(1, high, dtype=np.int32)), high
+        return flips.group(group, zero, None, zero, np.full(1, high, dtype=np.int32)), high
 
     # -- windows --------------------------------------------------------------------------------------------------
 
     def distances(self, question: Windows, metric: ops.Metric, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Distances (M, B, T, W) float64 of windows from the original outputs (B, C, T), mean over draws; and those.
+        """Distances (K, M, B, T, W) float64 of windows from the original outputs (B, C, T), mean over draws; and those.
 
-        Entry [m, b, p, j] compares at step p + j when window m starts at p.
+        ``target`` (K, B). Entry [k, m, b, p, j] compares at step p + j when window m starts at p.
         """
         parts: list[tuple[Tensor, Tensor]] = []
         B, D, T = self.sample.x.shape
         with self.predictor.session():
-            per_series = self.draws * T * (len(question.features) * 8 * question.window + D * (question.window + 1) * 8)
+            per_target = len(question.features) * 8 * question.window
+            per_series = self.draws * T * (len(target) * per_target + D * (question.window + 1) * 8)
             step = max(1, self.max_memory // 4 // per_series)
             for begin in range(0, B, step):
                 series = slice(begin, min(B, begin + step))
                 inputs = self.inputs_of(series, window=question.window, strategy=question.counterfactual)
                 evaluation = self._evaluation(
-                    self._evaluation_kind(question), inputs, metric, ops.Reduce.MEAN, target[series]
+                    self._evaluation_kind(question), inputs, metric, ops.Reduce.MEAN, target[:, series]
                 )
                 rows = len(question.features) * self.draws * evaluation.B
                 block = max(1, -(-4 * self.runner.batch // rows))
                 distances = window_distances(evaluation, question, block)
                 reference = torch.empty(0) if evaluation.reference is None else evaluation.reference
                 parts.append((distances, reference))
-        return torch.cat([d for d, _ in parts], dim=1), torch.cat([r for _, r in parts])
+        return torch.cat([d for d, _ in parts], dim=2), torch.cat([r for _, r in parts])
 
     # -- sizes ----------------------------------------------------------------------------------------------------
 
@@ -248,7 +257,7 @@ class Game(Engine):
         known = None if same is None else self.to_host(same.flatten(2)).numpy()
         return None if known is None or not known.any() else known.astype(np.uint8)
 
-    def _series_chunks(self, distinct: DistinctMasks) -> Iterator[slice]:
+    def _series_chunks(self, distinct: DistinctMasks, targets: int) -> Iterator[slice]:
         B, D, T = self.sample.x.shape
         size = self.sample.x.element_size()
         per_series = self.draws * D * T * (size + 2)
@@ -261,7 +270,7 @@ class Game(Engine):
             )
             per_series += states.row_bytes(state) * (T + carried)
         # At least one mask with all its shifts is evaluated at a time.
-        per_mask = self.draws * 8 * (D * T + T) * (self.rule.window if self.rule.anchor == "end" else 1)
+        per_mask = targets * self.draws * 8 * (D * T + T) * (self.rule.window if self.rule.anchor == "end" else 1)
         step = max(1, self.max_memory // 4 // max(per_series, per_mask))
         for begin in range(0, B, step):
             yield slice(begin, min(B, begin + step))
@@ -272,20 +281,31 @@ class Game(Engine):
         per_mask = evaluation.mask_bytes() * variants
         if question.fresh_draws:
             per_mask += self.draws * evaluation.B * evaluation.cells * self.sample.x.element_size()
-        rows_per_mask = self.draws * evaluation.B * (evaluation.D if question.masks.target_cells is None else 1)
+        # Rows of equal length are those of all features at one time, of one cell, or of one group of cells.
+        together = evaluation.D if question.masks.target_cells is None and question.groups is None else 1
+        rows_per_mask = self.draws * evaluation.B * together
         index_limit = (2**31 - 1) // (self.draws * evaluation.B * max(evaluation.cells, self.rule.T * 2) * variants)
         return max(1, min(self.max_memory // 4 // per_mask, -(-2 * self.runner.batch // rows_per_mask), index_limit))
 
 
-def _copy_unmasked(contributions: Tensor, unmasked: Tensor, low: Int32, target_cells: Int32 | None, T: int) -> None:
-    """Fill in the flips before ``low`` from those of the original series."""
-    M, S, B, slots = contributions.shape
+def _copy_unmasked(
+    contributions: Tensor,
+    unmasked: Tensor,
+    low: Int32,
+    target_cells: Int32 | None,
+    T: int,
+    times: npt.NDArray[np.int64] | None,
+) -> None:
+    """Fill in the flips before ``low`` from those of the original series. ``times`` of slots that are groups."""
+    K, M, S, B, slots = contributions.shape
     for m in range(M):
         if low[m] == 0:
             continue
-        if target_cells is None:
-            contributions[m].view(S, B, slots // T, T)[..., : low[m]] = unmasked[0].view(S, B, slots // T, T)[
-                ..., : low[m]
-            ]
+        if times is not None:
+            earlier = torch.from_numpy(times < low[m]).to(contributions.device)
+            contributions[:, m] = torch.where(earlier, unmasked[:, 0], contributions[:, m])
+        elif target_cells is None:
+            there, known = (table.view(K, S, B, slots // T, T) for table in (contributions[:, m], unmasked[:, 0]))
+            there[..., : low[m]] = known[..., : low[m]]
         elif target_cells[m] % T < low[m]:
-            contributions[m, :, :, 0] = unmasked[0, :, :, target_cells[m]]
+            contributions[:, m, :, :, 0] = unmasked[:, 0, :, :, target_cells[m]]

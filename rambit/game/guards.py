@@ -19,15 +19,17 @@ def look(runner: Runner, sample: TensorSample, strategy: Counterfactual, seed: i
     A few rows are evaluated, then most of them again in another order: once for a predictor, and they are not counted.
     """
     predictor = runner.predictor
-    x = probes.rows(sample, strategy, seed, predictor.features_last)
-    inputs = Inputs(sample.x, sample.x, None, sample.ids, strategy.fill, sample.length, None, sample.shape)
+    x, series = probes.rows(sample, strategy, seed, predictor.features_last)
+    inputs = Inputs(
+        sample.x, sample.x, None, sample.ids, strategy.fill, sample.length, None, sample.shape, sample.extra
+    )
     runner.predictor = predictor.as_given().raw()
     try:
         with predictor.session():
-            first = _outputs(runner, x, inputs)
-            again = _outputs(runner, x[1:].flip(0), inputs).flip(0)
+            first = _outputs(runner, x, inputs, series)
+            again = _outputs(runner, x[1:].flip(0), inputs, series[1:].flip(0)).flip(0)
             moved = _moved(first[1:], again)
-            by_chance = moved and _moved(first, _outputs(runner, x, inputs))
+            by_chance = moved and _moved(first, _outputs(runner, x, inputs, series))
     finally:
         runner.predictor = predictor
     predictor.decide(first)
@@ -49,9 +51,9 @@ def never_moved(rows: int, predictor: Predictor) -> None:
     warn(f"{rows} rows were evaluated and the outputs never moved, so that no score says anything: {why}")
 
 
-def _outputs(runner: Runner, x: Tensor, inputs: Inputs) -> Tensor:
-    """Outputs (n, C) for rows x."""
-    parts = runner.uncounted(x, lambda part: runner.whole(part, inputs)[:, :, 0])
+def _outputs(runner: Runner, x: Tensor, inputs: Inputs, series: Tensor) -> Tensor:
+    """Outputs (n, C) for rows x of these series (n,)."""
+    parts = runner.uncounted(len(x), lambda rows: runner.whole(x[rows].clone(), inputs, series[rows])[:, :, 0])
     return torch.cat(parts) if len({part.shape[1] for part in parts}) == 1 else _changing(*parts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, get_args
 
@@ -18,6 +19,7 @@ from rambit.game.runner import Runner
 from rambit.game.tensor_sample import TensorSample
 from rambit.memory import is_out_of_memory
 from rambit.predictors import PredictionError, Predictor
+from rambit.predictors.extra import SERIES
 
 Evaluation = Literal["auto", "prefix", "causal", "stateful", "full"]
 EVALUATIONS: tuple[Evaluation, ...] = get_args(Evaluation)
@@ -28,24 +30,31 @@ SINGLE = 64
 UNVARIED = "its outputs in the check did not vary, so that the claim could not be told from a false one"
 
 
-def claimed(predictor: Predictor, anchor: Anchor, evaluation: Evaluation) -> Evaluation:
+def offered(predictor: Predictor, sample: TensorSample) -> frozenset[str]:
+    """The modes that a model claims for a sample: a state knows nothing of inputs beside a series."""
+    return predictor.modes - {"stateful"} if sample.extra else predictor.modes
+
+
+def claimed(predictor: Predictor, anchor: Anchor, evaluation: Evaluation, offers: frozenset[str]) -> Evaluation:
     """The mode that would be used if every claim held. Raises ValueError where the model cannot serve the request."""
     if evaluation not in EVALUATIONS:
         raise ValueError(f"evaluation must be one of {', '.join(EVALUATIONS)}, got {evaluation!r}")
     if evaluation == "full" and anchor != "end":
         raise ValueError(f"evaluation='full' serves anchor='end' only, got anchor={anchor!r}")
-    if evaluation in ("causal", "stateful") and evaluation not in predictor.modes:
+    if evaluation in predictor.modes - offers:
+        raise ValueError(f"evaluation={evaluation!r} does not serve extra=: a state knows nothing of extra inputs")
+    if evaluation in ("causal", "stateful") and evaluation not in offers:
         needs = "return_all" if evaluation == "causal" else "advance(x, state)"
         raise ValueError(
             f"evaluation={evaluation!r} needs a model with {needs}; {type(predictor).__name__} offers none"
         )
     if evaluation != "auto":
         return evaluation
-    if "stateful" in predictor.modes:
+    if "stateful" in offers:
         return "stateful"
     if anchor == "end":
         return "full"
-    return "causal" if "causal" in predictor.modes else "prefix"
+    return "causal" if "causal" in offers else "prefix"
 
 
 def choose(
@@ -64,18 +73,20 @@ def choose(
     raises ValueError.
     """
     predictor = runner.predictor
-    mode = claimed(predictor, anchor, evaluation)
+    offers = offered(predictor, sample)
+    mode = claimed(predictor, anchor, evaluation, offers)
     if predictor.proven or mode == "full":
         return mode
     # Half precision's rounding, and saturated probabilities, are so coarse that a false claim could hide in them.
     predictor = predictor.as_given().raw()
     sample = sample.cut().in_memory_order(predictor.features_last)
-    x = probes.rows(sample, counterfactuals, seed, predictor.features_last)
-    x = torch.cat((x, probes.extremes(sample, counterfactuals, draws, seed)))
+    x, series = probes.rows(sample, counterfactuals, seed, predictor.features_last)
+    extremes = probes.extremes(sample, counterfactuals, draws, seed)
+    rows = Probes(runner, predictor, torch.cat((x, extremes)), torch.cat((series, series[: len(extremes)])), sample)
     with predictor.session():
-        expected = _expected(runner, predictor, x, anchor)
-        for candidate in _weaker(mode, predictor):
-            problem = _confirm(candidate, runner, predictor, x, expected)
+        expected = _expected(rows, anchor)
+        for candidate in _weaker(mode, offers):
+            problem = _confirm(candidate, rows, expected)
             if problem is None or (problem == UNVARIED and evaluation != "auto"):
                 return "full" if candidate == "prefix" and anchor == "end" and evaluation == "auto" else candidate
             if evaluation != "auto":
@@ -84,22 +95,46 @@ def choose(
     raise AssertionError("prefix evaluation needs no confirmation")
 
 
-def _weaker(mode: Evaluation, predictor: Predictor) -> list[Evaluation]:
+@dataclass(frozen=True)
+class Probes:
+    """Rows x (n, D, T) of series (n,) of a sample, on which a model's claims are confirmed."""
+
+    runner: Runner
+    predictor: Predictor
+    x: Tensor
+    series: Tensor
+    sample: TensorSample
+
+    def evaluate(self, call: Callable[[Tensor, dict[str, Tensor]], Tensor]) -> Tensor:
+        """What a call gives for these rows, and what goes with them, as many at a time as fit; uncounted."""
+        takes_series = self.predictor.takes_series
+
+        def part(rows: slice) -> Tensor:
+            index = self.series[rows]
+            beside = {name: values[index] for name, values in self.sample.extra.items()}
+            if takes_series:
+                beside[SERIES] = self.sample.ids[index]
+            return call(self.x[rows].clone(), beside)
+
+        return torch.cat(self.runner.uncounted(len(self.x), part))
+
+
+def _weaker(mode: Evaluation, offers: frozenset[str]) -> list[Evaluation]:
     claims: tuple[Evaluation, ...] = ("stateful", "causal")
-    order: list[Evaluation] = [*(m for m in claims if m in predictor.modes), "prefix"]
+    order: list[Evaluation] = [*(m for m in claims if m in offers), "prefix"]
     return order[order.index(mode) :]
 
 
-def _expected(runner: Runner, predictor: Predictor, x: Tensor, anchor: Anchor) -> dict[int, Tensor]:
+def _expected(rows: Probes, anchor: Anchor) -> dict[int, Tensor]:
     """Outputs (n, C) on the first steps alone, for some numbers of them."""
-    T = x.shape[2]
+    T = rows.x.shape[2]
 
     def prefix(h: int) -> Tensor:
-        def evaluate(part: Tensor) -> Tensor:
-            lengths = torch.full((len(part),), h + 1, dtype=torch.int64, device=x.device)
-            return predictor.whole(part[:, :, : h + 1], lengths)[:, :, 0]
+        def evaluate(part: Tensor, beside: dict[str, Tensor]) -> Tensor:
+            lengths = torch.full((len(part),), h + 1, dtype=torch.int64, device=part.device)
+            return rows.predictor.whole(part[:, :, : h + 1], lengths, beside)[:, :, 0]
 
-        return torch.cat(runner.uncounted(x, evaluate))
+        return rows.evaluate(evaluate)
 
     try:
         return {h: prefix(h) for h in ([T - 1] if anchor == "end" else sorted({0, T // 3, (2 * T) // 3, T - 1}))}
@@ -116,15 +151,15 @@ def _expected(runner: Runner, predictor: Predictor, x: Tensor, anchor: Anchor) -
         ) from error
 
 
-def _confirm(mode: str, runner: Runner, predictor: Predictor, x: Tensor, expected: dict[int, Tensor]) -> str | None:
+def _confirm(mode: str, rows: Probes, expected: dict[int, Tensor]) -> str | None:
     """What speaks against a mode; None if nothing does."""
     if mode == "prefix":
         return None
-    ways = _one_call(predictor, x) if mode == "causal" else _cut_calls(predictor, x, min(expected))
+    ways = _one_call(rows) if mode == "causal" else _cut_calls(rows, min(expected))
     found: list[Tensor] = []
     try:
-        for rows, evaluate, times in ways:
-            found.append(torch.cat(runner.uncounted(rows, evaluate)))
+        for changed, evaluate, times in ways:
+            found.append(replace(rows, x=changed).evaluate(evaluate))
             against = {h: (value, f"on {h + 1} steps alone") for h, value in expected.items()}
             if len(found) > 1:
                 against = {h: (found[0][:, :, h], "in another call") for h in times}
@@ -150,27 +185,27 @@ def _differs(outputs: Tensor, value: Tensor, h: int, where: str) -> str | None:
 
 
 #: Rows, how they are evaluated, and the steps at which the outputs must be those of the first way.
-Ways = Iterator[tuple[Tensor, Callable[[Tensor], Tensor], range]]
+Ways = Iterator[tuple[Tensor, Callable[[Tensor, dict[str, Tensor]], Tensor], range]]
 
 
-def _one_call(predictor: Predictor, x: Tensor) -> Ways:
+def _one_call(rows: Probes) -> Ways:
     """Outputs at every step, and again where all that follows a step is something else."""
-    T = x.shape[2]
+    x, predictor, T = rows.x, rows.predictor, rows.x.shape[2]
     yield x, predictor.steps, range(0)
     for cut in sorted({1, 2, T - 2, T - 1, *np.linspace(1, T - 1, CUTS).astype(int).tolist()} & set(range(1, T))):
         for other in (x.roll(1, dims=0).flip(2), x[-1:].expand(x.shape)):  # the last row is one of extremes
             yield torch.cat((x[:, :, :cut], other[:, :, cut:]), dim=2), predictor.steps, range(cut)
 
 
-def _cut_calls(predictor: Predictor, x: Tensor, first: int) -> Ways:
+def _cut_calls(rows: Probes, first: int) -> Ways:
     """Outputs at every step, of calls that cut the series at different places; they agree from ``first`` on."""
-    T = x.shape[2]
+    x, T = rows.x, rows.x.shape[2]
     single = [1] * min(T // 2, SINGLE)
     for lengths in ([T], [*single, T - 2 * len(single), *single], [1, T - 1], [T // 2, T - T // 2]):
-        yield x, partial(_along, predictor, lengths), range(first, T)
+        yield x, partial(_along, rows.predictor, lengths), range(first, T)
 
 
-def _along(predictor: Predictor, lengths: list[int], x: Tensor) -> Tensor:
+def _along(predictor: Predictor, lengths: list[int], x: Tensor, _: object) -> Tensor:
     """Outputs (n, C, T) of calls on so many steps each."""
     order = torch.arange(len(x) - 1, -1, -1, device=x.device)
     outputs: list[Tensor] = []

@@ -23,7 +23,7 @@ class NestedPredictor(Predictor):
         super().__init__(device=next(model.parameters()).device)
         self.module: HierarchicalClassifier = model
 
-    def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+    def call_whole(self, x: Tensor, lengths: Tensor | None, **extra: Tensor) -> Tensor:
         raise TypeError("a classifier of nested samples has no output for a tensor")
 
 

@@ -17,9 +17,12 @@ SERIES = 4
 TOLERANCE = {torch.float32: (1e-5, 1e-4), torch.float64: (1e-9, 1e-7)}
 
 
-def rows(sample: TensorSample, strategy: Counterfactual, seed: int, features_last: bool) -> Tensor:
-    """(n, D, T): up to four series spread over the batch as they are, and with about half of their cells replaced."""
-    sample, strategy = _spread(sample, strategy)
+def rows(sample: TensorSample, strategy: Counterfactual, seed: int, features_last: bool) -> tuple[Tensor, Tensor]:
+    """(n, D, T): up to four series spread over the batch as they are, and with about half of their cells replaced.
+
+    And which series each row is of, (n,).
+    """
+    which, sample, strategy = _spread(sample, strategy)
     D, T = sample.x.shape[1:]
     inputs = Inputs.of(sample, strategy, 1, seed=seed, features_last=features_last)
     masks = memory.full((2, D, T), torch.empty(0), True, torch.bool)
@@ -29,14 +32,15 @@ def rows(sample: TensorSample, strategy: Counterfactual, seed: int, features_las
     if features_last:
         out = memory.empty((len(described), T, D), sample.x).transpose(1, 2)
     place = sample.x.device
-    return ops.masked_batch(
+    ops.masked_batch(
         out, sample.x, inputs.draws, masks.to(place), described.to(place), inputs.observed, inputs.fill, inputs.windows
     )
+    return out, which.to(place).repeat(2)
 
 
 def extremes(sample: TensorSample, strategy: Counterfactual, draws: int, seed: int, count: int = 2) -> Tensor:
     """(count, D, T): series of the smallest and largest values of each feature, in the batch and in what replaces."""
-    few, strategy = _spread(sample, strategy)
+    _, few, strategy = _spread(sample, strategy)
     inputs = Inputs.of(few, strategy, draws, seed=seed, features_last=False)
     values = [sample.x.transpose(0, 1).flatten(1), inputs.draws.movedim(2, 0).flatten(1)]
     if inputs.windows is not None:
@@ -46,12 +50,12 @@ def extremes(sample: TensorSample, strategy: Counterfactual, draws: int, seed: i
     return torch.where(_coins((count, *sample.x.shape[1:]), seed).to(known.device), low, high)
 
 
-def _spread(sample: TensorSample, strategy: Counterfactual) -> tuple[TensorSample, Counterfactual]:
-    """A few series over the whole batch, and the strategy for them."""
+def _spread(sample: TensorSample, strategy: Counterfactual) -> tuple[Tensor, TensorSample, Counterfactual]:
+    """A few series over the whole batch: which, themselves, and the strategy for them."""
     which = torch.linspace(0, len(sample) - 1, min(SERIES, len(sample))).round().long()
     if isinstance(strategy, Replay):
         strategy = strategy.take(which, sample.x.shape[2])
-    return sample.take(which.to(sample.x.device)), strategy
+    return which, sample.take(which.to(sample.x.device)), strategy
 
 
 def _coins(shape: tuple[int, ...], seed: int) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from rambit.game.rows import Column
 from rambit.game.tensor_sample import TensorSample
 from rambit.memory import is_out_of_memory
 from rambit.predictors import PredictionError, Predictor
+from rambit.predictors.extra import SERIES
 
 #: Rows a call beyond which a larger batch no longer pays, by device type.
 BATCH_CAP = {"cpu": 2048, "cuda": 1 << 16}
@@ -35,6 +36,7 @@ class Inputs:
     length: int | None = None
     windows: Tensor | None = None
     shape: tuple[int, ...] | None = None
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
 
     @staticmethod
     def of(
@@ -62,7 +64,15 @@ class Inputs:
             fill = ops.Fill.FIXED if windows is None else ops.Fill.WINDOWS
         if features_last:
             draws = draws.transpose(2, 3).contiguous().transpose(2, 3)
-        return Inputs(x, draws, observed, ids, fill, sample.length, windows, sample.shape)
+        return Inputs(x, draws, observed, ids, fill, sample.length, windows, sample.shape, sample.extra)
+
+    def beside(self, series: Tensor | slice, predictor: Predictor) -> dict[str, Tensor]:
+        """What the model is given beside rows of these series (n,)."""
+        if not self.extra and not predictor.takes_series:
+            return {}
+        index = series.long() if isinstance(series, Tensor) else series
+        given = {name: values[index] for name, values in self.extra.items()}
+        return {**given, SERIES: self.ids[index]} if predictor.takes_series else given
 
     def original(self, series: slice, stop: int | None = None) -> Tensor:
         """A copy of these series up to a step: the model may write into what it is given."""
@@ -155,12 +165,12 @@ class Runner:
         if self.progress is not None:
             self.progress.update(row_steps)
 
-    def uncounted(self, x: Tensor, evaluate: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        """What ``evaluate`` gives for rows x, as many at a time as fit: for checks, which are not counted."""
+    def uncounted(self, n: int, evaluate: Callable[[slice], Tensor]) -> list[Tensor]:
+        """What ``evaluate`` gives for n rows, as many at a time as fit: for checks, which are not counted."""
         parts: list[Tensor] = []
-        for piece in self.pieces(len(x), 0, new_rows=0):
+        for piece in self.pieces(n, 0, new_rows=0):
             with piece:
-                parts.append(evaluate(x[piece.rows].clone()).clone())
+                parts.append(evaluate(piece.rows).clone())
         return parts
 
     def planned(self, plan: Any) -> Iterator[tuple[npt.NDArray[np.int32], Tensor, int]]:
@@ -196,13 +206,18 @@ class Runner:
         out = flat.view(n, width, D).transpose(1, 2) if self.predictor.features_last else flat.view(n, D, width)
         return ops.masked_batch(out, inputs.x, inputs.draws, masks, rows, inputs.observed, inputs.fill, inputs.windows)
 
-    def whole(self, x: Tensor, inputs: Inputs) -> Tensor:
-        """Outputs (n, C, 1) at the last step of x, with lengths for models that take them."""
+    def whole(self, x: Tensor, inputs: Inputs, series: Tensor | slice) -> Tensor:
+        """Outputs (n, C, 1) at the last step of x, rows of these series, with lengths for models that take them."""
         lengths = None
         if self.predictor.takes_lengths:
             length = x.shape[2] if inputs.length is None else min(inputs.length, x.shape[2])
             lengths = memory.full((x.shape[0],), x, length, torch.int64)
-        return self.predictor.whole(x if inputs.shape is None else x.view(len(x), *inputs.shape), lengths)
+        x = x if inputs.shape is None else x.view(len(x), *inputs.shape)
+        return self.predictor.whole(x, lengths, inputs.beside(series, self.predictor))
+
+    def steps(self, x: Tensor, inputs: Inputs, series: Tensor | slice) -> Tensor:
+        """Outputs (n, C, w) at every step of x, rows of these series."""
+        return self.predictor.steps(x, inputs.beside(series, self.predictor))
 
     def check(self, outputs: Tensor, rows: Tensor, inputs: Inputs) -> Tensor:
         """Note unusable outputs; on the CPU they raise at once, elsewhere at the next ``settle``."""
@@ -233,8 +248,9 @@ class Runner:
         return self._moved is not False
 
     def check_target(self, target: Tensor, metric: ops.Metric, outputs: Tensor) -> None:
-        """ValueError where the target of ``diff`` is none of the outputs (n, C, K)."""
-        if metric == ops.Metric.DIFF and (last := int(self.to_host(target.max()))) >= outputs.shape[1]:
+        """ValueError where a target is none of the outputs (n, C, K) that the metric would compare."""
+        reads_target = metric in (ops.Metric.DIFF, ops.Metric.CHANGE)
+        if reads_target and (last := int(self.to_host(target.max()))) >= outputs.shape[1]:
             raise ValueError(f"target must be below {outputs.shape[1]}, the number of outputs, got {last}")
 
     def settle(self, inputs: Inputs) -> None:

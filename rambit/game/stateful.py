@@ -59,7 +59,7 @@ class StatefulEvaluation(FlipEvaluation):
 
     def evaluate_base(self, group: Group, rows: Int32) -> Tensor:
         R, TB = len(rows), self.T * self.B
-        base = self.zeros((R, self.T))
+        base = self.zeros((len(self.target), R, self.T))
         walk: Walk | None = None
         if not self.runner.dry:
             walk = self.runner.predictor.walk(self.inputs.x)
@@ -87,7 +87,7 @@ class StatefulEvaluation(FlipEvaluation):
                     state = None if t == 0 else states.take(self.states, part[:, Column.STATE])
                     hidden, after = walk.step(self.runner.build(self.inputs, group.masks, part, 1), state)
                     if compared:
-                        base[indices, t] = self.distances(walk.outputs(hidden), part, slice(t, t + 1))[:, 0]
+                        base[:, indices, t] = self.distances(walk.outputs(hidden), part, slice(t, t + 1))[:, :, 0]
                     if t + 1 < self.T:
                         states.put(self.states, TB + (t + 1) * R + indices, after)
         return base

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -16,6 +17,9 @@ class TensorSample:
     The terms are the cells (d, t). Where ``observed`` is False the value is missing: it is passed through and never
     replaced. ``length`` < T means that the steps from there on are padding, passed on to models that take lengths.
 
+    ``extra``: further inputs of the model by name, (B, …) of any type; they go with their series and are never
+    replaced.
+
     Images and volumes (see ``spatial``) have ``shape``, what the model reads of each, e.g. (C, H, W); ``x`` is then
     (B, C, positions), and the terms are the positions: all channels of one are kept or replaced together.
     """
@@ -25,6 +29,7 @@ class TensorSample:
     observed: Tensor | None = None
     length: int | None = None
     shape: tuple[int, ...] | None = None
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
 
     @staticmethod
     def spatial(x: Tensor, ids: Tensor | None = None) -> TensorSample:
@@ -51,7 +56,8 @@ class TensorSample:
     def take(self, index: slice | Tensor) -> TensorSample:
         """The given series."""
         observed = None if self.observed is None else self.observed[index]
-        return replace(self, x=self.x[index], ids=self.ids[index], observed=observed)
+        extra = {name: values[index] for name, values in self.extra.items()}
+        return replace(self, x=self.x[index], ids=self.ids[index], observed=observed, extra=extra)
 
     def cut(self) -> TensorSample:
         """Without the padding."""

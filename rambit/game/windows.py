@@ -51,13 +51,15 @@ def _jobs(evaluation: FlipEvaluation, first: int, window: int, block: int) -> It
 
 
 def window_distances(evaluation: FlipEvaluation, question: Windows, block: int) -> Tensor:
-    """(M, B, T, W) float64: entry [m, b, p, j] compares at step p + j when window m starts at p; mean over draws.
+    """(targets, M, B, T, W) float64, mean over draws.
 
-    Zero where p + j lies beyond the series, and before ``question.first``.
+    Entry [k, m, b, p, j] compares at step p + j when window m starts at p. Zero where p + j lies beyond the series, and
+    before ``question.first``.
     """
     runner, device = evaluation.runner, evaluation.runner.device
-    M, B, S, window = len(question.features), evaluation.B, evaluation.S, min(question.window, evaluation.T)
-    total = memory.zeros((M, B, evaluation.T, question.window), evaluation.inputs.x, torch.float64)
+    K, M, B, S = len(evaluation.target), len(question.features), evaluation.B, evaluation.S
+    window = min(question.window, evaluation.T)
+    total = memory.zeros((K, M, B, evaluation.T, question.window), evaluation.inputs.x, torch.float64)
     evaluation.evaluate_original(np.ones(evaluation.T, dtype=bool))
     evaluation.use_original_states()
     replaced = question.features.to(device)
@@ -81,16 +83,17 @@ def window_distances(evaluation: FlipEvaluation, question: Windows, block: int) 
             else evaluation.reference[:, :, times].permute(2, 0, 1, 3).flatten(0, 1)
         )
         which = runner.to_device(((p - job.starts[0]) * B + b).astype(np.int32))
-        distances = memory.zeros((len(rows), job.count), evaluation.inputs.x, torch.float64)
-        target, table = evaluation.target.repeat(P), None if job.starts[0] == 0 else evaluation.states
+        distances = memory.zeros((K, len(rows), job.count), evaluation.inputs.x, torch.float64)
+        target, table = evaluation.target.repeat(1, P), None if job.starts[0] == 0 else evaluation.states
         for piece in runner.pieces(len(rows), job.width):
             with piece:
                 part = device_rows[piece.rows]
                 outputs = evaluation.outputs(runner.build(evaluation.inputs, masks, part, job.width), part, table)
                 outputs = runner.check(outputs[:, :, -job.count :], part, evaluation.inputs)
-                ops.distance(distances[piece.rows], outputs, expected, which[piece.rows], target, evaluation.metric)
+                for found, one in zip(distances, target, strict=True):
+                    ops.distance(found[piece.rows], outputs, expected, which[piece.rows], one, evaluation.metric)
         runner.settle(evaluation.inputs)
-        mean = distances.view(M, P, S, B, job.count).sum(dim=2) / S
+        mean = distances.view(K, M, P, S, B, job.count).sum(dim=3) / S
         at = slice(int(job.starts[0]), int(job.starts[0]) + P)
-        total[:, :, at, job.offset : job.offset + job.count] = mean.permute(0, 2, 1, 3)
+        total[:, :, :, at, job.offset : job.offset + job.count] = mean.transpose(2, 3)
     return total

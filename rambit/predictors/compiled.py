@@ -26,21 +26,21 @@ class Compiled:
         self.model, self.mode = model, mode
         self._compiled: Callable[..., Any] | None = None
 
-    def __call__(self, x: Tensor, **more: Any) -> Any:
+    def __call__(self, x: Tensor, *beside: Tensor, **more: Any) -> Any:
         if torch.is_grad_enabled():
-            return self.model(x, **more)
+            return self.model(x, *beside, **more)
         with _LOCK:
             if self._compiled is None:
                 self._compiled = torch.compile(self.model, mode=self.mode)
         # Each way in which inputs differ is compiled for, and after a few of them torch compiles no more. So the rows
         # are said to vary before they do, and what need not vary is made alike. Lengths vary once they are seen to.
         x = _alike(x)
-        for given in (x, *more.values()):
+        for given in (x, *beside, *more.values()):
             if isinstance(given, Tensor):
                 torch._dynamo.maybe_mark_dynamic(given, 0)
         # A CUDA graph writes into the same memory every time: it may do so now, because earlier outputs are copies.
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-        output = self._compiled(x, **more)
+        output = self._compiled(x, *beside, **more)
         return output.clone() if isinstance(output, Tensor) else output
 
     def __getstate__(self) -> dict[str, Any]:

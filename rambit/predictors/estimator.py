@@ -23,7 +23,7 @@ class EstimatorPredictor(Predictor):
         super().__init__(output="probs" if output == "auto" else output, **common)
         self.model = model
 
-    def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+    def call_whole(self, x: Tensor, lengths: Tensor | None, **extra: Tensor) -> Tensor:
         array = np.array(x.cpu().numpy(), order="C")  # a copy: a pipeline may scale in place
         if getattr(self.model, "n_features_in_", None) == array.shape[1] * array.shape[2]:
             array = array.reshape(len(array), -1)

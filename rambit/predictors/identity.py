@@ -47,6 +47,11 @@ def identity(module: nn.Module) -> dict[str, Any]:
     }
 
 
+def described(thing: Any) -> Any:
+    """Tensors and JSON values that differ between two functions, or objects, that may do different things."""
+    return _Description().value(thing)
+
+
 class _Description:
     """Turns objects into what ``resume_key`` takes; an object that was met before is named by its place."""
 

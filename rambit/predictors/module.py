@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from rambit.models.sequence_classifier import at_lengths
 from rambit.predictors.choice import Choice, Select
 from rambit.predictors.compiled import MODES, Compiled, Mode
+from rambit.predictors.extra import Extra, split
 from rambit.predictors.fused import GruSteps, GruWalk, is_wrapped, pays
 from rambit.predictors.holding import move
 from rambit.predictors.predictor import Layout, Output, Predictor, State, Walk, face
@@ -113,21 +115,34 @@ class ModulePredictor(Predictor):
         }
         return {name: value for name, value in given.items() if value is not None}
 
-    def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        to_be_called = self.compile or (self.module is not None and is_wrapped(self.module))
+    def check_extra(self, names: Iterable[str]) -> None:
+        called = self._called()
+        function = called.forward if isinstance(called, nn.Module) else called
+        places, named = [name for name in names if name.startswith("*")], {n for n in names if not n.startswith("*")}
+        try:
+            signature = inspect.signature(function)
+            signature.bind_partial(object(), *places, **dict.fromkeys((*named, *self._one_output)))
+        except ValueError:  # a function without a signature
+            return
+        except TypeError as error:
+            raise ValueError(f"extra does not fit the model, which takes {signature}: {error}") from None
+
+    def call_whole(self, x: Tensor, lengths: Tensor | None, **extra: Tensor) -> Tensor:
+        to_be_called = self.compile or extra or (self.module is not None and is_wrapped(self.module))
         found = None if to_be_called else self._fused(x, None)
         if found is not None:
             last: Tensor = self.model.logits(found[0][:, -1] if lengths is None else at_lengths(found[0], lengths))
             return last
         more = self._one_output if lengths is None else {**self._one_output, "lengths": lengths}
-        return self._evaluate(x, **more)
+        return self._evaluate(x, extra, **more)
 
-    def call_steps(self, x: Tensor) -> Tensor:
-        return self._evaluate(x, return_all=True)
+    def call_steps(self, x: Tensor, **extra: Tensor) -> Tensor:
+        return self._evaluate(x, extra, return_all=True)
 
-    def _evaluate(self, x: Tensor, **more: Any) -> Tensor:
+    def _evaluate(self, x: Tensor, extra: Extra, **more: Any) -> Tensor:
+        placed, named = split(extra)
         with self._precision():
-            output: Tensor = self.choice.of(self._call(x, **more), len(x))
+            output: Tensor = self.choice.of(self._call(x, *placed, **named, **more), len(x))
         return output
 
     def call_advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:

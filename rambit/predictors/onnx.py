@@ -42,7 +42,7 @@ class OnnxPredictor(Predictor):
         super().__init__(output=output, **common)
         self.model = session
 
-    def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+    def call_whole(self, x: Tensor, lengths: Tensor | None, **extra: Tensor) -> Tensor:
         array = np.ascontiguousarray(x.cpu().numpy().astype(_TYPES[self._input.type], copy=False))
         fixed = self._input.shape[0]
         if isinstance(fixed, int) and fixed > 0 and len(array) != fixed:  # a model exported for one batch size

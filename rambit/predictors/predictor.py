@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import functools
+import inspect
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Literal, TypeVar, get_args
 
@@ -13,6 +16,7 @@ from torch import Tensor, nn
 
 from rambit.arrays import usable_device
 from rambit.checks import warn
+from rambit.predictors.extra import SERIES, Extra
 from rambit.predictors.holding import evaluating
 from rambit.predictors.identity import identity
 
@@ -55,6 +59,10 @@ class Predictor(ABC):
     follows_series = False
     #: Options of the constructor beside the common ones.
     own_options: tuple[str, ...] = ()
+    #: The shape of a row's outputs at one step, once they were seen: (C,), or (H, Q) of forecasts.
+    axes: tuple[int, ...] | None = None
+    #: A function of the raw outputs (N, …) that is explained in their place, (N,) or (N, K).
+    explained: Callable[[Tensor], Tensor] | None = None
     #: By how much probabilities may miss a sum of one.
     sum_tolerance = 1e-3
 
@@ -95,10 +103,14 @@ class Predictor(ABC):
     # -- what a model must say -----------------------------------------------------------------------------------
 
     @abstractmethod
-    def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """The raw output (N, C), or (N,) for regression, at the last step of x (N, D, w)."""
+    def call_whole(self, x: Tensor, lengths: Tensor | None, **extra: Tensor) -> Tensor:
+        """The raw output (N, C), or (N,) for regression, at the last step of x (N, D, w).
 
-    def call_steps(self, x: Tensor) -> Tensor:
+        ``extra``: the inputs given as ``extra=``, and ``series`` where this method has an argument of that name: which
+        series each row is of, (N,) int64, by its id.
+        """
+
+    def call_steps(self, x: Tensor, **extra: Tensor) -> Tensor:
         """The raw outputs (N, C, w) at every step of x (N, D, w)."""
         raise TypeError(f"{type(self).__name__} has no output at every step")
 
@@ -108,6 +120,19 @@ class Predictor(ABC):
 
     #: The module whose training flags and weights matter, if there is one.
     module: nn.Module | None = None
+
+    @property
+    def takes_series(self) -> bool:
+        """Whether its calls are told which series each row is of."""
+        return SERIES in _parameters(type(self).call_whole)
+
+    def check_extra(self, names: Iterable[str]) -> None:
+        """Raise ValueError for an extra input that the model has no argument for."""
+        has = _parameters(type(self).call_whole)
+        for name in names:
+            if name not in has:
+                kind = type(self).__name__
+                raise ValueError(f"extra: {kind} has no argument {name.removeprefix('*')!r} in call_whole")
 
     def session(self, *, gradients: bool = False) -> AbstractContextManager[None]:
         """Whatever must hold while the model is evaluated: evaluation mode, no gradients unless asked for."""
@@ -121,6 +146,14 @@ class Predictor(ABC):
         """The same model before its outputs become probabilities: in those, saturated outputs look alike."""
         given = copy.copy(self)
         given.output, given.undecided = "regression", False
+        return given
+
+    def explaining(self, function: Callable[[Tensor], Tensor] | None) -> Predictor:
+        """The same model, with what a function makes of its raw outputs (N, …) as its outputs; it is not changed."""
+        if function is None:
+            return self
+        given = copy.copy(self)
+        given.explained, given.output, given.undecided, given.looked = function, "regression", False, False
         return given
 
     def decide(self, raw: Tensor) -> None:
@@ -153,16 +186,20 @@ class Predictor(ABC):
 
     # -- what the engine calls ------------------------------------------------------------------------------------
 
-    def whole(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Outputs (N, C, 1): probabilities, or regression values."""
-        raw = self.call_whole(self._as_model_reads(x), lengths if self.takes_lengths else None)
+    def whole(self, x: Tensor, lengths: Tensor | None = None, extra: Extra | None = None) -> Tensor:
+        """Outputs (N, C, 1): probabilities, or regression values. ``extra``: what goes with each row, (N, …)."""
+        raw = self.call_whole(self._as_model_reads(x), lengths if self.takes_lengths else None, **(extra or {}))
         if not isinstance(raw, Tensor):
             raise PredictionError(
                 f"the model returned {type(raw).__name__}, expected a tensor ({x.shape[0]}, classes): pass select=, a "
                 "function of what it returns, to Predictor.of"
             )
-        if raw.ndim == 1 and self.given_output != "auto":
+        if raw.ndim == 1 and (self.given_output != "auto" or self.explained):
             raw = raw.unsqueeze(1)
+        forecasts = self.given_output == "regression" and raw.ndim == 3  # (N, H, Q): Q quantiles of each of H steps
+        if (forecasts or self.explained) and raw.ndim > 1 and raw.shape[0] == x.shape[0]:
+            self.axes = tuple(raw.shape[1:])
+            raw = raw.flatten(1)
         if raw.ndim != 2 or raw.shape[0] != x.shape[0] or raw.shape[1] == 0:
             expected = f"({x.shape[0]}, classes)"
             if raw.ndim == 1:
@@ -171,15 +208,23 @@ class Predictor(ABC):
                     "or output='regression'"
                 )
             elif raw.ndim == 3:
-                expected += " at the last step (at every step with return_all=True)"
+                expected += (
+                    " at the last step (at every step with return_all=True); forecasts (N, H, Q) need "
+                    "output='regression'"
+                )
             raise PredictionError(
                 f"the model returned shape {tuple(raw.shape)} for {x.shape[0]} rows, expected {expected}"
             )
+        if self.axes is None or math.prod(self.axes) != raw.shape[1]:
+            self.axes = (raw.shape[1],)
         return self.finish(raw.unsqueeze(2))
 
-    def steps(self, x: Tensor) -> Tensor:
+    def steps(self, x: Tensor, extra: Extra | None = None) -> Tensor:
         """Outputs (N, C, w) at every step."""
-        return self.finish(self._check_steps(self.call_steps(self._as_model_reads(x)), x))
+        given = dict(extra or {})
+        if SERIES not in _parameters(type(self).call_steps):
+            given.pop(SERIES, None)
+        return self.finish(self._check_steps(self.call_steps(self._as_model_reads(x), **given), x))
 
     def advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         """Outputs (N, C, w) along x, and the state after it."""
@@ -209,6 +254,8 @@ class Predictor(ABC):
 
     def finish(self, raw: Tensor) -> Tensor:
         """Raw (N, C, K) outputs as probabilities or regression values, in a floating type that the scores can read."""
+        if self.explained is not None:
+            raw = self._explain(raw, self.explained)
         if not raw.is_floating_point():
             raise PredictionError(
                 f"the model returned {raw.dtype}, expected floating scores: labels, votes and complex numbers are none"
@@ -220,6 +267,21 @@ class Predictor(ABC):
         if self.output == "logits":
             return raw.softmax(dim=1) if raw.shape[1] > 1 else torch.cat(((-raw).sigmoid(), raw.sigmoid()), dim=1)
         return torch.cat((1 - raw, raw), dim=1) if raw.shape[1] == 1 else raw
+
+    def axes_of(self, count: int) -> tuple[int, ...]:
+        """The shape of a row's outputs, which are so many."""
+        known = None if self.explained else self.axes
+        return known if known is not None and math.prod(known) == count else (count,)
+
+    def _explain(self, raw: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """What a function makes of raw outputs (N, C, K) at each of K steps."""
+        N, C, K = raw.shape
+        axes = self.axes if self.axes is not None and math.prod(self.axes) == C else (C,)
+        found = function(raw.transpose(1, 2).reshape(N * K, *axes))
+        if not isinstance(found, Tensor) or found.ndim not in (1, 2) or len(found) != N * K or found.numel() == 0:
+            got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise PredictionError(f"target returned {got} for outputs {(N * K, *axes)}, expected one a row")
+        return found.reshape(N, K, -1).transpose(1, 2)
 
     def check(self, outputs: Tensor) -> Tensor:
         """For each row of (N, C, K) outputs, whether it is unusable: NaN, infinite, or no probabilities. (N,) bool."""
@@ -289,6 +351,13 @@ def face(order: int) -> Callable[[type[Kind]], type[Kind]]:
         return kind
 
     return add
+
+
+@functools.lru_cache(maxsize=256)
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    """The names of a function's arguments, but for those of ``**``."""
+    found = inspect.signature(function).parameters.values()
+    return frozenset(p.name for p in found if p.kind is not p.VAR_KEYWORD)
 
 
 def _check_agrees(predictor: Predictor, *, output: str, layout: str, device: Any, model_id: str | None) -> None:

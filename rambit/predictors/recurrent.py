@@ -60,10 +60,10 @@ class Recurrent(Predictor):
         steps = GruSteps.of(self.rnn, like.transpose(1, 2))
         return super().walk(like) if steps is None else GruWalk(self, steps, _time_second, self.head)
 
-    def call_steps(self, x: Tensor) -> Tensor:
+    def call_steps(self, x: Tensor, **extra: Tensor) -> Tensor:
         return self._call(x, None)[0]
 
-    def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+    def call_whole(self, x: Tensor, lengths: Tensor | None, **extra: Tensor) -> Tensor:
         return self.call_steps(x)[:, :, -1]
 
     def _series(self, x: Tensor) -> Tensor:

@@ -180,7 +180,7 @@ class _Outputs(ModulePredictor):
         super().__init__(model, output="regression", layout="BTD")
         self.modes, self.takes_lengths = frozenset(), False
 
-    def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+    def call_whole(self, x: Tensor, lengths: Tensor | None, **extra: Tensor) -> Tensor:
         output: Tensor = self.model(x)
         return output.reshape(len(x), -1)
 

@@ -98,7 +98,7 @@ class _Scores(ModulePredictor):
     def __init__(self, selector: TimestampSelector) -> None:
         super().__init__(selector, output="regression", layout="BTD")
 
-    def call_whole(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+    def call_whole(self, x: Tensor, lengths: Tensor | None, **extra: Tensor) -> Tensor:
         scores: Tensor = self.model.scorer(x)
         return scores
 

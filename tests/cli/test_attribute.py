@@ -371,8 +371,8 @@ def test_what_the_library_refuses_the_command_line_refuses_in_its_words(fails, m
 
 def test_every_option_of_rambit_is_a_flag():
     own = {name for name, p in inspect.signature(RaMbIT).parameters.items() if p.kind is p.KEYWORD_ONLY}
-    # These three belong to models of other kinds than a checkpoint's.
-    assert {flag.name for flag in FLAGS} == own - {"output", "layout", "model_id"}
+    # Three belong to models of other kinds than a checkpoint's; a number for each cell has no short text.
+    assert {flag.name for flag in FLAGS} == own - {"output", "layout", "model_id", "groups"}
 
 
 def test_block_sizes_that_a_family_takes_matter():

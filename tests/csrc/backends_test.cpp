@@ -167,7 +167,7 @@ void test_boxes() {
 template <typename T>
 void test_scores(Dtype dtype) {
   for (int round = 0; round < 60; ++round)
-    for (int metric = 0; metric <= 4; ++metric) {
+    for (int metric = 0; metric <= static_cast<int>(Metric::kLast); ++metric) {
       const int64_t M = pick(1, 3), S = pick(1, 2), B = pick(1, 3), D = pick(1, 3), steps = pick(1, 12), C = pick(1, 5);
       const int64_t width = pick(1, steps), K = pick(1, width), slots = D * steps, n = M * S * B;
       Placed<T> outputs({n, C, K}, pick(0, 1), real), reference({B, C, steps}, pick(0, 1), real);

@@ -15,7 +15,8 @@ double twin_distance(Metric metric, const std::vector<double>& p, const std::vec
     js += 0.5 * (log_ratio(a, m) + log_ratio(b, m));
   }
   return metric == Metric::kPd ? pd : metric == Metric::kL2 ? std::sqrt(l2) : metric == Metric::kKl ? kl
-         : metric == Metric::kJs ? js : p[target] - q[target];
+         : metric == Metric::kJs ? js
+         : metric == Metric::kChange ? std::fabs(p[target] - q[target]) : p[target] - q[target];
 }
 
 // Outputs (n, C, K) and originals (B, C, T) in memory under the given strides.
@@ -56,7 +57,7 @@ void check_distance(Dtype dtype, std::vector<int64_t> so, std::vector<int64_t> s
   Outputs<T> s(3, 3, 4, 2, 4, so, sr);
   const std::vector<int32_t> series{1, 0, 1};
   bool right = true;
-  for (int metric = 0; metric <= 4; ++metric) {
+  for (int metric = 0; metric <= static_cast<int>(Metric::kLast); ++metric) {
     std::vector<double> out(s.n * s.K, -7);
     DistanceArgs a{};
     a.out = out.data(), a.outputs = s.outputs.template as<T>(), a.reference = s.reference.template as<T>();
@@ -91,7 +92,7 @@ void check_score(Dtype dtype, std::vector<int64_t> so, std::vector<int64_t> sr) 
     r.norm = 4;
   }
   bool right = true;
-  for (int metric = 0; metric <= 4; ++metric)
+  for (int metric = 0; metric <= static_cast<int>(Metric::kLast); ++metric)
     for (int reduce = 0; reduce <= 1; ++reduce) {
       std::vector<double> found(M * S * B * cells, 0.01);
       ScoreArgs a{};

@@ -53,6 +53,7 @@ def test_on_paper():
         "KL": 0.5 * math.log(2) + 0.5 * math.log(2 / 3),
         "JS": 0.25 * math.log(4 / 3) + 0.125 * math.log(2 / 3) + 0.25 * math.log(0.8) + 0.375 * math.log(1.2),
         "DIFF": -0.25,
+        "CHANGE": 0.25,
         "L2": math.sqrt(0.125),
     }
     out, series = torch.empty(1, 1, dtype=torch.float64), torch.zeros(1, dtype=torch.int32)
@@ -104,7 +105,7 @@ def bad_calls():
     yield "series dtype", {**call, "series": series.long()}
     yield "target", {**call, "target": target[:1]}
     yield "target dtype", {**call, "target": target.int()}
-    yield "metric", {**call, "metric": 5}
+    yield "metric", {**call, "metric": 6}
     yield "no metric", {**call, "metric": -1}
 
 

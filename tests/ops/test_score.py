@@ -149,7 +149,7 @@ WRONG = {
     "rows": [("rank", lambda t: t[0]), ("columns", lambda t: t[:, :8].contiguous()), ("long", torch.Tensor.long)],
     "target": [("B", lambda t: t[:1]), ("int", torch.Tensor.int)],
     "width": [("3", lambda _: 3)],
-    "metric": [("5", lambda _: 5), ("-1", lambda _: -1)],
+    "metric": [("6", lambda _: 6), ("-1", lambda _: -1)],
     "reduce": [("2", lambda _: 2), ("-1", lambda _: -1)],
 }  # fmt: skip
 

@@ -405,7 +405,7 @@ def test_lengths_are_passed_on_to_models_that_take_them():
     "returned",
     [
         torch.zeros(N - 1, C),
-        torch.zeros(N, C, 1),
+        torch.zeros(N, C, 1, 1),
         torch.zeros(N, 0),
         torch.zeros(()),
         torch.zeros(C),

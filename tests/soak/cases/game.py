@@ -184,7 +184,7 @@ def flips_and_runs(draw: Draw) -> None:
     metric = draw.of("pd", "kl", "l2")
     draw.note(shape=(B, D, T), draws=S, anchor=anchor, window=window, evaluation=evaluation, distance=metric)
     kind = {"pd": ops.Metric.PD, "kl": ops.Metric.KL, "l2": ops.Metric.L2}[metric]
-    target = torch.zeros(B, dtype=torch.int64)
+    target = torch.zeros(1, B, dtype=torch.int64)
 
     def game(anchor: str, window: int) -> Game:
         sample = TensorSample(x, torch.arange(B))
@@ -196,12 +196,13 @@ def flips_and_runs(draw: Draw) -> None:
     masks = draw.bools(draw.whole(1, 3), D, T, p=0.7)
     scores = FlipScores((B, D, T), kind, ops.Reduce.MEAN, "all", target, torch.device("cpu"))
     question = Flips(Explicit(masks).sample(1, D, T, seed=0))
-    found = draw.call(lambda: game(anchor, window).reduce(question, scores).values())
+    found = draw.call(lambda: game(anchor, window).reduce(question, scores).values()[0])
     expected, _ = naive.rambit(model.f, x, masks, list(values), anchor=anchor, window=window, metric=metric)
     draw.close(found, expected)
     features = draw.bools(2, D)
     features[0, 0] = True
     distances, reference = draw.call(lambda: game("cell", 1).distances(Windows(features, window), kind, target))
+    distances = distances[0]
     for m, b, p, j in np.ndindex(*distances.shape):
         if p == 0 or p + j >= T:
             continue

@@ -1,0 +1,41 @@
+"""Inputs that go with each series beside its values: static and future covariates, and which series it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rambit import arrays
+
+#: By name, (B, …) of any type; those passed by position are called *0, *1, …
+Extra = Mapping[str, Tensor]
+#: The argument of a predictor's calls that says which series each row is of.
+SERIES = "series"
+
+
+def read_extra(extra: Any, B: int, device: torch.device) -> dict[str, Tensor]:
+    """Extra inputs of B series, by name, from a dictionary or (by position) a tuple. TypeError or ValueError."""
+    if extra is None:
+        return {}
+    if not isinstance(extra, (Mapping, tuple)):
+        raise TypeError(f"extra must be a dictionary of arrays (B, …), or a tuple of them, got {type(extra).__name__}")
+    named = dict(extra) if isinstance(extra, Mapping) else {f"*{i}": value for i, value in enumerate(extra)}
+    found = {}
+    for name, value in named.items():
+        if not isinstance(name, str) or not (name.isidentifier() or name.startswith("*")):
+            raise TypeError(f"extra must have names of arguments as keys, got {name!r}")
+        called = f"extra[{int(name[1:]) if name.startswith('*') else repr(name)}]"
+        tensor = arrays.whole(called, value)
+        if tensor.ndim == 0 or len(tensor) != B:
+            raise ValueError(f"{called} must have one entry for each of {B} series, got {tuple(tensor.shape)}")
+        found[name] = tensor.to(device)
+    return found
+
+
+def split(given: Extra) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """What is passed by position, and what by name."""
+    places = sorted((name for name in given if name.startswith("*")), key=lambda name: int(name[1:]))
+    return [given[name] for name in places], {name: t for name, t in given.items() if not name.startswith("*")}
