@@ -76,6 +76,15 @@ class Attribution:
         if self.targets is not None and (len(shape) != 4 or shape[1] != len(self.targets)):
             raise ValueError(f"values must be (B, {len(self.targets)}, D, T) with these targets, given {shape}")
         series = shape if self.targets is None else (shape[0], *shape[2:])  # the shape of the input
+        self._check_cells(shape, series)
+        self._check_record(shape[0])
+        if self.outputs is not None:
+            record_checks.check_outputs(self.outputs, series=shape[0])
+        if self.X is not None:
+            record_checks.check_input("X", self.X, series)
+        self._check_labels(series)
+
+    def _check_cells(self, shape: tuple[int, ...], series: tuple[int, ...]) -> None:
         for name, kinds in (("stderr", FLOATS), ("windows", FLOATS), ("evaluated", (torch.bool,))):
             tensor = getattr(self, name)
             if tensor is None:
@@ -86,9 +95,11 @@ class Attribution:
             if tuple(tensor.shape[: len(shape)]) != shape or tensor.ndim != len(shape) + (name == "windows"):
                 more = " and one axis more" if name == "windows" else ""
                 raise ValueError(f"{name} must have the shape of values {shape}{more}, given {tuple(tensor.shape)}")
+
+    def _check_record(self, count: int) -> None:
         for name, numbers in (("lengths", self.lengths), ("ids", self.ids), ("target", self.target)):
             if numbers is not None:
-                record_checks.check_by_series(name, numbers, shape[0], pairs=name == "target")
+                record_checks.check_by_series(name, numbers, count, pairs=name == "target")
         for name, low in (("rows", 0), ("row_steps", 0), ("seed", None)):
             record_checks.check_integer(name, getattr(self, name), low)
         record_checks.check_number("seconds", self.seconds, 0, math.inf)
@@ -98,12 +109,7 @@ class Attribution:
         layout = self.settings.get("layout", "BDT")
         if layout not in ("BDT", "BTD"):
             raise ValueError(f"settings['layout'] must be 'BDT' or 'BTD', given {layout!r}")
-        if self.outputs is not None:
-            record_checks.check_outputs(self.outputs, series=shape[0])
-        if self.X is not None:
-            record_checks.check_input("X", self.X, series)
         record_checks.check_hash("model", self.model)
-        self._check_labels(series)
 
     def _check_labels(self, shape: tuple[int, ...]) -> None:
         self.labels = Labels.of(self.labels)
@@ -326,9 +332,11 @@ class Attribution:
         from rambit import plots
 
         result = self._of_target(target)
-        if isinstance(X, Tensor) and tuple(X.shape) != tuple(result.values.shape):
-            raise ValueError(f"X must have the shape of values {tuple(result.values.shape)}, given {tuple(X.shape)}")
         drawn = result.X if X is None else None if X is False else X
+        if drawn is not None and tuple(drawn.shape) != tuple(result.values.shape):
+            raise ValueError(
+                f"X must have the shape of values {tuple(result.values.shape)}, given {tuple(drawn.shape)}"
+            )
         values, labels = result.values, self.labels
         if result.evaluated is not None:
             values = values.masked_fill(~result.evaluated, math.nan)
