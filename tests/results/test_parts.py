@@ -237,5 +237,5 @@ def test_parts_that_do_not_fit(parts: Any, error: type[Exception], message: str)
 
 
 def test_labels_are_of_series() -> None:
-    with pytest.raises(ValueError, match="labels are for time series, with three axes"):
-        Attribution(torch.zeros(2, 3), None, 0, 0, 0.0, {}, 0, labels=NAMES)
+    with pytest.raises(ValueError, match="labels are for time series"):
+        Attribution(torch.zeros(2, 3, 4, 5), None, 0, 0, 0.0, {}, 0, labels=NAMES)

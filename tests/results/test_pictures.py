@@ -143,4 +143,4 @@ def test_volumes_have_no_features() -> None:
 
 def test_a_result_of_something_else_has_no_picture() -> None:
     with pytest.raises(ValueError, match="three axes"):
-        Attribution(torch.zeros(2, 3), None, 0, 0, 0.0, {}, 0).plot()
+        Attribution(torch.zeros(2, 3, 4, 5), None, 0, 0, 0.0, {}, 0).plot()
