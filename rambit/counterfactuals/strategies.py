@@ -124,7 +124,8 @@ class Constant(Counterfactual):
         tensor = arrays.floating("counterfactuals", _numbers(arrays.whole("counterfactuals", value)))
         if tensor.ndim > 2 or tensor.numel() == 0:
             raise ValueError(
-                f"counterfactuals must be a number, or values (D,), (D, T), (B, D, T) or (S, B, D, T), got {tuple(tensor.shape)}"
+                "counterfactuals must be a number, or values (D,), (D, T), (B, D, T) or (S, B, D, T), got "
+                f"{tuple(tensor.shape)}"
             )
         if not bool(tensor.isfinite().all()):
             raise ValueError("counterfactuals must be finite")
