@@ -106,7 +106,7 @@ def narrow_type(module: nn.Module | None) -> torch.dtype | None:
 
 
 def _weights_type(module: nn.Module | None) -> torch.dtype | None:
-    kinds = {p.dtype for p in module.parameters() if p.is_floating_point()} if module else set()
+    kinds = {p.dtype for p in module.parameters() if p.is_floating_point()} if module is not None else set()
     return kinds.pop() if len(kinds) == 1 and kinds <= set(FLOATS) else None
 
 

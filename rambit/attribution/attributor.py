@@ -13,10 +13,11 @@ from torch import Tensor
 
 from rambit import arrays, frames, ops
 from rambit.attribution.batch import Batch
+from rambit.attribution.explained import explained
 from rambit.attribution.parts import Gathered
 from rambit.attribution.parts import Part as Part
 from rambit.attribution.targets import MOST, Targets
-from rambit.checks import one_of, warn
+from rambit.checks import flag, one_of, warn
 from rambit.counterfactuals import (
     Counterfactual,
     CounterfactualLike,
@@ -27,6 +28,7 @@ from rambit.counterfactuals import (
 )
 from rambit.game import Anchor, Cost, Evaluation, Game, TensorSample, guards, progress
 from rambit.game.progress import Progress
+from rambit.labels import Labels
 from rambit.options import Options, option
 from rambit.predictors import Predictor
 from rambit.predictors.predictor import Layout, Output
@@ -145,7 +147,7 @@ class Attributor(Options, ABC):
 
     def attribute(self, X: Any, **options: Any) -> Tensor:
         """Importance of every cell, a tensor like X; the options are those of ``explain``."""
-        return self.explain(X, **options).values
+        return self.explain(X, **{"keep_input": False, **options}).values
 
     def explain(
         self,
@@ -159,8 +161,10 @@ class Attributor(Options, ABC):
         extra: Any = None,
         counterfactuals: CounterfactualLike | None = None,
         show_progress: bool = False,
+        labels: Labels | Mapping[str, Any] | None = None,
+        keep_input: bool = True,
     ) -> Attribution:
-        """Scores (B, D, T) in X's layout, what they cost and the settings that made them.
+        """Scores (B, D, T) in X's layout, what they explain, what they cost and the settings that made them.
 
         * ``X``: a tensor, array or list of arrays; a frame of pandas or xarray (``rambit.frames``), which says itself
           what its axes are and where series end; or integer tokens (B, T), for a model of (N, T) int64.
@@ -176,13 +180,15 @@ class Attributor(Options, ABC):
         * ``extra``: further inputs of the model, a dictionary by argument or a tuple by position, (B, …) of any type;
           they go with their series and are never replaced. A model's state is not used then.
         * ``counterfactuals`` (S, B, D, T), (B, D, T), (D, T), (D,) or a number: exactly these instead of drawn values.
+        * ``labels``: what features, times, series and outputs are called, ``rambit.labels.Labels`` or a dictionary of
+          its fields; ``keep_input=False``: the result holds no copy of X.
 
         Raises ValueError or TypeError for what does not fit, PredictionError when the model's output is unusable.
         """
+        flag("keep_input", keep_input)
         series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
-        series["extra"] = extra
-        call = self._call(X, counterfactuals, **series)
-        return self._collect(call, settings=self.settings(), show_progress=show_progress)
+        call = self._call(X, counterfactuals, **series, extra=extra, labels=labels)
+        return self._collect(call, settings=self.settings(), show_progress=show_progress, keep_input=keep_input)
 
     def cost(
         self,
@@ -242,7 +248,7 @@ class Attributor(Options, ABC):
             draws = len(strategy.values)
         elif strategy.single and draws > 1:
             draws = 1
-            if not quiet:
+            if not quiet and self.num_samples != getattr(type(self), "num_samples", 1):  # nobody asked for the default
                 warn(
                     f"num_samples={self.num_samples}, but {type(strategy).__name__} counterfactuals have one value: "
                     "one draw is evaluated"
@@ -300,27 +306,35 @@ class Attributor(Options, ABC):
         if call.distance != "diff" or outputs is None:
             return target
         if not regression:
-            return outputs.argmax(dim=1)[None]
+            return game.predictor.predicted(outputs)[None]
         if (count := outputs.shape[1]) > 1:
             raise ValueError(f"target is needed: distance='diff' and the model has {count} regression outputs")
         return target
 
-    def _collect(self, call: Call, *, settings: dict[str, Any], show_progress: bool) -> Attribution:
+    def _collect(
+        self, call: Call, *, settings: dict[str, Any], show_progress: bool, keep_input: bool = True
+    ) -> Attribution:
         """Score the series of each length by a game of their own, and put the parts together."""
         begin = time.perf_counter()
+        model = self.predictor.digest()  # before it is evaluated: what it keeps of its last call is part of it
         batch = call.batch
         gathered = Gathered(batch.x.shape, batch.x.device)
         rows = row_steps = 0
-        mode, moved = "", False
+        mode, moved, graded = "", False, False
+        axes: tuple[int, ...] = ()
         with progress(show_progress, lambda: self._count(call).row_steps) as bar:
             for indices, sample in batch.by_length():
                 game = self._game(call, indices, sample, bar=bar)
                 gathered.add(self._score(call, game, indices), indices)
-                moved = moved or game.runner.moved
+                found = game.last_outputs()
+                assert found is not None, "a game that evaluates has outputs"
+                gathered.note(found, indices)
+                axes = game.predictor.axes_of(found.shape[1])
+                seen = game.runner.seen()
+                moved, graded = moved or seen[0], graded or seen[1]
                 rows, row_steps, mode = rows + game.runner.rows, row_steps + game.runner.row_steps, game.mode
         gathered.clear(~(gathered.evaluated & batch.needed()))
-        if not moved and rows > 1:
-            guards.never_moved(rows, call.predictor)
+        guards.look_back(rows, call.predictor, moved=moved, graded=graded)
         values, stderr, windows = (batch.restore(gathered.get(name)) for name in ("values", "stderr", "windows"))
         assert values is not None
         return Attribution(
@@ -336,6 +350,9 @@ class Attributor(Options, ABC):
             ids=batch.ids,
             windows=windows,
             evaluated=batch.evaluated(gathered.evaluated),
+            X=batch.given() if keep_input else None,
+            model=model,
+            **explained(batch, call.distance, gathered.outputs, axes),
         )
 
     def _count(self, call: Call) -> Cost:
@@ -344,6 +361,7 @@ class Attributor(Options, ABC):
         for indices, sample in call.batch.by_length():
             game = self._game(call, indices, sample, dry=True)
             self._score(call, game, indices)
+            game.last_outputs()
             part = game.cost()
             total = part if total is None else total + part
         assert total is not None

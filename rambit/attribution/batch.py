@@ -37,7 +37,8 @@ def observations(name: str, value: Any, masked: Tensor | None, shape: torch.Size
 class Batch:
     """Series (B, D, T) on the model's device, with ids (B,), what is explained and, if given, lengths and observed.
 
-    ``like``: what was given, in its layout. ``tokens``: it is (B, T) integers; x holds them as (B, 1, T) float64.
+    ``like``: what was given, in its layout. ``labels``: what their axes are called. ``tokens``: it is (B, T) integers;
+    x holds them as (B, 1, T) float64.
     """
 
     x: Tensor
@@ -63,9 +64,10 @@ class Batch:
         observed: Any = None,
         ids: Any = None,
         extra: Any = None,
+        labels: Any = None,
     ) -> Batch:
         """Check everything that a user gave. Raises TypeError or ValueError naming the argument."""
-        like, masked, ends, labels = _series(X, layout)
+        like, masked, ends, of_frame = _series(X, layout)
         tokens = like.ndim == 2
         rows = arrays.floating("X", like) if tokens else arrays.as_rows("X", like, predictor.module)
         like = like if tokens or like.is_floating_point() else rows
@@ -89,7 +91,9 @@ class Batch:
         length = None if lengths is None else arrays.integers("lengths", lengths, B, 1, T)
         ids = torch.arange(B) if ids is None else arrays.integers("ids", ids, B, 0, 2**32 - 1)
         explained, beside = Targets.read(target, targets, B), read_extra(extra, B, device)
-        batch = Batch(x, ids, length, seen, explained, like, layout, beside, labels, tokens)
+        named = Labels.of(labels).over(of_frame)
+        named.check(*x.shape)
+        batch = Batch(x, ids, length, seen, explained, like, layout, beside, named, tokens)
         predictor.check_extra(batch.extra)
         wrong = ~torch.isfinite(x) & batch.needed()
         if bool(wrong.any()):
@@ -130,6 +134,13 @@ class Batch:
         """Which cells have a score, bool like X: those ``scored`` (B, D, T), but the missing ones. None: all."""
         scored = scored if self.observed is None else scored & self.observed
         return None if bool(scored.all()) else self._like(scored)
+
+    def given(self) -> Tensor:
+        """A copy of X as it was given, NaN where it is declared to hold no value."""
+        missing = ~self._like(self.needed())
+        if not bool(missing.any()):
+            return self.like.clone()
+        return (self.like.double() if self.tokens else self.like).masked_fill(missing, torch.nan)
 
     def _not_finite(self, wrong: Tensor) -> str:
         """What is wrong with the first of these cells (B, D, T)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,8 @@ class External(Attributor):
     """
 
     anchor: CellOrEnd = option(default="end", help="what is explained: the last step's output, or those at all steps")
+    #: Where no target is given, it evaluates the series as they are, and notes the outputs.
+    chooses: ClassVar[bool] = False
     unused = ("distance", "counterfactuals", "evaluation", "num_samples", "window_size")
 
     def __post_init__(self) -> None:
@@ -76,6 +78,8 @@ class External(Attributor):
         if game.runner.dry:
             rows = len(x) * self._rows(given)
             game.runner.count(rows, rows * x.shape[2])
+            if not given and self.chooses:
+                game.note_original(slice(0, len(x)), None)
             return Part(torch.zeros(x.shape, dtype=torch.float64), None)
         game.runner.begin()
         devices = range(torch.cuda.device_count())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from rambit.attribution.checkpoint import Checkpoint, Saved
 from rambit.checks import count, flag, number, warn
 from rambit.counterfactuals import CounterfactualLike, Replay, Zero
 from rambit.game import Anchor, Cost, Flips, FlipScores, Game
+from rambit.labels import Labels
 from rambit.masks import FAMILIES, Explicit, Family, resolve
 from rambit.options import option
 from rambit.results import Attribution
@@ -119,6 +121,8 @@ class RaMbIT(GroupedAttributor):
         show_progress: bool = False,
         tolerance: float | None = None,
         max_rows: int | None = None,
+        labels: Labels | Mapping[str, Any] | None = None,
+        keep_input: bool = True,
     ) -> Attribution:
         """Scores (B, D, T) in X's layout, with their standard error, cost and settings.
 
@@ -145,13 +149,15 @@ class RaMbIT(GroupedAttributor):
         * ``tolerance``: go on in rounds of L masks until the largest standard error, relative to the largest score, is
           below it, or ``max_rows`` rows were evaluated, those of a resumed run included. It ends with a warning where
           the draws alone, which all masks share, leave more than that.
+        * ``labels``: what features, times, series and outputs are called, ``rambit.labels.Labels`` or a dictionary of
+          its fields; ``keep_input=False``: the result holds no copy of X.
 
         Raises ValueError or TypeError for what does not fit, PredictionError when the model's output is unusable.
         """
         family = self.family if masks is None else self._family(masks)
+        flag("keep_input", keep_input)
         series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
-        series["extra"] = extra
-        call = self._call(X, counterfactuals, **series)
+        call = self._call(X, counterfactuals, **series, extra=extra, labels=labels)
         self._check_family(family, call)
         if tolerance is not None:
             tolerance = number("tolerance", tolerance, 0, above=True)
@@ -169,7 +175,7 @@ class RaMbIT(GroupedAttributor):
             raise TypeError(f"checkpoint must be the path of a folder, got {checkpoint!r}")
         with Checkpoint.open(checkpoint, lambda: self._identity(call, family, settings, stop)) as saved:
             call = MaskCall(**vars(call), family=family, saved=saved, tolerance=tolerance, left=max_rows)
-            return self._collect(call, settings=settings, show_progress=show_progress)
+            return self._collect(call, settings=settings, show_progress=show_progress, keep_input=keep_input)
 
     def cost(
         self,

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 
+import torch
+
+from rambit import arrays
 from rambit.cli import common
+from rambit.cli.models import outputs_of, read_model
 from rambit.cli.rambit_options import check_size, make_attributor
-from rambit.cli.request import Request, add_request
+from rambit.cli.request import ENDS, Request, add_request, make_ending
 from rambit.distributed import DataFile, attribute_many
+from rambit.results import Cell
 
 EPILOG = """\
 examples:
@@ -16,13 +21,16 @@ examples:
   rambit attribute mine.npz --model model.safetensors --series 0,3-7 --counterfactuals interpolate \\
       --out scores.safetensors
 
-  rambit attribute huge.npz --model model.safetensors --store scores/
+  rambit attribute runs.csv --id run --time stamp --label class --model my.py:net --out scores.safetensors
+  rambit attribute huge.npz --model net.onnx --store scores/
 
---store is for files larger than memory (.npy, .npz, .safetensors, .parquet): the folder holds the scores in shards,
-and a run that was killed goes on with the same command. In Python: rambit.distributed.Attributions("scores/")
+my.py:net is a model, or a function that returns one: rambit runs my.py. --store is for files larger than memory
+(.npy, .npz, .safetensors, and tables sorted by series): the folder holds the scores in shards, and a run that was
+killed goes on with the same command. In Python: rambit.distributed.Attributions("scores/")
 
---anchor end explains the output at the last step; --anchor cell (the default) explains the outputs from the cell
-on, for models that have one at every step. rambit cost, with the same options, says beforehand what it takes.
+--anchor end explains the output at the last step, and is the default where each series has one label; --anchor cell
+(else the default) explains the outputs from the cell on, for models that have one at every step. rambit cost, with the
+same options, says beforehand what it takes.
 In Python: rambit.Attribution.load("scores.safetensors").values
 """
 
@@ -32,7 +40,7 @@ def add(commands: common.Commands) -> None:
     parser = commands.add_parser(
         "attribute",
         help="score every cell of every series with RaMbIT",
-        usage="rambit attribute DATA --model FILE (--out FILE | --store DIR) [options]",
+        usage="rambit attribute DATA --model MODEL (--out FILE | --store DIR) [options]",
         description="Scores every cell (feature, time step) of every series: how far replacing it moves the model.",
         epilog=EPILOG,
     )
@@ -100,7 +108,7 @@ def _explain(args: argparse.Namespace, place: common.Place) -> None:
         )
 
     rows: list[tuple[str, object]] = [
-        ("series", request.describe()),
+        *request.rows(),
         ("mode", result.mode),
         ("rows", result.rows),
         ("row-steps", result.row_steps),
@@ -110,8 +118,8 @@ def _explain(args: argparse.Namespace, place: common.Place) -> None:
     if result.stderr is not None:
         rows.append(("std error", f"up to {float(result.stderr.max()):.2g}"))
     for i, cell in enumerate(result.top(3)):
-        where = f"series {int(request.known['ids'][cell.series])}, {request.data.feature_names[cell.feature]}"
-        rows.append(("top cells" if i == 0 else "", f"{where}, step {cell.time}: {cell.score:.4g}"))
+        where = f"series {request.called(cell.series)}, {request.data.feature_names[cell.feature]}"
+        rows.append(("top cells" if i == 0 else "", f"{where}, {_step(request, cell)}: {cell.score:.4g}"))
     rows.append(("wrote", ", ".join(map(str, written))))
     print(common.table(rows))
 
@@ -125,17 +133,20 @@ def run_store(args: argparse.Namespace) -> None:
         raise ValueError("--force does not apply: --store goes on with a folder, and never overwrites what it holds")
     if not common.is_file(args.data):
         raise ValueError(f"--store is for files, but {args.data} is a data set")
-    data = DataFile(args.data, x=args.x or "X", layout=args.layout or "BDT")
-    model, _ = common.read_model(args.model, data.features(), args.data)
-    dtype = next(model.parameters()).dtype
+    common.check_file_options(args)
+    data = DataFile(args.data, x=args.x or "X", layout=args.layout or "BDT", columns=common.columns(args))
+    ends = not hasattr(args, "anchor") and data.has_one_label()
+    model = read_model(args, device=getattr(args, "device", None)).check_features(data.features(), args.data)
+    dtype = arrays.model_type(model.predictor.module) or torch.float32
     batches = ({**batch, "X": batch["X"].to(dtype)} for batch in data)
-    attributor = make_attributor(args, model)
+    attributor = make_ending(args, model) if ends else make_attributor(args, model.predictor)
     check_size(args, attributor, next(iter(data))["X"].shape)
     results = attribute_many(attributor, batches, args.store, show_progress=common.shows_progress(args))
     print(
         common.table(
             [
                 ("series", f"{len(results)} of {args.data}"),
+                *([("anchor", ENDS)] if ends else []),
                 ("rows", results.rows),
                 ("row-steps", results.row_steps),
                 ("seconds", f"{results.seconds:.2f}"),
@@ -145,15 +156,27 @@ def run_store(args: argparse.Namespace) -> None:
     )
 
 
+def _step(request: Request, cell: Cell) -> str:
+    """The step of a cell, with its time where that is known."""
+    times = request.data.times
+    if times is None:
+        return f"step {cell.time}"
+    time = times[cell.time] if times.ndim == 1 else times[cell.series, cell.time]
+    return f"step {cell.time} ({time})"
+
+
 def _titles(request: Request) -> list[str]:
     """Which series, and what the model says about it."""
-    classes = request.model.num_classes
-    names = request.notes.get("class_names")
-    if not isinstance(names, list) or len(names) != classes:  # a checkpoint from elsewhere
-        names = [f"class {c}" for c in range(classes)]
-    outputs = common.outputs_of(request.model, request.X, request.known.get("lengths"))
-    ids = request.known["ids"].tolist()
+    predictor = request.model.predictor
+    outputs = outputs_of(predictor, request.X, **request.known)
+    called = [f"series {request.called(i)}" for i in range(len(outputs))]
+    if predictor.output == "regression":
+        return [
+            f"{name}: {', '.join(f'{value:.4g}' for value in p[:3])}"
+            for name, p in zip(called, outputs.tolist(), strict=True)
+        ]
+    names = request.model.class_names or [f"class {c}" for c in range(outputs.shape[1])]
     return [
-        f"series {i}: predicted {names[int(p.argmax())]} ({float(p.max()):.2f})"
-        for i, p in zip(ids, outputs, strict=True)
+        f"{name}: predicted {names[int(p.argmax())]} ({float(p.max()):.2f})"
+        for name, p in zip(called, outputs, strict=True)
     ]

@@ -123,10 +123,8 @@ class Constant(Counterfactual):
             return
         tensor = arrays.floating("counterfactuals", _numbers(arrays.whole("counterfactuals", value)))
         if tensor.ndim > 2 or tensor.numel() == 0:
-            raise ValueError(
-                "counterfactuals must be a number, or values (D,), (D, T), (B, D, T) or (S, B, D, T), got "
-                f"{tuple(tensor.shape)}"
-            )
+            shapes = "(D,), (D, T), (B, D, T) or (S, B, D, T)"
+            raise ValueError(f"counterfactuals must be a number, or values {shapes}, got {tuple(tensor.shape)}")
         if not bool(tensor.isfinite().all()):
             raise ValueError("counterfactuals must be finite")
         self.value = tensor if tensor.ndim else float(tensor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import torch
@@ -14,9 +15,11 @@ from rambit.counterfactuals import Counterfactual, CounterfactualLike, Replay, r
 from rambit.game import Game, TensorSample
 from rambit.game.nested import NestedGame
 from rambit.game.progress import Progress
+from rambit.labels import Labels
 from rambit.predictors import Predictor
 from rambit.predictors.predictor import Output
 from rambit.results import Attribution
+from rambit.results.record_checks import check_grid_labels
 from rambit.structure import HierarchicalClassifier, Sample
 from rambit.sufficiency.heuristics import HEURISTICS
 from rambit.sufficiency.subjects import NestedSubject, Subject, TensorSubject
@@ -76,6 +79,19 @@ def subject_of(
     )
     grid = tuple(sample.shape[2:] if sample.ndim > 3 else sample.shape[1:])
     return TensorSubject(game, _groups(terms, len(sample), grid, sample.ndim), tuple(sample.shape), grid)
+
+
+def labels_of(labels: Labels | Mapping[str, Any] | None, sample: Any, count: int) -> Labels:
+    """The labels of a batch of samples. Raises TypeError or ValueError naming what does not fit."""
+    named = Labels.of(labels)
+    grid = () if isinstance(sample, Sample) else tuple(sample.shape[1:])
+    grid = (*grid, 1) if len(grid) == 1 else grid
+    if len(grid) == 2:
+        named.check(count, *grid)
+    check_grid_labels(named.take(series=[0]), grid)
+    if named.series is not None and len(named.series) != count:
+        raise ValueError(f"labels.series must have {count} names, got {len(named.series)}")
+    return named
 
 
 def _held(sample: Tensor, predictor: Predictor, tokens: bool) -> TensorSample:
@@ -199,10 +215,10 @@ def classes_of(target: Any, B: int) -> Tensor | None:
     return classes.expand(B)
 
 
-def targets_of(classes: Tensor | None, outputs: Tensor) -> Tensor:
-    """(B,) int64: the classes that are explained, by default those of the outputs (B, C) for the whole samples."""
+def targets_of(classes: Tensor | None, outputs: Tensor, predictor: Predictor) -> Tensor:
+    """(B,) int64: the classes that are explained, by default those predicted for the whole samples, (B, C)."""
     if classes is None:
-        return outputs.argmax(dim=1)
+        return predictor.predicted(outputs)
     if bool((classes >= outputs.shape[1]).any()):
         raise ValueError(f"target must lie in 0 … {outputs.shape[1] - 1}, got {classes.tolist()}")
     return classes

@@ -21,6 +21,8 @@ from rambit.models import build_model
 from rambit.training import load_checkpoint, save_checkpoint
 
 SMALL = {"L": 4, "num_samples": 2}
+#: Each series has one label, for which the command line chooses another anchor than the library.
+CELL = ("--anchor", "cell")
 
 
 def flags(options):
@@ -33,6 +35,7 @@ def explain(rambit, made, tmp_path):
 
     def run(*options, data=made.data, model=made.model):
         out = tmp_path / "result.safetensors"
+        options = (*(() if "--anchor" in options else CELL), *options)
         done = rambit("attribute", data, "--model", model, "--out", out, "--force", *options)
         assert done.code == 0, done.err
         return Attribution.load(out), done
@@ -80,7 +83,7 @@ def test_the_same_numbers_as_in_python(explain, inputs, rambit, made, options):
     )  # fmt: skip
     assert f"\nrows       {expected.rows}\nrow-steps  {expected.row_steps}\n" in done.out
 
-    said = rambit("cost", made.data, "--model", made.model, *flags(given))
+    said = rambit("cost", made.data, "--model", made.model, *CELL, *flags(given))
     cost = method.cost(X, lengths=lengths)
     assert said.code == 0
     assert f"\nmode       {cost.mode}\nrows       {cost.rows}\nrow-steps  {cost.row_steps}\n" in said.out
@@ -294,6 +297,7 @@ WRONG = [
 @pytest.mark.parametrize(("options", "said"), WRONG)
 def test_wrong_options(fails, made, tmp_path, options, said):
     options = [made.data if option == "DATA" else option for option in options]
+    options += [] if "--anchor" in options else CELL
     assert said in fails("cost", made.data, "--model", made.model, *options)
     out = tmp_path / "r.safetensors"
     assert said in fails("attribute", made.data, "--model", made.model, "--out", out, *options)
@@ -356,6 +360,7 @@ def as_flags(options):
 def test_what_the_library_refuses_the_command_line_refuses_in_its_words(fails, made, inputs, options):
     """The command line has no rules of its own."""
     model, X, lengths = inputs
+    options = {"anchor": "cell", **options}
     with pytest.raises(ValueError) as refused:
         RaMbIT(model, **{"num_samples": 1, **options}).cost(X, lengths=lengths)
     assert str(refused.value) in fails("cost", made.data, "--model", made.model, *as_flags(options))

@@ -428,7 +428,7 @@ def test_targets_must_exist_and_be_what_the_model_says():
         ({"mask_value": "median"}, ValueError, "mask_value must be a number or one of min, mean"),
         ({"itres": 3}, TypeError, "ReX takes no itres; did you mean iters"),
         ({"queue_style": "all"}, TypeError, "ReX takes no queue_style; did you mean queue"),
-        ({"qqq": 1}, TypeError, "ReX takes no qqq; it takes budget, chunk_size, .*, weighted"),
+        ({"qqq": 1}, TypeError, "ReX takes no qqq; it takes binary_threshold, budget, .*, weighted"),
     ],
     ids=str,
 )

@@ -193,7 +193,10 @@ def test_a_result_can_be_saved_and_loaded(tmp_path):
         loaded = SufficientExplanation.load(path)
         assert torch.equal(loaded.mask, found.mask)
         assert vars(loaded).keys() == vars(found).keys()
-        assert all(getattr(loaded, k) == v for k, v in vars(found).items() if k != "mask")
+        assert torch.equal(loaded.outputs, found.outputs)
+        assert (loaded.x is None) == (found.x is None) == (number == 1)
+        assert loaded.x is None or torch.equal(loaded.x, found.x)
+        assert all(getattr(loaded, k) == v for k, v in vars(found).items() if k not in ("mask", "outputs", "x"))
         with pytest.raises(FileExistsError, match="force"):
             found.save(path)
         path.write_bytes(path.read_bytes()[:-3])
