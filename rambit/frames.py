@@ -77,12 +77,20 @@ def read(name: str, value: Any) -> Series:
     return _series(name, [table[of] for of in rows], each, features, _given(series))
 
 
-def of_one_length(name: str, value: Any) -> Tensor:
-    """Series (B, D, T) of a frame. ValueError where their lengths differ."""
+def of_one_length(name: str, value: Any) -> Series:
+    """What ``read`` gives. ValueError where the lengths of the series differ."""
     found = read(name, value)
     if found.lengths is not None:
         raise ValueError(f"{name} must hold series of one length, got {sorted(set(found.lengths.tolist()))} steps")
-    return found.values
+    return found
+
+
+def with_names(name: str, value: Any, labels: Any) -> tuple[Any, Labels]:
+    """A frame as a tensor (see ``of_one_length``), anything else as it is; and ``labels`` beside the frame's own."""
+    if not is_frame(value):
+        return value, Labels.of(labels)
+    found = of_one_length(name, value)
+    return found.values, Labels.of(labels).over(found.labels)
 
 
 def features_of(value: Any) -> tuple[str, ...] | None:

@@ -476,7 +476,7 @@ def _distinct(name: str, features: Sequence[int] | None) -> tuple[int, ...]:
     """Numbers of features, none twice."""
     if features is None:
         return ()
-    if isinstance(features, (str, int)) or not hasattr(features, "__iter__"):
+    if isinstance(features, (str, int)) or not hasattr(features, "__iter__") or getattr(features, "ndim", 1) != 1:
         raise TypeError(f"{name} must be a list of features, got {features!r}")
     found = tuple(count(f"{name}[{k}]", feature, 0) for k, feature in enumerate(features))
     if len(set(found)) < len(found):

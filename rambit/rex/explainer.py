@@ -90,9 +90,9 @@ class ReX(SearchSettings, ExtractionOptions):
         ``rambit.labels.Labels`` or a dictionary of its fields. ``keep_input=False``: the result holds no copy of x.
         Raises ValueError or TypeError naming the argument, and NoExplanationError where no part passes.
         """
-        x = self._one(x)
+        x, named = frames.with_names("x", x, labels)
+        x, model = self._one(x), self.predictor.digest()
         flag("keep_input", keep_input)
-        named, model = Labels.of(labels), self.predictor.digest()
         check_grid_labels(named, tuple(x.shape[1:]))
         with progress(show_progress, lambda: 0) as bar:  # how far the search goes is not known before
             decision = self._decision(x, None if target is None else count("target", target, -(2**31), 2**31 - 1), bar)
@@ -240,7 +240,7 @@ def _named(name: str) -> Iterator[None]:
 def _checked(name: str, given: Any, module: nn.Module | None) -> Tensor:
     """Floating inputs with a batch axis, checked. Raises TypeError or ValueError naming the argument."""
     if frames.is_frame(given):
-        x = frames.of_one_length(name, given)
+        x = frames.of_one_length(name, given).values
     elif arrays.is_array(given):
         x = arrays.whole(name, given)
     else:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rambit import arrays
+from rambit import arrays, frames
 from rambit.checks import count, flag, number
 from rambit.counterfactuals import CounterfactualLike
 from rambit.game import Cost, progress
@@ -90,6 +90,7 @@ def explain(
     # Plain numbers from here on.
     rel_tol, abs_tol = float(rel_tol), None if abs_tol is None else float(abs_tol)
     num_samples, seed = int(num_samples), int(seed)
+    sample, given_names = frames.with_names("sample", sample, labels)
     with progress(show_progress, lambda: 0) as bar:
         subject = reading.subject_of(
             model,
@@ -101,7 +102,7 @@ def explain(
             max_memory=max_memory,
             progress=bar,
         )
-        named, model = reading.labels_of(labels, sample, len(subject.terms)), subject.game.predictor.digest()
+        named, model = reading.labels_of(given_names, sample, len(subject.terms)), subject.game.predictor.digest()
         classes = reading.classes_of(target, len(subject.terms))
         problems = joined(reading.players_of(clusters, subject))
         _check_exact(search, problems)

@@ -46,7 +46,7 @@ def subject_of(
     if isinstance(sample, Sample):
         return _nested(model, sample, counterfactuals, terms, max_memory, progress)
     if frames.is_frame(sample):
-        sample = frames.of_one_length("sample", sample)
+        sample = frames.of_one_length("sample", sample).values
     if not arrays.is_array(sample):
         raise TypeError(f"sample must be a tensor or a rambit.structure.Sample, got {type(sample).__name__}")
     sample = arrays.whole("sample", sample)

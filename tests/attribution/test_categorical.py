@@ -191,6 +191,7 @@ def test_what_is_recorded():
         ({"categorical": [-1]}, r"categorical\[0\] must be at least 0, got -1"),
         ({"categorical": [1.5]}, r"categorical\[0\] must be an integer, got 1.5"),
         ({"categorical": 2}, "categorical must be a list of features, got 2"),
+        ({"categorical": torch.tensor(2)}, r"categorical must be a list of features, got tensor\(2\)"),
         ({"categorical": "12"}, "categorical must be a list of features, got '12'"),
         ({"categorical_name": "codes"}, "categorical_name must be a name, beside categorical=, got 'codes'"),
         ({"categorical": [1], "categorical_name": 3}, "categorical_name must be a name"),

@@ -116,8 +116,12 @@ def test_frames_in_rex_and_sufficiency():
     one = frame([T]).droplevel(0)
     found, expected = ReX(model, **options).explain(one), ReX(model, **options).explain(X[:1])
     assert torch.equal(found.mask, expected.mask)
+    assert (found.labels.features, expected.labels.features) == (tuple(NAMES), None)
     given = {"output": "logits", "num_samples": 20}
-    masks = [[part.mask for part in explain(model, sample, **given)] for sample in (frame([T] * B), X)]
+    named = explain(model, frame([T] * B), labels={"outputs": ["a", "b"]}, **given)
+    assert [part.labels.series for part in named] == [("p0",), ("p1",), ("p2",)]
+    assert (named[0].labels.features, named[0].labels.outputs) == (tuple(NAMES), ("a", "b"))
+    masks = [[part.mask for part in parts] for parts in (named, explain(model, X, **given))]
     assert all(torch.equal(a, b) for a, b in zip(*masks, strict=True))
     for call in (ReX(model, **options).attribute, lambda sample: explain(model, sample)):
         with pytest.raises(ValueError, match=r"must hold series of one length, got \[2, 5, 6\] steps"):

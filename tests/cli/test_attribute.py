@@ -399,8 +399,9 @@ def test_what_the_library_refuses_the_command_line_refuses_in_its_words(fails, m
 
 def test_every_option_of_rambit_is_a_flag():
     own = {name for name, p in inspect.signature(RaMbIT).parameters.items() if p.kind is p.KEYWORD_ONLY}
-    # Three belong to models of other kinds than a checkpoint's; a number for each cell has no short text.
-    assert {flag.name for flag in FLAGS} == own - {"output", "layout", "model_id", "groups"}
+    # Five belong to models of other kinds than a checkpoint's; a number for each cell has no short text.
+    others = {"output", "layout", "model_id", "categorical", "categorical_name"}
+    assert {flag.name for flag in FLAGS} == own - others - {"groups"}
 
 
 def test_block_sizes_that_a_family_takes_matter():

@@ -85,7 +85,7 @@ def test_constants_of_windows_images_and_samples():
 
 def test_one_draw_is_enough():
     with pytest.warns(UserWarning, match="Constant counterfactuals have one value: one draw is evaluated"):
-        result = RaMbIT(plain, L=2, counterfactuals=0.5).explain(X)
+        result = RaMbIT(plain, L=2, num_samples=3, counterfactuals=0.5).explain(X)
     assert result.settings["counterfactuals"] == {"name": "Constant", "value": 0.5}
     with pytest.raises(ValueError, match="share_draws=False does not apply: Constant values are always the same"):
         RaMbIT(plain, counterfactuals=0.5, share_draws=False)
