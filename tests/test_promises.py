@@ -100,7 +100,7 @@ def commands_in(text):
 def test_commands_of_the_readme_and_of_the_help_parse(capsys):
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text_of("README.md"), flags=re.S))
     lines = [words for words in commands_in(blocks) if words != ["--help"]]
-    assert len(lines) == 10
+    assert len(lines) == 12
     for name in COMMANDS:
         with pytest.raises(SystemExit):
             _parser([name]).parse_args([name, "--help"])

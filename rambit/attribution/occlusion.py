@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from rambit import ops
-from rambit.attribution.attributor import DRAWS, METHODS, Call, CellOrEnd, Part, RemovalAttributor
+from rambit.attribution.attributor import DRAWS, METHODS, Call, CellOrEnd, Part
+from rambit.attribution.cell_groups import GroupedAttributor
 from rambit.checks import count
 from rambit.game import Coalitions, Flips, FlipScores, Game
 from rambit.masks import MaskSet
@@ -16,10 +17,11 @@ from rambit.options import option
 
 
 @METHODS.register("fo")
-class FO(RemovalAttributor):
+class FO(GroupedAttributor):
     """Feature occlusion: the distance of the prediction at t when cell (d, t) alone is replaced (Suresh et al., 2017).
 
     ``counterfactuals`` are uniform(-3, 3) draws by default, as in the WinIT paper; ``zero`` and ``mean`` are common.
+    With ``groups`` each is replaced alone; for anchor ``cell`` its time is that of its latest cell.
     """
 
     num_samples: int = option(default=10, help=DRAWS)
@@ -35,9 +37,9 @@ class FO(RemovalAttributor):
         B, D, T = game.sample.x.shape
         nothing = torch.ones(1, D, T, dtype=torch.bool, device=game.device)
         masks = MaskSet(nothing, torch.ones(1, dtype=torch.float64, device=game.device))
-        target = self._target(call, indices, game)
-        scores = FlipScores((B, D, T), call.metric, ops.Reduce.MEAN, "all", target, game.device)
-        return Part(game.reduce(Flips(masks), scores).values(), None)
+        target, groups = self._target(call, indices, game), self._groups(game)
+        scores = FlipScores((B, D, T), call.metric, ops.Reduce.MEAN, "all", target, game.device, groups=groups)
+        return Part(game.reduce(Flips(masks, groups=groups), scores).values(), None)
 
 
 @METHODS.register("afo")
@@ -48,11 +50,11 @@ class AFO(FO):
 
 
 @METHODS.register("occlusion")
-class Occlusion(RemovalAttributor):
+class Occlusion(GroupedAttributor):
     """A sliding window of ``height`` features × ``width`` steps is replaced; compared at the last step.
 
     Each cell scores the mean over the windows that cover it (Zeiler & Fergus, ECCV 2014). One that reaches beyond the
-    series covers less, as captum's does.
+    series covers less, as captum's does. With ``groups`` each of them is a window, and no other slides.
     """
 
     width: int = option(default=1, help="of the window, in steps")
@@ -67,6 +69,8 @@ class Occlusion(RemovalAttributor):
         self.stride = count("stride", self.stride[0]), count("stride", self.stride[1])
         if self.stride[0] > self.height or self.stride[1] > self.width:
             raise ValueError(f"stride={self.stride} leaves cells out: it must not exceed (height, width)")
+        if self.groups is not None and (given := (self.height, self.width, self.stride)) != (1, 1, (1, 1)):
+            raise ValueError(f"height, width and stride do not apply beside groups, which are the windows, got {given}")
 
     def settings(self) -> dict[str, Any]:
         """Everything that the scores depend on, as JSON-able values."""
@@ -75,6 +79,10 @@ class Occlusion(RemovalAttributor):
     def _score(self, call: Call, game: Game, indices: Tensor) -> Part:
         B, D, T = game.sample.x.shape
         target = self._target(call, indices, game)
+        if (groups := self._groups(game)) is not None:
+            player = torch.from_numpy(groups.ravel())
+            by_group = _group_distances(game, player, call.metric, target)
+            return Part(by_group[..., player.to(by_group.device)].view(-1, B, D, T), None)
         steps = T if game.sample.length is None else game.sample.length
         height, width = min(self.height, D), min(self.width, steps)
         rows, columns = _starts(D, height, self.stride[0]), _starts(steps, width, self.stride[1])
@@ -96,6 +104,18 @@ class Occlusion(RemovalAttributor):
         total = total[:, :, :T].view(-1, B, D, T)
         covered = _inside(rows, height, D).sum(0)[:, None] * _inside(columns, width, T).sum(0)
         return Part(total / covered.to(total.device).clamp(min=1), None)
+
+
+def _group_distances(game: Game, player: Tensor, metric: ops.Metric, target: Tensor) -> Tensor:
+    """(K, B, n) mean distances over draws when one of n groups is replaced; ``player`` (D * T,): that of each cell."""
+    n = int(player.max()) + 1
+    piece = max(1, game.max_memory // 8 // (n + len(player)))
+    questions = (
+        Coalitions(torch.arange(begin, min(n, begin + piece))[:, None] != torch.arange(n), player)
+        for begin in range(0, n, piece)
+    )
+    distances = torch.cat([game.coalition_distances(q, metric, target) for q in questions], dim=1)  # (K, n, S, B)
+    return distances.mean(dim=2).transpose(1, 2)
 
 
 def _starts(size: int, window: int, stride: int) -> Tensor:

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rambit.attribution.attributor import DRAWS, METHODS, Call, Distance, Part, RemovalAttributor
+from rambit.attribution.attributor import DRAWS, METHODS, Call, Distance, Part
+from rambit.attribution.cell_groups import GroupedAttributor
 from rambit.game import Coalitions, Game, draws, shapley_values
 from rambit.masks import Bernoulli
 from rambit.options import option
@@ -36,13 +37,13 @@ def group_cells(players: str | Tensor, D: int, T: int, segment: int) -> Tensor:
     return groups[players].flatten()
 
 
-class _Values(RemovalAttributor):
+class _Values(GroupedAttributor):
     """A coalition keeps the cells of its players and replaces the others; its payoff is minus the distance from the
     original output. With distance ``diff``, the default here, that is the target's output up to a constant."""
 
-    distance: Distance = option(default="diff", help=RemovalAttributor.describe("distance"))
+    distance: Distance = option(default="diff", help=GroupedAttributor.describe("distance"))
     players: str | Tensor = option(
-        default="cells", help="cells, features, timestamps, segments, or labels (D, T): whose cells go together"
+        default="cells", help="cells, features, timestamps or segments go together; or labels (D, T), as groups"
     )
     segment: int = option(default=10, help="steps in a segment")
     num_samples: int = option(default=1, help=DRAWS)
@@ -53,16 +54,24 @@ class _Values(RemovalAttributor):
             self.players = self.players.T
         if isinstance(self.players, str):
             group_cells(self.players, 1, 1, self.segment)
+        if self.groups is not None and (isinstance(self.players, Tensor) or self.players != type(self).players):
+            given = self.players if isinstance(self.players, str) else "a tensor"
+            raise ValueError(f"players does not apply beside groups, which are the players, got {given!r}")
 
     def settings(self) -> dict[str, Any]:
         """Everything that the scores depend on, as JSON-able values."""
-        players = self.players if isinstance(self.players, str) else self.players.tolist()
+        players = self.players.tolist() if isinstance(self.players, Tensor) else self.players
+        players = players if self.groups is None else "groups"
         return {**super().settings(), "players": players}
 
     def _score(self, call: Call, game: Game, indices: Tensor) -> Part:
         D, T = game.sample.x.shape[1:]
-        players = self.players[:, :T] if isinstance(self.players, Tensor) else self.players
-        player = group_cells(players, D, T, self.segment)
+        groups = self._groups(game)
+        if groups is None:
+            players = self.players[:, :T] if isinstance(self.players, Tensor) else self.players
+            player = group_cells(players, D, T, self.segment)
+        else:
+            player = torch.from_numpy(groups.ravel())
         target = self._target(call, indices, game)
 
         def payoffs(coalitions: Tensor) -> Tensor:

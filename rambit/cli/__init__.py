@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 #: Modules of this package. Only the one that is called is imported: some take a second.
-COMMANDS = ("demo", "train", "attribute", "cost", "compare", "rex", "select", "suffice", "export", "info")
+COMMANDS = ("demo", "train", "attribute", "cost", "compare", "rex", "select", "suffice", "plot", "export", "info")
 #: Commands of before -> where they are now.
 MOVED = {"study": "python -m studies.masks, in a copy of the sources"}
 #: Errors whose message says by itself what is wrong. RuntimeError: PredictionError, and whatever torch refuses.
@@ -143,7 +143,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 def _calls_models(file: str) -> bool:
     path = Path(file)
-    return path.parent == _PACKAGE / "predictors" or path == _PACKAGE / "cli" / "rex" / "models.py"
+    return path.parent == _PACKAGE / "predictors" or path == _PACKAGE / "cli" / "models.py"
 
 
 def _is_library(file: str) -> bool:

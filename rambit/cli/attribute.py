@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from rambit.cli import common
-from rambit.cli.rambit_options import check_size, make_attributor
-from rambit.cli.request import Request, add_request
-from rambit.distributed import DataFile, attribute_many
+import torch
 
+from rambit import arrays
+from rambit.cli import common
+from rambit.cli.models import read_model
+from rambit.cli.rambit_options import check_size, make_attributor
+from rambit.cli.request import ENDS, Request, add_request, make_ending
+from rambit.distributed import DataFile, attribute_many
+from rambit.results import Attribution, Cell
+
+#: Outputs whose best cell is printed.
+MOST_TARGETS = 5
 EPILOG = """\
 examples:
   rambit attribute BasicMotions --model model.safetensors --background train --anchor end --L 10 \\
@@ -16,13 +23,16 @@ examples:
   rambit attribute mine.npz --model model.safetensors --series 0,3-7 --counterfactuals interpolate \\
       --out scores.safetensors
 
-  rambit attribute huge.npz --model model.safetensors --store scores/
+  rambit attribute runs.csv --id run --time stamp --label class --model my.py:net --out scores.safetensors
+  rambit attribute huge.npz --model net.onnx --store scores/
 
---store is for files larger than memory (.npy, .npz, .safetensors, .parquet): the folder holds the scores in shards,
-and a run that was killed goes on with the same command. In Python: rambit.distributed.Attributions("scores/")
+my.py:net is a model, or a function that returns one: rambit runs my.py. --store is for files larger than memory
+(.npy, .npz, .safetensors, and tables sorted by series): the folder holds the scores in shards, and a run that was
+killed goes on with the same command. In Python: rambit.distributed.Attributions("scores/")
 
---anchor end explains the output at the last step; --anchor cell (the default) explains the outputs from the cell
-on, for models that have one at every step. rambit cost, with the same options, says beforehand what it takes.
+--anchor end explains the output at the last step, and is the default where each series has one label; --anchor cell
+(else the default) explains the outputs from the cell on, for models that have one at every step. rambit cost, with the
+same options, says beforehand what it takes.
 In Python: rambit.Attribution.load("scores.safetensors").values
 """
 
@@ -32,13 +42,23 @@ def add(commands: common.Commands) -> None:
     parser = commands.add_parser(
         "attribute",
         help="score every cell of every series with RaMbIT",
-        usage="rambit attribute DATA --model FILE (--out FILE | --store DIR) [options]",
+        usage="rambit attribute DATA --model MODEL (--out FILE | --store DIR) [options]",
         description="Scores every cell (feature, time step) of every series: how far replacing it moves the model.",
         epilog=EPILOG,
     )
     add_request(parser)
-    parser.add_argument(
-        "--target", metavar="CLASS", type=common.whole(), help="the class of --distance diff (the predicted one)"
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--target",
+        metavar="NUMBER",
+        type=_target,
+        help="the class or output whose signed change is the score; H:Q of forecasts with quantiles",
+    )
+    which.add_argument(
+        "--targets",
+        metavar="LIST",
+        type=_targets,
+        help="several outputs from the rows of one: all, or numbers with commas between",
     )
     parser.add_argument(
         "--tolerance", metavar="X", type=float, help="add masks until standard error / largest score is below X"
@@ -60,8 +80,6 @@ def add(commands: common.Commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Explain the series, write the files and print what was found."""
-    if args.target is not None and getattr(args, "distance", getattr(args, "metric", "auto")) != "diff":
-        raise ValueError("--target applies to --distance diff only")
     if args.max_rows is not None and args.tolerance is None:
         raise ValueError("--max-rows applies with --tolerance only")
     if args.store is not None:
@@ -69,6 +87,8 @@ def run(args: argparse.Namespace) -> None:
         return
     common.check_suffix("--out", args.out, ".safetensors")
     if args.figure is not None:
+        if args.targets is not None:
+            raise ValueError("--figure is of one output: leave it out, and draw one with rambit plot --target")
         common.check_figure(args.figure)
     inputs = (args.data, args.model, getattr(args, "background", None))
     with common.reserved((args.out, args.figure), force=args.force, inputs=inputs) as place:
@@ -81,6 +101,8 @@ def _explain(args: argparse.Namespace, place: common.Place) -> None:
         request.X,
         **request.known,
         target=args.target,
+        targets=args.targets,
+        labels=request.labels,
         tolerance=args.tolerance,
         max_rows=args.max_rows,
         checkpoint=args.checkpoint,
@@ -91,16 +113,10 @@ def _explain(args: argparse.Namespace, place: common.Place) -> None:
     if args.figure is not None:
         written.append(place(args.figure))
         count = min(len(result.values), 9)
-        result.plot(
-            written[1],
-            X=request.X,
-            series=range(count),
-            feature_names=request.data.feature_names,
-            titles=_titles(request)[:count],
-        )
+        result.plot(written[1], series=range(count), titles=_titles(request, result)[:count])
 
     rows: list[tuple[str, object]] = [
-        ("series", request.describe()),
+        *request.rows(),
         ("mode", result.mode),
         ("rows", result.rows),
         ("row-steps", result.row_steps),
@@ -109,33 +125,36 @@ def _explain(args: argparse.Namespace, place: common.Place) -> None:
     ]
     if result.stderr is not None:
         rows.append(("std error", f"up to {float(result.stderr.max()):.2g}"))
-    for i, cell in enumerate(result.top(3)):
-        where = f"series {int(request.known['ids'][cell.series])}, {request.data.feature_names[cell.feature]}"
-        rows.append(("top cells" if i == 0 else "", f"{where}, step {cell.time}: {cell.score:.4g}"))
+    for i, (of, cell) in enumerate(_top(result)):
+        where = f"{of}series {request.called(cell.series)}, {request.data.feature_names[cell.feature]}"
+        rows.append(("top cells" if i == 0 else "", f"{where}, {_step(request, cell)}: {cell.score:.4g}"))
     rows.append(("wrote", ", ".join(map(str, written))))
     print(common.table(rows))
 
 
 def run_store(args: argparse.Namespace) -> None:
     """Explain a file piece by piece, into a folder."""
-    for option in ("figure", "checkpoint", "tolerance", "target", "series", "limit", "split"):
+    for option in ("figure", "checkpoint", "tolerance", "target", "targets", "series", "limit", "split"):
         if getattr(args, option) is not None:
             raise ValueError(f"--{option} does not apply with --store")
     if args.force:
         raise ValueError("--force does not apply: --store goes on with a folder, and never overwrites what it holds")
     if not common.is_file(args.data):
         raise ValueError(f"--store is for files, but {args.data} is a data set")
-    data = DataFile(args.data, x=args.x or "X", layout=args.layout or "BDT")
-    model, _ = common.read_model(args.model, data.features(), args.data)
-    dtype = next(model.parameters()).dtype
+    common.check_file_options(args)
+    data = DataFile(args.data, x=args.x or "X", layout=args.layout or "BDT", columns=common.columns(args))
+    ends = not hasattr(args, "anchor") and data.has_one_label()
+    model = read_model(args, device=getattr(args, "device", None)).check_features(data.features(), args.data)
+    dtype = arrays.model_type(model.predictor.module) or torch.float32
     batches = ({**batch, "X": batch["X"].to(dtype)} for batch in data)
-    attributor = make_attributor(args, model)
+    attributor = make_ending(args, model) if ends else make_attributor(args, model.predictor)
     check_size(args, attributor, next(iter(data))["X"].shape)
     results = attribute_many(attributor, batches, args.store, show_progress=common.shows_progress(args))
     print(
         common.table(
             [
                 ("series", f"{len(results)} of {args.data}"),
+                *([("anchor", ENDS)] if ends else []),
                 ("rows", results.rows),
                 ("row-steps", results.row_steps),
                 ("seconds", f"{results.seconds:.2f}"),
@@ -145,15 +164,49 @@ def run_store(args: argparse.Namespace) -> None:
     )
 
 
-def _titles(request: Request) -> list[str]:
+def _target(text: str) -> int | tuple[int, int]:
+    """A number, or two of forecasts with quantiles."""
+    numbers = [common.whole()(part) for part in text.split(":")]
+    if len(numbers) > 2:
+        raise argparse.ArgumentTypeError(f"must be a number, or H:Q, got {text!r}")
+    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
+
+
+def _targets(text: str) -> str | list[int | tuple[int, int]]:
+    """All outputs, or a list of them."""
+    return text if text == "all" else [_target(part) for part in text.split(",")]
+
+
+def _top(result: Attribution) -> list[tuple[str, Cell]]:
+    """The best cells, three in all, or the best one of each of several outputs, with what that is called."""
+    if result.targets is None:
+        return [("", cell) for cell in result.top(3)]
+    found = [(target, result.top(1, target=target)) for target in result.targets[:MOST_TARGETS]]
+    return [(f"output {target}, ", cell) for target, cells in found for cell in cells]
+
+
+def _step(request: Request, cell: Cell) -> str:
+    """The step of a cell, with its time where that is known."""
+    times = request.data.times
+    if times is None:
+        return f"step {cell.time}"
+    time = times[cell.time] if times.ndim == 1 else times[cell.series, cell.time]
+    return f"step {cell.time} ({time})"
+
+
+def _titles(request: Request, result: Attribution) -> list[str]:
     """Which series, and what the model says about it."""
-    classes = request.model.num_classes
-    names = request.notes.get("class_names")
-    if not isinstance(names, list) or len(names) != classes:  # a checkpoint from elsewhere
-        names = [f"class {c}" for c in range(classes)]
-    outputs = common.outputs_of(request.model, request.X, request.known.get("lengths"))
-    ids = request.known["ids"].tolist()
+    predictor, outputs = request.model.predictor, result.outputs
+    assert outputs is not None
+    outputs = outputs.flatten(1)
+    called = [f"series {request.called(i)}" for i in range(len(outputs))]
+    if predictor.output == "regression":
+        return [
+            f"{name}: {', '.join(f'{value:.4g}' for value in p[:3])}"
+            for name, p in zip(called, outputs.tolist(), strict=True)
+        ]
+    names = request.model.class_names or [f"class {c}" for c in range(outputs.shape[1])]
     return [
-        f"series {i}: predicted {names[int(p.argmax())]} ({float(p.max()):.2f})"
-        for i, p in zip(ids, outputs, strict=True)
+        f"{name}: predicted {names[int(p.argmax())]} ({float(p.max()):.2f})"
+        for name, p in zip(called, outputs, strict=True)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import math
 import os
 import re
@@ -14,23 +15,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
-from torch import Tensor
 
 from rambit.checks import warn
 from rambit.cli.terminal import plain, shortened
-from rambit.datasets import DATASETS, Dataset, load, load_file
-from rambit.datasets.dataset_files import KINDS
-from rambit.models import Classifier
+from rambit.datasets import DATASETS, Columns, Dataset, load, load_file
+from rambit.datasets.dataset_files import KINDS, TABLES
 from rambit.store import Lock, StoreError, is_lock
 from rambit.text import MOST as MOST
 from rambit.text import MOST_UNITS as MOST_UNITS
-from rambit.training import load_checkpoint
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["Parser"]
 
 #: The largest seed, and the most memory, that options take.
 MOST_SEED, MOST_BYTES = 2**63 - 1, 1 << 60
+#: Options that name columns of a table.
+COLUMNS = ("id", "time", "label", "features")
 
 DATA_HELP = (
     f"a built-in name ({', '.join(DATASETS)}; with options: spike:delay=2,n=500), any other name of the UCR/UEA "
@@ -61,10 +61,36 @@ class Parser(argparse.ArgumentParser):
 def add_data(parser: Parser) -> None:
     """DATA and how a file of arrays is read."""
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)
+    add_file_options(parser)
+
+
+def add_file_options(parser: Parser) -> None:
+    """How a file of arrays or a table is read."""
     parser.add_argument("--x", metavar="NAME", help="the array of series in a file of arrays (default: X)")
     parser.add_argument(
         "--layout", choices=("BDT", "BTD"), help="the axes of a file's series: B series, D features, T steps (BDT)"
     )
+    add_columns(parser)
+
+
+def add_columns(parser: Parser) -> None:
+    """Which columns of a table say what."""
+    group = parser.add_argument_group(f"columns of a table ({' '.join(TABLES)}), in any order")
+    group.add_argument("--id", metavar="NAME", help="which series a row is of (series; without it, all are one series)")
+    group.add_argument("--time", metavar="NAME", help="when, numbers or ISO dates (time; without it, as rows stand)")
+    group.add_argument("--label", metavar="NAME", help="the class or value of the series, or of each step (label)")
+    group.add_argument("--features", metavar="A,B", type=names, help="in the order that the model reads (all others)")
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names with commas between, in quotes where they hold one."""
+    try:
+        found = next(csv.reader([text], skipinitialspace=True, strict=True), [])
+    except csv.Error as error:
+        raise argparse.ArgumentTypeError(f"must be names with commas between: {error}") from None
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"must be names with commas between, got {shortened(text, 80)!r}")
+    return tuple(found)
 
 
 def add_progress(parser: Parser) -> None:
@@ -142,38 +168,50 @@ def is_file(name: str) -> bool:
     return name.partition(":")[0] not in DATASETS and bool(path.suffix or len(path.parts) > 1)
 
 
-def read(args: argparse.Namespace, split: str | None, *, y: str | None = "y", name: str | None = None) -> Dataset:
+def read(
+    args: argparse.Namespace,
+    split: str | None,
+    *,
+    y: str | None = "y",
+    name: str | None = None,
+    need_labels: bool = True,
+) -> Dataset:
     """DATA (or another `name`, read in the same way) with its labels `y`; of a file all series, else those of `split`.
 
     Raises ValueError where an option for files is given for something else.
     """
     name = name or args.data
-    if is_file(name):
-        return load_file(name, x=args.x or "X", y=y, layout=args.layout or "BDT")
-    return load(name, split)
+    if not is_file(name):
+        return load(name, split)
+    return load_file(
+        name,
+        x=args.x or "X",
+        y=y,
+        layout=args.layout or "BDT",
+        columns=columns(args) if is_table(name) else None,
+        need_labels=need_labels,
+    )
+
+
+def is_table(name: str) -> bool:
+    """Whether it is a file with columns."""
+    return is_file(name) and Path(name).suffix in TABLES
+
+
+def columns(args: argparse.Namespace) -> Columns | None:
+    """The columns that were named, if any."""
+    given = {name: getattr(args, name) for name in COLUMNS if getattr(args, name) is not None}
+    return Columns(**given) if given else None
 
 
 def check_file_options(args: argparse.Namespace, *names: str) -> None:
-    """Raise ValueError for options that only a file has, given with a data set that is none."""
+    """Raise ValueError for options that only a file, or only a table, has, given with a data set that is none."""
     for option in names:
         if getattr(args, option) is not None and not is_file(args.data):
             raise ValueError(f"--{option} is for files, but {args.data} is a data set")
-
-
-def read_model(path: str, features: int, data: str) -> tuple[Classifier, dict[str, Any]]:
-    """The model of a checkpoint and what `rambit train` noted. Raises ValueError if it reads other features."""
-    model, document = load_checkpoint(path)
-    if model.num_features != features:
-        raise ValueError(f"the model {path} reads {model.num_features} features, but {data} has {features}")
-    notes = document["extra"]
-    return model, notes if isinstance(notes, dict) else {}
-
-
-def outputs_of(model: Classifier, X: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Probabilities (B, C) of a built-in model for whole series, on the CPU."""
-    device = next(model.parameters()).device
-    with torch.no_grad():
-        return model.predict(X.to(device), lengths=lengths).cpu()
+    for option in COLUMNS:
+        if getattr(args, option) is not None and not is_table(args.data):
+            raise ValueError(f"--{option} is for tables ({' '.join(TABLES)}), but {args.data} is none")
 
 
 def chosen(series: str | None, limit: int | None, count: int) -> list[int]:
@@ -185,17 +223,29 @@ def chosen(series: str | None, limit: int | None, count: int) -> list[int]:
     if series is None:
         return list(range(count))
     indices: list[int] = []
+    for part in ranges(series):
+        if part[-1] >= count:
+            raise ValueError(f"--series {_written(part)}: there are series 0 to {count - 1}")
+        indices.extend(part)
+    if len(set(indices)) < len(indices):
+        raise ValueError(f"--series names a series twice: {series!r}")
+    return indices
+
+
+def ranges(series: str) -> list[range]:
+    """What `0,3-7` names. Raises ValueError."""
+    found = []
     for part in series.split(","):
         match = re.fullmatch(r"\s*(\d{1,18})(?:-(\d{1,18}))?\s*", part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
         if first > last:
             raise ValueError(f"--series must be numbers and ranges such as 0,3-7, got {shortened(series, 80)!r}")
-        if last >= count:
-            raise ValueError(f"--series {part.strip()}: there are series 0 to {count - 1}")
-        indices.extend(range(first, last + 1))
-    if len(set(indices)) < len(indices):
-        raise ValueError(f"--series names a series twice: {series!r}")
-    return indices
+        found.append(range(first, last + 1))
+    return found
+
+
+def _written(part: range) -> str:
+    return str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}"
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
@@ -282,7 +332,7 @@ def has_matplotlib() -> bool:
     return True
 
 
-def check_figure(path: str) -> None:
+def check_figure(path: str, option: str = "--figure") -> None:
     """Before any work: matplotlib is there and writes this kind of file. Raises ImportError or ValueError."""
     if not has_matplotlib():
         raise ImportError("figures need matplotlib: pip install 'rambit[plots]'")
@@ -290,7 +340,7 @@ def check_figure(path: str) -> None:
 
     kinds = sorted(FigureCanvasAgg.get_supported_filetypes())
     if Path(path).suffix[1:].lower() not in kinds:
-        raise ValueError(f"--figure must end in one of .{', .'.join(kinds)}, got {path}")
+        raise ValueError(f"{option} must end in one of .{', .'.join(kinds)}, got {path}")
 
 
 def table(rows: Iterable[tuple[str, object]]) -> str:

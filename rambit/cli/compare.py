@@ -8,10 +8,12 @@ from dataclasses import fields
 from typing import Any
 
 from rambit.cli import common
+from rambit.cli.models import add_model, read_model
 from rambit.compare import DATA, METHODS, compare
 from rambit.compare.faithful import Size
 from rambit.compare.methods import names
 from rambit.compare.runs import COUNTS, Settings
+from rambit.datasets import Dataset
 from rambit.models import HEADS
 
 EPILOG = f"""\
@@ -23,8 +25,12 @@ examples:
   rambit compare --data spike,spike:delay=2 --methods winit:W=10,S=3,rambit:cf=generator,L=10,W=10,S=3,fo,afo \\
       --seeds 0,1,2 --out comparison
 
-Every set's model is trained on every step. Where a series has one label (BasicMotions), that is the label of all its
-steps, and methods with an anchor explain the last output (anchor=end) unless another anchor is named.
+  rambit compare --data runs.csv --id run --time stamp --model my.py:net --methods rambit,fo,random --out mine
+
+With --model, every method explains that model, all series of a file, and nothing but generators is trained. Without,
+every set's model is trained on every step (of a file, on four fifths of the series). Where a series has one label
+(BasicMotions), that is the label of all its steps, and methods with an anchor explain the last output (anchor=end)
+unless another anchor is named.
 
 Models, generators and results stay in the folder: the same command goes on after an interruption, and with more
 methods, data sets or seeds it does only what is new. The table is made from the stored results alone.
@@ -42,7 +48,9 @@ def add(commands: common.Commands) -> None:
         description="Trains a GRU on each data set, explains the same test series by each method, and compares.",
         epilog=EPILOG,
     )
-    parser.add_argument("--data", metavar="SETS", default=DATA, help="data sets, with commas between (%(default)s)")
+    parser.add_argument(
+        "--data", metavar="SETS", default=DATA, help="data sets, with commas between, or one file (%(default)s)"
+    )
     parser.add_argument("--methods", metavar="LIST", default=METHODS, help="with commas between (%(default)s)")
     parser.add_argument(
         "--keep", metavar="K", type=common.whole(), help="best timestamps that acc. kept keeps (a tenth of them)"
@@ -51,6 +59,8 @@ def add(commands: common.Commands) -> None:
         "--cells", metavar="SHARE", type=float, default=Size.cells, help="of suffic. and compreh. (%(default)s)"
     )
     add_settings(parser, Settings())
+    common.add_file_options(parser)
+    add_model(parser, required=False)
     parser.set_defaults(run=run)
 
 
@@ -99,13 +109,30 @@ def in_options(text: str) -> str:
     return text.replace("another out, or force=True", "another --out, or --force")
 
 
+def _given(args: argparse.Namespace) -> tuple[str | Dataset, Any]:
+    """The user's own series and model, or the names of data sets and None. Raises ValueError, OSError, ImportError."""
+    common.check_file_options(args, "x", "layout")
+    data = args.data
+    if common.is_file(args.data):
+        data = common.read(args, None, need_labels=args.model is None)
+    if args.model is None:
+        for option in ("select", "model_id"):
+            if getattr(args, option) is not None:
+                raise ValueError(f"--{option.replace('_', '-')} applies with --model only")
+        return data, None
+    model = read_model(args)
+    return data, (model if isinstance(data, str) else model.check_features(data.X.shape[1], args.data)).bare
+
+
 def run(args: argparse.Namespace) -> None:
     """Do what is not done yet; then the table, the CSV and the figure."""
     try:
+        data, model = _given(args)
         comparison = compare(
-            args.data,
+            data,
             args.methods,
             out=args.out,
+            model=model,
             seeds=args.seeds,
             keep=args.keep,
             cells=args.cells,

@@ -22,7 +22,7 @@ def add(commands: common.Commands) -> None:
     parser = commands.add_parser(
         "cost",
         help="say what attribute would evaluate, without calling the model",
-        usage="rambit cost DATA --model FILE [options]",
+        usage="rambit cost DATA --model MODEL [options]",
         description="Says how much `rambit attribute` would evaluate with the same options.",
         epilog=EPILOG,
     )
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     print(
         common.table(
             [
-                ("series", request.describe()),
+                *request.rows(),
                 ("mode", cost.mode),
                 ("rows", cost.rows),
                 ("row-steps", cost.row_steps),

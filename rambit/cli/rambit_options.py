@@ -48,9 +48,10 @@ DEFAULTS = {
     "background": "none",
     "max_memory": "1G",
     "device": "cpu",
+    "anchor": "cell; end where each series has one label",
 }
-#: A checkpoint says what its model returns and how it reads series.
-NO_FLAGS = ("model", "output", "layout", "model_id")
+#: What `models.add_model` has, under these names or others, since it makes the Predictor; tables have no short text.
+NO_FLAGS = ("model", "output", "layout", "model_id", "groups", "categorical", "categorical_name")
 FLAGS = tuple(option for option in RaMbIT.options() if option.name not in NO_FLAGS)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,8 @@ from rambit.compare import table
 from rambit.compare.faithful import Size
 from rambit.compare.methods import parse, split
 from rambit.compare.runs import Settings, Study, open_folder
+from rambit.datasets import Dataset
+from rambit.predictors import Predictor
 from rambit.text import shortened
 
 if TYPE_CHECKING:
@@ -62,10 +64,11 @@ class Comparison:
 
 
 def compare(
-    data: str | Iterable[str] = DATA,
+    data: str | Dataset | Iterable[str] = DATA,
     methods: str | Iterable[str] = METHODS,
     *,
     out: str | Path,
+    model: Any = None,
     seeds: str | Iterable[int] = (0,),
     keep: int | None = None,
     cells: float = Size.cells,
@@ -75,11 +78,14 @@ def compare(
 ) -> Comparison:
     """Train a GRU on each data set for each seed, explain the same test series by each method, and compare.
 
-    data, methods: names with options, such as "spike:delay=2" and "rambit:L=5,W=10", in a sequence or in one text with
-    commas between; `rambit compare --help` lists the methods. seeds: of weights, training, masks and draws. keep: how
-    many of the best timestamps stay for the accuracy on them alone; None: a tenth. cells: the share of cells that
-    sufficiency and comprehensiveness keep or remove. settings: hidden, head, epochs, batch_size, lr, weight_decay,
-    dropout, generator_epochs, series, as `rambit compare --help` explains them.
+    model: a classifier of yours (anything that `Predictor.of` takes), which every method then explains; nothing but
+    generators and selectors is trained. data: then one set, or in any case a `Dataset` of your own, such as
+    `rambit.datasets.load_file` reads: a fifth of it is the test part, or with a model of yours all of it, which needs
+    no labels. Else data and methods: names with options, such as "spike:delay=2" and "rambit:L=5,W=10", in a sequence
+    or in one text with commas between; `rambit compare --help` lists the methods. seeds: of weights, training, masks
+    and draws. keep: how many of the best timestamps stay for the accuracy on them alone; None: a tenth. cells: the
+    share of cells that sufficiency and comprehensiveness keep or remove. settings: hidden, head, epochs, batch_size,
+    lr, weight_decay, dropout, generator_epochs, series, as `rambit compare --help` explains them.
 
     Models, generators and results are kept in the folder `out`: the same call goes on after an interruption, and with
     more methods, data or seeds it does only what is new. force: use a folder that holds something else.
@@ -88,13 +94,15 @@ def compare(
     Raises ValueError or TypeError before any work for what can't be, OSError for the folder.
     """
     chosen = Settings.read(settings)
-    numbers, names = read_seeds(seeds), read_names("data", data)
+    numbers, names = read_seeds(seeds), [data] if isinstance(data, Dataset) else read_names("data", data)
     items = [parse(text) for text in read_names("methods", methods)]
     if not items or not names:
         raise ValueError("data and methods must name at least one each")
+    if model is not None:
+        _check_model(model, names, settings)
     show, overwrite = flag("show_progress", show_progress), flag("force", force)
     # Data and methods are checked before the folder is made.
-    study = Study.plan(names, items, numbers, chosen, Path(out), show_progress=show)
+    study = Study.plan(names, items, numbers, chosen, Path(out), show_progress=show, given=model)
     size = Size(keep, cells)
     size.check(case.data for case in study.cases)
     open_folder(out, chosen, force=overwrite)
@@ -102,6 +110,17 @@ def compare(
     lines = table.read(study, size=size)
     text = table.to_text(study, lines, [*notes, size.note()])
     return Comparison(tuple(lines), tuple(notes), text, Path(out))
+
+
+def _check_model(model: Any, names: Sequence[Any], settings: Iterable[str]) -> None:
+    """Raise ValueError or TypeError for a model that is no classifier, several sets, or settings of its training."""
+    if Predictor.of(model).output == "regression":
+        raise ValueError("model must be a classifier: the table is of classes")
+    if len(names) != 1:
+        raise ValueError(f"model: one model reads one data set, got {len(names)}")
+    for name in settings:
+        if name not in ("generator_epochs", "series"):
+            raise ValueError(f"{name} must not be given with model, which is not trained")
 
 
 def read_names(argument: str, given: str | Iterable[str]) -> list[str]:

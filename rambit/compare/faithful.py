@@ -71,15 +71,13 @@ class Judge:
         return Game(Predictor.of(self.case.model()), sample, Zero(), evaluation="full")
 
     def measure(self, scores: Any) -> dict[str, float]:
-        """MEASURES of scores (B, D, T)."""
+        """MEASURES of scores (B, D, T); without labels, those that need none."""
         labels = self.case.data.explained.y
-        assert labels is not None
         _, features, steps = scores.shape
-        last, cells = labels if labels.ndim == 1 else labels[:, -1], self.size.count(features * steps)
-        values = (
-            accuracy_at(self._game, scores, last, steps),
-            accuracy_at(self._game, scores, last, self.size.timestamps(steps)),
-            sufficiency(self._game, scores, cells),
-            comprehensiveness(self._game, scores, cells),
-        )
-        return dict(zip(MEASURES, values, strict=True))
+        cells = self.size.count(features * steps)
+        values = (sufficiency(self._game, scores, cells), comprehensiveness(self._game, scores, cells))
+        if labels is None:
+            return dict(zip(MEASURES[2:], values, strict=True))
+        last = labels if labels.ndim == 1 else labels[:, -1]
+        accuracies = (accuracy_at(self._game, scores, last, kept) for kept in (steps, self.size.timestamps(steps)))
+        return dict(zip(MEASURES, (*accuracies, *values), strict=True))

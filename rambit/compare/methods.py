@@ -48,7 +48,7 @@ SHORT = {"W": "window_size", "S": "num_samples", "cf": "counterfactuals", "metri
 #: Options that `compare` sets itself, or that have no short text.
 FIXED = {
     "model", "seed", "background", "device", "output", "layout", "model_id", "generator", "stride", "batch_size",
-    "max_memory", "all_zero_cf", "search_limit", "dist_args",
+    "max_memory", "all_zero_cf", "search_limit", "dist_args", "groups",
 }  # fmt: skip
 #: Methods whose scores may be drawn from a trained generator, and what they draw from if nothing is said.
 DEFAULT_VALUES = {"winit": "generator", "biwinit": "generator", "fo": "uniform"}

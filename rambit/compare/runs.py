@@ -22,6 +22,7 @@ from rambit.counterfactuals import FeatureGenerator, JointGenerator
 from rambit.datasets import DATASETS, Dataset, load
 from rambit.models import HEADS, Classifier, build_model
 from rambit.models.sequence_classifier import dropout_rate
+from rambit.predictors import Predictor
 from rambit.store import atomic_write, make_folder, read_file, resume_key
 from rambit.text import MOST, MOST_UNITS
 from rambit.training import evaluate, fit, load_checkpoint, save_checkpoint
@@ -112,26 +113,48 @@ class Data:
     @property
     def whole(self) -> bool:
         """Whether a series has one label, not one for each step."""
-        return _labels(self.train).ndim == 1
+        return self.train.y is not None and self.train.y.ndim == 1
 
     @staticmethod
-    def read(name: str, series: int) -> Data:
-        """Raises ValueError for a set without classes, with padding, or whose salient cells are in other series."""
-        if name.partition(":")[0] not in DATASETS:
+    def read(name: str | Dataset, series: int, *, labelled: bool = True) -> Data:
+        """The parts of a set by its name, or of the user's own.
+
+        Of the user's own, a fifth of the series is the test part; where no model is trained, so that no labels are
+        needed (``labelled``: False), all series are both parts. Raises ValueError for a set without classes, with
+        padding, or whose salient cells are in other series.
+        """
+        if isinstance(name, Dataset):
+            train, test = name.split(0.8) if labelled else (name, name)
+            name = name.name
+        elif name.partition(":")[0] not in DATASETS:
             raise ValueError(f"data: unknown data set {name!r}; known: {', '.join(DATASETS)}")
-        train, test = load(name, "train"), load(name, "test")
-        if train.y is None or train.y.dtype != np.int64:
+        else:
+            train, test = load(name, "train"), load(name, "test")
+        if train.y is None and labelled:
+            raise ValueError(f"data: {name} has no labels, which a classifier is trained on")
+        if train.y is not None and train.y.dtype != np.int64:
             raise ValueError(f"data: {name} has real numbers for labels, but the model is a classifier")
         if train.lengths is not None:
             raise ValueError(f"data: {name} has series of several lengths, and the table takes those of one length")
         count = min(series, len(test))
         # The archive's sets are sorted by class: the first series would all be of one.
-        stride = len(test) // count if train.y.ndim == 1 else 1
+        stride = len(test) // count if train.y is not None and train.y.ndim == 1 else 1
         data = Data(name, train, test, test.take(range(0, count * stride, stride)))
         truth = data.explained.salient
         if truth is not None and not truth[:, :, 1:].any():
             raise ValueError(f"data: no salient cell in the {count} test series of {name} that would be explained")
         return data
+
+
+def _fingerprint(model: Any) -> dict[str, Any]:
+    """What tells a given model from another. Raises ValueError for one without weights or a model_id."""
+    try:
+        return Predictor.of(model).fingerprint()
+    except ValueError:
+        raise ValueError(
+            "model: a plain function can't be told from another when a run goes on: give Predictor.of(model, "
+            "model_id=...), on the command line --model-id"
+        ) from None
 
 
 def _labels(data: Dataset) -> NDArray[np.int64]:
@@ -141,19 +164,25 @@ def _labels(data: Dataset) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Case:
-    """One data set and one seed: a model, its generators, and the results of methods that explain it."""
+    """One data set and one seed: a model, its generators, and the results of methods that explain it.
+
+    given: the user's own model, which is explained instead of a trained one.
+    """
 
     data: Data
     seed: int
     settings: Settings
     folder: Path
     show_progress: bool = False
+    given: Any = None
 
     # -- names: data sets that differ in their ground truth alone share their models and results --------------------
 
     @cached_property
     def key(self) -> str:
-        """Of everything that the classifier depends on."""
+        """Of everything that the classifier depends on; of a given one, the model itself and the seed of methods."""
+        if self.given is not None:
+            return resume_key(given=_fingerprint(self.given), seed=self.seed)
         X = self.data.train.X
         return resume_key(X=X, y=self._targets, training=self.settings.training(), seed=self.seed)
 
@@ -220,9 +249,9 @@ class Case:
         save_checkpoint(path, model, notes)
         return model
 
-    def model(self) -> Classifier:
-        """The trained classifier."""
-        return self._model
+    def model(self) -> Any:
+        """The classifier that was given, or trained."""
+        return self._model if self.given is None else self.given
 
     def background(self) -> Tensor:
         """The train part, which values are drawn from."""
@@ -283,9 +312,12 @@ class Sketch:
 
     data: Data
     seed: int = 0
+    given: Any = None
 
-    def model(self) -> Classifier:
-        """An untrained model of one unit."""
+    def model(self) -> Any:
+        """The model that was given, or an untrained one of one unit."""
+        if self.given is not None:
+            return self.given
         classes = max(2, len(self.data.train.class_names))
         config = {"model": "GRUClassifier", "num_features": self.data.train.X.shape[1], "num_classes": classes}
         return build_model({**config, "hidden_size": 1}, seed=self.seed)
@@ -312,22 +344,23 @@ class Study:
 
     @staticmethod
     def plan(
-        names: Sequence[str],
+        names: Sequence[str | Dataset],
         methods: Iterable[Method],
         seeds: Iterable[int],
         settings: Settings,
         folder: Path,
         *,
         show_progress: bool,
+        given: Any = None,
     ) -> Study:
         """Read the data and build each method once, so that what is wrong is said before any work."""
         methods = tuple(methods)
-        sets = [Data.read(name, settings.series) for name in names]
+        sets = [Data.read(name, settings.series, labelled=given is None) for name in names]
         for data in sets:
             for method in methods:
-                method.check(Sketch(data))
+                method.check(Sketch(data, given=given))
         seeds = tuple(seeds)
-        cases = tuple(Case(data, seed, settings, folder, show_progress) for data in sets for seed in seeds)
+        cases = tuple(Case(data, seed, settings, folder, show_progress, given) for data in sets for seed in seeds)
         return Study(cases, methods)
 
     def run(self, *, show_progress: bool) -> list[str]:

@@ -34,6 +34,8 @@ class Selection:
         diversity: float = 0.0,
         seed: int = 0,
     ) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"selection needs an nn.Module, for its gradients, got {type(model).__name__}")
         self.model, self.background, self.epochs, self.seed = model, background, epochs, seed
         with seeded(seed):
             self.framework = InfluenceFramework(

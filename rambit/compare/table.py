@@ -154,6 +154,8 @@ def _heading(study: Study, name: str) -> str:
     notes = [load_checkpoint(case.model_path())[1]["extra"] for case in cases if case.model_path().exists()]
     count, features, steps = cases[0].data.explained.X.shape
     line = f"{name}: {count} series of {features} features and {steps} steps; seeds {[case.seed for case in cases]}"
+    if cases[0].given is not None:
+        return f"{line}\nthe model that was given: {type(cases[0].given).__name__}"
     if not notes:
         return line
     right = ", ".join(f"{note['accuracy']:.4f}" for note in notes)

@@ -17,9 +17,11 @@ from rambit.datasets.seqcomb import seqcomb_mv
 from rambit.datasets.spike import spike
 from rambit.datasets.state import state
 from rambit.datasets.switch import switch_feature
+from rambit.datasets.table_columns import Columns
 
 __all__ = [
     "DATASETS",
+    "Columns",
     "Dataset",
     "Documents",
     "KeyField",

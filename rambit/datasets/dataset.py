@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rambit import arrays
+from rambit.labels import Labels
 
 Array = NDArray[Any]
 
@@ -25,7 +26,8 @@ class Dataset:
     X: (N, D, T) float32; NaN marks a missing value. y: int64 classes (N,) or, one for each step, (N, T); float32 of
     the same shapes for regression; None where there are no labels. salient: (N, D, T) bool, True where a cell decides
     the label. lengths: (N,) int64 in 1..T, for padded series: what stands beyond them is not looked at. Names that are
-    not given are made up.
+    not given are made up, but those of series. times: (T,), or (N, T) where series differ: numbers, datetime64[ns] or
+    timedelta64[ns].
 
     Raises TypeError for a wrong dtype and ValueError for a wrong shape or value, naming the field.
     """
@@ -37,6 +39,8 @@ class Dataset:
     lengths: Array | None = None
     feature_names: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
+    series_names: tuple[str, ...] = ()
+    times: Array | None = None
 
     def __post_init__(self) -> None:
         _check("X", self.X, np.float32)
@@ -57,6 +61,15 @@ class Dataset:
         if len(features) != d:
             raise ValueError(f"feature_names must name {d} features, got {len(features)}")
         object.__setattr__(self, "feature_names", features)
+        if self.series_names and len(self.series_names) != n:
+            raise ValueError(f"series_names must name {n} series, got {len(self.series_names)}")
+        if self.times is not None and self.times.shape not in ((t,), (n, t)):
+            raise ValueError(f"times must have shape ({t},) or ({n}, {t}), got {self.times.shape}")
+
+    @property
+    def labels(self) -> Labels:
+        """What features, times, series and classes are called; of the names, those that are made up too."""
+        return Labels(self.feature_names, self.times, None, self.series_names or None, self.class_names or None)
 
     def _counted(self) -> Array:
         """(N, T) bool, False in the padding, where anything may stand."""
@@ -97,8 +110,15 @@ class Dataset:
         def pick(part: Array | None) -> Array | None:
             return None if part is None else part[chosen]
 
-        y, salient, lengths = pick(self.y), pick(self.salient), pick(self.lengths)
-        return replace(self, X=self.X[chosen], y=y, salient=salient, lengths=lengths)
+        return replace(
+            self,
+            X=self.X[chosen],
+            y=pick(self.y),
+            salient=pick(self.salient),
+            lengths=pick(self.lengths),
+            series_names=tuple(self.series_names[i] for i in chosen) if self.series_names else (),
+            times=pick(self.times) if self.times is not None and self.times.ndim == 2 else self.times,
+        )
 
     def split(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
         """A random `fraction` of the series, and the others; each in the original order, and neither of them empty."""

@@ -1,11 +1,11 @@
-"""Data of the user's own: .npz, .safetensors, .parquet, .csv, and .pt (weights only). Nothing is ever unpickled."""
+"""Data of the user's own: arrays (.npz, .safetensors, .pt: weights only) and tables. Nothing is ever unpickled."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +13,43 @@ import numpy as np
 import safetensors.numpy
 import torch
 
-from rambit.datasets.dataset import Array, Dataset, numbered, padded
+from rambit.checks import warn
+from rambit.datasets.array_values import floats, integers, labels_of
+from rambit.datasets.dataset import Array, Dataset
 from rambit.datasets.readers import NAMES, READERS, check_holds, naming
-from rambit.store import atomic_write, read_file
+from rambit.datasets.sorted_rows import SortedRows
+from rambit.datasets.table_columns import Columns
+from rambit.datasets.table_rows import open_table
+from rambit.store import atomic_write, open_file, read_file
 
-#: The kinds of files that hold a data set.
-KINDS = (".npz", ".safetensors", ".parquet", ".csv", ".pt")
-COLUMNS = ("series", "time", "label")
+#: The kinds of files that hold a data set, and those of them that are tables.
+TABLES = (".parquet", ".csv", ".tsv")
+KINDS = (".npz", ".safetensors", *TABLES, ".pt")
 
 
-def load_file(path: str | Path, *, x: str = "X", y: str | None = "y", layout: str = "BDT") -> Dataset:
-    """A data set from a file; `y=None` says that it has no labels.
+def load_file(
+    path: str | Path,
+    *,
+    x: str = "X",
+    y: str | None = "y",
+    layout: str = "BDT",
+    columns: Columns | None = None,
+    need_labels: bool = True,
+) -> Dataset:
+    """A data set from a file; `y=None` says that its labels are not read.
 
     Arrays (.npz, .safetensors, and .pt read with `weights_only=True`): `x` and `y` name the series and the labels;
-    `salient`, `lengths`, `feature_names` and `class_names` are read if they are there. layout: the axes of the file's
-    series (and `salient`), "BDT" or "BTD". Floating values become float32. Integer, bool and text labels are classes,
-    floating ones are regression.
+    `salient`, `lengths`, `feature_names`, `class_names`, `series_names` and `times` are read if they are there. layout:
+    the axes of the file's series (and `salient`), "BDT" or "BTD". Floating values become float32. Integer, bool and
+    text labels are classes, floating ones are regression.
 
-    Tables (.csv, .parquet), one row for each series and time: the columns `series` (any id), `time` (a number, in any
-    order), `label` (absent with `y=None`), then one column for each feature. A label that changes within a series
-    makes labels for each step. Series that differ in length are padded with zeros (labels too), and `lengths` is set.
-    An empty value is missing: NaN.
+    Tables (.csv, .tsv, .parquet), one row for each series and time, in any order: `columns` says which column is the
+    series' id, the time and the label, and which are features; what it does not name are the columns `series`, `time`
+    and `label`, and all others. Series come in the order in which they first appear. A label that changes within a
+    series makes labels for each step. Series that differ in length are padded with zeros (labels too), and `lengths`
+    is set. An empty value (NA, null and None in text) is missing: NaN.
+
+    need_labels: False takes a file without labels too, and warns of labels that can't be read.
 
     Raises ValueError, naming the file, where it cannot be read as said; OSError where there is none; ImportError for
     .parquet without pyarrow.
@@ -43,14 +59,42 @@ def load_file(path: str | Path, *, x: str = "X", y: str | None = "y", layout: st
         raise ValueError(f"{path}: the name must end in one of {', '.join(KINDS)}")
     if layout not in ("BDT", "BTD"):
         raise ValueError(f"layout must be 'BDT' or 'BTD', got {layout!r}")
-    table = path.suffix in (".csv", ".parquet")
-    if table and (x != "X" or y not in ("y", None) or layout != "BDT"):
-        raise ValueError(f"{path}: x, y and layout are for arrays; a table has the columns {', '.join(COLUMNS)}, ...")
-    data = read_file(path)
-    with naming(path):
-        fields = READERS[path.suffix](data)
-        arguments = _from_table(fields, y is not None) if table else _from_arrays(fields, x, y, layout)
-        return Dataset(path.stem, **arguments)
+    if path.suffix not in TABLES:
+        if columns is not None:
+            raise ValueError(f"{path}: columns are for tables ({', '.join(TABLES)})")
+        data = read_file(path)
+        with naming(path):
+            fields = READERS[path.suffix](data)
+            y = y if need_labels or y in fields else None
+            arguments = _from_arrays(fields, x, layout)
+            return _labelled(path, arguments, None if y is None else partial(_array_labels, fields, y), need_labels)
+    if x != "X" or y not in ("y", None) or layout != "BDT":
+        raise ValueError(f"{path}: x, y and layout are for arrays; of a table, name the columns")
+    open_file(path).close()  # no such file, or no right to read it: the system's own words
+    with naming(path), open_table(path) as table:
+        found = (columns or Columns()).within(table.names)
+        if y is not None and need_labels and found.label is None:
+            raise ValueError(f"there is no column 'label', and none is named; it holds {', '.join(table.names)}")
+        sorted_rows = SortedRows.read(table, found, labels=y is not None and found.label is not None)
+        labels = sorted_rows.labels if sorted_rows.rows.labels is not None else None
+        return _labelled(path, sorted_rows.arguments(), labels, need_labels)
+
+
+def _labelled(
+    path: Path, arguments: Mapping[str, Any], labels: Callable[[], dict[str, Any]] | None, needed: bool
+) -> Dataset:
+    """The data set with its labels; if they are not needed, without those that can't be read."""
+    if labels is not None:
+        try:
+            return Dataset(path.stem, **{**arguments, **labels()})
+        except (ValueError, TypeError) as error:
+            if needed:
+                raise
+            problem = error
+    data = Dataset(path.stem, y=None, **arguments)
+    if labels is not None:
+        warn(f"{path}: its labels are not read: {problem}")
+    return data
 
 
 def save_file(path: str | Path, dataset: Dataset) -> None:
@@ -59,7 +103,7 @@ def save_file(path: str | Path, dataset: Dataset) -> None:
     Raises ValueError if the name does not end in .npz or .safetensors.
     """
     path = Path(path)
-    arrays = {"X": dataset.X, "y": dataset.y, "salient": dataset.salient, "lengths": dataset.lengths}
+    arrays = {name: getattr(dataset, name) for name in ("X", "y", "salient", "lengths", "times")}
     known: dict[str, Any] = {name: np.ascontiguousarray(value) for name, value in arrays.items() if value is not None}
     if path.suffix == ".npz":
         buffer = io.BytesIO()
@@ -68,17 +112,17 @@ def save_file(path: str | Path, dataset: Dataset) -> None:
         atomic_write(path, buffer.getvalue())
     elif path.suffix == ".safetensors":
         metadata = {name: json.dumps(getattr(dataset, name)) for name in NAMES}
+        if dataset.times is not None and dataset.times.dtype.kind in "mM":  # which the format does not have
+            metadata["times_type"], known["times"] = dataset.times.dtype.str, known["times"].view(np.int64)
         atomic_write(path, safetensors.numpy.save(known, metadata))
     else:
         raise ValueError(f"{path}: the name must end in .npz or .safetensors")
 
 
-def _from_arrays(fields: Mapping[str, Any], x: str, y: str | None, layout: str) -> dict[str, Any]:
-    """The arguments of a Dataset from named arrays."""
-    for name in (x, y):
-        if name is not None:
-            check_holds(fields, name)
-    X = _floats(x, _array(x, fields[x]))
+def _from_arrays(fields: Mapping[str, Any], x: str, layout: str) -> dict[str, Any]:
+    """The arguments of a Dataset from named arrays, but for its labels."""
+    check_holds(fields, x)
+    X = floats(x, _array(x, fields[x]))
     arguments: dict[str, Any] = {}
     for name in NAMES:
         if name in fields:
@@ -89,55 +133,23 @@ def _from_arrays(fields: Mapping[str, Any], x: str, y: str | None, layout: str) 
     if "salient" in fields:
         arguments["salient"] = _array("salient", fields["salient"])
     if "lengths" in fields:
-        arguments["lengths"] = _integers("lengths", _array("lengths", fields["lengths"]))
+        arguments["lengths"] = integers("lengths", _array("lengths", fields["lengths"]))
+    if "times" in fields:
+        times = _array("times", fields["times"])
+        arguments["times"] = times.view(fields["times_type"]) if "times_type" in fields else times
     if layout == "BTD":
         X = X.transpose(0, 2, 1)
         if "salient" in arguments:
             arguments["salient"] = arguments["salient"].transpose(0, 2, 1)
-    arguments["X"], arguments["y"] = X, None
-    if y is not None:
-        arguments["y"], classes = _labels(y, _array(y, fields[y]))
-        if classes:  # text names itself
-            arguments["class_names"] = classes
+    arguments["X"] = X
     return arguments
 
 
-def _from_table(columns: Mapping[str, Sequence[Any]], labelled: bool) -> dict[str, Any]:
-    """The arguments of a Dataset from a long table."""
-    wanted = COLUMNS if labelled else COLUMNS[:2]
-    if tuple(columns)[: len(wanted)] != wanted or len(columns) == len(wanted):
-        raise ValueError(f"the columns must be {', '.join(wanted)}, then the features; got {', '.join(columns)}")
-    features = [name for name in columns if name not in COLUMNS]
-    values = np.stack([_floats(name, _numbers(name, columns[name])) for name in features])
-    time = _numbers("time", columns["time"])
-    if not len(time):
-        raise ValueError("the table has no rows")
-    if not np.isfinite(time).all():
-        raise ValueError("time holds an empty or infinite value")
-
-    rows: dict[Any, list[int]] = {}
-    for row, series in enumerate(columns["series"]):
-        if series in ("", None):
-            raise ValueError("series holds an empty value")
-        rows.setdefault(series, []).append(row)
-    order = [np.array(of)[np.argsort(time[of], kind="stable")] for of in rows.values()]
-    for series, of in zip(rows, order, strict=True):
-        if (np.diff(time[of]) == 0).any():
-            raise ValueError(f"series {series!r} has the same time twice")
-
-    X, lengths = padded([values[:, of] for of in order])
-    arguments: dict[str, Any] = {"X": X, "y": None, "feature_names": tuple(features)}
-    if lengths.min() < X.shape[2]:
-        arguments["lengths"] = lengths
-    if labelled:
-        labels, arguments["class_names"] = _labels("label", _parsed(columns["label"]))
-        if all((labels[of] == labels[of[0]]).all() for of in order):
-            arguments["y"] = labels[[of[0] for of in order]]
-        else:
-            arguments["y"] = np.zeros((len(order), X.shape[2]), dtype=labels.dtype)
-            for i, of in enumerate(order):
-                arguments["y"][i, : len(of)] = labels[of]
-    return arguments
+def _array_labels(fields: Mapping[str, Any], y: str) -> dict[str, Any]:
+    """The labels of a Dataset from named arrays."""
+    check_holds(fields, y)
+    labels, classes = labels_of(y, _array(y, fields[y]))
+    return {"y": labels, "class_names": classes} if classes else {"y": labels}  # text names itself
 
 
 def _array(name: str, value: Any) -> Array:
@@ -147,45 +159,3 @@ def _array(name: str, value: Any) -> Array:
     if not isinstance(value, np.ndarray):
         raise ValueError(f"{name!r} must be an array, got {type(value).__name__}")
     return value
-
-
-def _floats(name: str, value: Array) -> Array:
-    if value.dtype.kind not in "fiu":
-        raise ValueError(f"{name!r} must hold real numbers, got {value.dtype}")
-    with np.errstate(over="ignore"):  # a value beyond float32 becomes infinite, and that is refused
-        return value.astype(np.float32)
-
-
-def _integers(name: str, value: Array) -> Array:
-    if value.dtype.kind not in "iu":
-        raise ValueError(f"{name!r} must hold integers, got {value.dtype}")
-    return value.astype(np.int64)
-
-
-def _labels(name: str, value: Array) -> tuple[Array, tuple[str, ...]]:
-    """Labels as int64 classes or float32 values, and the names of classes that were text."""
-    if value.dtype.kind == "U":
-        names = numbered(value.ravel().tolist())
-        number = {label: i for i, label in enumerate(names)}
-        return np.array([number[label] for label in value.ravel()], dtype=np.int64).reshape(value.shape), names
-    if value.dtype.kind == "f":
-        return _floats(name, value), ()
-    return _integers(name, value.astype(np.int64) if value.dtype.kind == "b" else value), ()
-
-
-def _numbers(name: str, values: Sequence[Any]) -> Array:
-    try:
-        return np.array([np.nan if value in ("", None) else float(value) for value in values], dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"column {name!r}: {error}") from None
-
-
-def _parsed(values: Sequence[Any]) -> Array:
-    """A column of labels; text becomes the narrowest of integers, floating numbers and text that holds all of it."""
-    if any(value in ("", None) for value in values):
-        raise ValueError("label holds an empty value")
-    if isinstance(values[0], str):
-        for kind in (int, float):
-            with suppress(ValueError):
-                return np.array([kind(value) for value in values])
-    return np.array(values)

@@ -1,8 +1,7 @@
-"""One reader for each kind of file with arrays or a table; broken files are named. Nothing is ever unpickled."""
+"""One reader for each kind of file with arrays; broken files are named. Nothing is ever unpickled."""
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ import torch
 from rambit.store import decode
 
 #: What a .safetensors file keeps as JSON in its metadata.
-NAMES = ("feature_names", "class_names")
+NAMES = ("feature_names", "class_names", "series_names")
 
 
 @contextmanager
@@ -58,7 +57,7 @@ def _read_npz(data: bytes) -> Mapping[str, Any]:
 def _read_safetensors(data: bytes) -> Mapping[str, Any]:
     # As torch tensors, because NumPy has no bfloat16.
     fields, metadata = decode(data, "it")
-    return fields | {name: metadata[name] for name in NAMES if name in metadata}
+    return fields | {name: metadata[name] for name in (*NAMES, "times_type") if name in metadata}
 
 
 def _read_pt(data: bytes) -> Mapping[str, Any]:
@@ -71,28 +70,10 @@ def _read_pt(data: bytes) -> Mapping[str, Any]:
     return fields
 
 
-def _read_csv(data: bytes) -> Mapping[str, Any]:
-    lines = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
-    header, *rows = [line for line in lines if line] or [[]]
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(header):
-            raise ValueError(f"row {number} has {len(row)} values, the header {len(header)}")
-    if len(set(header)) != len(header):
-        raise ValueError("two columns have the same name")
-    return {name: [row[i] for row in rows] for i, name in enumerate(header)}
-
-
-def _read_parquet(data: bytes) -> Mapping[str, Any]:
-    columns: dict[str, Any] = parquet().read_table(io.BytesIO(data)).to_pydict()
-    return columns
-
-
-#: From a file's bytes to what it holds by name: arrays, of a table its columns. A .npy file has one, which is X.
+#: From a file's bytes to the arrays that it holds by name. A .npy file has one, which is X.
 READERS: dict[str, Callable[[bytes], Mapping[str, Any]]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
     ".safetensors": _read_safetensors,
-    ".parquet": _read_parquet,
-    ".csv": _read_csv,
     ".pt": _read_pt,
 }

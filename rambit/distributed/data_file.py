@@ -15,8 +15,10 @@ import safetensors
 import torch
 from torch import Tensor
 
+from rambit.datasets.dataset_files import TABLES
 from rambit.datasets.readers import check_holds, naming
-from rambit.distributed.tables import read_table
+from rambit.datasets.table_columns import Columns
+from rambit.distributed.tables import has_one_label, read_table
 from rambit.store import open_file, read_header
 
 #: Bytes of one block, at least one series.
@@ -36,8 +38,9 @@ class DataFile:
 
     * .npy, .npz (compressed or not) and .safetensors: ``x`` names the array of series, ``layout`` its axes; ``lengths``
       is read if it is there.
-    * .parquet: the columns ``series``, ``time``, perhaps ``label`` (not read), and the features. The rows of a series
-      stand together, and the ids of series increase; shorter series are padded with zeros to the longest of the file.
+    * .parquet, .csv, .tsv: ``columns`` says which are the id, the time and the features; labels are not read. The rows
+      of a series stand together, and the ids of series increase; shorter series are padded with zeros to the longest of
+      the file. Where there is no id, the table is one series.
 
     Raises ValueError, naming the file, where it cannot be read as said; OSError where there is none; ImportError for
     .parquet without pyarrow.
@@ -46,6 +49,7 @@ class DataFile:
     path: str | Path
     x: str = "X"
     layout: str = "BDT"
+    columns: Columns | None = None
 
     def __post_init__(self) -> None:
         suffix = Path(self.path).suffix
@@ -53,8 +57,10 @@ class DataFile:
             raise ValueError(f"{self.path}: the name must end in one of {', '.join(READERS)} to be read piece by piece")
         if self.layout not in ("BDT", "BTD"):
             raise ValueError(f"layout must be 'BDT' or 'BTD', got {self.layout!r}")
-        if suffix == ".parquet" and (self.x, self.layout) != ("X", "BDT"):
-            raise ValueError(f"{self.path}: x and layout are for arrays; a table has the columns series, time, ...")
+        if suffix in TABLES and (self.x, self.layout) != ("X", "BDT"):
+            raise ValueError(f"{self.path}: x and layout are for arrays; of a table, name the columns")
+        if suffix not in TABLES and self.columns is not None:
+            raise ValueError(f"{self.path}: columns are for tables ({', '.join(TABLES)})")
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         path = Path(self.path)
@@ -66,6 +72,21 @@ class DataFile:
     def features(self) -> int:
         """How many features the series have."""
         return int(next(iter(self))["X"].shape[1])
+
+    def has_one_label(self) -> bool:
+        """Whether there are labels, as ``load_file`` reads them, and one for each series; only they are read."""
+        path = Path(self.path)
+        open_file(path).close()
+        with naming(path):
+            if path.suffix in TABLES:
+                return has_one_label(path, self.columns or Columns())
+            if path.suffix == ".npy":
+                return False
+            if path.suffix == ".npz":
+                with np.load(path, allow_pickle=False) as arrays:
+                    return "y" in arrays and arrays["y"].ndim == 1
+            with safetensors.safe_open(path, "pt") as arrays:
+                return "y" in arrays.keys() and len(arrays.get_slice("y").get_shape()) == 1  # noqa: SIM118
 
 
 def _checked(batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -183,13 +204,13 @@ def _blocks(rows: dict[str, _Rows], layout: str) -> Iterator[dict[str, Tensor]]:
         yield batch
 
 
-def _read_parquet(path: Path, options: DataFile) -> Iterator[dict[str, Tensor]]:
-    yield from read_table(path, BLOCK)
+def _read_table(path: Path, options: DataFile) -> Iterator[dict[str, Tensor]]:
+    yield from read_table(path, BLOCK, options.columns or Columns())
 
 
 READERS: dict[str, Callable[[Path, DataFile], Iterator[dict[str, Tensor]]]] = {
     ".npz": _read_npz,
     ".npy": _read_npy,
     ".safetensors": _read_safetensors,
-    ".parquet": _read_parquet,
+    **dict.fromkeys(TABLES, _read_table),
 }

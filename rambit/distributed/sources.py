@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from rambit import arrays
+from rambit.datasets.dataset_files import TABLES
 from rambit.distributed.data_file import DataFile
 
 
@@ -18,7 +19,7 @@ def batches_of(data: str | Path | Iterable[Any], layout: str) -> Iterable[Any]:
         return _InOrder(data)
     if isinstance(data, (str, Path)):
         try:
-            data = DataFile(data, layout="BDT" if Path(data).suffix == ".parquet" else layout)
+            data = DataFile(data, layout="BDT" if Path(data).suffix in TABLES else layout)
         except ValueError as error:
             raise ValueError(f"data: {error}") from None
     one = arrays.is_array(data) or isinstance(data, Mapping)

@@ -1,4 +1,4 @@
-"""Long tables in Parquet, one row for each series and time, read a few row groups at a time."""
+"""Long tables whose series stand one after the other, read some rows at a time."""
 
 from __future__ import annotations
 
@@ -13,35 +13,51 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rambit.datasets.dataset import padded
-from rambit.datasets.dataset_files import COLUMNS
-from rambit.datasets.readers import parquet
+from rambit.datasets.sorted_rows import check_differ
+from rambit.datasets.table_columns import Columns
+from rambit.datasets.table_rows import Rows, Table, open_table, read_rows
 
 Array = NDArray[Any]
 
-#: Rows that are decoded at a time.
-ROWS = 1 << 15
 
-
-def read_table(path: Path, block: int) -> Iterator[dict[str, Tensor]]:
+def read_table(path: Path, block: int, columns: Columns) -> Iterator[dict[str, Tensor]]:
     """Batches of about ``block`` bytes: X (B, D, T) with T of the file's longest series, and lengths if they differ.
 
     Raises ValueError for columns or rows that are not as ``DataFile`` says, ImportError without pyarrow.
     """
-    # Buffered, so that a row group of any size is decoded page by page.
-    with parquet().ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as table:
-        names = table.schema_arrow.names
-        features = [name for name in names if name not in COLUMNS]
-        if names[:2] != list(COLUMNS[:2]) or not features:
-            raise ValueError(f"the columns must be {', '.join(COLUMNS[:2])}, then the features; got {', '.join(names)}")
-        shortest, longest = _steps(table)
+    with open_table(path) as table:
+        columns = columns.within(table.names)
+        if columns.id is None:  # one series
+            parts = list(read_rows(table, columns))
+            if not parts:
+                raise ValueError("the table has no rows")
+            whole = _in_order(Rows.joined(parts, columns), columns)
+            yield _batch([whole], whole.shape[1], with_lengths=False)
+            return
+        shortest, longest = _steps(table, columns)
         batch: list[Array] = []
-        for values in _series(table, features):
-            batch.append(values)
-            if len(batch) * len(features) * longest * 4 >= block:
+        for rows in _by_series(table, columns):
+            batch.append(_in_order(rows, columns))
+            if len(batch) * batch[0].shape[0] * longest * 4 >= block:
                 yield _batch(batch, longest, shortest < longest)
                 batch = []
         if batch:
             yield _batch(batch, longest, shortest < longest)
+
+
+def has_one_label(path: Path, columns: Columns) -> bool:
+    """Whether there are labels, and none changes within its series."""
+    with open_table(path) as table:
+        found = columns.within(table.names)
+        if found.label is None:
+            return False
+        seen: dict[Any, Any] = {}
+        for rows in read_rows(table, Columns(id=found.id, label=found.label, features=()), labels=True):
+            labels = rows.labels or []
+            pairs = zip(rows.ids or [""] * len(labels), labels, strict=True)
+            if any(seen.setdefault(one, label) != label for one, label in pairs):
+                return False
+        return bool(seen)
 
 
 def _batch(series: list[Array], steps: int, with_lengths: bool) -> dict[str, Tensor]:
@@ -52,69 +68,57 @@ def _batch(series: list[Array], steps: int, with_lengths: bool) -> dict[str, Ten
     return batch
 
 
-def _steps(table: Any) -> tuple[int, int]:
+def _steps(table: Table, columns: Columns) -> tuple[int, int]:
     """How many rows the shortest and the longest series have; only the column of ids is read for it."""
     shortest, longest = 0, 0
-    for rows in _by_series(table, ["series"]):
-        steps = len(rows["series"])
-        shortest, longest = min(shortest or steps, steps), max(longest, steps)
+    for rows in _by_series(table, Columns(id=columns.id, features=())):
+        shortest, longest = min(shortest or len(rows), len(rows)), max(longest, len(rows))
     if not longest:
         raise ValueError("the table has no rows")
     return shortest, longest
 
 
-def _series(table: Any, features: list[str]) -> Iterator[Array]:
-    """The values (D, T) float32 of one series after the other, in the order of time."""
-    for rows in _by_series(table, ["series", "time", *features]):
-        name, time = rows["series"][0], rows["time"].astype(np.float64)
-        if not np.isfinite(time).all():
-            raise ValueError(f"series {name}: time holds an empty or infinite value")
-        order = np.argsort(time, kind="stable")
-        if (np.diff(time[order]) == 0).any():
-            raise ValueError(f"series {name} has the same time twice")
-        with np.errstate(over="ignore"):  # a value beyond float32 becomes infinite, and that is refused
-            yield np.stack([rows[feature][order].astype(np.float32) for feature in features])
+def _in_order(rows: Rows, columns: Columns) -> Array:
+    """The values (D, T) float32 of one series in the order of time."""
+    if rows.times is None:
+        return rows.values
+    order = np.argsort(rows.times, kind="stable")
+    check_differ(np.zeros(len(rows), np.int64), rows.times[order], rows.ids)
+    return rows.values[:, order]
 
 
-def _by_series(table: Any, columns: list[str]) -> Iterator[dict[str, Array]]:
-    """The rows of one series after the other."""
-    held: list[dict[str, Array]] = []  # the parts of the series that may go on
-    for part in table.iter_batches(batch_size=ROWS, columns=columns):
-        rows = {name: _column(name, part.column(name)) for name in columns}
-        ids = rows["series"]
-        before = held[-1]["series"][-1:] if held else ids[:1]
-        known = np.concatenate((before, ids[:-1]))
-        starts = np.flatnonzero(ids != known)
-        if not bool((ids[starts] > known[starts]).all()):
-            raise ValueError("series must stand together and in increasing order: sort the table by series")
-        for piece in _split(rows, starts):
-            if held and piece["series"][0] != held[0]["series"][0]:
-                yield _one(held)
+def _by_series(table: Table, columns: Columns) -> Iterator[Rows]:
+    """The rows of one series after the other. Raises ValueError where they don't stand together, in increasing order.
+
+    Ids that are text increase as numbers do if the first is one.
+    """
+    held: list[Rows] = []  # the parts of the series that may go on
+    numbers, last = False, None
+    for rows in read_rows(table, columns):
+        ids = rows.ids or []
+        numbers = numbers or (last is None and _is_number(ids[0]))
+        keys = np.array([_number(one) for one in ids] if numbers else ids, dtype=object)
+        known = np.concatenate((keys[:1] if last is None else [last], keys[:-1]))
+        starts, last = np.flatnonzero(keys != known), keys[-1]
+        if not all(keys[i] > known[i] for i in starts):
+            raise ValueError(
+                f"series must stand together and in increasing order: sort the table by series (column {columns.id!r})"
+            )
+        for start, end in pairwise([0, *starts.tolist(), len(rows)]):
+            if start in starts and held:
+                yield Rows.joined(held, columns)
                 held = []
-            held.append(piece)
+            if start < end:
+                held.append(rows.part(start, end))
     if held:
-        yield _one(held)
+        yield Rows.joined(held, columns)
 
 
-def _split(rows: dict[str, Array], starts: NDArray[np.intp]) -> Iterator[dict[str, Array]]:
-    """The rows before each start and after the last one; none that are empty."""
-    bounds = [0, *starts.tolist(), len(rows["series"])]
-    for start, end in pairwise(bounds):
-        if start < end:
-            yield {name: column[start:end] for name, column in rows.items()}
+def _is_number(one: Any) -> bool:
+    return isinstance(one, str) and one.strip().lstrip("-").isdecimal()
 
 
-def _one(parts: list[dict[str, Array]]) -> dict[str, Array]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _column(name: str, column: Any) -> Array:
-    """One column as an array; empty values are NaN, except among ids."""
-    if name == "series" and column.null_count:
-        raise ValueError("series holds an empty value")
-    array: Array = column.to_numpy(zero_copy_only=False)
-    if name == "series" and len(array) and np.ndim(array[0]):
-        raise ValueError("series must hold numbers or text, got lists")
-    if name != "series" and array.dtype.kind not in "fiu":
-        raise ValueError(f"column {name!r} must hold numbers, got {array.dtype}")
-    return array
+def _number(one: str) -> int:
+    if not _is_number(one):
+        raise ValueError(f"the first id of a series is a whole number, another {one[:40]!r}: sort the table by its ids")
+    return int(one)

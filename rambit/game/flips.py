@@ -63,6 +63,7 @@ class FlipEvaluation(ABC):
         self.known = known
         self.cells = self.D * self.T
         self.reference: Tensor | None = None  # (B, C, T) the original outputs
+        self.compared = np.ones(self.T, dtype=bool)  # at which times outputs are compared at all
         self.looks_ahead = inputs.fill in (ops.Fill.CARRY_FORWARD, ops.Fill.INTERPOLATE)
         self._original_rows = runner.to_device(base_rows(np.zeros(1, dtype=np.int32), 1, self.B))
 
@@ -90,11 +91,14 @@ class FlipEvaluation(ABC):
 
     def prepare(self, distinct: DistinctMasks) -> None:
         """Evaluate what all groups share: the original series, at the times that some mask compares."""
-        h0, h1 = self.rule.of_masks(distinct.end)
-        needed = np.zeros(self.T, dtype=bool)
+        self.compare_at(*self.rule.of_masks(distinct.end))
+
+    def compare_at(self, h0: Int32, h1: Int32) -> None:
+        """Evaluate the original series at the times that lie in one of the ranges [h0, h1); no others are compared."""
+        self.compared = np.zeros(self.T, dtype=bool)
         for low, high in zip(h0, h1, strict=True):
-            needed[low:high] = True
-        self.evaluate_original(needed)
+            self.compared[low:high] = True
+        self.evaluate_original(self.compared)
 
     def local_low(self, group: Group) -> Int32:
         """From which time on the group's own rows cover the flips."""
@@ -247,7 +251,7 @@ class PrefixEvaluation(FlipEvaluation):
     def evaluate_base(self, group: Group, rows: Int32) -> Tensor:
         base = self.zeros((len(self.target), len(rows), self.T))
         mask_of = rows[:, Column.MASK]
-        for h in range(self.T):
+        for h in map(int, np.flatnonzero(self.compared)):
             due = np.flatnonzero(((group.h0 <= h) & (h < group.h1) & (group.first <= h))[mask_of])
             if len(due) == 0:
                 continue

@@ -16,6 +16,7 @@ from rambit.game import box_rows, coalitions, states
 from rambit.game.distinct_masks import DistinctMasks, Group
 from rambit.game.engine import Engine, Int32
 from rambit.game.flips import CausalEvaluation, FlipEvaluation, PrefixEvaluation
+from rambit.game.group_flips import GroupFlips
 from rambit.game.questions import Boxes, Coalitions, Flips, Soft, Windows
 from rambit.game.runner import Inputs
 from rambit.game.scores import FlipScores
@@ -147,9 +148,13 @@ class Game(Engine):
             reduction.target[:, series],
             self._known(inputs, question),
         )
-        evaluation.prepare(distinct)
+        flips = evaluation if question.groups is None else GroupFlips(evaluation, question.groups, self.max_memory)
+        flips.prepare(distinct)
+        if evaluation.compared[-1]:
+            self.note_original(series, None if evaluation.reference is None else evaluation.reference[:, :, -1])
         size = self._group_size(evaluation, question)
-        unmasked, unmasked_high = self._unmasked_flips(evaluation, distinct, question, inputs)
+        unmasked, unmasked_high = self._unmasked_flips(flips, distinct, question, inputs)
+        times = flips.times if isinstance(flips, GroupFlips) else None
         for begin in range(added, len(distinct), size):
             end = min(begin + size, len(distinct))
             group = Group.of(distinct, begin, end, self.rule)
@@ -161,9 +166,10 @@ class Game(Engine):
             low = self._unmasked_reach(group.first) if unmasked is not None else np.zeros(len(group), dtype=np.int32)
             # Cells that a mask does not see are left out of its sum as well as of the count of masks.
             high = group.h1 if reduction.normalize == "visible" else np.full(len(group), self.rule.T, dtype=np.int32)
-            contributions = evaluation.group(group, draw_base, group.target_cells, low, high)
+            contributions = flips.group(group, draw_base, group.target_cells, low, high)
             if unmasked is not None and not self.runner.dry:
-                _copy_unmasked(contributions, unmasked, np.minimum(low, unmasked_high), group.target_cells, self.rule.T)
+                low = np.minimum(low, unmasked_high)
+                _copy_unmasked(contributions, unmasked, low, group.target_cells, self.rule.T, times)
             if not self.runner.dry:
                 reduction.add(series, contributions, distinct, group, self.runner.to_device)
                 done(series, end, end == len(distinct))
@@ -184,7 +190,7 @@ class Game(Engine):
             return PrefixEvaluation
         if self.mode == "causal":
             return CausalEvaluation
-        if isinstance(question, Windows):
+        if isinstance(question, Windows) or question.groups is not None:
             return StatefulEvaluation
         shared = self.counterfactuals.fixed and not question.fresh_draws
         return SweepEvaluation if shared and self.rule.anchor != "cell" else StatefulEvaluation
@@ -195,7 +201,7 @@ class Game(Engine):
         return np.where(first >= T, T, np.maximum(first - margin, 0)).astype(np.int32)
 
     def _unmasked_flips(
-        self, evaluation: FlipEvaluation, distinct: DistinctMasks, question: Flips, inputs: Inputs
+        self, flips: FlipEvaluation | GroupFlips, distinct: DistinctMasks, question: Flips, inputs: Inputs
     ) -> tuple[Tensor | None, int]:
         """Flips of the original series, which all masks share (anchor cell)."""
         # Up to the block a masked row is the original: where the last horizon of a flip lies before it, the flip of the
@@ -211,7 +217,7 @@ class Game(Engine):
         zero, T = np.zeros(1, dtype=np.int32), np.full(1, self.rule.T, dtype=np.int32)
         h0, h1 = self.rule.of_masks(T)
         group = Group(nothing, zero, T, T, h0, h1, np.ones(1), None)
-        return evaluation.group(group, zero, None, zero, np.full(1, high, dtype=np.int32)), high
+        return flips.group(group, zero, None, zero, np.full(1, high, dtype=np.int32)), high
 
     # -- windows --------------------------------------------------------------------------------------------------
 
@@ -236,6 +242,7 @@ class Game(Engine):
                 block = max(1, -(-4 * self.runner.batch // rows))
                 distances = window_distances(evaluation, question, block)
                 reference = torch.empty(0) if evaluation.reference is None else evaluation.reference
+                self.note_original(series, None if evaluation.reference is None else reference[:, :, -1])
                 parts.append((distances, reference))
         return torch.cat([d for d, _ in parts], dim=2), torch.cat([r for _, r in parts])
 
@@ -277,18 +284,30 @@ class Game(Engine):
         per_mask = evaluation.mask_bytes() * variants
         if question.fresh_draws:
             per_mask += self.draws * evaluation.B * evaluation.cells * self.sample.x.element_size()
-        rows_per_mask = self.draws * evaluation.B * (evaluation.D if question.masks.target_cells is None else 1)
+        # Rows of equal length are those of all features at one time, of one cell, or of one group of cells.
+        together = evaluation.D if question.masks.target_cells is None and question.groups is None else 1
+        rows_per_mask = self.draws * evaluation.B * together
         index_limit = (2**31 - 1) // (self.draws * evaluation.B * max(evaluation.cells, self.rule.T * 2) * variants)
         return max(1, min(self.max_memory // 4 // per_mask, -(-2 * self.runner.batch // rows_per_mask), index_limit))
 
 
-def _copy_unmasked(contributions: Tensor, unmasked: Tensor, low: Int32, target_cells: Int32 | None, T: int) -> None:
-    """Fill in the flips before ``low`` from those of the original series."""
+def _copy_unmasked(
+    contributions: Tensor,
+    unmasked: Tensor,
+    low: Int32,
+    target_cells: Int32 | None,
+    T: int,
+    times: npt.NDArray[np.int64] | None,
+) -> None:
+    """Fill in the flips before ``low`` from those of the original series. ``times`` of slots that are groups."""
     K, M, S, B, slots = contributions.shape
     for m in range(M):
         if low[m] == 0:
             continue
-        if target_cells is None:
+        if times is not None:
+            earlier = torch.from_numpy(times < low[m]).to(contributions.device)
+            contributions[:, m] = torch.where(earlier, unmasked[:, 0], contributions[:, m])
+        elif target_cells is None:
             there, known = (table.view(K, S, B, slots // T, T) for table in (contributions[:, m], unmasked[:, 0]))
             there[..., : low[m]] = known[..., : low[m]]
         elif target_cells[m] % T < low[m]:

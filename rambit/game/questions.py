@@ -18,11 +18,13 @@ class Flips:
 
     ``masks`` with target cells: only the target cell of each mask is switched. ``number`` is the first mask's place in
     the stream (it keys draws that are not shared); ``fresh_draws`` gives each mask counterfactual values of its own.
+    ``groups`` (D, T), numbers 0 … n-1: cells of one number are switched together, and are scored as one.
     """
 
     masks: MaskSet
     number: int = 0
     fresh_draws: bool = False
+    groups: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)

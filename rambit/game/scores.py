@@ -13,6 +13,7 @@ from torch import Tensor
 from rambit import memory, ops
 from rambit.game import draws as draws_of
 from rambit.game.distinct_masks import DistinctMasks, Group, Int32
+from rambit.game.group_flips import first_steps
 from rambit.game.horizons import HorizonRule
 
 
@@ -22,6 +23,7 @@ class FlipScores:
     ``target`` (K, B): the outputs that are explained, K of each series; all are read from the same rows. ``metric``
     compares outputs, ``reduce`` joins a cell's horizons; ``normalize="visible"`` divides by the masks that
     can see a cell. ``draws``: how many random draws all masks share, 0 where each mask has its own, or none are random.
+    ``groups`` (D, T): those of the question; sums are kept by group then, and every cell has its group's score.
     """
 
     def __init__(
@@ -33,25 +35,28 @@ class FlipScores:
         target: Tensor,
         device: torch.device,
         draws: int = 0,
+        groups: npt.NDArray[np.int64] | None = None,
     ) -> None:
         B, D, T = shape
+        self.groups = groups
+        #: From which step on a slot, a cell or a group, is there to be seen.
+        self.time = np.tile(np.arange(T), D) if groups is None else first_steps(groups)
         self.metric, self.reduce, self.normalize = metric, reduce, normalize
         self.target = target.to(device)
         self.shape = (len(target), B, D, T)
-        self.sum = memory.zeros((len(target), B, D * T), self.target, torch.float64)
+        self.sum = memory.zeros((len(target), B, len(self.time)), self.target, torch.float64)
         self.squares = memory.zeros(self.sum.shape, self.sum)
         self.draws = draws
         #: Sums by group of draws (G, K, B, cells), for the spread between them.
         self.by_draw = memory.zeros((draws_of.groups(draws) if draws > 1 else 0, *self.sum.shape), self.sum)
-        self.weight = np.zeros(D * T)  # total weight of the masks that count for a cell
-        self.count = np.zeros(D * T)  # how many masks that is
+        self.weight = np.zeros(len(self.time))  # total weight of the masks that count for a cell
+        self.count = np.zeros(len(self.time))  # how many masks that is
         self.exact = False
 
     def expect(self, distinct: DistinctMasks, rule: HorizonRule, exact: bool) -> None:
         """Count the masks of a question before it is evaluated."""
         self.exact = exact
-        D, T = self.shape[2:]
-        time = np.tile(np.arange(T), D)
+        time = self.time
         h0, h1 = rule.of_masks(distinct.end)
         for u in range(len(distinct)):
             cells = slice(None) if distinct.target_cells is None else distinct.target_cells[u]
@@ -92,11 +97,17 @@ class FlipScores:
     def values(self) -> Tensor:
         """Scores (K, B, D, T) float64: the weighted mean over masks."""
         weight = torch.from_numpy(np.maximum(self.weight, np.finfo(float).tiny)).to(self.sum.device)
-        return (self.sum / weight).view(self.shape)
+        return self._of_cells(self.sum / weight)
 
     def seen(self) -> Tensor:
         """Which cells (1, D, T) some mask counts for."""
-        return torch.from_numpy(self.count > 0).to(self.sum.device).view(1, *self.shape[2:])
+        return self._of_cells(torch.from_numpy(self.count > 0).to(self.sum.device)[None])
+
+    def _of_cells(self, slots: Tensor) -> Tensor:
+        """What each cell (…, D, T) has from its slot (…, slots)."""
+        if self.groups is not None:
+            slots = slots[..., torch.from_numpy(self.groups.ravel()).to(slots.device)]
+        return slots.view(*slots.shape[:-1], *self.shape[2:])
 
     def stderr(self) -> Tensor | None:
         """Standard error (K, B, D, T) float64 of the mean over masks and draws; None where it cannot be told.
@@ -107,7 +118,7 @@ class FlipScores:
         over_masks, over_draws = self._over_masks(), self.over_draws()
         if over_masks is None or over_draws is None:
             return None
-        return (over_masks + over_draws).sqrt().view(self.shape)
+        return self._of_cells((over_masks + over_draws).sqrt())
 
     def _over_masks(self) -> Tensor | None:
         if self.exact:

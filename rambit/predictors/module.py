@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rambit import arrays
 from rambit.models.sequence_classifier import at_lengths
 from rambit.predictors.choice import Choice, Select
 from rambit.predictors.compiled import MODES, Compiled, Mode
@@ -62,12 +63,15 @@ class ModulePredictor(Predictor):
 
     ``return_all`` is always passed, False for the output at the last step alone, whatever its default.
 
+    * ``categorical_name``: the features that are ``categorical`` are passed by this name, as an int64 tensor (N, K, w),
+      in the order given; x holds the others. (N, w, K) with layout BTD.
+
     Training flags, weights, and what the model claims are those of the model as it was given, and its claims are
     confirmed without either option. A run with other options is another run for ``checkpoint=``. Raises ValueError
     for an option that is unknown, that the device does not offer, or that the model's float64 parameters would ignore.
     """
 
-    own_options = ("autocast", "compile", "select", "input_name")
+    own_options = ("autocast", "compile", "select", "input_name", "categorical_name")
 
     @classmethod
     def serves(cls, model: Any) -> bool:
@@ -86,17 +90,30 @@ class ModulePredictor(Predictor):
         compile: bool | Mode = False,
         select: Select = None,
         input_name: str | None = None,
+        categorical: Sequence[int] | None = None,
+        categorical_name: str | None = None,
     ) -> None:
         module = model if isinstance(model, nn.Module) else None
         weights = () if module is None else chain(module.parameters(), module.buffers())
         home = next((t.device for t in weights), None)
         self.follows_series = device is None and home is None and autocast is None
         device = home if device is None else device
-        super().__init__(output=output, layout=layout, device=device, model_id=model_id, threshold=threshold)
+        super().__init__(
+            output=output,
+            layout=layout,
+            device=device,
+            model_id=model_id,
+            threshold=threshold,
+            categorical=categorical,
+        )
         _check_autocast(autocast, self.device, module)
+        if categorical_name is not None and not (isinstance(categorical_name, str) and self.categorical):
+            raise ValueError(f"categorical_name must be a name, beside categorical=, got {categorical_name!r}")
+        self.categorical_name = categorical_name
         if not isinstance(compile, bool) and compile not in MODES:
             raise ValueError(f"compile must be True, False or one of {', '.join(MODES)}, got {compile!r}")
         self.model, self.module, self.choice = model, module, Choice(select)
+        self._narrow = arrays.narrow_type(module)
         self.autocast, self.compile = autocast, "default" if compile is True else compile
         if autocast is not None:
             self.sum_tolerance = max(self.sum_tolerance, torch.finfo(autocast).eps)
@@ -136,6 +153,7 @@ class ModulePredictor(Predictor):
             "compile": self.compile or None,
             "select": self.choice.describe(),
             "input_name": self.input_name,
+            "categorical_name": self.categorical_name,
         }
         return {**super().options(), **{name: value for name, value in given.items() if value is not None}}
 
@@ -162,7 +180,8 @@ class ModulePredictor(Predictor):
         return self._evaluate(x, extra, return_all=True)
 
     def _evaluate(self, x: Tensor, extra: Extra, **more: Any) -> Tensor:
-        places, named = self._passed(x, extra, **more)
+        x, codes = self._apart(x)
+        places, named = self._passed(x, extra, **codes, **more)
         with self._precision():
             output: Tensor = self.choice.of(self._call(*places, **named), len(x))
         return output
@@ -177,12 +196,24 @@ class ModulePredictor(Predictor):
             places.insert(1, more.pop("return_all"))
         return places, {**named, **more}
 
+    def _apart(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the model takes as x, in the type of its weights, and its categories by their name."""
+        if self.categorical_name is None:
+            return x if self._narrow is None or self.tokens else x.to(self._narrow), {}
+        axis = 2 if self.layout == "BTD" else 1
+        which = torch.tensor(self.categorical, device=x.device)
+        others = torch.tensor([d for d in range(x.shape[axis]) if d not in self.categorical], device=x.device)
+        values = x.index_select(axis, others.long())
+        codes = {self.categorical_name: x.index_select(axis, which).long()}
+        return values if self._narrow is None else values.to(self._narrow), codes
+
     def call_advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         found = self._fused(x, state)
         if found is not None:
             return self.model.logits(found[0]).transpose(1, 2), found[1]
+        x, codes = self._apart(x)
         with self._precision():
-            output: Any = self.model.advance(x, state)
+            output: Any = self.model.advance(x, state, **codes)
         if isinstance(output, (tuple, list)) and len(output) == 2:
             return self.choice.of(output[0], len(x)), output[1]
         return output  # type: ignore[no-any-return]  # which is refused by its type
@@ -206,6 +237,7 @@ class ModulePredictor(Predictor):
         """Whether the model's class says that it is ``logits(rnn(rnn_input(x)))``, and the model overrides no part."""
         return (
             self.autocast is None
+            and self.categorical_name is None
             and bool(vars(type(self.model)).get("walks_as_gru", False))  # a subclass says so anew, or is called itself
             and getattr(self.model.rnn, "batch_first", False)
             and not {"advance", "rnn_input", "logits"} & vars(self.model).keys()

@@ -7,7 +7,7 @@ import functools
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, TypeVar, get_args
 
@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from rambit.arrays import usable_device
-from rambit.checks import number, warn
+from rambit.checks import count, number, warn
 from rambit.predictors.extra import SERIES, Extra
 from rambit.predictors.holding import evaluating
 from rambit.predictors.identity import identity
+from rambit.store import resume_key
 
 Output = Literal["auto", "logits", "probs", "regression"]
 OUTPUTS: tuple[Output, ...] = get_args(Output)
@@ -63,6 +64,12 @@ class Predictor(ABC):
     one_column = False
     #: It has no weights, and no device was given: it is called wherever the series are.
     follows_series = False
+    #: Rows (N, 1, w) hold the ids of tokens, of which the model reads (N, w) int64; set by the game that it plays.
+    tokens = False
+    #: The features that hold categories.
+    categorical: tuple[int, ...] = ()
+    #: The argument by which the model takes them apart.
+    categorical_name: str | None = None
     #: Options of the constructor beside the common ones.
     own_options: tuple[str, ...] = ()
     #: The shape of a row's outputs at one step, once they were seen: (C,), or (H, Q) of forecasts.
@@ -80,6 +87,7 @@ class Predictor(ABC):
         device: torch.device | str | None = None,
         model_id: str | None = None,
         threshold: float = 0.5,
+        categorical: Sequence[int] | None = None,
     ) -> None:
         if output not in OUTPUTS:
             raise ValueError(f"output must be one of {', '.join(OUTPUTS)}, got {output!r}")
@@ -93,6 +101,7 @@ class Predictor(ABC):
         self.layout = layout
         self.device = usable_device(device)
         self.model_id = model_id
+        self.categorical = _distinct("categorical", categorical)
         if layout == "BTD":
             self.features_last = True
 
@@ -196,7 +205,8 @@ class Predictor(ABC):
 
     def options(self) -> dict[str, Any]:
         """What else than the model itself its outputs depend on, as JSON-able values; what is not set is left out."""
-        return {} if self.threshold == 0.5 else {"threshold": self.threshold}
+        given: dict[str, Any] = {} if self.threshold == 0.5 else {"threshold": self.threshold}
+        return {**given, "categorical": list(self.categorical)} if self.categorical else given
 
     def fingerprint(self) -> dict[str, Any]:
         """What a resumed run must find unchanged."""
@@ -208,6 +218,13 @@ class Predictor(ABC):
         if not found["state_dict"]:
             raise ValueError("checkpoint= needs model_id=, since a model without weights cannot be told from another")
         return {"face": type(self).__qualname__, **found, **self.options()}
+
+    def digest(self) -> str | None:
+        """A hash (hex) that tells the model from others; None for one that cannot be told, see ``fingerprint``."""
+        try:
+            return resume_key(model=self.fingerprint())
+        except ValueError:
+            return None
 
     # -- what the engine calls ------------------------------------------------------------------------------------
 
@@ -264,6 +281,8 @@ class Predictor(ABC):
         return Walk(self)
 
     def _as_model_reads(self, x: Tensor) -> Tensor:
+        if self.tokens:
+            return x[:, 0].long()
         return x.transpose(1, 2) if self.layout == "BTD" else x
 
     def _check_steps(self, raw: Tensor, x: Tensor) -> Tensor:
@@ -366,6 +385,8 @@ class Predictor(ABC):
         compile: bool | str = False,
         select: Any = None,
         input_name: str | None = None,
+        categorical: Sequence[int] | None = None,
+        categorical_name: str | None = None,
     ) -> Predictor:
         """Put the right face on a model.
 
@@ -377,8 +398,9 @@ class Predictor(ABC):
         where p >= ``threshold``. ``layout`` is the layout in which the model reads series. ``autocast`` and
         ``compile``: see ModulePredictor. ``select``: which of several things that a model returns is its output, by
         name, number or (of a module or callable) a function. ``input_name``: the keyword by which a module or callable
-        takes the series, or the input of an ONNX model that holds them. Raises TypeError for anything that cannot be
-        evaluated, ValueError for an option that is unknown or does not apply to the model.
+        takes the series, or the input of an ONNX model that holds them. ``categorical``: which features hold
+        categories, whole numbers; ``categorical_name``: see ModulePredictor. Raises TypeError for anything that cannot
+        be evaluated, ValueError for an option that is unknown or does not apply to the model.
         """
         common: dict[str, Any] = {
             "output": output,
@@ -392,7 +414,10 @@ class Predictor(ABC):
             "compile": (compile, False),
             "select": (select, None),
             "input_name": (input_name, None),
+            "categorical_name": (categorical_name, None),
         }
+        if categorical is not None:
+            common["categorical"] = categorical
         if isinstance(model, type):
             raise TypeError(f"model must be an instance, got the class {model.__name__}: make one, {model.__name__}(…)")
         kind = None
@@ -447,15 +472,36 @@ def _parameters(function: Callable[..., Any]) -> frozenset[str]:
     return frozenset(p.name for p in found if p.kind is not p.VAR_KEYWORD)
 
 
+def _distinct(name: str, features: Sequence[int] | None) -> tuple[int, ...]:
+    """Numbers of features, none twice."""
+    if features is None:
+        return ()
+    if isinstance(features, (str, int)) or not hasattr(features, "__iter__"):
+        raise TypeError(f"{name} must be a list of features, got {features!r}")
+    found = tuple(count(f"{name}[{k}]", feature, 0) for k, feature in enumerate(features))
+    if len(set(found)) < len(found):
+        raise ValueError(f"{name} must name each feature once, got {list(found)}")
+    return found
+
+
 def _check_agrees(
-    predictor: Predictor, *, output: str, layout: str, device: Any, model_id: str | None, threshold: float
+    predictor: Predictor,
+    *,
+    output: str,
+    layout: str,
+    device: Any,
+    model_id: str | None,
+    threshold: float,
+    categorical: Sequence[int] | None = None,
 ) -> None:
     """ValueError for an option beside a Predictor that contradicts what it was made with."""
     place = predictor.device if device is None else torch.device(device)
     if str(place) == predictor.device.type:  # "cuda" may be any of them
         place = predictor.device
+    features = _distinct("categorical", categorical)
     given = {"output": output, "layout": layout, "device": place, "model_id": model_id, "threshold": threshold}
     defaults = {"output": "auto", "layout": "BDT", "device": predictor.device, "model_id": None, "threshold": 0.5}
+    given["categorical"], defaults["categorical"] = features, ()
     for name, value in given.items():
         own = getattr(predictor, name)
         if value not in (own, defaults[name]):

@@ -78,17 +78,23 @@ def differentiable(outputs: Tensor) -> None:
 
 
 class Decisions:
-    """Samples, their targets (B,) and thresholds (B,), and the problems that are searched.
+    """Samples, their targets (B,), thresholds (B,) and ``whole`` outputs (B, C), and the problems that are searched.
 
     Two outputs of the same row may differ by ``rounding``, so searches demand that much more than the threshold.
     ``rows`` (B,) counts the rows of each sample.
     """
 
     def __init__(
-        self, subject: Subject, problems: Sequence[Problem], target: Tensor, threshold: Tensor, rounding: float
+        self,
+        subject: Subject,
+        problems: Sequence[Problem],
+        target: Tensor,
+        threshold: Tensor,
+        rounding: float,
+        whole: Tensor,
     ) -> None:
         self.subject, self.problems = subject, list(problems)
-        self.target, self.threshold = target, threshold
+        self.target, self.threshold, self.whole = target, threshold, whole
         self.bar = threshold + rounding
         self.rows = torch.zeros(len(target), dtype=torch.int64)
 

@@ -315,6 +315,11 @@ def test_gradients_explain_one_output(X):
         method.attribute(X, target=lambda y: y[:, 0])
 
 
+def test_what_gradients_cost_beside_a_target(X):
+    method = Gradients(Forecaster().double(), "integrated_gradients", output="regression")
+    assert method.explain(X, target=2).rows == method.cost(X, target=2).rows
+
+
 def test_afo_with_a_background(X):
     method = AFO(Forecaster().double(), background=X, output="regression", anchor="end", num_samples=2)
     assert torch.equal(method.attribute(X, targets="all")[:, 1], method.attribute(X, target=1))

@@ -6,11 +6,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from rambit.cli import main
 from rambit.datasets import Dataset, save_file
 from rambit.models import build_model
 from rambit.training import save_checkpoint
+from tests.cli.networks import Net
 
 
 @pytest.fixture
@@ -55,3 +57,40 @@ def made(tmp_path_factory):
     model = build_model({"model": "GRUClassifier", "num_features": 2, "hidden_size": 5}, seed=0)
     save_checkpoint(folder / "model.safetensors", model, {"class_names": ["low", "high"]})
     return SimpleNamespace(folder=folder, data=folder / "data.npz", model=folder / "model.safetensors", set=data)
+
+
+@pytest.fixture(scope="session")
+def exported_file(tmp_path_factory):
+    """`Net` as a program of torch.export, for any number of series of 5 steps."""
+    return _exported(tmp_path_factory, {"x": {0: torch.export.Dim.DYNAMIC}})
+
+
+@pytest.fixture(scope="session")
+def exported_for_two(tmp_path_factory):
+    """The same for exactly two series."""
+    return _exported(tmp_path_factory, None)
+
+
+def _exported(tmp_path_factory, sizes):
+    path = tmp_path_factory.mktemp("exported") / "net.pt2"
+    torch.export.save(torch.export.export(Net(), (torch.zeros(2, 2, 5),), dynamic_shapes=sizes), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def onnx_file(tmp_path_factory):
+    """`Net` in ONNX, for any number of series of 5 steps."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    kind, helper = onnx.TensorProto.FLOAT, onnx.helper
+    weight = onnx.numpy_helper.from_array(Net().weight.detach().numpy(), "w")
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["m"], axes=[2], keepdims=0),
+        helper.make_node("MatMul", ["m", "w"], ["y"]),
+    ]
+    inputs = [helper.make_tensor_value_info("x", kind, ["n", 2, 5])]
+    outputs = [helper.make_tensor_value_info("y", kind, ["n", 2])]
+    graph = helper.make_graph(nodes, "net", inputs, outputs, [weight])
+    path = tmp_path_factory.mktemp("onnx") / "net.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path

@@ -21,6 +21,8 @@ from rambit.models import build_model
 from rambit.training import load_checkpoint, save_checkpoint
 
 SMALL = {"L": 4, "num_samples": 2}
+#: Each series has one label, for which the command line chooses another anchor than the library.
+CELL = ("--anchor", "cell")
 
 
 def flags(options):
@@ -33,6 +35,7 @@ def explain(rambit, made, tmp_path):
 
     def run(*options, data=made.data, model=made.model):
         out = tmp_path / "result.safetensors"
+        options = (*(() if "--anchor" in options else CELL), *options)
         done = rambit("attribute", data, "--model", model, "--out", out, "--force", *options)
         assert done.code == 0, done.err
         return Attribution.load(out), done
@@ -80,7 +83,7 @@ def test_the_same_numbers_as_in_python(explain, inputs, rambit, made, options):
     )  # fmt: skip
     assert f"\nrows       {expected.rows}\nrow-steps  {expected.row_steps}\n" in done.out
 
-    said = rambit("cost", made.data, "--model", made.model, *flags(given))
+    said = rambit("cost", made.data, "--model", made.model, *CELL, *flags(given))
     cost = method.cost(X, lengths=lengths)
     assert said.code == 0
     assert f"\nmode       {cost.mode}\nrows       {cost.rows}\nrow-steps  {cost.row_steps}\n" in said.out
@@ -171,9 +174,33 @@ def test_target_and_tolerance(explain, inputs):
     found, _ = explain("--distance", "diff", "--target", 1, "--L", 2)
     python = RaMbIT(model, distance="diff", L=2, num_samples=1)
     assert torch.equal(found.values, python.attribute(X, target=1, lengths=lengths))
+    assert torch.equal(explain("--target", 1, "--L", 2)[0].values, found.values)  # of a target, its signed change
     found, _ = explain("--tolerance", 0.5, "--max-rows", 5000, "--L", 2)
     python = RaMbIT(model, L=2, num_samples=1)
     assert found.rows == python.explain(X, lengths=lengths, tolerance=0.5, max_rows=5000).rows
+
+
+def test_several_targets(explain, inputs, rambit, fails, tmp_path):
+    model, X, lengths = inputs
+    found, done = explain("--targets", "all", "--L", 2)
+    expected = RaMbIT(model, L=2, num_samples=1).explain(X, targets="all", lengths=lengths)
+    assert torch.equal(found.values, expected.values)
+    assert found.targets == [0, 1]
+    assert "output 0, series" in done.out
+    assert "output 1, series" in done.out
+    assert explain("--targets", "1", "--L", 2)[0].values.shape == (len(X), 1, *X.shape[1:])
+    result = tmp_path / "result.safetensors"
+    expected.save(result, force=True)
+    assert "target must say which of" in fails("plot", result)
+    assert rambit("plot", result, "--target", 1).code == 0
+    assert "--target is for scores of several outputs" in fails("plot", save_one(expected, tmp_path), "--target", 1)
+
+
+def save_one(expected, folder):
+    """The result of one of its targets, as a file."""
+    path = folder / "one.safetensors"
+    expected.isel(target=0).save(path)
+    return path
 
 
 def test_checkpoint(rambit, fails, made, tmp_path, monkeypatch):
@@ -294,6 +321,7 @@ WRONG = [
 @pytest.mark.parametrize(("options", "said"), WRONG)
 def test_wrong_options(fails, made, tmp_path, options, said):
     options = [made.data if option == "DATA" else option for option in options]
+    options += [] if "--anchor" in options else CELL
     assert said in fails("cost", made.data, "--model", made.model, *options)
     out = tmp_path / "r.safetensors"
     assert said in fails("attribute", made.data, "--model", made.model, "--out", out, *options)
@@ -303,7 +331,11 @@ def test_wrong_options(fails, made, tmp_path, options, said):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--target", "1"], "--target"),
+        (["--distance", "pd", "--target", "1"], "target applies to distance='diff' only"),
+        (["--target", "1:2:3"], "must be a number, or H:Q"),
+        (["--target", "1", "--targets", "all"], "--targets"),
+        (["--targets", "0,x"], "--targets"),
+        (["--targets", "all", "--figure", "f.png"], "--figure is of one output"),
         (["--distance", "diff", "--target", "9"], "target must be below 2"),
         (["--max-rows", "10"], "--max-rows"),
         (["--tolerance", "0"], "tolerance"),
@@ -356,6 +388,7 @@ def as_flags(options):
 def test_what_the_library_refuses_the_command_line_refuses_in_its_words(fails, made, inputs, options):
     """The command line has no rules of its own."""
     model, X, lengths = inputs
+    options = {"anchor": "cell", **options}
     with pytest.raises(ValueError) as refused:
         RaMbIT(model, **{"num_samples": 1, **options}).cost(X, lengths=lengths)
     assert str(refused.value) in fails("cost", made.data, "--model", made.model, *as_flags(options))
@@ -366,8 +399,8 @@ def test_what_the_library_refuses_the_command_line_refuses_in_its_words(fails, m
 
 def test_every_option_of_rambit_is_a_flag():
     own = {name for name, p in inspect.signature(RaMbIT).parameters.items() if p.kind is p.KEYWORD_ONLY}
-    # These three belong to models of other kinds than a checkpoint's.
-    assert {flag.name for flag in FLAGS} == own - {"output", "layout", "model_id"}
+    # Three belong to models of other kinds than a checkpoint's; a number for each cell has no short text.
+    assert {flag.name for flag in FLAGS} == own - {"output", "layout", "model_id", "groups"}
 
 
 def test_block_sizes_that_a_family_takes_matter():

@@ -93,8 +93,8 @@ def test_a_settings_file_has_the_same_limits(fails, tmp_path, name):
 @pytest.mark.parametrize(
     ("options", "size"),
     [
-        (("--L",), 18 + 32),
-        (("--no-share-masks", "--L"), 18 * (18 + 32)),
+        (("--anchor", "cell", "--L"), 18 + 32),
+        (("--anchor", "cell", "--no-share-masks", "--L"), 18 * (18 + 32)),
         (("--anchor", "end", "--window-size", "10", "--L"), 10 * (18 + 32)),
         (("--counterfactuals", "uniform", "--num-samples"), 12 * 18),
     ],

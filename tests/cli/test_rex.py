@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import save_file as save_tensors
 from torch import nn
 
+from rambit.cli.common import Parser
+from rambit.cli.models import add_model
+from rambit.cli.models import read_model as read
 from rambit.cli.rex import rex_options
-from rambit.cli.rex.models import read_model
 from rambit.rex import ExtractionOptions, NoExplanationError, ReX, RexExplanation
 from rambit.store import Store
 from rambit.training import load_checkpoint
@@ -36,6 +38,13 @@ class Names:
 
 three = 3
 '''
+
+
+def read_model(name):
+    """The predictor of what --model names."""
+    parser = Parser()
+    add_model(parser)
+    return read(parser.parse_args(["--model", str(name)])).predictor
 
 
 @pytest.fixture
@@ -157,7 +166,7 @@ def test_an_onnx_model(zoo):
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, zoo / "net.onnx")
-    predictor = read_model(str(zoo / "net.onnx"), output="auto", device=None, model_id=None)
+    predictor = read_model(zoo / "net.onnx")
     x = torch.rand(4, 3, 16, 16)
     assert torch.allclose(predictor.whole(x)[:, :, 0], x.mean((2, 3)).softmax(1))
     assert len(predictor.fingerprint()["model_id"]) == 64
@@ -166,7 +175,7 @@ def test_an_onnx_model(zoo):
 def test_models_by_name(zoo):
     x = torch.rand(2, 3, 16, 16)
     for name in ("zoo:make", "zoo:Names.net"):
-        assert read_model(name, output="auto", device=None, model_id=None).whole(x).shape == (2, 3, 1)
+        assert read_model(name).whole(x).shape == (2, 3, 1)
     assert str(zoo) not in sys.path
 
 
@@ -270,7 +279,7 @@ def test_a_folder_of_images_resumes(rambit, folder, zoo, monkeypatch):
     found = contents("results")
     for i in range(3):
         x = photo(zoo / "photos" / f"{i}.png", seed=i)
-        assert same(found[f"{i}.png"], explain(ReX(bright, iters=2, min_box_size=4), x))
+        assert same(found[f"{i}.png"], explain(ReX(bright, iters=2, min_box_size=4), x, keep_input=False))
     assert "3 before" in rambit(*folder).out
     assert "3 now" in rambit(*folder, "--force").out
 
@@ -330,7 +339,7 @@ def test_many_arrays(rambit, made, tmp_path):
     found = contents(tmp_path / "results")
     assert list(found) == ["0", "2", "3"]
     explainer = ReX(load_checkpoint(made.model)[0], iters=2, min_box_size=1)
-    assert same(found["2"], explainer.explain(torch.from_numpy(X[2:3])))
+    assert same(found["2"], explainer.explain(torch.from_numpy(X[2:3]), keep_input=False))
 
 
 def test_one_of_many_is_refused_by_name(fails, folder, zoo):
@@ -424,8 +433,8 @@ def test_wrong_arrays(fails, made, tmp_path):
     assert "--x does not apply" in say("a.npy", "--x", "X")
     assert "there are series 0 to 0" in say("a.npy", "--series", 3)
     assert "--size is for image files" in say("a.npy", "--size", 3)
-    (tmp_path / "a.csv").write_text("")
-    assert "must end in one of" in say("a.csv")
+    (tmp_path / "a.txt").write_text("")
+    assert "must end in one of" in say("a.txt")
     (tmp_path / "b.safetensors").write_bytes(b"12345678901")
     assert "b.safetensors" in say("b.safetensors")
 
@@ -457,7 +466,7 @@ def test_wrong_options(fails, zoo, options, said):
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        ("model.pt", "TorchScript and pickled models are not loaded"),
+        ("model.pt", "model.pt: No such file"),
         ("none.safetensors", "none.safetensors: No such file"),
         ("none.onnx", "none.onnx: No such file"),
         ("nowhere_to_be_found:f", "nowhere_to_be_found"),

@@ -123,7 +123,7 @@ def test_names_reach_the_report_escaped(rambit, made, tmp_path):
     )
     assert done.code == 0
     assert all(line.isprintable() for line in done.out.splitlines())
-    assert len(done.out.splitlines()) == 11
+    assert len(done.out.splitlines()) == 12
     assert "line\\x0abreak" in done.out or "\\x1b[31mred\\x9b0m" in done.out
     assert "a\\u202eb.safetensors" in done.out
 

@@ -6,11 +6,16 @@ import csv
 import inspect
 import math
 
+import numpy as np
 import pytest
+import torch
 
+from rambit import Attribution, RaMbIT
 from rambit.cli import main
 from rambit.compare import Comparison, compare
 from rambit.compare.runs import Settings
+from rambit.datasets import Dataset
+from rambit.predictors import Predictor
 
 SPIKE = "spike:n=60,T=20"
 METHODS = ("leave-one-out:S=2", "exact-shapley:players=cells", "random")
@@ -130,3 +135,74 @@ def test_the_docstring_names_every_argument_and_setting():
     words = inspect.getdoc(compare)
     names = [*inspect.signature(compare).parameters, *vars(Settings())]
     assert [name for name in names if name not in words] == []
+
+
+# -- the model and data of the user -----------------------------------------------------------------------------------
+
+
+class Mean(torch.nn.Module):
+    """Two logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor([[1.0, -1.0], [0.5, 2.0]]))
+
+    def forward(self, x):
+        return x.mean(dim=2) @ self.weight
+
+
+def own(y=True):
+    X = np.random.default_rng(0).normal(size=(10, 2, 5)).astype(np.float32)
+    return Dataset("own", X, np.arange(10) % 2 if y else None)
+
+
+def test_a_model_of_ones_own(tmp_path):
+    run = {"methods": ("rambit:L=2,S=1,cf=zero", "selection:k=2,epochs=1", "random"), "model": Mean(), "seeds": (0, 1)}
+    found = compare(own(), out=tmp_path / "out", **run)
+    assert found.notes == ()
+    assert [row["method"] for row in found.rows] == list(run["methods"])
+    assert "the model that was given: Mean" in found.text
+    assert not list((tmp_path / "out" / "models").iterdir())  # nothing is trained
+    [path] = [p for p in (tmp_path / "out" / "results").iterdir() if p.name.startswith("rambit")][:1]
+    result = Attribution.load(path)
+    expected = RaMbIT(Mean(), L=2, num_samples=1, counterfactuals="zero", anchor="end", seed=result.seed)
+    assert torch.equal(result.values, expected.attribute(torch.from_numpy(own().X)))
+    X = torch.from_numpy(own().X)
+    right = (Mean()(X).argmax(dim=1).numpy() == own().y).mean()
+    assert found.rows[0]["accuracy"] == pytest.approx(right)
+    before = made(tmp_path / "out")
+    assert compare(own(), out=tmp_path / "out", **run).rows == found.rows
+    assert made(tmp_path / "out") == before
+    other = Mean()
+    with torch.no_grad():
+        other.weight.mul_(2)
+    compare(own(), out=tmp_path / "out", **{**run, "model": other})
+    assert len(made(tmp_path / "out")) == 2 * len(before)
+
+
+def test_without_labels_there_is_no_accuracy(tmp_path):
+    found = compare(own(y=False), "fo,random", out=tmp_path / "out", model=Mean())
+    assert "accuracy" not in found.rows[0]
+    assert found.rows[0]["sufficiency"] == pytest.approx(found.lines[0].mean("sufficiency"))
+
+
+def test_a_set_of_ones_own_is_split_where_a_model_is_trained(tmp_path):
+    found = compare(own(), "random", out=tmp_path / "out", hidden=2, epochs=1)
+    assert found.text.startswith("own: 2 series of 2 features and 5 steps")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"model": Mean(), "data": "spike,state"}, "one model reads one data set, got 2"),
+        ({"model": Mean(), "hidden": 3}, "hidden must not be given with model"),
+        ({"model": lambda x: x.mean(2)}, "a plain function can't be told from another"),
+        ({"model": Predictor.of(Mean(), output="regression")}, "model must be a classifier"),
+        ({"model": Predictor.of(Mean()), "methods": "selection"}, "selection needs an nn.Module"),
+        ({"data": own(y=False)}, "own has no labels"),
+    ],
+)
+def test_a_model_that_does_not_serve(tmp_path, options, said):
+    with pytest.raises(ValueError, match=said):
+        compare(**{"data": own(), "methods": "random", "out": tmp_path / "out", **options})
+    assert not (tmp_path / "out" / "results").exists() or not list((tmp_path / "out" / "results").iterdir())

@@ -236,15 +236,15 @@ def test_csv_labels_and_missing_values(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "the columns must be series, time, label, then the features"),
-        ("series,time,a\n0,0,1\n", "the columns must be"),
-        ("series,time,label\n0,0,1\n", "the columns must be"),
+        ("", "it is empty: the first line must name the columns"),
+        ("series,time,a\n0,0,1\n", "there is no column 'label', and none is named; it holds series, time, a"),
+        ("series,time,label\n0,0,1\n", "no column is left for the features"),
         ("series,time,label,a\n", "no rows"),
         ("series,time,label,a\n0,0,1\n", "row 1 has 3 values, the header 4"),
         ("series,time,label,a,a\n0,0,1,1,1\n", "the same name"),
-        ("series,time,label,a\n0,0,1,one\n", "column 'a': could not convert"),
+        ("series,time,label,a\n0,0,1,one\n", r"column 'a' must hold numbers, got 'one'; .* 'a' \(text such as 'one'\)"),
         ("series,time,label,a\n0,,1,1\n", "time holds an empty"),
-        ("series,time,label,a\n0,monday,1,1\n", "column 'time'"),
+        ("series,time,label,a\n0,monday,1,1\n", "time holds 'monday', which is neither a number nor a date"),
         ("series,time,label,a\n0,0,,1\n", "label holds an empty"),
         ("series,time,label,a\n0,0,1,1\n0,0,1,2\n", "series '0' has the same time twice"),
         ("series,time,label,a\n0,0,1,1e99\n", "X holds infinite"),
@@ -343,9 +343,10 @@ def test_a_reason_without_words_is_named(tmp_path, monkeypatch):
     def fails(data):
         raise MemoryError
 
-    monkeypatch.setitem(READERS, ".csv", fails)
-    with pytest.raises(ValueError, match=r"d\.csv: MemoryError"):
-        load_file(csv_file(tmp_path, "").rename(tmp_path / "d.csv"))
+    monkeypatch.setitem(READERS, ".npz", fails)
+    (tmp_path / "d.npz").touch()
+    with pytest.raises(ValueError, match=r"d\.npz: MemoryError"):
+        load_file(tmp_path / "d.npz")
 
 
 def test_series_without_a_name(tmp_path):

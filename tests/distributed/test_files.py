@@ -14,10 +14,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rambit.datasets import load_file
-from rambit.distributed import DataFile, data_file, tables
+from rambit.datasets import Columns, load_file, table_rows
+from rambit.distributed import DataFile, data_file
 
 pyarrow = pytest.importorskip("pyarrow")
+from pyarrow import csv as pyarrow_csv  # noqa: E402
 from pyarrow import parquet  # noqa: E402
 
 
@@ -110,15 +111,33 @@ def long_tables(draw):
     return columns, draw(st.integers(1, 5)), draw(st.integers(1, 7)), draw(st.sampled_from((1, 60, 10**6)))
 
 
-@given(long_tables())
-def test_parquet(tmp_path_factory, case):
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+@given(case=long_tables())
+def test_tables(tmp_path_factory, suffix, case):
     columns, group, rows, block = case
-    path = tmp_path_factory.mktemp("tables") / "a.parquet"
-    parquet.write_table(pyarrow.table(columns), path, row_group_size=group)
+    path = tmp_path_factory.mktemp("tables") / f"a{suffix}"
+    if suffix == ".csv":
+        pyarrow_csv.write_csv(pyarrow.table(columns), path)
+    else:
+        parquet.write_table(pyarrow.table(columns), path, row_group_size=group)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "ROWS", rows)
+        patch.setattr(table_rows, "ROWS", rows)
         patch.setattr(data_file, "BLOCK", block)
         compare(path)
+
+
+def test_text_ids_of_a_csv_file(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("run,b,at,a\n9,1,2024-01-02,2\n9,3,2024-01-01,4\n10,5,2024-01-01,6\n")
+    [batch] = DataFile(path, columns=Columns(id="run", time="at", features=("a", "b")))
+    assert batch["X"].tolist() == [[[4, 2], [3, 1]], [[6, 0], [5, 0]]]
+    assert batch["lengths"].tolist() == [2, 1]
+    [batch] = DataFile(path, columns=Columns(features=("run",)))  # without ids or times: one series, as it stands
+    assert batch["X"].tolist() == [[[9, 9, 10]]]
+    for ids, said in (("9 10 9", "increasing order"), ("b a", "increasing order"), ("1 x", "another 'x'")):
+        path.write_text("run,a\n" + "".join(f"{one},1\n" for one in ids.split()))
+        with pytest.raises(ValueError, match=said):
+            list(DataFile(path, columns=Columns(id="run")))
 
 
 GOOD = {"series": [1, 1, 2], "time": [0, 1, 0], "a": [1.0, 2.0, 3.0]}
@@ -135,8 +154,7 @@ GOOD = {"series": [1, 1, 2], "time": [0, 1, 0], "a": [1.0, 2.0, 3.0]}
         ({"time": [1, 1, 0]}, "series 1 has the same time twice"),
         ({"a": ["x", "y", "z"]}, "column 'a' must hold numbers"),
         ({"a": [1e300, 0, 0]}, "infinite"),
-        ({"a": None}, "the columns must be series, time, then the features"),
-        ({"time": None}, "the columns must be"),
+        ({"a": None}, "no column is left for the features; the columns: 'series', 'time'"),
         ({name: [] for name in GOOD}, "no rows"),
     ],
 )
@@ -222,13 +240,15 @@ def test_a_flipped_bit_in_an_archive_is_noticed(tmp_path):
 
 
 def test_names_and_options(tmp_path):
-    for name in ("a.csv", "a.pt", "a"):
+    for name in ("a.json", "a.pt", "a"):
         with pytest.raises(ValueError, match="to be read piece by piece"):
             DataFile(tmp_path / name)
     with pytest.raises(ValueError, match="layout must be"):
         DataFile("a.npz", layout="TBD")
     with pytest.raises(ValueError, match="x and layout are for arrays"):
         DataFile("a.parquet", x="Z")
+    with pytest.raises(ValueError, match="columns are for tables"):
+        DataFile("a.npz", columns=Columns(id="run"))
     with pytest.raises(FileNotFoundError):
         list(DataFile(tmp_path / "none.npz"))
     np.save(tmp_path / "a.npy", np.zeros((3, 4, 5)))

@@ -115,6 +115,7 @@ def attributed(kind, model=Module, **options):
 BLOCKS = torch.ones(2, 3, 6, dtype=torch.bool)
 BLOCKS[0, :2, 2:4] = BLOCKS[1, 1:, 4] = False
 SMALL = {"masks": BLOCKS, "num_samples": 1, "window_size": 2, "background": X}
+GROUPS = torch.tensor([[0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 2, 2], [3, 3, 3, 4, 4, 4]])
 RUNS = {
     **{
         f"rambit-{anchor}-{mode}": attributed(RaMbIT, anchor=anchor, evaluation=mode, **SMALL)
@@ -128,6 +129,10 @@ RUNS = {
     "rambit-end": attributed(RaMbIT, anchor="end", evaluation="full", **SMALL),
     "rambit-interpolate": attributed(RaMbIT, masks=BLOCKS, num_samples=1, window_size=2, counterfactuals="interpolate"),
     "rambit-fresh": attributed(RaMbIT, share_draws=False, **SMALL),
+    **{
+        f"rambit-groups-{anchor}-{mode}": attributed(RaMbIT, anchor=anchor, evaluation=mode, groups=GROUPS, **SMALL)
+        for anchor, mode in (("cell", "prefix"), ("mask", "causal"), ("end", "stateful"))
+    },
     "winit": attributed(WinIT, window_size=3, num_samples=1, background=X),
     "winit-gru": attributed(WinIT, gru, window_size=3, num_samples=1, background=X, output="logits"),
     "biwinit": attributed(BiWinIT, window_size=2, height=2, num_samples=1, background=X),

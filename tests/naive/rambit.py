@@ -170,3 +170,82 @@ def rambit(
                     out[b, d, t] += weight * total
                 out[b, d, t] /= visible if visible else 1.0
     return out, each
+
+
+def grouped(
+    f,
+    X,
+    masks,
+    draws,
+    groups,
+    *,
+    anchor,
+    window=1,
+    reduce="mean",
+    normalize="all",
+    metric="pd",
+    target=None,
+    kind="fixed",
+    observed=None,
+):
+    """RaMbIT of groups (D, T) of cells: scores (B, D, T), contributions (L, B, D, T) and the rows of a (series, draw).
+
+    Rows are those that a model which answers at all times has to be called with: a set of names.
+    """
+    B, D, T = X.shape
+    out, each, rows = np.zeros((B, D, T)), np.zeros((len(masks), B, D, T)), set()
+    for b in range(B):
+        if target is not None:
+            aim = int(target[b])
+        else:
+            aim = int(f(X[b : b + 1])[0].argmax()) if metric == "diff" else 0
+        seen = torch.ones(D, T, dtype=torch.bool) if observed is None else observed[b]
+        for name in groups.unique().tolist():
+            group = groups == name
+            times = [t for t in range(T) if bool(group[:, t].any())]
+            if not bool((group & seen).any()):
+                continue
+            weight = 0
+            for l, mask in enumerate(masks):
+                variants = [shifted(mask, j) for j in range(window)] if anchor == "end" else [mask]
+                replaced = [t for t in range(T) if not bool(mask[:, t].all())]
+                after = replaced[-1] + 1 if replaced else 0
+                first = {"cell": times[-1], "mask": after, "end": T - 1}[anchor]
+                horizons = [h for h in range(first, first + (1 if anchor == "end" else window)) if h < T]
+                sees = normalize == "all" or (bool(horizons) and times[0] <= horizons[-1])
+                if not sees:
+                    continue
+                weight += 1
+                for draw in draws:
+                    for variant in variants:
+                        values = None if draw is None else draw[b]
+                        without, within = variant & ~group, variant | group
+                        x1, x2 = (fill(X[b], m, values, kind, seen) for m in (without, within))
+                        differences = [
+                            distance(metric, f(X[b : b + 1, :, : h + 1])[0], f(x1[None, :, : h + 1])[0], aim)
+                            - distance(metric, f(X[b : b + 1, :, : h + 1])[0], f(x2[None, :, : h + 1])[0], aim)
+                            for h in horizons
+                        ]
+                        if not differences:
+                            continue
+                        rows |= _rows(mask, variant, without, within, name, horizons[-1] + 1)
+                        mean = sum(differences) / len(differences)
+                        value = max(differences, key=abs) if reduce == "max" else mean
+                        each[l, b][group.numpy()] += value / len(variants) / len(draws)
+            out[b][group.numpy()] = each[:, b][:, group.numpy()][:, 0].sum() / max(1, weight)
+        out[b][~seen.numpy()] = 0
+    return out, each, rows
+
+
+def _rows(mask, variant, without, within, name, stop):
+    """What is evaluated up to ``stop`` for one mask and group: not the original, and nothing twice."""
+    sides = {key: row[:, :stop] for key, row in (("without", without), ("within", within))}
+    base, found = variant[:, :stop], set()
+    if torch.equal(*sides.values()):
+        return found
+    for side, row in sides.items():
+        if bool(row.all()):
+            continue
+        of = None if bool(base.all()) else (mask.numpy().tobytes(), variant.numpy().tobytes())
+        found.add((of, "base") if torch.equal(row, base) else (of, name, side))
+    return found

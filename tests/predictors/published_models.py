@@ -6,6 +6,8 @@ They read (N, D, T) and return (N, S, T), or (N, S) with ``return_all=False``, w
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import nn
 
@@ -54,7 +56,7 @@ class ConvClassifier(Published):
         sizes = [features, hidden, hidden, states]
         layers = [
             layer
-            for a, b in zip(sizes, sizes[1:], strict=False)
+            for a, b in itertools.pairwise(sizes)
             for layer in (nn.Conv1d(a, b, kernel, padding=kernel // 2, padding_mode="replicate"), nn.ReLU())
         ]
         self.regressor = nn.Sequential(*layers[:-1])

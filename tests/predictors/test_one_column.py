@@ -164,7 +164,7 @@ def test_rex_and_its_predictor_have_one_threshold():
     made = Predictor.of(column, threshold=0.3)
     assert ReX(made).settings()["binary_threshold"] == 0.3
     assert ReX(made, binary_threshold=0.3).predictor is made
-    with pytest.raises(ValueError, match="threshold='0.4', but the Predictor was made with '0.3'"):
+    with pytest.raises(ValueError, match=r"threshold='0.4', but the Predictor was made with '0.3'"):
         ReX(made, binary_threshold=0.4)
 
 
@@ -182,7 +182,9 @@ def test_where_a_threshold_means_nothing():
     with pytest.raises(ValueError, match=r"threshold=0.3 is for the decisions of classifiers, got output='regression'"):
         Predictor.of(column, output="regression", threshold=0.3)
     for method in (Occlusion, lambda model: RaMbIT(model, L=2, anchor="end")):
-        with pytest.raises(ValueError, match="threshold=0.3 is for models that return one column.* returned 2 columns"):
+        with pytest.raises(
+            ValueError, match=r"threshold=0.3 is for models that return one column.* returned 2 columns"
+        ):
             method(Predictor.of(two, threshold=0.3)).attribute(X)
     with pytest.raises(ValueError, match="returned 2 columns"):
         ReX(two, binary_threshold=0.3).explain(torch.ones(1, 2, 3))

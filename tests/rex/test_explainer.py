@@ -334,7 +334,7 @@ def test_bad_inputs_are_named(change, message):
 
 def test_inputs_of_other_types_are_named():
     x, model = small()
-    with pytest.raises(TypeError, match=r"x must be float32 or float64, got torch\.int64"):
+    with pytest.raises(TypeError, match=r"x must be floating for a model without floating weights, got torch\.int64"):
         ReX(model).explain(x.long())
     with pytest.raises(TypeError, match="x must be a tensor, got list"):
         ReX(model).explain(x.tolist())

@@ -32,6 +32,7 @@ WITHOUT = {
     "rambit.datasets.botocore_operations": "reads botocore's files, which are not among the tests' packages",
     "rambit.datasets.Documents": "what botocore_operations returns",
     "rambit.datasets.KeyField": "what botocore_operations returns",
+    "rambit.predictors.ExportedPredictor": "torch.export takes seconds; tests/predictors/test_exported.py",
     "rambit.distributed.attribute_on_ray": "starts a cluster; tests/distributed/test_ray.py",
 }
 

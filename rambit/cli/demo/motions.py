@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from rambit import Attribution, RaMbIT
-from rambit.cli.common import outputs_of
 from rambit.cli.demo.demo_checks import probability_drop
 from rambit.cli.demo.parts import Job, entry, evaluated, numbers, row, save_model
+from rambit.cli.models import outputs_of
 from rambit.datasets import Dataset, load
 from rambit.models import Classifier, build_model
+from rambit.predictors import Predictor
 from rambit.training import evaluate, fit
 
 FILES = ("basicmotions-model.safetensors", "basicmotions-model.json", "basicmotions.safetensors")
@@ -113,7 +114,7 @@ def _draw(
     """Heat maps of one series of each predicted class, and the drop curves."""
     from rambit import plots
 
-    outputs = outputs_of(model, X)
+    outputs = outputs_of(Predictor.of(model), X)
     predicted = outputs.argmax(dim=1)
     # Of each class the series in which single cells matter most: one of which the model is very sure hangs on none.
     highest = result.values.flatten(1).amax(dim=1)

@@ -8,15 +8,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from rambit.cli import common
+from rambit.cli.models import add_model, read_model
 from rambit.cli.rex.input_files import ARRAYS, Source, find_sources
 from rambit.cli.rex.many import check_folder, explain_many
-from rambit.cli.rex.models import MODEL_HELP, read_model
 from rambit.cli.rex.rex_options import CIRCLES, IMAGES, REX, add_options, read_options
+from rambit.datasets.dataset_files import TABLES
 from rambit.rex import ReX
 
 INPUT_HELP = (
     f"an image file, a folder of image files, arrays ({' '.join(ARRAYS)}) of series (N, D, T), images (N, C, H, W) or "
-    "volumes (N, C, Z, H, W), or the name of a data set"
+    f"volumes (N, C, Z, H, W), a table of series ({' '.join(TABLES)}), or the name of a data set"
 )
 EPILOG = """\
 examples:
@@ -44,14 +45,14 @@ def add(commands: common.Commands) -> None:
         epilog=EPILOG,
     )
     parser.add_argument("input", metavar="INPUT", help=INPUT_HELP)
-    parser.add_argument("--model", required=True, help=MODEL_HELP)
-    parser.add_argument("--model-id", metavar="TEXT", help="what tells a plain function from another, for many inputs")
     parser.add_argument("--x", metavar="NAME", help="the array in a file of several (X)")
     parser.add_argument("--series", metavar="0,3-7", help="only these of many arrays, counted from 0")
     parser.add_argument("--out", metavar="PATH", required=True, help="the result (.safetensors); of many, a folder")
     parser.add_argument("--figure", metavar="PATH", help="the picture (.png, .pdf, .svg); of many, a folder of .png")
     common.add_force(parser)
     common.add_progress(parser)
+    common.add_columns(parser)
+    add_model(parser, output=False)
     add_options(parser)
     parser.set_defaults(run=run)
 
@@ -76,14 +77,9 @@ def run(args: argparse.Namespace) -> None:
 
 def _explainer(args: argparse.Namespace, given: Mapping[str, Any]) -> ReX:
     settings = {option.name: given[option.name] for option in (*REX, *CIRCLES) if option.name in given}
-    predictor = read_model(
-        args.model,
-        output=given.get("output", "auto"),
-        device=given.get("device"),
-        model_id=args.model_id,
-        threshold=given.get("binary_threshold", 0.5),
-    )
-    return ReX(predictor, **settings)
+    threshold = given.get("binary_threshold", 0.5)
+    how = {"output": given.get("output", "auto"), "device": given.get("device"), "threshold": threshold}
+    return ReX(read_model(args, **how).predictor, **settings)
 
 
 def _explain_one(

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from rambit.checks import warn
 from rambit.cli import common
+from rambit.datasets import Dataset, load, load_file
+from rambit.datasets.dataset_files import TABLES
 from rambit.datasets.readers import READERS, check_holds, naming
 from rambit.rex.explainer import MAX_POSITIONS
 from rambit.store import open_file, read_file
@@ -71,6 +73,8 @@ def find_sources(args: argparse.Namespace, image_options: Mapping[str, Any]) -> 
     Raises ValueError, OSError or ImportError.
     """
     path = Path(args.input)
+    if not common.is_table(args.input):
+        _refuse(args, *common.COLUMNS)
     if path.is_dir():
         _refuse(args, "series", "x")
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGES and file.is_file())
@@ -84,12 +88,15 @@ def find_sources(args: argparse.Namespace, image_options: Mapping[str, Any]) -> 
         raise ValueError(f"--{next(iter(image_options))} is for image files, but {args.input} is none")
     if path.suffix in ARRAYS:
         inputs = list(_read_array(path, args.x))
+    elif common.is_table(args.input):
+        _refuse(args, "x")
+        inputs = _unpadded(load_file(path, y=None, columns=common.columns(args)), path)
     elif common.is_file(args.input):
-        known = " ".join((*ARRAYS, *IMAGES))
+        known = " ".join((*ARRAYS, *TABLES, *IMAGES))
         raise ValueError(f"{path}: the name must end in one of {known}, or be that of a folder of images")
     else:
         _refuse(args, "x")
-        inputs = _read_data_set(args)
+        inputs = _unpadded(load(args.input, "test"))
     chosen = common.chosen(args.series, None, len(inputs))
     sources = [Source(str(i), partial(Input, inputs[i][None], inputs[i][None])) for i in chosen]
     return sources, len(sources) > 1
@@ -126,13 +133,13 @@ def _read_array(path: Path, name: str | None) -> Tensor:
     return array
 
 
-def _read_data_set(args: argparse.Namespace) -> list[Tensor]:
-    """The test series (D, T) of a data set, each without its padding."""
-    from rambit.datasets import load
-
-    data = load(args.input, "test")
+def _unpadded(data: Dataset, path: Path | None = None) -> list[Tensor]:
+    """The series (D, T) of a data set, each without its padding. Raises ValueError naming a file with gaps."""
     lengths = [data.X.shape[2]] * len(data) if data.lengths is None else data.lengths.tolist()
-    return [torch.from_numpy(x[:, :length]) for x, length in zip(data.X, lengths, strict=True)]
+    series = [torch.from_numpy(x[:, :length]) for x, length in zip(data.X, lengths, strict=True)]
+    if path is not None and any(bool(one.isnan().any()) for one in series):
+        raise ValueError(f"{path} holds missing values, and ReX takes none")
+    return series
 
 
 # -- images ---------------------------------------------------------------------------------------------------------

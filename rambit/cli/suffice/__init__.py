@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from rambit.cli import common
+from rambit.cli.models import add_model
 from rambit.cli.suffice import documents, series
 from rambit.sufficiency import HEURISTICS, SEARCHES
 from rambit.sufficiency.reading import TERMS
@@ -28,13 +29,13 @@ def add(commands: common.Commands) -> None:
     parser = commands.add_parser(
         "suffice",
         help="find the least of a series or document that a decision needs",
-        usage="rambit suffice DATA --model FILE [--json] [options]",
+        usage="rambit suffice DATA --model MODEL [--json] [options]",
         description="Finds a small part of each series, or JSON document, with which the model still decides the same.",
         epilog=EPILOG,
     )
     common.add_data(parser)
     parser.add_argument("--json", action="store_true", help="DATA is a .json file of documents, or botocore")
-    parser.add_argument("--model", metavar="FILE", required=True, help="a model from rambit train, or of documents")
+    add_model(parser)
     parser.add_argument("--split", choices=("train", "test"), help="of a data set (test)")
     parser.add_argument("--series", metavar="0,3-7", help="only these series or documents, counted from 0")
     parser.add_argument("--limit", metavar="N", type=common.whole(common.MOST_SEED), help="only the first N")

@@ -38,9 +38,9 @@ _KEPT, _REST, _PLAIN = "\x1b[1;32m", "\x1b[2m", "\x1b[0m"
 
 def run(args: argparse.Namespace, options: dict[str, Any]) -> None:
     """Explain documents and print them."""
-    for name in ("x", "layout", "split", "terms", "counterfactuals"):
+    for name in ("x", "layout", "split", "terms", "counterfactuals", "select", "model_id", *common.COLUMNS):
         if getattr(args, name) is not None:
-            raise ValueError(f"--{name} is for series, not for documents")
+            raise ValueError(f"--{name.replace('_', '-')} is for series, not for documents")
     if args.data == "botocore":
         train, test = botocore_operations().split(TRAIN_FRACTION)
         names = [f"{service} {operation}" for service, operation in zip(test.services, test.operations, strict=True)]

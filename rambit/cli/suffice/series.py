@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from rambit.cli import common
+from rambit.cli.models import read_model
 from rambit.cli.suffice import outputs
 from rambit.cli.terminal import plain
 from rambit.datasets import Dataset
-from rambit.models import Classifier
+from rambit.predictors import Predictor
 from rambit.sufficiency import SufficientExplanation, explain
 
 
@@ -21,29 +22,29 @@ def run(args: argparse.Namespace, options: dict[str, Any]) -> None:
     if args.split is not None and common.is_file(args.data):
         raise ValueError(f"--split is for data sets, but {args.data} is a file")
     data = common.read(args, args.split or "test", y=None)
-    model, _ = common.read_model(args.model, data.X.shape[1], args.data)
+    model = read_model(args).check_features(data.X.shape[1], args.data)
     places = common.chosen(args.series, args.limit, len(data))
     with outputs.files(args, places) as write:
-        found = _explained(model, data.take(places), args, options)
+        found = _explained(model.predictor, data.take(places), args, options)
         written = write(found)
     for place, explanation in zip(places, found, strict=True):
-        print(plain(f"series {place}: {explanation}"))
+        print(plain(f"series {data.series_names[place] if data.series_names else place}: {explanation}"))
     if written:
         print(f"wrote {written} results into {args.out}")
 
 
 def _explained(
-    model: Classifier, data: Dataset, args: argparse.Namespace, options: dict[str, Any]
+    predictor: Predictor, data: Dataset, args: argparse.Namespace, options: dict[str, Any]
 ) -> list[SufficientExplanation]:
-    X = torch.from_numpy(data.X).to(next(model.parameters()).dtype)
+    X = torch.from_numpy(data.X)
     options |= {"terms": args.terms, "counterfactuals": args.counterfactuals or "zero"}
     found: list[SufficientExplanation] = []
     if data.lengths is None:
-        output = explain(model, X, **options)
+        output = explain(predictor, X, **options)
         found = output if isinstance(output, list) else [output]
     else:  # without the padding
         for x, length in zip(X, data.lengths.tolist(), strict=True):
-            one = explain(model, x[None, :, :length], **options)
+            one = explain(predictor, x[None, :, :length], **options)
             assert isinstance(one, SufficientExplanation)
             found.append(one)
     return found

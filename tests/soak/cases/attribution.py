@@ -265,6 +265,44 @@ def sees(mask: Tensor, options: dict[str, Any]) -> Any:
     return np.tile((end < T) & (np.arange(T) < min(end + options["window"], T)), (D, 1)).astype(float)
 
 
+@case(weight=4)
+def rambit_groups(draw: Draw) -> None:
+    """Groups of cells that are replaced together, by RaMbIT, and beside a mask that keeps all by FO and Occlusion."""
+    s = series(draw, most=24)
+    D, T = s.X.shape[1:]
+    seed, kind = draw.whole(0, 2**63 - 1), draw.of(RaMbIT, RaMbIT, FO, Occlusion)
+    cf, groups = values(draw, s, seed), draw.integers(-2, draw.whole(-2, 4), D, T)
+    masks = draw.bools(draw.whole(1, 3), D, T, p=draw.of(0.3, 0.7, 0.95))
+    anchor = draw.of(*ANCHORS)
+    reduce = ("mean", "max") if s.dtype == torch.float64 and anchor != "end" else ("mean",)
+    normalize = ("all", "visible") if anchor == "mask" else ("all",)
+    options = draw.options(anchor=(anchor,), window_size=(1, 2, 3, 12), reduce=reduce, normalize=normalize)
+    if kind is not RaMbIT:
+        masks, anchor = torch.ones(1, D, T, dtype=torch.bool), "end" if kind is Occlusion else draw.of("cell", "end")
+        options = {"anchor": anchor} if kind is FO else {}
+    how, refused = how_evaluated(draw, s, anchor)
+    draw.note(kind=kind.__name__, groups=groups, **options)
+
+    def evaluate() -> Attribution:
+        method = kind(
+            s.model, num_samples=cf.count, counterfactuals=cf.given, background=cf.background, seed=seed,
+            groups=draw.placed(groups.T if s.layout == "BTD" else groups), **options, **s.common(), **how,
+        )  # fmt: skip
+        given = {"masks": draw.placed(turned(masks, s.layout))} if kind is RaMbIT else {}
+        return both_ways(draw, method, s, None, **given)
+
+    result, expected = draw.call(evaluate, refused=either(refused, cf.refused)), of_series(s)
+    for places, length in s.parts():
+        x, seen, aim = s.cut(places, length)
+        gaps, draws = cf.twin(places, length)
+        expected[places, :, :length], _, _ = naive_rambit.grouped(
+            s.evaluated.f, x, masks[:, :, :length], draws, groups[:, :length], anchor=anchor,
+            window=options.get("window_size", 1), reduce=options.get("reduce", "mean"),
+            normalize=options.get("normalize", "all"), metric=s.measure, target=aim, kind=gaps, observed=seen,
+        )  # fmt: skip
+    s.close(draw, result.values, expected, cf)
+
+
 @case()
 def rambit_rounds(draw: Draw) -> None:
     """With a tolerance: as many rounds of L masks as it takes, which is one call with all of these masks."""

@@ -9,10 +9,11 @@ import pandas
 import torch
 from torch.nn import functional
 
-from rambit import datasets, plots, training
+from rambit import datasets, pad, plots, training
 from rambit.attribution import FO
 from rambit.counterfactuals import FeatureGenerator, GeneratorModel, JointGenerator, declared, read_background
 from rambit.datasets import (
+    Columns,
     Dataset,
     RareModel,
     load,
@@ -51,6 +52,25 @@ def same(draw: Draw, a: Dataset, b: Dataset) -> None:
             draw.equal((ours.dtype, ours.shape), (theirs.dtype, theirs.shape), what=field)
             draw.close(ours, theirs, 0, 0, what=field)
     draw.equal((a.name, a.feature_names, a.class_names), (b.name, b.feature_names, b.class_names))
+
+
+@case()
+def padding(draw: Draw) -> None:
+    """Series of different lengths in one tensor, from arrays, tensors and frames of pandas."""
+    D, layout = draw.whole(1, 3), draw.of("BDT", "BTD")
+    series = [draw.normal(D, draw.whole(1, 6)) for _ in range(draw.whole(1, 4))]
+    kind = draw.of("tensors", "arrays", "frames")
+    given: list[Any] = [one if layout == "BDT" else one.T for one in series]
+    if kind == "arrays":
+        given = [one.numpy() for one in given]
+    elif kind == "frames":
+        given = [pandas.DataFrame(one.T.numpy()) for one in series]
+    found, lengths = draw.call(pad, given, layout=layout)
+    expected = torch.zeros(len(series), D, max(one.shape[1] for one in series), dtype=torch.float64)
+    for b, one in enumerate(series):
+        expected[b, :, : one.shape[1]] = one
+    draw.equal(lengths.tolist(), [one.shape[1] for one in series], what="the lengths")
+    draw.equal(found if layout == "BDT" else found.transpose(1, 2), expected, what="the values")
 
 
 @case(weight=2)
@@ -153,17 +173,26 @@ def tables(draw: Draw) -> None:
         labels = [[one[0]] * len(one) for one in labels]
     rows = [(i, k) for i, n in enumerate(lengths) for k in range(n)]
     order = [rows[j] for j in draw.rng.permutation(len(rows))]
+    named = draw.of(None, draw.call(Columns, id="run", time="when", label="class"))
+    called = named or Columns("series", "time", "label")
+    moments: list[Any] = [int(times[i][k]) for i, k in order]
+    if dates := draw.chance():
+        moments = [pandas.Timestamp("2024-01-31") + pandas.Timedelta(hours=hours) for hours in moments]
     columns: dict[str, list[Any]] = {
-        "series": [names[i] for i, _ in order], "time": [int(times[i][k]) for i, k in order],
-        "label": [labels[i][k] for i, k in order],
+        str(called.id): [names[i] for i, _ in order], str(called.time): moments,
+        str(called.label): [labels[i][k] for i, k in order],
         **{f"f{d}": [float(series[i][d, k]) for i, k in order] for d in range(D)},
     }  # fmt: skip
-    path = draw.folder / draw.of("rows.csv", "rows.parquet")
-    draw.note(path=path.name, lengths=lengths, steps=steps)
-    pandas.DataFrame(columns).to_csv(path, index=False) if path.suffix == ".csv" else pandas.DataFrame(
-        columns
-    ).to_parquet(path)
-    found = draw.call(load_file, path)
+    path = draw.folder / draw.of("rows.csv", "rows.tsv", "rows.parquet")
+    draw.note(path=path.name, lengths=lengths, steps=steps, named=named, dates=dates)
+    frame = pandas.DataFrame(columns)
+    stand = draw.rng.permutation(list(columns)).tolist()  # the columns in any order, the features in theirs
+    frame = frame[[*(name for name in stand if name[0] != "f"), *(name for name in columns if name[0] == "f")]]
+    if path.suffix == ".parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, index=False, sep="," if path.suffix == ".csv" else "\t")
+    found = draw.call(load_file, path, columns=named)
     first = list(dict.fromkeys(i for i, _ in order))
     X = np.zeros((N, D, T), np.float32)
     y = np.zeros((N, T), np.int64)
@@ -173,6 +202,8 @@ def tables(draw: Draw) -> None:
         y = y[:, 0]
     padded = np.array([lengths[i] for i in first]) if min(lengths) < T else None
     same(draw, found, Dataset("rows", X, y, lengths=padded, feature_names=tuple(f"f{d}" for d in range(D))))
+    draw.equal(found.series_names, tuple(names[i] for i in first), what="the names of series")
+    draw.equal(found.times.dtype.kind, "M" if dates else "f" if padded is not None else "i", what="the kind of times")
 
 
 # -- models ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,103 @@
+"""`rambit plot`: a saved result as a picture."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rambit.cli import common
+from rambit.plots.canvas import save
+from rambit.results import Attribution
+from rambit.rex import RexExplanation
+from rambit.store import open_file, read_header
+from rambit.sufficiency import SufficientExplanation
+from rambit.text import shortened
+
+EPILOG = """\
+examples:
+  rambit plot scores.safetensors --series 0-3 --out scores.pdf
+  rambit plot kept/3.safetensors --title needed
+
+RESULT is what attribute, rex, suffice or compare wrote: scores, a ReX explanation or a sufficient one. Without --out
+the picture goes beside it, under the same name (.png). Series are counted as the command that wrote them counted.
+"""
+#: How the name of a saved result's record begins -> its class.
+KINDS: dict[str, Any] = {
+    "rambit-attribution-": Attribution,
+    "rambit-rex-": RexExplanation,
+    "rambit-sufficiency-": SufficientExplanation,
+}
+
+
+def add(commands: common.Commands) -> None:
+    """The command and its arguments."""
+    parser = commands.add_parser(
+        "plot",
+        help="draw a saved result",
+        usage="rambit plot RESULT [--out FILE] [options]",
+        description="Draws a saved result into a file.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("result", metavar="RESULT", help="a result file (.safetensors)")
+    parser.add_argument("--out", metavar="FILE", help="the picture (.png, .pdf, .svg; default: RESULT with .png)")
+    parser.add_argument("--series", metavar="0,3-7", help="of scores: only these series (the first 9)")
+    parser.add_argument("--target", metavar="NAME", help="of scores of several outputs: which, by number or name")
+    parser.add_argument("--title", metavar="TEXT", help="over the picture")
+    common.add_force(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Read the result, draw it and write the picture."""
+    out = Path(args.out) if args.out is not None else Path(args.result).with_suffix(".png")
+    common.check_figure(str(out), "--out")
+    with common.reserved((out,), force=args.force, inputs=(args.result,)) as place:
+        result = load(args.result)
+        figure = _drawn(result, args.series, args.target)
+        if args.title is not None:
+            figure.suptitle(args.title)
+        path = place(out)
+        save(figure, path)
+    print(common.table([("result", repr(result)), ("wrote", path)]))
+
+
+def load(path: str) -> Any:
+    """A saved result of any kind. Raises ValueError naming a file that is none, OSError."""
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path} is a folder: name one result file (.safetensors) in it")
+    with open_file(path) as file:
+        entries = read_header(file, path).get("__metadata__") or {}
+    for begin, kind in KINDS.items():
+        if any(name.startswith(begin) for name in entries):
+            return kind.load(path)
+    raise ValueError(f"{path} is a safetensors file, but not a saved result of rambit")
+
+
+def _drawn(result: Any, series: str | None, target: str | None) -> Any:
+    """The figure. Raises ValueError for series or a target that the result does not hold."""
+    if target is not None and getattr(result, "targets", None) is None:
+        raise ValueError("--target is for scores of several outputs, and these are of one")
+    if not isinstance(result, Attribution):
+        if series is not None:
+            raise ValueError(f"--series is for scores of several series, and this is a {type(result).__name__}")
+        return result.plot()
+    which: Any = int(target) if target is not None and target.isdecimal() and len(target) < 10 else target
+    return result.plot(series=None if series is None else _places(series, result), target=which)
+
+
+def _places(series: str, result: Attribution) -> Sequence[int]:
+    """Where in a result the series stand that are called so: by their ids, if it has any."""
+    if result.ids is None:
+        return common.chosen(series, None, len(result.values))
+    ids = [int(one) for one in result.ids]
+    places: list[int] = []
+    for part in common.ranges(series):
+        if sum(one in part for one in ids) < len(part):
+            listed = ", ".join(map(str, ids[:20])) + (", …" if len(ids) > 20 else "")
+            raise ValueError(f"--series {shortened(series, 80)}: the result holds series {listed}")
+        places.extend(ids.index(one) for one in part)
+    if len(set(places)) < len(places):
+        raise ValueError(f"--series names a series twice: {series!r}")
+    return places
