@@ -114,7 +114,9 @@ def test_columns_with_names():
 
 def test_other_widths_are_refused():
     model = linear_model.LinearRegression().fit(TABLE, VALUES)
-    with pytest.raises(ValueError, match="fitted on tables of 12 columns, but series of 3 features and 5 steps make 15"):
+    with pytest.raises(
+        ValueError, match="fitted on tables of 12 columns, but series of 3 features and 5 steps make 15"
+    ):
         Occlusion(model).attribute(torch.zeros(2, D, T + 1))
     with pytest.raises(ValueError, match=r"first steps of a series \(.* tables of 12 columns.*anchor='end'"):
         RaMbIT(model, L=2).attribute(X)
@@ -131,7 +133,7 @@ def test_several_outputs_are_refused():
 
 def test_one_decision_for_each_pair_is_refused():
     model = svm.SVC(decision_function_shape="ovo").fit(TABLE, np.digitize(VALUES, (8, 10, 12)))
-    with pytest.raises(PredictionError, match="returned 6 numbers for 4 classes.*decision_function_shape='ovr'"):
+    with pytest.raises(PredictionError, match=r"returned 6 numbers for 4 classes.*decision_function_shape='ovr'"):
         Occlusion(model).attribute(X)
 
 
@@ -149,11 +151,11 @@ class Labels:
 
 def test_labels_alone():
     for method in (RaMbIT, Occlusion, Predictor.of):
-        with pytest.raises(TypeError, match="model Labels predicts labels alone.*CalibratedClassifierCV"):
+        with pytest.raises(TypeError, match=r"model Labels predicts labels alone.*CalibratedClassifierCV"):
             method(Labels())
     with pytest.raises(PredictionError, match="expected floating scores"):
         Occlusion(Labels(), output="regression").attribute(X)
-    with pytest.raises(PredictionError, match="predict returned labels such as '(no|yes)', expected numbers"):
+    with pytest.raises(PredictionError, match=r"predict returned labels such as '(no|yes)', expected numbers"):
         Occlusion(Labels(("no", "yes")), output="regression").attribute(X)
     assert Occlusion(Labels((0.0, 1.0)), output="regression").attribute(X).shape == X.shape
 

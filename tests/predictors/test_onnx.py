@@ -191,7 +191,7 @@ def test_channels_first_or_last(declared):
 # -- several inputs ----------------------------------------------------------------------------------------------------
 
 
-def several(**kinds):
+def several(batch="N"):
     """Logits from the mean over time, times ``scale`` (N, 1) plus a row of a table by ``kind`` (N,) int64."""
     return made(
         [
@@ -201,8 +201,7 @@ def several(**kinds):
             ("Gather", ["table", "kind"], ["shift"], {}),
             ("Add", ["scaled", "shift"], ["y"], {}),
         ],
-        [("scale", FLOAT, [kinds.get("batch", "N"), 1]), ("kind", INT, [kinds.get("batch", "N")])]
-        + [("x", FLOAT, [kinds.get("batch", "N"), D, "T"])],
+        [("scale", FLOAT, [batch, 1]), ("kind", INT, [batch]), ("x", FLOAT, [batch, D, "T"])],
         [("y", FLOAT, ["N", C])],
         w=WEIGHT,
         table=np.arange(2.0 * C, dtype=np.float32).reshape(2, C),
@@ -272,6 +271,7 @@ def test_what_fails_within_is_one_sentence(node, said, capfd):
     weights = {"w": np.zeros((7, 2), np.float32), "shape": np.array([-1, 7]), "nine": np.array(9)}
     weights = {name: value for name, value in weights.items() if name in node[1]}
     session = made([node], [("x", FLOAT, ["N", D, "T"])], [("y", FLOAT, ["N", C])], **weights)
+    capfd.readouterr()  # what it says of the graph
     with pytest.raises(PredictionError, match=said) as caught:
         RaMbIT(session, L=2, anchor="end").attribute(torch.randn(2, D, T))
     message = str(caught.value)
