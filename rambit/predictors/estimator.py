@@ -53,7 +53,7 @@ class EstimatorPredictor(Predictor):
             found = found[0]
         found = np.asarray(found)
         if found.dtype.kind in "OUS":
-            raise PredictionError(f"{self._method} returned labels such as {found.flat[0]!r}, expected numbers")
+            raise PredictionError(f"{self._method} returned labels such as {str(found.flat[0])!r}, expected numbers")
         if self._method == "decision_function":
             self._check_decisions(found)
         return torch.as_tensor(found, device=self.device)
