@@ -18,6 +18,7 @@ from torch import Tensor
 from rambit.datasets.dataset_files import TABLES
 from rambit.datasets.readers import check_holds, naming
 from rambit.datasets.table_columns import Columns
+from rambit.distributed.pieces import EXTRA
 from rambit.distributed.tables import has_one_label, read_table
 from rambit.store import open_file, read_header
 
@@ -37,7 +38,7 @@ class DataFile:
     has them (NaN in X is a missing value). As in ``rambit.datasets.load_file``:
 
     * .npy, .npz (compressed or not) and .safetensors: ``x`` names the array of series, ``layout`` its axes; ``lengths``
-      is read if it is there.
+      is read if it is there, and arrays called ``extra.NAME`` as inputs beside the series (``explain(extra=…)``).
     * .parquet, .csv, .tsv: ``columns`` says which are the id, the time and the features; labels are not read. The rows
       of a series stand together, and the ids of series increase; shorter series are padded with zeros to the longest of
       the file. Where there is no id, the table is one series.
@@ -62,7 +63,7 @@ class DataFile:
         if suffix not in TABLES and self.columns is not None:
             raise ValueError(f"{self.path}: columns are for tables ({', '.join(TABLES)})")
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         path = Path(self.path)
         open_file(path).close()  # no such file, or no right to read it: the system's own words
         with naming(path):
@@ -89,7 +90,7 @@ class DataFile:
                 return "y" in arrays.keys() and len(arrays.get_slice("y").get_shape()) == 1  # noqa: SIM118
 
 
-def _checked(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def _checked(batch: dict[str, Any]) -> dict[str, Any]:
     x = batch["X"]
     infinite = x.isinf()
     if "lengths" in batch:  # padding may hold anything
@@ -147,12 +148,12 @@ def _npy(name: str, file: IO[bytes], size: int) -> _Rows:
     return rows
 
 
-def _read_npy(path: Path, options: DataFile) -> Iterator[dict[str, Tensor]]:
+def _read_npy(path: Path, options: DataFile) -> Iterator[dict[str, Any]]:
     with open(path, "rb") as file:
         yield from _blocks({"X": _npy("X", file, path.stat().st_size)}, options.layout)
 
 
-def _read_npz(path: Path, options: DataFile) -> Iterator[dict[str, Tensor]]:
+def _read_npz(path: Path, options: DataFile) -> Iterator[dict[str, Any]]:
     with ExitStack() as stack:
         archive = stack.enter_context(zipfile.ZipFile(path))
         members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
@@ -163,7 +164,7 @@ def _read_npz(path: Path, options: DataFile) -> Iterator[dict[str, Tensor]]:
         yield from _blocks(rows, options.layout)
 
 
-def _read_safetensors(path: Path, options: DataFile) -> Iterator[dict[str, Tensor]]:
+def _read_safetensors(path: Path, options: DataFile) -> Iterator[dict[str, Any]]:
     with open(path, "rb") as file:
         header, begin = read_header(file, "it"), file.tell()
     with safetensors.safe_open(path, "pt"):
@@ -184,16 +185,21 @@ def _read_safetensors(path: Path, options: DataFile) -> Iterator[dict[str, Tenso
 
 def _wanted(x: str, names: Any) -> list[str]:
     check_holds([name for name in names if name[:2] != "__"], x)
-    return [x, "lengths"] if "lengths" in names and x != "lengths" else [x]
+    beside = [name for name in names if name == "lengths" or name.startswith(EXTRA)]
+    return [x, *(name for name in beside if name != x)]
 
 
-def _blocks(rows: dict[str, _Rows], layout: str) -> Iterator[dict[str, Tensor]]:
+def _blocks(rows: dict[str, _Rows], layout: str) -> Iterator[dict[str, Any]]:
     """All arrays side by side, some entries at a time."""
     x, lengths = rows["X"], rows.get("lengths")
     if len(x.shape) != 3:
         raise ValueError(f"{x.name!r} must have 3 axes ({layout}), got shape {x.shape}")
     if lengths is not None and lengths.shape != x.shape[:1]:
         raise ValueError(f"lengths must have shape {x.shape[:1]}, got {lengths.shape}")
+    extra = {name: array for name, array in rows.items() if name.startswith(EXTRA)}
+    for name, array in extra.items():
+        if array.shape[0] != x.shape[0]:
+            raise ValueError(f"{name} must have one entry for each of {x.shape[0]} series, got {array.shape}")
     step = max(1, BLOCK // x.row_bytes)
     for start in range(0, x.shape[0], step):
         n = min(step, x.shape[0] - start)
@@ -201,14 +207,16 @@ def _blocks(rows: dict[str, _Rows], layout: str) -> Iterator[dict[str, Tensor]]:
         batch = {"X": values.transpose(1, 2).contiguous() if layout == "BTD" else values}
         if lengths is not None:
             batch["lengths"] = lengths.read(n)
+        if extra:
+            batch["extra"] = {name.removeprefix(EXTRA): array.read(n) for name, array in extra.items()}
         yield batch
 
 
-def _read_table(path: Path, options: DataFile) -> Iterator[dict[str, Tensor]]:
+def _read_table(path: Path, options: DataFile) -> Iterator[dict[str, Any]]:
     yield from read_table(path, BLOCK, options.columns or Columns())
 
 
-READERS: dict[str, Callable[[Path, DataFile], Iterator[dict[str, Tensor]]]] = {
+READERS: dict[str, Callable[[Path, DataFile], Iterator[dict[str, Any]]]] = {
     ".npz": _read_npz,
     ".npy": _read_npy,
     ".safetensors": _read_safetensors,

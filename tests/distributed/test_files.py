@@ -9,13 +9,15 @@ import zipfile
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rambit.attribution import Occlusion
 from rambit.datasets import Columns, load_file, table_rows
-from rambit.distributed import DataFile, data_file
+from rambit.distributed import DataFile, attribute_many, data_file
 
 pyarrow = pytest.importorskip("pyarrow")
 from pyarrow import csv as pyarrow_csv  # noqa: E402
@@ -62,6 +64,26 @@ def block(request, monkeypatch):
     """One series a batch, a few, and all."""
     monkeypatch.setattr(data_file, "BLOCK", request.param)
     return request.param
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_inputs_beside_the_series(tmp_path, block, suffix):
+    """They come with the batches, and make the scores of a call with them."""
+    rng, path = np.random.default_rng(0), tmp_path / f"a{suffix}"
+    arrays = {**series(rng), "extra.scale": rng.random((9, 2)).astype("f4"), "extra.kind": rng.integers(0, 3, 9)}
+    if suffix == ".npz":
+        np.savez(path, **arrays)
+    else:
+        safetensors.numpy.save_file(arrays, path)
+
+    def model(x, scale, kind):
+        return x.mean(2)[:, :2] * scale + kind[:, None]
+
+    method = Occlusion(model, output="regression", model_id="scaled")
+    results = attribute_many(method, path, tmp_path / "scores")
+    extra = {name: arrays[f"extra.{name}"] for name in ("scale", "kind")}
+    expected = method.attribute(torch.from_numpy(arrays["X"]).float(), extra=extra)
+    np.testing.assert_allclose(results.to_numpy(), expected.numpy(), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -188,6 +210,7 @@ BROKEN = {
     "objects": ("a.npz", lambda p: npz(p, X=np.full((2, 1, 3), None)), "must hold real numbers"),
     "complex": ("a.npz", lambda p: npz(p, X=X.astype(complex)), "must hold real numbers"),
     "infinite": ("a.npz", lambda p: npz(p, X=X + np.inf), "infinite"),
+    "extra": ("a.npz", lambda p: npz(p, X=X, **{"extra.s": np.ones(3)}), "extra.s must have one entry for each"),
     "lengths": ("a.npz", lambda p: npz(p, X=X, lengths=np.ones(3, int)), "lengths must have shape"),
     "fortran": ("a.npy", lambda p: npy(p, np.asfortranarray(np.ones((2, 2, 3), np.float32))), "innermost"),
     "no zip": ("a.npz", lambda p: p.write_bytes(b"PK\3\4" + b"\0" * 50), r"a\.npz"),
