@@ -178,7 +178,7 @@ class Batch:
     def restore(self, values: Tensor | None) -> Tensor | None:
         """Scores (K, B, D, T) in X's layout, dtype and device: (B, K, D, T) of several targets, else (B, D, T).
 
-        Those of tokens are float32, and of one target (B, T).
+        Those of tokens are float32, and have no axis D.
         """
         if values is None:
             return None
@@ -188,7 +188,7 @@ class Batch:
 
     def _like(self, values: Tensor, axis: int = 1) -> Tensor:
         if self.tokens:
-            values = values if self.targets.many else values.squeeze(axis)
+            values = values.squeeze(axis)
         elif self.layout == "BTD":
             values = values.transpose(axis, axis + 1)  # windows (…, D, T, W) too
         return values.to(self.like.device).contiguous()

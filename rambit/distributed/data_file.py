@@ -204,7 +204,7 @@ def _blocks(rows: dict[str, _Rows], layout: str) -> Iterator[dict[str, Any]]:
     for start in range(0, x.shape[0], step):
         n = min(step, x.shape[0] - start)
         values = x.read(n).to(torch.float32)
-        batch = {"X": values.transpose(1, 2).contiguous() if layout == "BTD" else values}
+        batch: dict[str, Any] = {"X": values.transpose(1, 2).contiguous() if layout == "BTD" else values}
         if lengths is not None:
             batch["lengths"] = lengths.read(n)
         if extra:

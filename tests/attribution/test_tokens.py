@@ -220,3 +220,17 @@ def test_carried_tokens():
         f, X[:, None].double(), [None], height=1, width=1, stride=(1, 1), metric="pd", kind="carry_forward"
     )
     close(found, expected)
+
+
+def test_several_targets(tmp_path):
+    """Scores (B, K, T), each as alone; kept with the tokens, in a file too."""
+    method = Occlusion(Pooled(), counterfactuals=0)
+    result = method.explain(X, targets="all")
+    assert result.values.shape == (B, 3, T)
+    for k in range(3):
+        torch.testing.assert_close(result.values[:, k], method.attribute(X, target=k))
+    assert torch.equal(result.X, X)
+    result.save(tmp_path / "tokens.safetensors")
+    again = type(result).load(tmp_path / "tokens.safetensors")
+    assert again.top(1, target=1) == result.top(1, target=1)
+    assert torch.equal(again.isel(target=2, time=[1, 3]).values, result.values[:, 2, [1, 3]])

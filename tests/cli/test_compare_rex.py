@@ -45,8 +45,7 @@ def test_scores_are_the_responsibility(features):
 def test_series_that_are_not_explained_score_nothing_and_are_counted():
     X = torch.ones(3, 12, 12)
     X[1, 0, 0] = 0.0  # class 0, for which any part suffices
-    with pytest.warns(UserWarning, match="are probabilities"):
-        found = Responsibility(whole, iters=3).explain(X)
+    found = Responsibility(whole, iters=3).explain(X)  # votes: it looks at decisions alone
     assert found.settings["unexplained"] == 2
     assert found.evaluated.flatten(1).all(dim=1).tolist() == [False, True, False]
     assert not found.values[[0, 2]].any()

@@ -123,7 +123,7 @@ def test_a_step_that_is_gone_costs_no_row(monkeypatch):
     mask[0, 2] = mask[1, 4] = mask[1, 5] = 1
     evaluated = []
     whole = Runner.whole
-    monkeypatch.setattr(Runner, "whole", lambda self, z, inputs: evaluated.append(len(z)) or whole(self, z, inputs))
+    monkeypatch.setattr(Runner, "whole", lambda self, z, *rest: evaluated.append(len(z)) or whole(self, z, *rest))
     explainer = CounterfactualExplainer(CounterfactualGenerator(4), Network(2).double())
     explainer._predictor.looked = True  # that look is not counted
     found = explainer.compute_attribution_scores(x, mask)
