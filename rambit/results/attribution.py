@@ -73,7 +73,7 @@ class Attribution:
         if not shape:
             raise ValueError("values must have a batch axis, given a scalar")
         self.targets = None if self.targets is None else record_checks.read_targets(self.targets)
-        if self.targets is not None and (len(shape) != 4 or shape[1] != len(self.targets)):
+        if self.targets is not None and (len(shape) not in (3, 4) or shape[1] != len(self.targets)):
             raise ValueError(f"values must be (B, {len(self.targets)}, D, T) with these targets, given {shape}")
         series = shape if self.targets is None else (shape[0], *shape[2:])  # the shape of the input
         self._check_cells(shape, series)
