@@ -46,7 +46,10 @@ def add(commands: common.Commands) -> None:
     )
     add_request(parser)
     parser.add_argument(
-        "--target", metavar="CLASS", type=common.whole(), help="the class of --distance diff (the predicted one)"
+        "--target",
+        metavar="N",
+        type=_target,
+        help="the output whose change is scored: a class, or H,Q of a forecast (--distance diff: the predicted class)",
     )
     parser.add_argument(
         "--tolerance", metavar="X", type=float, help="add masks until standard error / largest score is below X"
@@ -66,10 +69,17 @@ def add(commands: common.Commands) -> None:
     parser.set_defaults(run=run)
 
 
+def _target(text: str) -> int | tuple[int, ...]:
+    """A number, or several with commas between."""
+    numbers = tuple(map(common.whole(), text.split(",")))
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+_target.__name__ = "int"  # as messages call it
+
+
 def run(args: argparse.Namespace) -> None:
     """Explain the series, write the files and print what was found."""
-    if args.target is not None and getattr(args, "distance", getattr(args, "metric", "auto")) != "diff":
-        raise ValueError("--target applies to --distance diff only")
     if args.max_rows is not None and args.tolerance is None:
         raise ValueError("--max-rows applies with --tolerance only")
     if args.store is not None:

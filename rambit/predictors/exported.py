@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -28,15 +29,18 @@ class ExportedPredictor(ModulePredictor):
         super().__init__(model.module(), **common)
         self.modes, self._one_output, self.takes_lengths = frozenset(), {}, False  # an argument of the source is fixed
 
-    def _evaluate(self, x: Tensor, **more: Any) -> Tensor:
+    def check_extra(self, names: Iterable[str]) -> None:
+        if list(names):
+            raise ValueError("extra does not apply to an exported program, which has one input")
+
+    def call_whole(self, x: Tensor, lengths: Tensor | None, **extra: Tensor) -> Tensor:
         self._check(x)
         batch = self.sizes[0]
         if batch is None or len(x) == batch:
-            return super()._evaluate(x)
+            return super().call_whole(x, None)
         filled = torch.cat([x, x[-1:].expand(-len(x) % batch, *x.shape[1:])])
-        return torch.cat([super(ExportedPredictor, self)._evaluate(part) for part in torch.split(filled, batch)])[
-            : len(x)
-        ]
+        outputs = [super(ExportedPredictor, self).call_whole(part, None) for part in torch.split(filled, batch)]
+        return torch.cat(outputs)[: len(x)]
 
     def _check(self, x: Tensor) -> None:
         """Raise PredictionError for a size that the program was not exported for."""

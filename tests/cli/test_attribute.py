@@ -174,6 +174,8 @@ def test_target_and_tolerance(explain, inputs):
     found, _ = explain("--distance", "diff", "--target", 1, "--L", 2)
     python = RaMbIT(model, distance="diff", L=2, num_samples=1)
     assert torch.equal(found.values, python.attribute(X, target=1, lengths=lengths))
+    found, _ = explain("--target", 1, "--L", 2)
+    assert torch.equal(found.values, RaMbIT(model, L=2, num_samples=1).attribute(X, target=1, lengths=lengths))
     found, _ = explain("--tolerance", 0.5, "--max-rows", 5000, "--L", 2)
     python = RaMbIT(model, L=2, num_samples=1)
     assert found.rows == python.explain(X, lengths=lengths, tolerance=0.5, max_rows=5000).rows
@@ -307,7 +309,9 @@ def test_wrong_options(fails, made, tmp_path, options, said):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--target", "1"], "--target"),
+        (["--distance", "pd", "--target", "1"], "target"),
+        (["--target", "1,x"], "--target"),
+        (["--target", "0,1"], "target"),
         (["--distance", "diff", "--target", "9"], "target must be below 2"),
         (["--max-rows", "10"], "--max-rows"),
         (["--tolerance", "0"], "tolerance"),
