@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rambit.allocator import tune_allocator
     from rambit.attribution import RaMbIT
+    from rambit.frames import pad
     from rambit.predictors import PredictionError, Predictor
     from rambit.results import Attribution
 
     __version__: str
 
-__all__ = ["Attribution", "PredictionError", "Predictor", "RaMbIT", "__version__", "tune_allocator"]
+__all__ = ["Attribution", "PredictionError", "Predictor", "RaMbIT", "__version__", "pad", "tune_allocator"]
 
 _MODULES = {
     "Attribution": "results",
     "PredictionError": "predictors",
     "Predictor": "predictors",
     "RaMbIT": "attribution",
+    "pad": "frames",
     "tune_allocator": "allocator",
 }
 _PACKAGES = ("attribution", "counterfactuals", "game", "masks", "metrics", "models", "ops", "predictors", "results")

@@ -10,10 +10,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+#: Types of floating numbers that series, values and scores may have; nothing can be computed with those of 8 bits.
+NARROW = (torch.float16, torch.bfloat16)
+FLOATS = (*NARROW, torch.float32, torch.float64)
+
 
 def is_array(value: Any) -> bool:
     """Whether it holds numbers at once: a tensor, or anything that NumPy reads as an array; no list."""
     return isinstance(value, Tensor) or hasattr(value, "__array__")
+
+
+def is_pandas(value: Any) -> bool:
+    """Whether it is a DataFrame of pandas."""
+    return all(hasattr(value, part) for part in ("columns", "index", "iloc"))
+
+
+def is_xarray(value: Any) -> bool:
+    """Whether it is a DataArray of xarray."""
+    return hasattr(value, "dims") and hasattr(value, "coords") and not hasattr(value, "data_vars")
 
 
 def hint(name: str, value: Any) -> str:
@@ -23,17 +37,18 @@ def hint(name: str, value: Any) -> str:
     return f": write torch.tensor({name})" if is_array(value) or isinstance(value, (list, tuple)) else ""
 
 
-def read(name: str, value: Any, *, holds: str = "numbers", frame: str = "") -> tuple[Tensor, Tensor | None]:
+def read(name: str, value: Any, *, holds: str = "numbers") -> tuple[Tensor, Tensor | None]:
     """A dense tensor with the values of a tensor, an array or lists of them, and where it is masked (bool), or None.
 
     Arrays of any byte order, strides and rights are read; what needs no conversion keeps its memory, and is only read.
-    ``frame``: the method calls that make an array of a data frame, where one could be meant. TypeError or ValueError
-    naming the argument for what has no values, or not all of them.
+    TypeError or ValueError naming the argument for what has no values, or not all of them, and for a data frame.
     """
     if isinstance(value, Tensor):
         return _dense(name, value), None
-    if hasattr(value, "columns"):
-        raise TypeError(f"{name} must be an array, got a {type(value).__name__}: write {name}{frame or '.to_numpy()'}")
+    if hasattr(value, "data_vars"):
+        raise TypeError(f"{name} is a Dataset of xarray, of several arrays: write {name}.to_dataarray('feature')")
+    if hasattr(value, "columns") or is_xarray(value):  # whose axes would be guessed
+        raise TypeError(f"{name} must be an array, got a {type(value).__name__}: write {name}.to_numpy()")
     if isinstance(value, (list, tuple, range)):
         if any(isinstance(part, (list, tuple)) or is_array(part) for part in value):
             return _stacked(name, value, holds)
@@ -79,9 +94,50 @@ def integers(name: str, value: Any, B: int, low: int, high: int) -> Tensor:
 
 
 def model_type(module: nn.Module | None) -> torch.dtype | None:
-    """The type of all parameters of a model, if there is one and rows can be made in it."""
-    kinds = {p.dtype for p in module.parameters() if p.is_floating_point()} if module else set()
-    return kinds.pop() if len(kinds) == 1 and kinds <= {torch.float32, torch.float64} else None
+    """The type in which rows are made: that of all parameters of a model, if there is one; float32 for 16 bits."""
+    kind = _weights_type(module)
+    return torch.float32 if kind in NARROW else kind
+
+
+def narrow_type(module: nn.Module | None) -> torch.dtype | None:
+    """The type of 16 bits to which rows are cast for a model all of whose parameters have it."""
+    kind = _weights_type(module)
+    return kind if kind in NARROW else None
+
+
+def _weights_type(module: nn.Module | None) -> torch.dtype | None:
+    kinds = {p.dtype for p in module.parameters() if p.is_floating_point()} if module is not None else set()
+    return kinds.pop() if len(kinds) == 1 and kinds <= set(FLOATS) else None
+
+
+def holds_integers(x: Tensor) -> bool:
+    """Whether it holds integers; booleans are none."""
+    return not (x.is_floating_point() or x.is_complex() or x.dtype == torch.bool)
+
+
+def floating(name: str, x: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+    """What is no floating number yet, integers and booleans, in a floating type. ValueError where it can't hold one."""
+    if x.is_floating_point() or x.is_complex():
+        return x
+    most = round(2 / torch.finfo(dtype).eps)  # up to here each integer has a value of its own
+    whole = x.to(torch.int64)
+    wrong = (whole > most) | (whole < -most) | ((whole < 0) & (x.dtype == torch.uint64))
+    if bool(wrong.any()):
+        first = tuple(wrong.nonzero()[0].tolist())
+        raise ValueError(f"{name} holds integers beyond {most}, which {dtype} does not hold exactly, first at {first}")
+    return whole.to(dtype)
+
+
+def as_rows(name: str, x: Tensor, module: nn.Module | None) -> Tensor:
+    """Numbers in a type that rows can have, integers in that of the model's weights. TypeError where they have none."""
+    if x.is_complex() or (x.is_floating_point() and x.dtype not in FLOATS):
+        raise TypeError(f"{name} must hold real numbers of 16 bits or more, got {x.dtype}: convert it")
+    if x.is_floating_point():
+        return x.float() if x.dtype in NARROW else x
+    kind = model_type(module)
+    if kind is None:
+        raise TypeError(f"{name} must be floating for a model without floating weights, got {x.dtype}: convert it")
+    return floating(name, x, kind)
 
 
 def as_model(name: str, x: Tensor, module: nn.Module | None) -> Tensor:

@@ -184,6 +184,19 @@ def results_are_saved(case: Case) -> None:
     assert (found.stderr is None) == (result.stderr is None), "the standard error was lost"
 
 
+def what_is_explained_is_kept(case: Case) -> None:
+    """A result holds the series as they were given and the model's outputs for them, unless that is turned off."""
+    method = case.method()
+    lengths = [case.X.shape[2]] * (len(case.X) - 1) + [case.X.shape[2] - 1]
+    result = method.explain(case.X, lengths=lengths, labels={"series": [f"<{i}>" for i in range(len(case.X))]})
+    assert result.X is not None and torch.equal(result.X[:-1], case.X[:-1].cpu()), "the series differ"  # noqa: PT018
+    assert result.labels.series is not None and result.labels.series[0] == "<0>", "labels were lost"  # noqa: PT018
+    with method.predictor.session():
+        whole = [method.predictor.whole(x[None, :, :end])[0, :, 0] for x, end in zip(case.X, lengths, strict=True)]
+    torch.testing.assert_close(result.outputs, torch.stack(whole), msg="the outputs are not those of the series")
+    assert method.explain(case.X, keep_input=False).X is None, "keep_input=False is of no effect"
+
+
 class _Turned(nn.Module):
     """A model of (N, D, w) as one of (N, w, D)."""
 
@@ -208,4 +221,5 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     bits_do_not_depend_on_the_way,
     nothing_else_changes,
     results_are_saved,
+    what_is_explained_is_kept,
 )

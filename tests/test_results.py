@@ -322,7 +322,7 @@ def test_a_cell_that_was_not_evaluated_is_not_one_of_score_zero() -> None:
 def test_top_leaves_nan_out_and_checks_arguments() -> None:
     a = make(torch.tensor([[[math.nan, 1.0, -math.inf]]]))
     assert a.top(5) == [(0, 0, 1, 1.0), (0, 0, 2, -math.inf)]
-    for call in (lambda: a.top(0), lambda: a.top(1, 1), lambda: a.top(1, -1), lambda: make(scores(2, 3)).top(1)):
+    for call in (lambda: a.top(0), lambda: a.top(1, 1), lambda: a.top(1, -1), lambda: make(scores(2)).top(1)):
         with pytest.raises(ValueError, match=r"k must|series must|three axes"):
             call()
 
@@ -396,4 +396,4 @@ def test_plot_passes_everything_on(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="series must be"):
         a.plot(series=3)
     with pytest.raises(ValueError, match="three axes"):
-        make(scores(2, 3)).plot()
+        make(scores(2)).plot()

@@ -98,6 +98,8 @@ BREAKERS = {
     "nothing_else_changes ": draws_global_numbers,
     "nothing_else_changes  ": leaves_eval_mode,
     "results_are_saved": replaced(settings=lambda r: {**r.settings, "a tuple": (1, 2)}),
+    "what_is_explained_is_kept": replaced(outputs=lambda r: r.outputs.flip(0)),
+    "what_is_explained_is_kept ": replaced(X=lambda r: None),
 }
 
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from rambit import arrays, ops
+from rambit import arrays, frames, ops
 from rambit.attribution.batch import Batch
+from rambit.attribution.explained import explained
 from rambit.attribution.parts import Gathered
 from rambit.attribution.parts import Part as Part
 from rambit.attribution.targets import MOST, Targets
-from rambit.checks import one_of, warn
+from rambit.checks import flag, one_of, warn
 from rambit.counterfactuals import (
     Counterfactual,
     CounterfactualLike,
@@ -27,6 +28,7 @@ from rambit.counterfactuals import (
 )
 from rambit.game import Anchor, Cost, Evaluation, Game, TensorSample, guards, progress
 from rambit.game.progress import Progress
+from rambit.labels import Labels
 from rambit.options import Options, option
 from rambit.predictors import Predictor
 from rambit.predictors.predictor import Layout, Output
@@ -90,7 +92,7 @@ class Attributor(Options, ABC):
 
     model: Any = option(help="a module, function, estimator, ONNX session or Predictor", recorded=False, kw_only=False)
     background: Any = option(
-        default=None, help="reference data (N, D, T), from which counterfactuals are drawn", recorded=False
+        default=None, help="reference data (N, D, T), or frames, from which counterfactuals are drawn", recorded=False
     )
     output: Output = option(
         default="auto", help="what the model returns; auto: logits, unless they are probabilities", recorded=False
@@ -118,9 +120,17 @@ class Attributor(Options, ABC):
         self.anchor: Anchor = getattr(self, "anchor", "end")
         self.num_samples: int = getattr(self, "num_samples", 1)
         self.window_size: int = getattr(self, "window_size", 1)
+        self.categorical: Sequence[int] | None = getattr(self, "categorical", None)
+        self.categorical_name: str | None = getattr(self, "categorical_name", None)
         super().__post_init__()
         self.model = self.predictor = Predictor.of(
-            self.model, output=self.output, layout=self.layout, device=self.device, model_id=self.model_id
+            self.model,
+            output=self.output,
+            layout=self.layout,
+            device=self.device,
+            model_id=self.model_id,
+            categorical=self.categorical,
+            categorical_name=self.categorical_name,
         )
         regression = self.predictor.output == "regression"
         self._chooses_distance = self.distance == "auto"
@@ -131,28 +141,33 @@ class Attributor(Options, ABC):
         if self.background is not None and not reads_background(given):
             name = given if isinstance(given, str) else type(given).__name__
             raise ValueError(f"background does not apply to counterfactuals={name!r}, which reads none")
+        self._background_features = frames.features_of(self.background)
         self.background = read_background(self.background, layout=self.layout)
         self.counterfactuals = self.strategy = self._strategy(given)
 
-    def attribute(self, X: Tensor, **options: Any) -> Tensor:
+    def attribute(self, X: Any, **options: Any) -> Tensor:
         """Importance of every cell, a tensor like X; the options are those of ``explain``."""
-        return self.explain(X, **options).values
+        return self.explain(X, **{"keep_input": False, **options}).values
 
     def explain(
         self,
-        X: Tensor,
+        X: Any,
         *,
         target: Any = None,
         targets: Any = None,
         lengths: Any = None,
-        observed: Tensor | None = None,
+        observed: Any = None,
         ids: Any = None,
         extra: Any = None,
-        counterfactuals: Tensor | None = None,
+        counterfactuals: CounterfactualLike | None = None,
         show_progress: bool = False,
+        labels: Labels | Mapping[str, Any] | None = None,
+        keep_input: bool = True,
     ) -> Attribution:
-        """Scores (B, D, T) in X's layout, what they cost and the settings that made them.
+        """Scores (B, D, T) in X's layout, what they explain, what they cost and the settings that made them.
 
+        * ``X``: a tensor, array or list of arrays; a frame of pandas or xarray (``rambit.frames``), which says itself
+          what its axes are and where series end; or integer tokens (B, T), for a model of (N, T) int64.
         * ``target``: the output whose change is the score (distance ``diff``, or ``abs`` of a regression): a number, a
           pair (h, q) of forecasts (N, H, Q), either of them for each series, or a function of the raw outputs (N, …)
           that returns (N,). Default: all outputs, by ``distance``; for ``diff`` the class predicted at the last step.
@@ -164,23 +179,25 @@ class Attributor(Options, ABC):
         * ``ids`` (B,): what draws are keyed by, 0 … 2**32 - 1; default 0 … B-1.
         * ``extra``: further inputs of the model, a dictionary by argument or a tuple by position, (B, …) of any type;
           they go with their series and are never replaced. A model's state is not used then.
-        * ``counterfactuals`` (S, B, D, T): exactly these values instead of drawn ones.
+        * ``counterfactuals`` (S, B, D, T), (B, D, T), (D, T), (D,) or a number: exactly these instead of drawn values.
+        * ``labels``: what features, times, series and outputs are called, ``rambit.labels.Labels`` or a dictionary of
+          its fields; ``keep_input=False``: the result holds no copy of X.
 
         Raises ValueError or TypeError for what does not fit, PredictionError when the model's output is unusable.
         """
+        flag("keep_input", keep_input)
         series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
-        series["extra"] = extra
-        call = self._call(X, counterfactuals, **series)
-        return self._collect(call, settings=self.settings(), show_progress=show_progress)
+        call = self._call(X, counterfactuals, **series, extra=extra, labels=labels)
+        return self._collect(call, settings=self.settings(), show_progress=show_progress, keep_input=keep_input)
 
     def cost(
         self,
-        X: Tensor,
+        X: Any,
         *,
         target: Any = None,
         targets: Any = None,
         lengths: Any = None,
-        observed: Tensor | None = None,
+        observed: Any = None,
         ids: Any = None,
         extra: Any = None,
     ) -> Cost:
@@ -212,22 +229,26 @@ class Attributor(Options, ABC):
     def _strategy(self, counterfactuals: CounterfactualLike | None) -> Counterfactual:
         if arrays.is_array(counterfactuals):
             counterfactuals = arrays.whole("counterfactuals", counterfactuals)
-        if isinstance(counterfactuals, Tensor) and self.layout == "BTD" and counterfactuals.ndim >= 4:
-            counterfactuals = counterfactuals.transpose(2, 3)
+        if isinstance(counterfactuals, Tensor) and self.layout == "BTD" and counterfactuals.ndim >= 2:
+            time = min(counterfactuals.ndim - 2, 2)  # of (T, D), (B, T, D), (S, B, T, D) and (S, B, T, D, W)
+            counterfactuals = counterfactuals.transpose(time, time + 1)
         return resolve(counterfactuals, self.background)
 
-    def _call(self, X: Any, counterfactuals: Tensor | None, *, quiet: bool = False, **series: Any) -> Call:
+    def _call(self, X: Any, counterfactuals: CounterfactualLike | None, *, quiet: bool = False, **series: Any) -> Call:
         """Check a call's arguments. ``quiet``: without the warning about draws that would only repeat."""
         batch = Batch.read(X, self.predictor, self.layout, **series)
+        names, known = batch.labels.features, self._background_features
+        if names is not None and known is not None and names != known:
+            raise ValueError(f"background has the features {', '.join(known)}, but X has {', '.join(names)}")
         strategy = self.strategy if counterfactuals is None else self._strategy(counterfactuals)
         strategy.check(*batch.x.shape[1:])
+        strategy = strategy.within(batch.needed())
         draws = self.num_samples
         if isinstance(strategy, Replay):
-            strategy = strategy.within(batch.needed())
             draws = len(strategy.values)
         elif strategy.single and draws > 1:
             draws = 1
-            if not quiet:
+            if not quiet and self.num_samples != getattr(type(self), "num_samples", 1):  # nobody asked for the default
                 warn(
                     f"num_samples={self.num_samples}, but {type(strategy).__name__} counterfactuals have one value: "
                     "one draw is evaluated"
@@ -285,27 +306,35 @@ class Attributor(Options, ABC):
         if call.distance != "diff" or outputs is None:
             return target
         if not regression:
-            return outputs.argmax(dim=1)[None]
+            return game.predictor.predicted(outputs)[None]
         if (count := outputs.shape[1]) > 1:
             raise ValueError(f"target is needed: distance='diff' and the model has {count} regression outputs")
         return target
 
-    def _collect(self, call: Call, *, settings: dict[str, Any], show_progress: bool) -> Attribution:
+    def _collect(
+        self, call: Call, *, settings: dict[str, Any], show_progress: bool, keep_input: bool = True
+    ) -> Attribution:
         """Score the series of each length by a game of their own, and put the parts together."""
         begin = time.perf_counter()
+        model = self.predictor.digest()  # before it is evaluated: what it keeps of its last call is part of it
         batch = call.batch
         gathered = Gathered(batch.x.shape, batch.x.device)
         rows = row_steps = 0
-        mode, moved = "", False
+        mode, moved, graded = "", False, False
+        axes: tuple[int, ...] = ()
         with progress(show_progress, lambda: self._count(call).row_steps) as bar:
             for indices, sample in batch.by_length():
                 game = self._game(call, indices, sample, bar=bar)
                 gathered.add(self._score(call, game, indices), indices)
-                moved = moved or game.runner.moved
+                found = game.last_outputs()
+                assert found is not None, "a game that evaluates has outputs"
+                gathered.note(found, indices)
+                axes = game.predictor.axes_of(found.shape[1])
+                seen = game.runner.seen()
+                moved, graded = moved or seen[0], graded or seen[1]
                 rows, row_steps, mode = rows + game.runner.rows, row_steps + game.runner.row_steps, game.mode
         gathered.clear(~(gathered.evaluated & batch.needed()))
-        if not moved and rows > 1:
-            guards.never_moved(rows, call.predictor)
+        guards.look_back(rows, call.predictor, moved=moved, graded=graded)
         values, stderr, windows = (batch.restore(gathered.get(name)) for name in ("values", "stderr", "windows"))
         assert values is not None
         return Attribution(
@@ -321,6 +350,9 @@ class Attributor(Options, ABC):
             ids=batch.ids,
             windows=windows,
             evaluated=batch.evaluated(gathered.evaluated),
+            X=batch.given() if keep_input else None,
+            model=model,
+            **explained(batch, call.distance, gathered.outputs, axes),
         )
 
     def _count(self, call: Call) -> Cost:
@@ -329,6 +361,7 @@ class Attributor(Options, ABC):
         for indices, sample in call.batch.by_length():
             game = self._game(call, indices, sample, dry=True)
             self._score(call, game, indices)
+            game.last_outputs()
             part = game.cost()
             total = part if total is None else total + part
         assert total is not None
@@ -344,7 +377,18 @@ class RemovalAttributor(Attributor):
         help="between outputs: pd, kl, js, l2 or diff (the target's signed change); auto: pd, for regression abs",
     )
     counterfactuals: CounterfactualLike | None = option(
-        default=None, help="what stands in: a strategy, its name with options, or values (S, B, D, T)", recorded=False
+        default=None,
+        help="what stands in: a strategy, its name with options, a number, or values (D,), (D, T), (B, D, T) or "
+        "(S, B, D, T)",
+        recorded=False,
+    )
+    categorical: Sequence[int] | None = option(
+        default=None, help="features that hold categories: whole numbers, replaced by such only", recorded=False
+    )
+    categorical_name: str | None = option(
+        default=None,
+        help="the argument by which the model takes them, an integer tensor (N, K, T); x has the other features",
+        recorded=False,
     )
     evaluation: Evaluation = option(
         default="auto", help="how the model is evaluated; changes no number beyond rounding", recorded=False

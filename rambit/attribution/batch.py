@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rambit import arrays
+from rambit import arrays, frames
 from rambit.attribution.targets import Targets
 from rambit.game import TensorSample
+from rambit.labels import Labels
 from rambit.predictors import Predictor
 from rambit.predictors.extra import read_extra
 
@@ -19,11 +20,14 @@ from rambit.predictors.extra import read_extra
 MANY = "; rambit.distributed.attribute_many takes batches"
 
 
-def observations(name: str, value: Any, masked: Tensor | None, shape: torch.Size) -> Tensor | None:
+def observations(name: str, value: Any, masked: Tensor | None, shape: torch.Size, layout: str = "BDT") -> Tensor | None:
     """A bool tensor of this shape, False where ``value`` says so or an array was masked; None if neither is given."""
     if value is None:
         return None if masked is None else ~masked
-    seen = arrays.whole(name, value, holds="booleans")
+    if frames.is_frame(value):
+        seen = frames.read(name, value).in_layout(layout)
+    else:
+        seen = arrays.whole(name, value, holds="booleans")
     if seen.dtype != torch.bool or seen.shape != shape:
         raise ValueError(f"{name} must be a bool tensor like X, {tuple(shape)}, got {seen.dtype} {tuple(seen.shape)}")
     return seen if masked is None else seen & ~masked.to(seen.device)
@@ -31,7 +35,11 @@ def observations(name: str, value: Any, masked: Tensor | None, shape: torch.Size
 
 @dataclass(frozen=True)
 class Batch:
-    """Series (B, D, T) on the model's device, with ids (B,), what is explained and, if given, lengths and observed."""
+    """Series (B, D, T) on the model's device, with ids (B,), what is explained and, if given, lengths and observed.
+
+    ``like``: what was given, in its layout. ``labels``: what their axes are called. ``tokens``: it is (B, T) integers;
+    x holds them as (B, 1, T) float64.
+    """
 
     x: Tensor
     ids: Tensor
@@ -41,6 +49,8 @@ class Batch:
     like: Tensor
     layout: str
     extra: Mapping[str, Tensor]
+    labels: Labels = field(default_factory=Labels)
+    tokens: bool = False
 
     @staticmethod
     def read(
@@ -54,30 +64,63 @@ class Batch:
         observed: Any = None,
         ids: Any = None,
         extra: Any = None,
+        labels: Any = None,
     ) -> Batch:
         """Check everything that a user gave. Raises TypeError or ValueError naming the argument."""
-        like, masked = _series(X, layout)
+        like, masked, ends, of_frame = _series(X, layout)
+        tokens = like.ndim == 2
+        rows = arrays.floating("X", like) if tokens else arrays.as_rows("X", like, predictor.module)
+        like = like if tokens or like.is_floating_point() else rows
+        if ends is not None and lengths is not None:
+            raise ValueError("lengths: X says itself where each of its series ends; leave lengths out")
+        lengths = ends if lengths is None else lengths
         device = predictor.device_for(like)
         if like.device.type == "cuda" and device.type == "cpu":
             raise ValueError(
                 f"X is on {like.device}, but the model is on {device}: pass device={str(like.device)!r} or move X"
             )
-        x = like.to(device, arrays.model_type(predictor.module) or like.dtype)
-        seen = observations("observed", observed, masked, like.shape)
+        x = rows.to(device, (not tokens and arrays.model_type(predictor.module)) or rows.dtype)
+        seen = observations("observed", observed, masked, like.shape, layout)
         seen = None if seen is None else seen.to(device)
-        if layout == "BTD":
+        if tokens:
+            x, seen = x[:, None], None if seen is None else seen[:, None]
+        elif layout == "BTD":
             x, seen = x.transpose(1, 2), None if seen is None else seen.transpose(1, 2)
         seen = None if seen is None else seen.contiguous()
         B, _, T = x.shape
         length = None if lengths is None else arrays.integers("lengths", lengths, B, 1, T)
         ids = torch.arange(B) if ids is None else arrays.integers("ids", ids, B, 0, 2**32 - 1)
         explained, beside = Targets.read(target, targets, B), read_extra(extra, B, device)
-        batch = Batch(x, ids, length, seen, explained, like, layout, beside)
+        named = Labels.of(labels).over(of_frame)
+        named.check(*x.shape)
+        batch = Batch(x, ids, length, seen, explained, like, layout, beside, named, tokens)
         predictor.check_extra(batch.extra)
         wrong = ~torch.isfinite(x) & batch.needed()
         if bool(wrong.any()):
             raise ValueError(f"X holds {batch._not_finite(wrong)}")
+        if predictor.categorical and not tokens:
+            batch._check_categories(predictor.categorical, predictor.categorical_name)
         return batch
+
+    def _check_categories(self, features: tuple[int, ...], name: str | None) -> None:
+        """ValueError unless these features are some of X, and hold whole numbers that rows hold exactly.
+
+        With the ``name`` by which the model takes them, none may be missing: integers know no NaN.
+        """
+        D = self.x.shape[1]
+        if max(features) >= D:
+            raise ValueError(f"categorical must be features of X, 0 … {D - 1}, got {list(features)}")
+        given = (self.like.transpose(1, 2) if self.layout == "BTD" else self.like).to(self.x.device).double()
+        wrong = (given != given.round()) | (given != self.x.double())
+        wrong &= self.needed() if name is None else replace(self, observed=None).needed()
+        of = list(features)
+        if bool(wrong[:, of].any()):
+            b, k, t = torch.nonzero(wrong[:, of])[0].tolist()
+            d = features[k]
+            raise ValueError(
+                f"X holds {float(given[b, d, t]):.17g} at series {b}, feature {d}, time {t}: categorical features hold "
+                f"whole numbers that {self.x.dtype} holds exactly"
+            )
 
     def needed(self) -> Tensor:
         """(B, D, T) bool, False for what is declared to hold no value: missing cells, and the padding."""
@@ -91,6 +134,13 @@ class Batch:
         """Which cells have a score, bool like X: those ``scored`` (B, D, T), but the missing ones. None: all."""
         scored = scored if self.observed is None else scored & self.observed
         return None if bool(scored.all()) else self._like(scored)
+
+    def given(self) -> Tensor:
+        """A copy of X as it was given, NaN where it is declared to hold no value."""
+        missing = ~self._like(self.needed())
+        if not bool(missing.any()):
+            return self.like.clone()
+        return (self.like.double() if self.tokens else self.like).masked_fill(missing, torch.nan)
 
     def _not_finite(self, wrong: Tensor) -> str:
         """What is wrong with the first of these cells (B, D, T)."""
@@ -121,34 +171,44 @@ class Batch:
                     observed,
                     None if length == T else length,
                     extra={name: values[here] for name, values in self.extra.items()},
+                    tokens=self.tokens,
                 ),
             )
 
     def restore(self, values: Tensor | None) -> Tensor | None:
-        """Scores (K, B, D, T) in X's layout, dtype and device: (B, K, D, T) of several targets, else (B, D, T)."""
+        """Scores (K, B, D, T) in X's layout, dtype and device: (B, K, D, T) of several targets, else (B, D, T).
+
+        Those of tokens are float32, and of one target (B, T).
+        """
         if values is None:
             return None
         values = self._like(values, 2)
-        return (values.transpose(0, 1) if self.targets.many else values[0]).contiguous().to(self.like.dtype)
+        values = values.transpose(0, 1) if self.targets.many else values[0]
+        return values.contiguous().to(torch.float32 if self.tokens else self.like.dtype)
 
     def _like(self, values: Tensor, axis: int = 1) -> Tensor:
-        values = values.transpose(axis, axis + 1) if self.layout == "BTD" else values  # windows (…, D, T, W) too
+        if self.tokens:
+            values = values if self.targets.many else values.squeeze(axis)
+        elif self.layout == "BTD":
+            values = values.transpose(axis, axis + 1)  # windows (…, D, T, W) too
         return values.to(self.like.device).contiguous()
 
 
-def _series(X: Any, layout: str) -> tuple[Tensor, Tensor | None]:
-    """X as a tensor of three axes, and where it is masked."""
+def _series(X: Any, layout: str) -> tuple[Tensor, Tensor | None, Tensor | None, Labels]:
+    """X as a tensor of three axes, or of two of tokens; where it is masked; lengths and names, if it says them."""
+    if frames.is_frame(X):
+        found = frames.read("X", X)
+        return found.in_layout(layout), None, found.lengths, found.labels
     axes = "(B, D, T)" if layout == "BDT" else "(B, T, D)"
     if not isinstance(X, (list, tuple)) and not arrays.is_array(X):
         many = "" if isinstance(X, (str, Mapping)) or not hasattr(X, "__iter__") else MANY
         raise TypeError(f"X must be a tensor or NumPy array {axes}, got {type(X).__name__}{many}")
-    x, masked = arrays.read("X", X, frame=".to_numpy().T[None]" if layout == "BDT" else ".to_numpy()[None]")
-    if x.ndim != 3 and isinstance(X, (list, tuple)):
+    x, masked = arrays.read("X", X)
+    tokens = x.ndim == 2 and arrays.holds_integers(x)
+    if not tokens and x.ndim != 3 and isinstance(X, (list, tuple)):
         raise TypeError(f"X must be a tensor or NumPy array {axes}, got {type(X).__name__}{MANY}")
-    if x.ndim != 3:
-        raise ValueError(f"X must be {axes}, got {x.ndim} dimensions: {tuple(x.shape)}")
-    if x.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"X must be float32 or float64, got {x.dtype}: convert it")
+    if not tokens and x.ndim != 3:
+        raise ValueError(f"X must be {axes}, or integer tokens (B, T), got {x.ndim} dimensions: {tuple(x.shape)}")
     if x.numel() == 0:
         raise ValueError(f"X is empty: {tuple(x.shape)}")
-    return x, masked
+    return x, masked, None, Labels()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rambit import arrays
 from rambit.attribution.attributor import Call, RemovalAttributor
+from rambit.counterfactuals import CounterfactualLike
 from rambit.game import Game
 from rambit.options import option
 from rambit.store import resume_key
@@ -42,7 +43,7 @@ class GroupedAttributor(RemovalAttributor):
         groups = self.groups.tolist() if listed else {"digest": resume_key(groups=self.groups)}
         return {**super().settings(), "groups": groups}
 
-    def _call(self, X: Any, counterfactuals: Tensor | None, *, quiet: bool = False, **series: Any) -> Call:
+    def _call(self, X: Any, counterfactuals: CounterfactualLike | None, *, quiet: bool = False, **series: Any) -> Call:
         call = super()._call(X, counterfactuals, quiet=quiet, **series)
         if self.groups is not None:
             check_groups(self.groups, call.batch.x.shape, self.layout)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from rambit import ops
 from rambit.attribution.attributor import Attributor, Call, CellOrEnd, Part
+from rambit.counterfactuals import CounterfactualLike
 from rambit.game import Game
 from rambit.options import option
 from rambit.predictors import PredictionError
@@ -32,6 +33,8 @@ class External(Attributor):
     """
 
     anchor: CellOrEnd = option(default="end", help="what is explained: the last step's output, or those at all steps")
+    #: Where no target is given, it evaluates the series as they are, and notes the outputs.
+    chooses: ClassVar[bool] = False
     unused = ("distance", "counterfactuals", "evaluation", "num_samples", "window_size")
 
     def __post_init__(self) -> None:
@@ -51,10 +54,12 @@ class External(Attributor):
     def _scores(self, game: Game, target: Tensor | None) -> Tensor:
         """Scores (b, D, T) of the game's series; ``target`` (b, 1, 1) where one was given."""
 
-    def _call(self, X: Any, counterfactuals: Tensor | None, *, quiet: bool = False, **series: Any) -> Call:
+    def _call(self, X: Any, counterfactuals: CounterfactualLike | None, *, quiet: bool = False, **series: Any) -> Call:
         if counterfactuals is not None:
             raise ValueError(f"counterfactuals does not apply to {type(self).__name__}")
         call = super()._call(X, None, quiet=quiet, **series)
+        if call.batch.tokens:
+            raise TypeError(f"X must be floating: {type(self).__name__} needs gradients, and tokens have none")
         if call.batch.targets.many or call.batch.targets.function is not None:
             raise ValueError(f"{type(self).__name__} explains one output: give its number as target")
         if call.batch.extra:
@@ -73,6 +78,8 @@ class External(Attributor):
         if game.runner.dry:
             rows = len(x) * self._rows(given)
             game.runner.count(rows, rows * x.shape[2])
+            if not given and self.chooses:
+                game.note_original(slice(0, len(x)), None)
             return Part(torch.zeros(x.shape, dtype=torch.float64), None)
         game.runner.begin()
         devices = range(torch.cuda.device_count())

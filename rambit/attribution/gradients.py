@@ -30,6 +30,7 @@ class Gradients(External):
     for gradient_shap its series), zero without one. Only for ``nn.Module``; ImportError without captum.
     """
 
+    chooses = True
     method: GradientMethod = option(default="integrated_gradients", help="captum's method", kw_only=False)
 
     def __post_init__(self) -> None:
@@ -54,9 +55,10 @@ class Gradients(External):
     def _choice(self, game: Game, x: Tensor) -> Tensor:
         """The model's own choice (b, 1, K) at each step."""
         outputs = self._evaluate(game, x, None)
+        game.note_original(slice(0, len(x)), outputs[:, :, -1])
         if self.predictor.output == "regression" and outputs.shape[1] > 1:
             raise ValueError(f"target is needed: the model has {outputs.shape[1]} regression outputs")
-        return outputs.argmax(dim=1, keepdim=True)
+        return self.predictor.predicted(outputs)[:, None]
 
 
 class _Explained(nn.Module):

@@ -29,11 +29,15 @@ class Part:
 
 
 class Gathered:
-    """Scores (K, B, D, T) of all series, their standard errors and windows where every part has them."""
+    """Scores (K, B, D, T) of all series, their standard errors and windows where every part has them.
+
+    ``outputs`` (B, C): what the model gives for the series as they are.
+    """
 
     def __init__(self, shape: torch.Size, device: torch.device) -> None:
         self.shape, self.device = shape, device
         self.evaluated = torch.ones(shape, dtype=torch.bool, device=device)
+        self.outputs = torch.empty(0)
         self._tables: dict[str, Tensor] | None = None
 
     def add(self, part: Part, indices: Tensor) -> None:
@@ -48,6 +52,12 @@ class Gathered:
             table[:, here, :, :steps] = found[name]
         if part.evaluated is not None:
             self.evaluated[here, :, :steps] = part.evaluated
+
+    def note(self, outputs: Tensor, indices: Tensor) -> None:
+        """The outputs (b, C) for the series at these indices (b,)."""
+        if not len(self.outputs):
+            self.outputs = outputs.new_zeros(self.shape[0], outputs.shape[1])
+        self.outputs[indices.to(outputs.device)] = outputs
 
     def get(self, name: str) -> Tensor | None:
         """A table, with 0 where nothing was evaluated: missing values, padding, and what no mask saw."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +16,9 @@ from rambit.attribution.attributor import DRAWS, LONGEST, METHODS, MOST_CELLS, C
 from rambit.attribution.cell_groups import GroupedAttributor
 from rambit.attribution.checkpoint import Checkpoint, Saved
 from rambit.checks import count, flag, number, warn
-from rambit.counterfactuals import Replay, Zero
+from rambit.counterfactuals import CounterfactualLike, Replay, Zero
 from rambit.game import Anchor, Cost, Flips, FlipScores, Game
+from rambit.labels import Labels
 from rambit.masks import FAMILIES, Explicit, Family, resolve
 from rambit.options import option
 from rambit.results import Attribution
@@ -105,20 +107,22 @@ class RaMbIT(GroupedAttributor):
 
     def explain(
         self,
-        X: Tensor,
+        X: Any,
         *,
         target: Any = None,
         targets: Any = None,
         lengths: Any = None,
-        observed: Tensor | None = None,
+        observed: Any = None,
         ids: Any = None,
         extra: Any = None,
         masks: Tensor | None = None,
-        counterfactuals: Tensor | None = None,
+        counterfactuals: CounterfactualLike | None = None,
         checkpoint: str | Path | None = None,
         show_progress: bool = False,
         tolerance: float | None = None,
         max_rows: int | None = None,
+        labels: Labels | Mapping[str, Any] | None = None,
+        keep_input: bool = True,
     ) -> Attribution:
         """Scores (B, D, T) in X's layout, with their standard error, cost and settings.
 
@@ -126,6 +130,8 @@ class RaMbIT(GroupedAttributor):
         19 of 20 runs with other seeds, what infinitely many of both would give. It is None with one mask, or with one
         random draw that all masks share; values that are given, or that are not random, count as exact.
 
+        * ``X``: a tensor, array or list of arrays; a frame of pandas or xarray (``rambit.frames``), which says itself
+          what its axes are and where series end; or integer tokens (B, T), for a model of (N, T) int64.
         * ``target``: the output whose change is the score (distance ``diff``, or ``abs`` of a regression): a number, a
           pair (h, q) of forecasts (N, H, Q), either of them for each series, or a function of the raw outputs (N, …)
           that returns (N,). Default: all outputs, by ``distance``; for ``diff`` the class predicted at the last step.
@@ -137,18 +143,21 @@ class RaMbIT(GroupedAttributor):
         * ``ids`` (B,): what draws are keyed by, 0 … 2**32 - 1, default 0 … B-1: X[3:4] with ids=[3] gives row 3 of X.
         * ``extra``: further inputs of the model, a dictionary by argument or a tuple by position, (B, …) of any type;
           they go with their series and are never replaced. A model's state is not used then.
-        * ``masks`` (L, D, T) bool and ``counterfactuals`` (S, B, D, T): exactly these instead of sampled ones.
+        * ``masks`` (L, D, T) bool, and ``counterfactuals`` (S, B, D, T), (B, D, T), (D, T), (D,) or a number: exactly
+          these instead of sampled ones.
         * ``checkpoint``: a folder; a run that was killed goes on from there and gives the same bits.
         * ``tolerance``: go on in rounds of L masks until the largest standard error, relative to the largest score, is
           below it, or ``max_rows`` rows were evaluated, those of a resumed run included. It ends with a warning where
           the draws alone, which all masks share, leave more than that.
+        * ``labels``: what features, times, series and outputs are called, ``rambit.labels.Labels`` or a dictionary of
+          its fields; ``keep_input=False``: the result holds no copy of X.
 
         Raises ValueError or TypeError for what does not fit, PredictionError when the model's output is unusable.
         """
         family = self.family if masks is None else self._family(masks)
+        flag("keep_input", keep_input)
         series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
-        series["extra"] = extra
-        call = self._call(X, counterfactuals, **series)
+        call = self._call(X, counterfactuals, **series, extra=extra, labels=labels)
         self._check_family(family, call)
         if tolerance is not None:
             tolerance = number("tolerance", tolerance, 0, above=True)
@@ -166,20 +175,20 @@ class RaMbIT(GroupedAttributor):
             raise TypeError(f"checkpoint must be the path of a folder, got {checkpoint!r}")
         with Checkpoint.open(checkpoint, lambda: self._identity(call, family, settings, stop)) as saved:
             call = MaskCall(**vars(call), family=family, saved=saved, tolerance=tolerance, left=max_rows)
-            return self._collect(call, settings=settings, show_progress=show_progress)
+            return self._collect(call, settings=settings, show_progress=show_progress, keep_input=keep_input)
 
     def cost(
         self,
-        X: Tensor,
+        X: Any,
         *,
         target: Any = None,
         targets: Any = None,
         lengths: Any = None,
-        observed: Tensor | None = None,
+        observed: Any = None,
         ids: Any = None,
         extra: Any = None,
         masks: Tensor | None = None,
-        counterfactuals: Tensor | None = None,
+        counterfactuals: CounterfactualLike | None = None,
     ) -> Cost:
         """Rows, row-steps, the engine's memory bound in bytes and the mode of ``attribute(X)``; no call of the model.
 

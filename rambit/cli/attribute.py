@@ -9,12 +9,14 @@ import torch
 
 from rambit import arrays
 from rambit.cli import common
-from rambit.cli.models import outputs_of, read_model
+from rambit.cli.models import read_model
 from rambit.cli.rambit_options import check_size, make_attributor
 from rambit.cli.request import ENDS, Request, add_request, make_ending
 from rambit.distributed import DataFile, attribute_many
-from rambit.results import Cell
+from rambit.results import Attribution, Cell
 
+#: Outputs whose best cell is printed.
+MOST_TARGETS = 5
 EPILOG = """\
 examples:
   rambit attribute BasicMotions --model model.safetensors --background train --anchor end --L 10 \\
@@ -46,11 +48,18 @@ def add(commands: common.Commands) -> None:
         epilog=EPILOG,
     )
     add_request(parser)
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         "--target",
-        metavar="N",
+        metavar="NUMBER",
         type=_target,
-        help="the output whose change is scored: a class, or H,Q of a forecast (--distance diff: the predicted class)",
+        help="the class or output whose signed change is the score; H:Q of forecasts with quantiles",
+    )
+    which.add_argument(
+        "--targets",
+        metavar="LIST",
+        type=_targets,
+        help="several outputs from the rows of one: all, or numbers with commas between",
     )
     parser.add_argument(
         "--tolerance", metavar="X", type=float, help="add masks until standard error / largest score is below X"
@@ -70,15 +79,6 @@ def add(commands: common.Commands) -> None:
     parser.set_defaults(run=run)
 
 
-def _target(text: str) -> int | tuple[int, ...]:
-    """A number, or several with commas between."""
-    numbers = tuple(map(common.whole(), text.split(",")))
-    return numbers[0] if len(numbers) == 1 else numbers
-
-
-_target.__name__ = "int"  # as messages call it
-
-
 def run(args: argparse.Namespace) -> None:
     """Explain the series, write the files and print what was found."""
     if args.max_rows is not None and args.tolerance is None:
@@ -88,6 +88,8 @@ def run(args: argparse.Namespace) -> None:
         return
     common.check_suffix("--out", args.out, ".safetensors")
     if args.figure is not None:
+        if args.targets is not None:
+            raise ValueError("--figure is of one output: leave it out, and draw one with rambit plot --target")
         common.check_figure(args.figure)
     inputs = (args.data, args.model, getattr(args, "background", None))
     with common.reserved((args.out, args.figure), force=args.force, inputs=inputs) as place:
@@ -100,6 +102,8 @@ def _explain(args: argparse.Namespace, place: common.Place) -> None:
         request.X,
         **request.known,
         target=args.target,
+        targets=args.targets,
+        labels=request.labels,
         tolerance=args.tolerance,
         max_rows=args.max_rows,
         checkpoint=args.checkpoint,
@@ -110,13 +114,7 @@ def _explain(args: argparse.Namespace, place: common.Place) -> None:
     if args.figure is not None:
         written.append(place(args.figure))
         count = min(len(result.values), 9)
-        result.plot(
-            written[1],
-            X=request.X,
-            series=range(count),
-            feature_names=request.data.feature_names,
-            titles=_titles(request)[:count],
-        )
+        result.plot(written[1], series=range(count), titles=_titles(request, result)[:count])
 
     rows: list[tuple[str, object]] = [
         *request.rows(),
@@ -128,8 +126,8 @@ def _explain(args: argparse.Namespace, place: common.Place) -> None:
     ]
     if result.stderr is not None:
         rows.append(("std error", f"up to {float(result.stderr.max()):.2g}"))
-    for i, cell in enumerate(result.top(3)):
-        where = f"series {request.called(cell.series)}, {request.data.feature_names[cell.feature]}"
+    for i, (of, cell) in enumerate(_top(result)):
+        where = f"{of}series {request.called(cell.series)}, {request.data.feature_names[cell.feature]}"
         rows.append(("top cells" if i == 0 else "", f"{where}, {_step(request, cell)}: {cell.score:.4g}"))
     rows.append(("wrote", ", ".join(map(str, written))))
     print(common.table(rows))
@@ -137,7 +135,7 @@ def _explain(args: argparse.Namespace, place: common.Place) -> None:
 
 def run_store(args: argparse.Namespace) -> None:
     """Explain a file piece by piece, into a folder."""
-    for option in ("figure", "checkpoint", "tolerance", "target", "series", "limit", "split"):
+    for option in ("figure", "checkpoint", "tolerance", "target", "targets", "series", "limit", "split"):
         if getattr(args, option) is not None:
             raise ValueError(f"--{option} does not apply with --store")
     if args.force:
@@ -167,6 +165,27 @@ def run_store(args: argparse.Namespace) -> None:
     )
 
 
+def _target(text: str) -> int | tuple[int, int]:
+    """A number, or two of forecasts with quantiles."""
+    numbers = [common.whole()(part) for part in text.split(":")]
+    if len(numbers) > 2:
+        raise argparse.ArgumentTypeError(f"must be a number, or H:Q, got {text!r}")
+    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
+
+
+def _targets(text: str) -> str | list[int | tuple[int, int]]:
+    """All outputs, or a list of them."""
+    return text if text == "all" else [_target(part) for part in text.split(",")]
+
+
+def _top(result: Attribution) -> list[tuple[str, Cell]]:
+    """The best cells, three in all, or the best one of each of several outputs, with what that is called."""
+    if result.targets is None:
+        return [("", cell) for cell in result.top(3)]
+    found = [(target, result.top(1, target=target)) for target in result.targets[:MOST_TARGETS]]
+    return [(f"output {target}, ", cell) for target, cells in found for cell in cells]
+
+
 def _step(request: Request, cell: Cell) -> str:
     """The step of a cell, with its time where that is known."""
     times = request.data.times
@@ -176,10 +195,11 @@ def _step(request: Request, cell: Cell) -> str:
     return f"step {cell.time} ({np.datetime_as_string(time, unit='auto') if times.dtype.kind == 'M' else time})"
 
 
-def _titles(request: Request) -> list[str]:
+def _titles(request: Request, result: Attribution) -> list[str]:
     """Which series, and what the model says about it."""
-    predictor = request.model.predictor
-    outputs = outputs_of(predictor, request.X, **request.known)
+    predictor, outputs = request.model.predictor, result.outputs
+    assert outputs is not None
+    outputs = outputs.flatten(1)
     called = [f"series {request.called(i)}" for i in range(len(outputs))]
     if predictor.output == "regression":
         return [

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rambit.cli import common
+from rambit.labels import TIMES, typed_times
 from rambit.store import Store, atomic_write, load_tensors
 
 EPILOG = """\
@@ -21,7 +23,7 @@ example:
 
 One row for each result: its name, every recorded number and text, and every tensor as a list of numbers beside its
 shape (the columns responsibility and responsibility_shape, for instance). Records within records become columns with
-a dot in their names (stats.rows); lists become JSON text.
+a dot in their names (stats.rows, labels.features); lists become JSON text, datetimes (labels.times) timestamps.
 """
 #: Tensor types that Parquet has no numbers for are widened.
 _WIDER = ("bfloat16", "float16")
@@ -97,10 +99,21 @@ def _record(metadata: Mapping[str, str], file: Path) -> dict[str, Any]:
 def _row(name: str, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {"name": name, **_flat(record)}
     for key, tensor in tensors.items():
+        if key == TIMES:
+            row[key] = _times(tensor, row.get(TIMES))
+            row[f"{key}_shape"] = list(tensor.shape)
+            continue
         plain = tensor.float() if str(tensor.dtype).removeprefix("torch.") in _WIDER else tensor
         row[key] = plain.flatten().numpy()
         row[f"{key}_shape"] = list(tensor.shape)
     return row
+
+
+def _times(tensor: Tensor, kind: Any) -> NDArray[Any]:
+    """Times in a unit that Parquet knows."""
+    times = typed_times(tensor.flatten(), kind)
+    coarse = times.dtype.kind in "mM" and np.datetime_data(times.dtype)[0] not in ("s", "ms", "us", "ns")
+    return times.astype(f"{times.dtype.kind}8[s]") if coarse else times
 
 
 def _column(values: list[Any]) -> list[Any]:

@@ -86,6 +86,9 @@ def add_model(parser: common.Parser, *, output: bool = True, required: bool = Tr
         help="which of several things it returns is its output: a name or a number",
     )
     group.add_argument(
+        "--input-name", metavar="NAME", help="the keyword, or the ONNX input, by which it takes the series"
+    )
+    group.add_argument(
         "--model-layout",
         choices=LAYOUTS,
         default="BDT",
@@ -100,7 +103,13 @@ def _select(text: str) -> str | int:
     return int(text) if text.lstrip("-").isdecimal() and len(text) < 10 else text
 
 
-def read_model(args: argparse.Namespace, *, output: Output | None = None, device: torch.device | None = None) -> Model:
+def read_model(
+    args: argparse.Namespace,
+    *,
+    output: Output | None = None,
+    device: torch.device | None = None,
+    threshold: float = 0.5,
+) -> Model:
     """The model that --model names. Raises ValueError, TypeError, OSError, ImportError, or whatever its code raises."""
     name = str(args.model)
     options: dict[str, Any] = {
@@ -109,6 +118,8 @@ def read_model(args: argparse.Namespace, *, output: Output | None = None, device
         "select": args.select,
         "device": device,
         "model_id": args.model_id,
+        "threshold": threshold,
+        "input_name": args.input_name,
     }
     features, suffix = None, Path(name).suffix.lower()
     class_names: tuple[str, ...] = ()

@@ -43,6 +43,7 @@ def add(commands: common.Commands) -> None:
     parser.add_argument("result", metavar="RESULT", help="a result file (.safetensors)")
     parser.add_argument("--out", metavar="FILE", help="the picture (.png, .pdf, .svg; default: RESULT with .png)")
     parser.add_argument("--series", metavar="0,3-7", help="of scores: only these series (the first 9)")
+    parser.add_argument("--target", metavar="NAME", help="of scores of several outputs: which, by number or name")
     parser.add_argument("--title", metavar="TEXT", help="over the picture")
     common.add_force(parser)
     parser.set_defaults(run=run)
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     common.check_figure(str(out), "--out")
     with common.reserved((out,), force=args.force, inputs=(args.result,)) as place:
         result = load(args.result)
-        figure = _drawn(result, args.series)
+        figure = _drawn(result, args.series, args.target)
         if args.title is not None:
             figure.suptitle(args.title)
         path = place(out)
@@ -74,13 +75,16 @@ def load(path: str) -> Any:
     raise ValueError(f"{path} is a safetensors file, but not a saved result of rambit")
 
 
-def _drawn(result: Any, series: str | None) -> Any:
-    """The figure. Raises ValueError for series that the result does not hold."""
+def _drawn(result: Any, series: str | None, target: str | None) -> Any:
+    """The figure. Raises ValueError for series or a target that the result does not hold."""
+    if target is not None and getattr(result, "targets", None) is None:
+        raise ValueError("--target is for scores of several outputs, and these are of one")
     if not isinstance(result, Attribution):
         if series is not None:
             raise ValueError(f"--series is for scores of several series, and this is a {type(result).__name__}")
         return result.plot()
-    return result.plot(series=None if series is None else _places(series, result))
+    which: Any = int(target) if target is not None and target.isdecimal() and len(target) < 10 else target
+    return result.plot(series=None if series is None else _places(series, result), target=which)
 
 
 def _places(series: str, result: Attribution) -> Sequence[int]:

@@ -50,9 +50,8 @@ DEFAULTS = {
     "device": "cpu",
     "anchor": "cell; end where each series has one label",
 }
-#: What `models.add_model` has, under these names or others, and makes the Predictor; a number for every cell has no
-#: short text.
-NO_FLAGS = ("model", "output", "layout", "model_id", "groups")
+#: What `models.add_model` has, under these names or others, since it makes the Predictor; tables have no short text.
+NO_FLAGS = ("model", "output", "layout", "model_id", "groups", "categorical", "categorical_name")
 FLAGS = tuple(option for option in RaMbIT.options() if option.name not in NO_FLAGS)
 
 

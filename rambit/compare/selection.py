@@ -52,9 +52,10 @@ class Selection:
     def explain(self, X: Tensor) -> Attribution:
         """Trains the selector, then scores like X. Raises ValueError for missing values."""
         sample = TensorSample(self.background, torch.arange(len(self.background)))
-        outputs = Game(Predictor.of(self.model), sample, Zero(), evaluation="full").predict()
+        game = Game(Predictor.of(self.model), sample, Zero(), evaluation="full")
         wrapper = ModelAgnosticWrapper(_Frozen(self.model), self.framework)
-        wrapper.fit(self.background.transpose(1, 2), outputs.argmax(dim=1), epochs=self.epochs, seed=self.seed)
+        predicted = game.predictor.predicted(game.predict())
+        wrapper.fit(self.background.transpose(1, 2), predicted, epochs=self.epochs, seed=self.seed)
         return SelectionAttributor(wrapper).explain(X)
 
 

@@ -4,6 +4,7 @@ from rambit.counterfactuals.generator import FeatureGenerator, GeneratorModel, J
 from rambit.counterfactuals.strategies import (
     STRATEGIES,
     CarryForward,
+    Constant,
     Counterfactual,
     CounterfactualLike,
     Gaussian,
@@ -25,6 +26,7 @@ from rambit.counterfactuals.strategies import (
 __all__ = [
     "STRATEGIES",
     "CarryForward",
+    "Constant",
     "Counterfactual",
     "CounterfactualLike",
     "FeatureGenerator",

@@ -7,13 +7,15 @@ import inspect
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from rambit import arrays, memory, ops
+from rambit import arrays, frames, memory, ops
+from rambit.checks import number
 from rambit.counterfactuals.generator import GeneratorModel
 from rambit.registry import Registry
 
@@ -25,6 +27,8 @@ class Counterfactual(ABC):
     fill = ops.Fill.FIXED
     #: More draws would only repeat the first.
     single = False
+    #: Its values are whole numbers where those of the data, or the given ones, are: it serves categories and tokens.
+    serves_categories = False
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
@@ -60,6 +64,17 @@ class Counterfactual(ABC):
     def check(self, D: int, T: int) -> None:  # noqa: B027  most strategies serve any series
         """Raise ValueError when the strategy cannot serve series of D features and T steps."""
 
+    def within(self, needed: Tensor) -> Counterfactual:
+        """The strategy for series whose cells (B, D, T) may be replaced where ``needed`` says so, bool.
+
+        Raises ValueError where its values do not fit them.
+        """
+        return self
+
+    def given(self, features: Sequence[int]) -> Tensor:
+        """All values of these features that it may take from what was given to it, NaN where there is none."""
+        return torch.empty(0)
+
     def describe(self) -> dict[str, object]:
         """Name and parameters, for settings and result files."""
         return {
@@ -94,8 +109,61 @@ class Zero(Counterfactual):
         return memory.zeros((count, *x.shape), x)
 
 
+@STRATEGIES.register("constant")
+class Constant(Counterfactual):
+    """The same values in all series: a number, or values (D,) or (D, T)."""
+
+    single = True
+    serves_categories = True
+    value: float | Tensor
+
+    def __init__(self, value: Any = 0.0) -> None:
+        if not arrays.is_array(value) or isinstance(value, np.generic):
+            self.value = number("counterfactuals", value)
+            return
+        tensor = arrays.floating("counterfactuals", _numbers(arrays.whole("counterfactuals", value)))
+        if tensor.ndim > 2 or tensor.numel() == 0:
+            shapes = "(D,), (D, T), (B, D, T) or (S, B, D, T)"
+            raise ValueError(f"counterfactuals must be a number, or values {shapes}, got {tuple(tensor.shape)}")
+        if not bool(tensor.isfinite().all()):
+            raise ValueError("counterfactuals must be finite")
+        self.value = tensor if tensor.ndim else float(tensor)
+
+    def check(self, D: int, T: int) -> None:
+        if isinstance(self.value, Tensor) and self.value.shape[0] != D:
+            raise ValueError(f"counterfactuals must have {D} features for this X, got {tuple(self.value.shape)}")
+
+    def within(self, needed: Tensor) -> Counterfactual:
+        T = needed.shape[2]
+        if isinstance(self.value, Tensor) and self.value.ndim == 2 and self.value.shape[1] != T:
+            raise ValueError(f"counterfactuals must have {T} steps for this X, got {tuple(self.value.shape)}")
+        return self
+
+    def given(self, features: Sequence[int]) -> Tensor:
+        return self.value[list(features)] if isinstance(self.value, Tensor) else torch.tensor(self.value).double()
+
+    def draws(
+        self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, *, seed: int, first: int = 0
+    ) -> Tensor:
+        value = torch.as_tensor(self.value, dtype=torch.float64)
+        value = value[:, None] if value.ndim == 1 else value[:, : x.shape[2]] if value.ndim == 2 else value
+        cast = value.to(x.device, x.dtype)
+        if not bool(cast.isfinite().all()):
+            raise ValueError(f"counterfactuals hold values beyond {x.dtype}, the type in which the model is evaluated")
+        return memory.empty((count, *x.shape), x).copy_(cast)
+
+
+def _numbers(values: Tensor) -> Tensor:
+    """Given values, if they are real numbers; booleans are none."""
+    if values.dtype not in arrays.FLOATS and not arrays.holds_integers(values):
+        raise TypeError(f"counterfactuals must hold real numbers, got {values.dtype}")
+    return values
+
+
 class _FromBackground(Counterfactual):
     """``background``: what `read_background` takes; kept as (N, D, T), NaN where a value is missing."""
+
+    serves_categories = True
 
     def __init__(self, background: Any) -> None:
         data = read_background(background)
@@ -111,6 +179,9 @@ class _FromBackground(Counterfactual):
 
     def check(self, D: int, T: int) -> None:
         _check_features(self.background, D)
+
+    def given(self, features: Sequence[int]) -> Tensor:
+        return self.background[:, list(features)]
 
     def _for(self, x: Tensor, steps: int | None, make: Callable[[], Tensor]) -> Tensor:
         """What series like x are drawn from; made once for each device and type, beside the background itself."""
@@ -264,6 +335,7 @@ class CarryForward(Counterfactual):
 
     fill = ops.Fill.CARRY_FORWARD
     single = True
+    serves_categories = True
 
     def draws(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, *, seed: int, first: int = 0
@@ -315,13 +387,16 @@ class Replay(Counterfactual):
     the padding of a series, or where its value is missing, is never used and may be NaN.
     """
 
+    serves_categories = True
+
     def __init__(self, values: Any) -> None:
         if arrays.is_array(values):
             values = arrays.whole("counterfactuals", values)
+            values = arrays.floating("counterfactuals", values) if arrays.holds_integers(values) else values
         if (
             not isinstance(values, Tensor)
             or values.ndim not in (4, 5)
-            or values.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+            or values.dtype not in arrays.FLOATS
             or values.numel() == 0
         ):
             got = f"{values.dtype} {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
@@ -342,6 +417,9 @@ class Replay(Counterfactual):
             raise ValueError(f"counterfactuals must be (S, {B}, {D}, {T}) for this X, got {tuple(self.values.shape)}")
         values = _needed_only(self.values, needed.to(self.values.device))
         return self if values is self.values else Replay(values)
+
+    def given(self, features: Sequence[int]) -> Tensor:
+        return self.values[:, :, list(features)]
 
     def take(self, series: Tensor | slice, steps: int) -> Replay:
         """The values of some series, cut or padded with zeros to a number of steps."""
@@ -423,24 +501,39 @@ class Generated(Counterfactual):
         return dict(self.generator.state_dict())
 
 
+def check_categories(strategy: Counterfactual, features: Sequence[int], what: str) -> None:
+    """Raise ValueError for a strategy whose values of these features, ``what``, need not be whole numbers."""
+    if not strategy.serves_categories:
+        names = ", ".join(name for name in STRATEGIES if STRATEGIES[name].serves_categories)
+        raise ValueError(
+            f"counterfactuals={type(strategy).__name__} does not serve {what}, whose values must be those of the data "
+            f"or given: use {names}, or give values"
+        )
+    values = strategy.given(features)
+    wrong = values[(values != values.round()) & ~values.isnan()]
+    if len(wrong):
+        raise ValueError(f"counterfactuals of {what} must be whole numbers, got {float(wrong[0]):g}")
+
+
 def read_background(background: object, *, layout: str = "BDT") -> Tensor | None:
     """Reference data as one tensor (N, D, T), NaN where a value is missing.
 
-    From a tensor, an array, or batches of them (a DataLoader or any iterable; what follows x in a tuple is not read).
-    Missing values are declared: a masked array, or a dict with ``X`` and, as in a call of ``explain``, ``observed``
-    (bool like X) or ``lengths`` (N,). ValueError or TypeError for anything else, and for a feature without any value.
+    From a tensor, an array, a frame (``rambit.frames``), or batches of them (a DataLoader or any iterable; what follows
+    x in a tuple is not read). Integers are read as numbers; (N, T) of them are tokens, (N, 1, T). Missing values are
+    declared: a masked array, or a dict with ``X`` and, as in a call of ``explain``, ``observed`` (bool like X) or
+    ``lengths`` (N,). ValueError or TypeError for anything else, and for a feature without any value.
     """
     if background is None:
         return None
     axes = "(N, D, T)" if layout == "BDT" else "(N, T, D)"
-    if isinstance(background, Mapping) or arrays.is_array(background):
+    if isinstance(background, Mapping) or arrays.is_array(background) or frames.is_frame(background):
         data = _one_background(background, axes)
     elif isinstance(background, Iterable):
         with torch.random.fork_rng(devices=[]):  # a DataLoader draws a seed from torch's generator
             batches = [batch[0] if isinstance(batch, (tuple, list)) and batch else batch for batch in background]
         if not batches:
             raise ValueError("background is empty")
-        if not all(isinstance(batch, Mapping) or arrays.is_array(batch) for batch in batches):
+        if not all(isinstance(batch, Mapping) or arrays.is_array(batch) or frames.is_frame(batch) for batch in batches):
             raise TypeError(f"background must give tensors {axes}, or tuples or dicts that start with one")
         parts = [_one_background(batch, axes) for batch in batches]
         if len({part.shape[1:] for part in parts}) > 1:
@@ -474,15 +567,17 @@ def _one_background(batch: Any, axes: str) -> Tensor:
         names = ", ".join(map(str, given))
         raise ValueError(f"background as a dict must have X, and may have observed and lengths; it has {names}")
     time_last = axes.endswith("T)")
-    frame = ".to_numpy().T[None] for one series" if time_last else ".to_numpy()[None] for one series"
-    data, masked = arrays.read("background", given["X"], frame=frame)
-    if data.ndim != 3 or data.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+    data, masked, lengths = _background_values(given["X"], time_last)
+    if lengths is not None and given.get("lengths") is not None:
+        raise ValueError("background's lengths: X says itself where each of its series ends; leave lengths out")
+    given["lengths"] = given.get("lengths") if lengths is None else lengths
+    if data.ndim != 3 or data.dtype not in arrays.FLOATS:
         raise ValueError(f"background must be a floating tensor {axes}, got {data.dtype} {tuple(data.shape)}")
     if data.numel() == 0:
         raise ValueError(f"background is empty: {tuple(data.shape)}")
     missing = torch.zeros_like(data, dtype=torch.bool) if masked is None else masked.to(data.device)
     if given.get("observed") is not None:
-        missing = missing | ~_observed_background(given["observed"], data)
+        missing = missing | ~_observed_background(given["observed"], data, time_last)
     if given.get("lengths") is not None:
         missing = missing | _padding(given["lengths"], data, time_last)
     wrong = ~data.isfinite() & ~missing
@@ -495,8 +590,23 @@ def _one_background(batch: Any, axes: str) -> Tensor:
     return data.masked_fill(missing, math.nan) if bool(missing.any()) else data
 
 
-def _observed_background(observed: Any, data: Tensor) -> Tensor:
-    seen = arrays.whole("background's observed", observed, holds="booleans").to(data.device)
+def _background_values(given: Any, time_last: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Series, where they are masked, and their lengths, if they say them."""
+    if frames.is_frame(given):
+        found = frames.read("background", given)
+        return found.in_layout("BDT" if time_last else "BTD"), None, found.lengths
+    data, masked = arrays.read("background", given)
+    if data.ndim == 2 and arrays.holds_integers(data):
+        axis = 1 if time_last else 2
+        data, masked = data.unsqueeze(axis), None if masked is None else masked.unsqueeze(axis)
+    return arrays.floating("background", data), masked, None
+
+
+def _observed_background(observed: Any, data: Tensor, time_last: bool) -> Tensor:
+    if frames.is_frame(observed):
+        seen = frames.read("background's observed", observed).in_layout("BDT" if time_last else "BTD").to(data.device)
+    else:
+        seen = arrays.whole("background's observed", observed, holds="booleans").to(data.device)
     if seen.dtype != torch.bool or seen.shape != data.shape:
         raise ValueError(
             f"background's observed must be a bool tensor {tuple(data.shape)}, got {seen.dtype} {tuple(seen.shape)}"
@@ -515,26 +625,31 @@ def _padding(lengths: Any, data: Tensor, time_last: bool) -> Tensor:
     return (behind[:, None] if time_last else behind[:, :, None]).expand_as(data)
 
 
-#: What an attributor takes as ``counterfactuals=``: a strategy, its name, exact values, or a trained generator.
-CounterfactualLike = str | Tensor | GeneratorModel | Counterfactual
+#: What an attributor takes as ``counterfactuals=``: a strategy, its name, a number, values, or a trained generator.
+CounterfactualLike = str | float | Tensor | GeneratorModel | Counterfactual
 
 
 def resolve(counterfactuals: CounterfactualLike | None, background: Tensor | None = None) -> Counterfactual:
     """The strategy that a user named; None means marginal draws if a background is given, else zero.
 
-    ``background``: what `read_background` gave.
+    A number, and values (D,) or (D, T), are constants; (B, D, T) and (S, B, D, T) are replayed by position in the
+    batch. ``background``: what `read_background` gave.
     """
     if isinstance(counterfactuals, Counterfactual):
         return counterfactuals
+    if isinstance(counterfactuals, (int, float, np.number)) and not isinstance(counterfactuals, bool):
+        return Constant(counterfactuals)
     if isinstance(counterfactuals, Tensor):
-        return Replay(counterfactuals)
+        if counterfactuals.ndim < 3:
+            return Constant(counterfactuals)
+        return Replay(counterfactuals[None] if counterfactuals.ndim == 3 else counterfactuals)
     if isinstance(counterfactuals, GeneratorModel):
         return Generated(counterfactuals)
     if counterfactuals is None:
         counterfactuals = "zero" if background is None else "marginal"
     if not isinstance(counterfactuals, str):
         raise TypeError(
-            f"counterfactuals must be a strategy, its name or a tensor, got {type(counterfactuals).__name__}"
+            f"counterfactuals must be a strategy, its name, a number or a tensor, got {type(counterfactuals).__name__}"
             + arrays.hint("counterfactuals", counterfactuals)
         )
     strategy: Counterfactual = STRATEGIES.make_for("counterfactuals", counterfactuals, background=declared(background))

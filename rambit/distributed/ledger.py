@@ -21,7 +21,7 @@ from rambit.store import Store, StoreError, decode, encode, resume_key
 #: The shard that holds the settings, and the number of series once all of them are finished.
 SUMMARY = "summary"
 #: What an Attribution holds that has an entry for each series, and what it counts.
-TENSORS = ("values", "stderr", "lengths", "ids", "windows", "evaluated")
+TENSORS = ("values", "stderr", "lengths", "ids", "windows", "evaluated", "outputs")
 COUNTS = {"rows": int, "row_steps": int, "seconds": float, "mode": str}
 _NAME = re.compile(r"(\d{12})-(\d{12})")
 
@@ -48,7 +48,7 @@ class Finished:
 
 def explain(attributor: Attributor, piece: Piece) -> Finished:
     """The one place that explains: a piece is one call of ``explain``, whichever process makes it."""
-    result = attributor.explain(**piece.call())
+    result = attributor.explain(**piece.call(), keep_input=False)  # the input is there, and may be large
     found = {name: getattr(result, name) for name in TENSORS}
     counts = {name: getattr(result, name) for name in COUNTS}
     tensors = {name: tensor for name, tensor in found.items() if tensor is not None}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rambit.counterfactuals import Counterfactual, Replay
+from rambit.counterfactuals.strategies import check_categories
 from rambit.game import guards, modes
 from rambit.game.horizons import ANCHORS, Anchor, HorizonRule
 from rambit.game.modes import Evaluation
@@ -66,7 +67,13 @@ class Engine:
         self.max_memory = DEFAULT_MEMORY if max_memory is None else max_memory
         cut = sample.cut()
         counterfactuals.check(*cut.x.shape[1:])
+        predictor.tokens = sample.tokens
+        if sample.tokens:
+            check_categories(counterfactuals, [0], "tokens (integers of two axes)")
+        elif predictor.categorical:
+            check_categories(counterfactuals, predictor.categorical, "categorical features")
         self.device = sample.x.device
+        self._noted: dict[tuple[int, int], Tensor | None] = {}
         self.runner = Runner(predictor, self.device, self._batch(batch_size, cut.x), progress=progress, dry=dry)
         self.mode = (
             modes.claimed(predictor, anchor, evaluation, modes.offered(predictor, sample))
@@ -98,6 +105,19 @@ class Engine:
     def cost(self) -> Cost:
         """What has been evaluated so far; a game made with ``dry=True`` counts, and does not call the model."""
         return Cost(self.runner.rows, self.runner.row_steps, self.max_memory, self.mode)
+
+    def note_original(self, series: slice, outputs: Tensor | None) -> None:
+        """Keep outputs (b, C) at the last step of original series that a question evaluated; None from a dry game."""
+        if series.start == 0:  # chunks come in order: a question begins
+            self._noted.clear()
+        self._noted[series.start, series.stop] = None if outputs is None else outputs.detach().clone()
+
+    def last_outputs(self) -> Tensor | None:
+        """The same as ``original``, evaluated for this only where no question did so on its way."""
+        noted = [outputs for outputs in self._noted.values() if outputs is not None]
+        if "original" in vars(self) or sum(stop - start for start, stop in self._noted) < len(self.sample):
+            return self.original
+        return torch.cat(noted) if noted else None
 
     def predict(self) -> Tensor:
         """Outputs (B, C) for the original series at their last step; evaluated once."""

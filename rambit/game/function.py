@@ -30,7 +30,7 @@ class CoalitionFunction:
         if target is not None and not 0 <= target < len(output):
             raise ValueError(f"target must be in 0 … {len(output) - 1}, got {target}")
         self.game, self.players = game, players
-        self.target = int(output.argmax()) if target is None else target
+        self.target = int(game.predictor.predicted(output, 0)) if target is None else target
         self.n_players = game.sample.terms if players is None else int(players.max()) + 1
 
     def __call__(self, coalitions: Any) -> npt.NDArray[np.float64] | float:

@@ -150,6 +150,8 @@ class Game(Engine):
         )
         flips = evaluation if question.groups is None else GroupFlips(evaluation, question.groups, self.max_memory)
         flips.prepare(distinct)
+        if evaluation.compared[-1]:
+            self.note_original(series, None if evaluation.reference is None else evaluation.reference[:, :, -1])
         size = self._group_size(evaluation, question)
         unmasked, unmasked_high = self._unmasked_flips(flips, distinct, question, inputs)
         times = flips.times if isinstance(flips, GroupFlips) else None
@@ -240,6 +242,7 @@ class Game(Engine):
                 block = max(1, -(-4 * self.runner.batch // rows))
                 distances = window_distances(evaluation, question, block)
                 reference = torch.empty(0) if evaluation.reference is None else evaluation.reference
+                self.note_original(series, None if evaluation.reference is None else reference[:, :, -1])
                 parts.append((distances, reference))
         return torch.cat([d for d, _ in parts], dim=2), torch.cat([r for _, r in parts])
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rambit.checks import warn
 from rambit.counterfactuals import Counterfactual
@@ -11,6 +14,12 @@ from rambit.game import probes
 from rambit.game.runner import Inputs, Runner
 from rambit.game.tensor_sample import TensorSample
 from rambit.predictors import PredictionError, Predictor
+from rambit.predictors.predictor import are_votes, sum_to_one
+
+#: Outputs that a warning shows.
+MOST_SHOWN = 4
+#: What makes probabilities, as the last step of a model.
+SIGMOIDS = (torch.ops.aten.sigmoid, torch.ops.aten.sigmoid_, torch.ops.aten._softmax)
 
 
 def look(runner: Runner, sample: TensorSample, strategy: Counterfactual, seed: int) -> None:
@@ -30,25 +39,86 @@ def look(runner: Runner, sample: TensorSample, strategy: Counterfactual, seed: i
             again = _outputs(runner, x[1:].flip(0), inputs, series[1:].flip(0)).flip(0)
             moved = _moved(first[1:], again)
             by_chance = moved and _moved(first, _outputs(runner, x, inputs, series))
+            bounded = predictor.undecided and _made_by_a_sigmoid(runner, x, inputs, series, first)
     finally:
         runner.predictor = predictor
-    predictor.decide(first)
-    predictor.looked = True
+    predictor.decide(first, bounded)
+    predictor.looked, predictor.seen = True, first
     if moved:
-        why = "evaluated among other rows, so it depends on its batch: does it normalise by statistics of the batch?"
+        why = (
+            "evaluated among other rows, so it depends on its batch: let it normalise by statistics of the training "
+            "data (track_running_stats=True), or evaluate rows alone, batch_size=1"
+        )
         if by_chance:
-            why = "evaluated twice, so it is not deterministic: is a module in training mode hidden in it, or chance?"
+            why = (
+                "evaluated twice, so it is not deterministic: call eval() on a module in training mode that is hidden "
+                "in it, and fix the seed of what it draws inside it"
+            )
         warn(f"the model gives the same row {_most(first[1:], again)} when it is {why}")
 
 
-def never_moved(rows: int, predictor: Predictor) -> None:
-    """Warn that no output differed from another, so that all scores are 0."""
-    why = "is the model constant?"
-    if predictor.output != "regression":
-        why = (
-            "are they forecasts (output='regression'), hard votes, or logits so large that one class has probability 1?"
-        )
-    warn(f"{rows} rows were evaluated and the outputs never moved, so that no score says anything: {why}")
+def look_back(rows: int, predictor: Predictor, *, moved: bool, graded: bool) -> None:
+    """Warn of outputs that never ``moved``, or among which no probability lay between 0 and 1 (``graded``)."""
+    if rows < 2 or (moved and graded):
+        return
+    if not moved:
+        says = f"{rows} rows were evaluated and the outputs never moved, so that no score says anything"
+        warn(f"{says}: {_why_still(predictor, graded)}")
+    else:
+        says = f"{rows} rows were evaluated and every probability was 0 or 1, so that scores only count other decisions"
+        warn(f"{says}: {_why_hard(predictor)}")
+
+
+def _why_still(predictor: Predictor, graded: bool) -> str:
+    """The likeliest reason, by what the model returned at first."""
+    seen = predictor.seen
+    if seen is not None and bool((seen == seen[:1]).all()):
+        shown = ", ".join(f"{value:.3g}" for value in seen[0, :MOST_SHOWN].tolist())
+        more = ", …" if seen.shape[1] > MOST_SHOWN else ""
+        votes = " If these are hard votes, explain what it votes by." if are_votes(seen) else ""
+        return f"is the model constant? It returned {shown}{more} for every row.{votes}"
+    if graded:
+        return "is the model constant in what was replaced?"
+    return _why_hard(predictor)
+
+
+def _why_hard(predictor: Predictor) -> str:
+    """The likeliest reason for probabilities that are all 0 or 1."""
+    if predictor.output == "probs":
+        return "are these hard votes? Explain what it votes by, such as predict_proba or the logits"
+    seen = predictor.seen
+    extent = "" if seen is None else f" ({float(seen.amin()):.3g} to {float(seen.amax()):.3g})"
+    says = f"its outputs{extent} are too large for logits. Are they forecasts?"
+    return f"{says} output='regression' compares them as they are"
+
+
+class _Sigmoids(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Remembers what sigmoids and softmaxes made, so that outputs in the same memory are known to be theirs."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.results: list[Tensor] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func.overloadpacket in SIGMOIDS:
+            self.results.append(result)
+        return result
+
+    def made(self, output: Tensor) -> bool:
+        """Whether these values lie where a sigmoid or softmax put its own."""
+        place = output.untyped_storage().data_ptr()
+        return any(result.untyped_storage().data_ptr() == place for result in self.results)
+
+
+def _made_by_a_sigmoid(runner: Runner, x: Tensor, inputs: Inputs, series: Tensor, outputs: Tensor) -> bool:
+    """Whether a model's outputs (n, C) that could be probabilities of no sum are made by a sigmoid or softmax."""
+    if sum_to_one(outputs) or not bool(((outputs >= 0) & (outputs <= 1)).all()):
+        return False
+    mode = _Sigmoids()
+    with mode:
+        found = runner.whole(x[:1].clone(), inputs, series[:1])
+    return mode.made(found)
 
 
 def _outputs(runner: Runner, x: Tensor, inputs: Inputs, series: Tensor) -> Tensor:

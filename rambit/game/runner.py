@@ -20,6 +20,8 @@ from rambit.memory import is_out_of_memory
 from rambit.predictors import PredictionError, Predictor
 from rambit.predictors.extra import SERIES
 
+#: A probability at most so large is 0, whatever type holds it.
+TINY = 1e-38
 #: Rows a call beyond which a larger batch no longer pays, by device type.
 BATCH_CAP = {"cpu": 2048, "cuda": 1 << 16}
 
@@ -85,6 +87,12 @@ def auto_batch(D: int, T: int, element_size: int, max_memory: int, device: torch
     return int(max(1, min(BATCH_CAP.get(device.type, 2048), max_memory // 4 // row_bytes)))
 
 
+def _extent(outputs: Tensor) -> Tensor:
+    """(3,): the least and the greatest of a row's outputs (C, K), and the sum over C that is farthest from 1."""
+    sums = outputs.sum(dim=0)
+    return torch.stack((outputs.amin(), outputs.amax(), sums.index_select(0, (sums - 1).abs().argmax().view(1))[0]))
+
+
 class Piece:
     """Rows begin … end-1 of a question. As a context it catches one error: memory that ran out in several rows."""
 
@@ -120,8 +128,10 @@ class Runner:
         self.rows = self.row_steps = self.calls = self.syncs = 0
         self._buffer: Tensor | None = None
         self._bad: Tensor | None = None
+        self._bad_values: Tensor | None = None
         self._outputs: int | None = None
-        self._moved: Tensor | bool | None = None
+        self._told: Tensor | None = None
+        self._moved = self._graded = False
         self.before_first: Callable[[Runner], None] | None = None  # called once, before the model is called
 
     def count(self, rows: int, row_steps: int) -> None:
@@ -224,28 +234,46 @@ class Runner:
         self._outputs = outputs.shape[1] if self._outputs is None else self._outputs
         if outputs.shape[1] != self._outputs:
             raise PredictionError(f"the model returned {outputs.shape[1]} outputs, and {self._outputs} before")
-        if self._moved is not True:
-            moved = (outputs != outputs[:1]).any()
-            self._moved = len(outputs) == 1 or (
-                bool(moved) if self.device.type == "cpu" else moved if self._moved is None else moved | self._moved
-            )
+        self._note(outputs)
         bad = self.predictor.check(outputs)
+        first = bad.int().argmax().view(1)
         if self.device.type == "cpu":
             if bool(bad.any()):
-                self._raise(rows[int(bad.int().argmax())], inputs)
+                self._raise(rows[int(first)], _extent(outputs[int(first)]), inputs)
             return outputs
-        worst = rows.index_select(0, bad.int().argmax().view(1))[0]
-        if self._bad is None:
+        worst, values = rows.index_select(0, first)[0], _extent(outputs.index_select(0, first)[0])
+        if self._bad is None or self._bad_values is None:
             self._bad = torch.full((len(Column),), -2, dtype=torch.int32, device=self.device)
-        self._bad = torch.where((self._bad[0] == -2) & bad.any(), worst, self._bad)
+            self._bad_values = values
+        new = (self._bad[0] == -2) & bad.any()
+        self._bad_values = torch.where(new, values, self._bad_values)
+        self._bad = torch.where(new, worst, self._bad)
         return outputs
 
-    @property
-    def moved(self) -> bool:
-        """Whether two outputs differed; for all that is known, if none were checked, or rows came one by one."""
-        if isinstance(self._moved, Tensor):
-            self._moved = bool(self.to_host(self._moved))
-        return self._moved is not False
+    def _note(self, outputs: Tensor) -> None:
+        """Whether some outputs differ, and whether some lie between 0 and 1, as far as neither is known yet."""
+        if self._moved and self._graded:
+            return
+        self._moved = self._moved or len(outputs) == 1
+        self._graded = self._graded or self.predictor.output == "regression"
+        between = (outputs > TINY) & (outputs < 1)
+        told = torch.stack(((outputs != outputs[:1]).any(), between.any()))
+        if self.device.type != "cpu":  # read at the end
+            self._told = told if self._told is None else told | self._told
+            return
+        self._moved, self._graded = self._moved or bool(told[0]), self._graded or bool(told[1])
+
+    def seen(self) -> tuple[bool, bool]:
+        """Whether two outputs differed, and whether any lay between 0 and 1; True for what nobody can know.
+
+        Nothing is known of outputs that were not checked, and no difference of rows that came one by one.
+        """
+        if self._outputs is None:
+            return True, True
+        if self._told is not None:
+            moved, graded = self.to_host(self._told).tolist()
+            self._moved, self._graded, self._told = self._moved or moved, self._graded or graded, None
+        return self._moved, self._graded
 
     def check_target(self, target: Tensor, metric: ops.Metric, outputs: Tensor) -> None:
         """ValueError where a target is none of the outputs (n, C, K) that the metric would compare."""
@@ -259,14 +287,16 @@ class Runner:
             row = self.to_host(self._bad)
             self._bad = None
             if int(row[0]) != -2:
-                self._raise(row, inputs)
+                assert self._bad_values is not None
+                self._raise(row, self._bad_values, inputs)
 
-    def _raise(self, row: Tensor, inputs: Inputs) -> None:
+    def _raise(self, row: Tensor, extent: Tensor, inputs: Inputs) -> None:
         series, draw, mask, cell = (int(v) for v in row[: Column.CELL + 1])
         T = inputs.x.shape[2]
         flip = "no flip" if cell < 0 else f"feature {cell // T}, time {cell % T} flipped"
-        what = "NaN or infinite values" + (" or no probabilities" if self.predictor.output == "probs" else "")
-        hint = "" if inputs.observed is None else "; it must be able to read X's missing values, or they must be filled"
+        what, hint = self.predictor.complaint(*extent.tolist())
+        if inputs.observed is not None:
+            hint += "; it must be able to read X's missing values, or they must be filled"
         raise PredictionError(
             f"the model returned {what} for the row of series id {int(inputs.ids[series])}, "
             f"draw {draw}, mask {mask}, {flip}{hint}"

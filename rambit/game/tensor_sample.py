@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from rambit import arrays
+
 
 @dataclass(frozen=True)
 class TensorSample:
@@ -22,6 +24,8 @@ class TensorSample:
 
     Images and volumes (see ``spatial``) have ``shape``, what the model reads of each, e.g. (C, H, W); ``x`` is then
     (B, C, positions), and the terms are the positions: all channels of one are kept or replaced together.
+
+    ``tokens``: x (B, 1, T) holds the ids of tokens (see ``of_tokens``), of which the model reads (N, T) int64.
     """
 
     x: Tensor
@@ -30,6 +34,15 @@ class TensorSample:
     length: int | None = None
     shape: tuple[int, ...] | None = None
     extra: Mapping[str, Tensor] = field(default_factory=dict)
+    tokens: bool = False
+
+    @staticmethod
+    def of_tokens(x: Tensor, ids: Tensor | None = None) -> TensorSample:
+        """Integer ids of tokens (B, T), of at most 53 bits: float64, in which rows are made, holds those exactly."""
+        if x.ndim != 2 or not arrays.holds_integers(x):
+            raise ValueError(f"x must be integer tokens (B, T), got {x.dtype} {tuple(x.shape)}")
+        ids = torch.arange(len(x), device=x.device) if ids is None else ids
+        return TensorSample(arrays.floating("x", x)[:, None], ids, tokens=True)
 
     @staticmethod
     def spatial(x: Tensor, ids: Tensor | None = None) -> TensorSample:

@@ -82,7 +82,7 @@ def accuracy_at(game: Game, scores: Array, labels: Array, k: int) -> float:
     np.put_along_axis(masks[0], order, True, axis=1)
     outputs = next(game.evaluate(Coalitions(torch.from_numpy(masks), torch.arange(T).repeat(D))))[0].double()
     _check_range(y, "labels", outputs.shape[2])
-    found = game.to_host(outputs.mean(dim=0).argmax(dim=1)).numpy()
+    found = game.to_host(game.predictor.predicted(outputs.mean(dim=0))).numpy()
     return float((found == y).mean())
 
 
@@ -228,7 +228,7 @@ def _predicted(game: Game, target: int | Array | None) -> tuple[Tensor, Tensor]:
         given = _classes(np.full(B, target) if is_int(target) else target, "target", B)
     p = game.predict().double()
     if given is None:
-        classes = p.argmax(dim=1)
+        classes = game.predictor.predicted(p)
     else:
         _check_range(given, "target", p.shape[1])
         classes = torch.from_numpy(given).to(p.device)

@@ -96,6 +96,7 @@ def read_scores(game: Game, scores: Array) -> Float:
     if isinstance(scores, Tensor):
         scores = game.to_host(arrays.whole("scores", scores))
     values = read_numbers(scores, "scores")
+    values = values[:, None] if game.sample.tokens and values.ndim == 2 else values
     shape = tuple(game.sample.x.shape)
     if values.shape != shape:
         raise ValueError(f"scores must have the shape (B, D, T) = {shape} of the game's series, got {values.shape}")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rambit.plots.canvas import DPI, FONT, LINES, new_figure, numbers, save, score_colours, short
+from rambit.plots.canvas import DPI, FONT, LINES, check_length, new_figure, numbers, save, score_colours, short
+from rambit.plots.time_axis import read_times, show_times
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     Numbers = NDArray[np.float64]
     Bools = NDArray[np.bool_]
 
+#: Features of a series that are named.
+MAX_NAMES = 40
 #: Slices of a volume that are drawn.
 MAX_SLICES = 9
 #: matplotlib's map made for colour-blind readers: dark blue to yellow, even in lightness.
@@ -33,6 +36,9 @@ def explanation(
     x: Array | None = None,
     masks: Mapping[str, Array] | None = None,
     title: str = "",
+    feature_names: Sequence[str] | None = None,
+    times: NDArray[Any] | None = None,
+    unit: str | None = None,
     path: str | Path | None = None,
     cmap: Any = None,
 ) -> Figure:
@@ -40,9 +46,9 @@ def explanation(
 
     responsibility: (H, W), with x an image (C, H, W); (Z, H, W), with a volume (C, Z, H, W), drawn as slices; (T,),
     with a spectrum (T,) or (1, T), and (D, T), with a series (D, T), both drawn as curves. Without x the map alone.
-    masks: name -> bool over the grid, True = kept; a panel each (of a volume, the first is outlined). cmap: a
-    matplotlib map or its name instead of ours, which is made for colour-blind readers. path: saved there, by its
-    suffix, over an existing file.
+    masks: name -> bool over the grid, True = kept; a panel each (of a volume, the first is outlined).
+    feature_names, times, unit: of a series, as in `heatmap`. cmap: a matplotlib map or its name instead of ours, which
+    is made for colour-blind readers. path: saved there, by its suffix, over an existing file.
 
     Errors: ValueError naming the argument; ImportError without matplotlib.
     """
@@ -51,9 +57,13 @@ def explanation(
         raise ValueError(f"responsibility must hold finite values, given the shape {scores.shape}")
     parts = {name: _mask(mask, name, scores.shape) for name, mask in (masks or {}).items()}
     inputs = None if x is None else numbers(x, "x", *range(1, 5))
-    if scores.ndim == 1 or (inputs is not None and inputs.shape == scores.shape and scores.ndim == 2):
+    named = feature_names is not None or times is not None
+    if named and scores.ndim > 2:
+        raise ValueError(f"feature_names and times are for series (D, T), given the shape {scores.shape}")
+    if scores.ndim == 1 or named or (inputs is not None and inputs.shape == scores.shape and scores.ndim == 2):
         curves = None if inputs is None else _series(inputs, scores.shape)
         figure = _curves(np.atleast_2d(scores), curves, {n: np.atleast_2d(m) for n, m in parts.items()}, cmap)
+        _name_axes(figure, np.atleast_2d(scores).shape, feature_names, times, unit)
     elif inputs is not None and inputs.shape[1:] != scores.shape:
         raise ValueError(f"x must be an input over the grid {scores.shape}, given {inputs.shape}")
     elif scores.ndim == 2:
@@ -226,6 +236,28 @@ def _curves(scores: Numbers, inputs: Numbers | None, masks: Mapping[str, Bools],
     return figure
 
 
+def _name_axes(
+    figure: Figure,
+    shape: tuple[int, ...],
+    feature_names: Sequence[str] | None,
+    times: NDArray[Any] | None,
+    unit: str | None,
+) -> None:
+    """What features and times are called, at the axes of all blocks of rows."""
+    features, steps = shape
+    blocks = [axes for axes in figure.axes if axes.lines or axes.images]
+    if feature_names is not None:
+        check_length("feature_names", feature_names, features)
+        every = math.ceil(features / MAX_NAMES)
+        for axes in blocks:
+            axes.set_yticks(
+                range(0, features, every), [short(name) for name in feature_names[::every]], parse_math=False
+            )
+    if times is not None:
+        title = show_times(blocks[-1], read_times(times, 1, steps)[0], unit, most=8)
+        blocks[-1].set_xlabel(title, fontsize=FONT)
+
+
 def _draw_rows(axes: Any, rows: Numbers, mask: Bools | None) -> None:
     for d, row in enumerate(rows):
         axes.plot(row, color="0.25", linewidth=0.9, solid_joinstyle="round")
@@ -251,7 +283,7 @@ def _value_ticks(axes: Any, inputs: Numbers | None, features: int) -> None:
     elif features == 1:
         axes.set_yticks([])
     else:
-        axes.set_yticks(range(0, features, math.ceil(features / 40)))
+        axes.set_yticks(range(0, features, math.ceil(features / MAX_NAMES)))
         axes.set_ylabel("feature", fontsize=FONT)
 
 

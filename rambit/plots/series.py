@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rambit.plots.canvas import DPI, FONT, LINES, check_length, new_figure, numbers, save, score_colours, short
+from rambit.plots.time_axis import read_times, show_times
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +29,8 @@ def heatmap(
     feature_names: Sequence[str] | None = None,
     titles: Sequence[str] | None = None,
     lengths: Array | None = None,
+    times: NDArray[Any] | None = None,
+    unit: str | None = None,
     path: str | Path | None = None,
     cmap: Any = None,
 ) -> Figure:
@@ -36,8 +39,9 @@ def heatmap(
     Blue to white to red about zero if there are negative scores, white to blue otherwise (negatives below a millionth
     of the largest score count as rounding); `cmap` is another matplotlib map or its name. X (B, D, T): the input, drawn
     over each row (up to about 160 features), scaled by the feature's range. series: which (None: the first 9). titles:
-    one for each panel. lengths (B,): cells beyond them stay blank (hatched), as NaN does. path: saved there, by its
-    suffix, over an existing file. Where steps outnumber pixels, a column shows the score of largest magnitude.
+    one for each panel. lengths (B,): cells beyond them stay blank (hatched), as NaN does. times (T,) or (B, T): what
+    stands under the steps, numbers (in ``unit``), datetime64 or timedelta64. path: saved there, by its suffix, over an
+    existing file. Where steps outnumber pixels, a column shows the score of largest magnitude.
 
     Errors: ValueError naming the argument; ImportError without matplotlib.
     """
@@ -57,6 +61,8 @@ def heatmap(
     inputs = None if X is None else numbers(X, "X", 3)
     if inputs is not None and inputs.shape != scores.shape:
         raise ValueError(f"X must have the shape of values {scores.shape}, given {inputs.shape}")
+    times = None if times is None else np.asarray(times)
+    clock = None if times is None else read_times(times, count, steps)
 
     beyond = np.arange(steps) >= ends[chosen][:, None, None]
     shown = np.where(beyond, np.nan, scores[chosen])
@@ -74,10 +80,14 @@ def heatmap(
     figure = new_figure(columns * width + margin + 1.2, rows * (height + 0.35) + 0.5)
     from matplotlib.ticker import MaxNLocator
 
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    # Times that differ stand under each panel.
+    apart = [] if clock is None or times is None or times.ndim == 1 else [clock[i] for i in chosen]
+    shared = all(bool((one == apart[0]).all()) for one in apart)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=True)
     every = math.ceil(0.16 / room)  # a label needs 0.16 inches
     for axes in grid.flat[len(chosen) :]:
         axes.set_visible(False)
+    axis_title = "time step"
     ranges = None if inputs is None else _ranges(np.where(beyond, np.nan, inputs[chosen]))
     for panel, (axes, i) in enumerate(zip(grid.flat, chosen, strict=False)):
         image = axes.imshow(
@@ -92,8 +102,12 @@ def heatmap(
         axes.patch.set(facecolor="white", edgecolor="0.88", hatch="////")  # seen only where there is no score
         axes.set_title(short(headings[panel], int(width / 0.08)), fontsize=FONT, loc="left", parse_math=False)
         axes.set_yticks(range(0, features, every), labels[::every], parse_math=False)
-        axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
-        axes.tick_params(labelsize=FONT, labelbottom=panel + columns >= len(chosen))
+        if clock is None:
+            axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+        else:
+            axis_title = show_times(axes, clock[i][: int(ends[i])] if not shared else clock[i], unit, most=round(width))
+            axes.set_xlabel("" if shared else axis_title, fontsize=FONT)
+        axes.tick_params(labelsize=FONT, labelbottom=not shared or panel + columns >= len(chosen))
         if room >= 0.12:
             axes.hlines(np.arange(features - 1) + 0.5, -0.5, ends[i] - 0.5, color="0.85", linewidth=0.6)
             if inputs is not None and ranges is not None:
@@ -102,7 +116,7 @@ def heatmap(
     bar.set_label("score", fontsize=FONT)
     bar.ax.tick_params(labelsize=FONT)
     note = f"  (the first {len(chosen)} of {count} series)" if series is None and len(chosen) < count else ""
-    figure.supxlabel(f"time step{note}", fontsize=FONT)
+    figure.supxlabel(f"{axis_title if shared else ''}{note}".strip(), fontsize=FONT)
     figure.supylabel("feature", fontsize=FONT)
     return save(figure, path)
 

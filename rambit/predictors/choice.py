@@ -12,7 +12,7 @@ from rambit.predictors.predictor import PredictionError
 
 Select = str | int | Callable[[Any], Tensor] | None
 #: What outputs are called where models return several things, the likeliest first (those of transformers).
-NAMES = ("logits", "prediction_logits", "prediction_outputs")
+NAMES = ("logits", "prediction_logits", "prediction_outputs", "regression_outputs")
 #: Parts that an error lists.
 MOST_SHOWN = 8
 

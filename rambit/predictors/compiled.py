@@ -26,28 +26,31 @@ class Compiled:
         self.model, self.mode = model, mode
         self._compiled: Callable[..., Any] | None = None
 
-    def __call__(self, x: Tensor, *beside: Tensor, **more: Any) -> Any:
+    def __call__(self, *inputs: Any, **more: Any) -> Any:
         if torch.is_grad_enabled():
-            return self.model(x, *beside, **more)
+            return self.model(*inputs, **more)
         with _LOCK:
             if self._compiled is None:
                 self._compiled = torch.compile(self.model, mode=self.mode)
         # Each way in which inputs differ is compiled for, and after a few of them torch compiles no more. So the rows
         # are said to vary before they do, and what need not vary is made alike. Lengths vary once they are seen to.
-        x = _alike(x)
-        for given in (x, *beside, *more.values()):
+        inputs = tuple(map(_alike, inputs))
+        more = {name: _alike(given) for name, given in more.items()}
+        for given in (*inputs, *more.values()):
             if isinstance(given, Tensor):
                 torch._dynamo.maybe_mark_dynamic(given, 0)
         # A CUDA graph writes into the same memory every time: it may do so now, because earlier outputs are copies.
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-        output = self._compiled(x, *beside, **more)
+        output = self._compiled(*inputs, **more)
         return output.clone() if isinstance(output, Tensor) else output
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_compiled": None}
 
 
-def _alike(x: Tensor) -> Tensor:
-    """Like the engine's own rows: dense, in the same memory order, and made outside of inference mode."""
+def _alike(x: Any) -> Any:
+    """A tensor like the engine's own rows: dense, in the same memory order, and made outside of inference mode."""
+    if not isinstance(x, Tensor):
+        return x
     dense = x.is_contiguous() or (x.ndim == 3 and x.transpose(1, 2).is_contiguous())
     return x if dense and not x.is_inference() else x.clone()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rambit.predictors.extra import Extra
 from rambit.predictors.module import ModulePredictor
 from rambit.predictors.predictor import PredictionError, face
 
@@ -30,17 +31,16 @@ class ExportedPredictor(ModulePredictor):
         self.modes, self._one_output, self.takes_lengths = frozenset(), {}, False  # an argument of the source is fixed
 
     def check_extra(self, names: Iterable[str]) -> None:
-        if list(names):
-            raise ValueError("extra does not apply to an exported program, which has one input")
+        if found := ", ".join(names):
+            raise ValueError(f"extra: the exported program has one input, got {found}")
 
-    def call_whole(self, x: Tensor, lengths: Tensor | None, **extra: Tensor) -> Tensor:
+    def _evaluate(self, x: Tensor, extra: Extra, **more: Any) -> Tensor:
         self._check(x)
-        batch = self.sizes[0]
+        batch, call = self.sizes[0], super()._evaluate
         if batch is None or len(x) == batch:
-            return super().call_whole(x, None)
+            return call(x, extra)
         filled = torch.cat([x, x[-1:].expand(-len(x) % batch, *x.shape[1:])])
-        outputs = [super(ExportedPredictor, self).call_whole(part, None) for part in torch.split(filled, batch)]
-        return torch.cat(outputs)[: len(x)]
+        return torch.cat([call(part, extra) for part in torch.split(filled, batch)])[: len(x)]
 
     def _check(self, x: Tensor) -> None:
         """Raise PredictionError for a size that the program was not exported for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rambit import arrays
 from rambit.models.sequence_classifier import at_lengths
 from rambit.predictors.choice import Choice, Select
 from rambit.predictors.compiled import MODES, Compiled, Mode
@@ -21,12 +22,27 @@ from rambit.predictors.holding import move
 from rambit.predictors.predictor import Layout, Output, Predictor, State, Walk, face
 
 
+def arguments(function: Any) -> dict[str, Any]:
+    """The kinds (of inspect.Parameter) of a callable's arguments by name; none where they are not known."""
+    if isinstance(function, (torch.ScriptMethod, torch.ScriptFunction)):
+        schema: Any = function.schema
+        return {one.name: inspect.Parameter.POSITIONAL_OR_KEYWORD for one in schema.arguments}
+    try:
+        return {name: one.kind for name, one in inspect.signature(function).parameters.items()}
+    except (TypeError, ValueError):
+        return {}
+
+
 def takes(function: Any, argument: str) -> bool:
     """Whether a callable has an argument of that name (``**kwargs`` do not count: they may be passed on to nowhere)."""
-    try:
-        return function is not None and argument in inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return False
+    return function is not None and argument in arguments(function)
+
+
+_NOT_BY_NAME = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.VAR_POSITIONAL,
+    inspect.Parameter.VAR_KEYWORD,
+)
 
 
 @face(3)
@@ -43,13 +59,19 @@ class ModulePredictor(Predictor):
       one length (``anchor="end"``), in one thread.
 
     * ``select``: which of several things that it returns is its output, see ``choice.Choice``.
+    * ``input_name``: the keyword by which it takes the series; without it they are the first argument.
+
+    ``return_all`` is always passed, False for the output at the last step alone, whatever its default.
+
+    * ``categorical_name``: the features that are ``categorical`` are passed by this name, as an int64 tensor (N, K, w),
+      in the order given; x holds the others. (N, w, K) with layout BTD.
 
     Training flags, weights, and what the model claims are those of the model as it was given, and its claims are
     confirmed without either option. A run with other options is another run for ``checkpoint=``. Raises ValueError
     for an option that is unknown, that the device does not offer, or that the model's float64 parameters would ignore.
     """
 
-    own_options = ("autocast", "compile", "select")
+    own_options = ("autocast", "compile", "select", "input_name", "categorical_name")
 
     @classmethod
     def serves(cls, model: Any) -> bool:
@@ -63,20 +85,35 @@ class ModulePredictor(Predictor):
         layout: Layout = "BDT",
         device: torch.device | str | None = None,
         model_id: str | None = None,
+        threshold: float = 0.5,
         autocast: torch.dtype | None = None,
         compile: bool | Mode = False,
         select: Select = None,
+        input_name: str | None = None,
+        categorical: Sequence[int] | None = None,
+        categorical_name: str | None = None,
     ) -> None:
         module = model if isinstance(model, nn.Module) else None
         weights = () if module is None else chain(module.parameters(), module.buffers())
         home = next((t.device for t in weights), None)
         self.follows_series = device is None and home is None and autocast is None
         device = home if device is None else device
-        super().__init__(output=output, layout=layout, device=device, model_id=model_id)
+        super().__init__(
+            output=output,
+            layout=layout,
+            device=device,
+            model_id=model_id,
+            threshold=threshold,
+            categorical=categorical,
+        )
         _check_autocast(autocast, self.device, module)
+        if categorical_name is not None and not (isinstance(categorical_name, str) and self.categorical):
+            raise ValueError(f"categorical_name must be a name, beside categorical=, got {categorical_name!r}")
+        self.categorical_name = categorical_name
         if not isinstance(compile, bool) and compile not in MODES:
             raise ValueError(f"compile must be True, False or one of {', '.join(MODES)}, got {compile!r}")
         self.model, self.module, self.choice = model, module, Choice(select)
+        self._narrow = arrays.narrow_type(module)
         self.autocast, self.compile = autocast, "default" if compile is True else compile
         if autocast is not None:
             self.sum_tolerance = max(self.sum_tolerance, torch.finfo(autocast).eps)
@@ -84,15 +121,18 @@ class ModulePredictor(Predictor):
             move(module, self.device)
         called = self._called()
         self._call = Compiled(called, self.compile) if self.compile else called
-        forward = called.forward if isinstance(called, nn.Module) else called
+        known = arguments(_forward_of(called))
+        _check_input_name(input_name, known)
+        self.input_name = input_name
         claimed = set()
-        self._one_output = {"return_all": False} if takes(forward, "return_all") else {}
+        self._one_output = {"return_all": False} if "return_all" in known else {}
+        self._by_place = known.get("return_all") is inspect.Parameter.POSITIONAL_ONLY
         if self._one_output:
             claimed.add("causal")
         if callable(getattr(model, "advance", None)):
             claimed.add("stateful")
         self.modes = frozenset(claimed)
-        self.takes_lengths = takes(forward, "lengths")
+        self.takes_lengths = "lengths" in known
         self.features_last = self.features_last or bool(getattr(model, "features_last", False))
 
     def _called(self) -> Any:
@@ -112,16 +152,16 @@ class ModulePredictor(Predictor):
             "autocast": self.autocast and str(self.autocast),
             "compile": self.compile or None,
             "select": self.choice.describe(),
+            "input_name": self.input_name,
+            "categorical_name": self.categorical_name,
         }
-        return {name: value for name, value in given.items() if value is not None}
+        return {**super().options(), **{name: value for name, value in given.items() if value is not None}}
 
     def check_extra(self, names: Iterable[str]) -> None:
-        called = self._called()
-        function = called.forward if isinstance(called, nn.Module) else called
-        places, named = [name for name in names if name.startswith("*")], {n for n in names if not n.startswith("*")}
+        places, named = self._passed(object(), dict.fromkeys(names, torch.empty(0)), **self._one_output)
         try:
-            signature = inspect.signature(function)
-            signature.bind_partial(object(), *places, **dict.fromkeys((*named, *self._one_output)))
+            signature = inspect.signature(_forward_of(self._called()))
+            signature.bind_partial(*places, **named)
         except ValueError:  # a function without a signature
             return
         except TypeError as error:
@@ -140,17 +180,40 @@ class ModulePredictor(Predictor):
         return self._evaluate(x, extra, return_all=True)
 
     def _evaluate(self, x: Tensor, extra: Extra, **more: Any) -> Tensor:
-        placed, named = split(extra)
+        x, codes = self._apart(x)
+        places, named = self._passed(x, extra, **codes, **more)
         with self._precision():
-            output: Tensor = self.choice.of(self._call(x, *placed, **named, **more), len(x))
+            output: Tensor = self.choice.of(self._call(*places, **named), len(x))
         return output
+
+    def _passed(self, x: Any, extra: Extra, **more: Any) -> tuple[list[Any], dict[str, Any]]:
+        """What is passed by position, and what by name."""
+        placed, named = split(extra)
+        places: list[Any] = [x, *placed]
+        if self.input_name is not None:
+            places, more[self.input_name] = placed, x
+        if self._by_place:
+            places.insert(1, more.pop("return_all"))
+        return places, {**named, **more}
+
+    def _apart(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the model takes as x, in the type of its weights, and its categories by their name."""
+        if self.categorical_name is None:
+            return x if self._narrow is None or self.tokens else x.to(self._narrow), {}
+        axis = 2 if self.layout == "BTD" else 1
+        which = torch.tensor(self.categorical, device=x.device)
+        others = torch.tensor([d for d in range(x.shape[axis]) if d not in self.categorical], device=x.device)
+        values = x.index_select(axis, others.long())
+        codes = {self.categorical_name: x.index_select(axis, which).long()}
+        return values if self._narrow is None else values.to(self._narrow), codes
 
     def call_advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         found = self._fused(x, state)
         if found is not None:
             return self.model.logits(found[0]).transpose(1, 2), found[1]
+        x, codes = self._apart(x)
         with self._precision():
-            output: Any = self.model.advance(x, state)
+            output: Any = self.model.advance(x, state, **codes)
         if isinstance(output, (tuple, list)) and len(output) == 2:
             return self.choice.of(output[0], len(x)), output[1]
         return output  # type: ignore[no-any-return]  # which is refused by its type
@@ -174,6 +237,7 @@ class ModulePredictor(Predictor):
         """Whether the model's class says that it is ``logits(rnn(rnn_input(x)))``, and the model overrides no part."""
         return (
             self.autocast is None
+            and self.categorical_name is None
             and bool(vars(type(self.model)).get("walks_as_gru", False))  # a subclass says so anew, or is called itself
             and getattr(self.model.rnn, "batch_first", False)
             and not {"advance", "rnn_input", "logits"} & vars(self.model).keys()
@@ -212,6 +276,30 @@ class ProtocolPredictor(ModulePredictor):
 
     def _is_ours(self) -> bool:
         return False  # what it predicts is more than its parts
+
+
+def _forward_of(called: Any) -> Any:
+    """What says which arguments a call takes; torch's own wrappers pass all of them on to the module inside."""
+    while isinstance(called, nn.Module):
+        if isinstance(called, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            called = called.module
+        elif hasattr(called, "_orig_mod"):  # of torch.compile
+            called = called._orig_mod
+        else:
+            break
+    return called.forward if isinstance(called, nn.Module) else called
+
+
+def _check_input_name(name: Any, known: Mapping[str, Any]) -> None:
+    """TypeError or ValueError for an ``input_name`` by which a callable of these arguments takes nothing."""
+    if name is None:
+        return
+    if not isinstance(name, str):
+        raise TypeError(f"input_name must be the name of an argument, got {name!r}")
+    passed_on = inspect.Parameter.VAR_KEYWORD in known.values()
+    if known and known.get(name) in (None, *_NOT_BY_NAME) and not passed_on:
+        listed = ", ".join(other for other, kind in known.items() if kind not in _NOT_BY_NAME)
+        raise ValueError(f"input_name={name!r}, but the model takes {listed or 'nothing'} by name")
 
 
 def _check_autocast(autocast: Any, device: torch.device, module: nn.Module | None) -> None:

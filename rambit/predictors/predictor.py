@@ -7,7 +7,7 @@ import functools
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, TypeVar, get_args
 
@@ -15,16 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from rambit.arrays import usable_device
-from rambit.checks import warn
+from rambit.checks import count, number, warn
 from rambit.predictors.extra import SERIES, Extra
 from rambit.predictors.holding import evaluating
 from rambit.predictors.identity import identity
+from rambit.store import resume_key
 
 Output = Literal["auto", "logits", "probs", "regression"]
 OUTPUTS: tuple[Output, ...] = get_args(Output)
 Layout = Literal["BDT", "BTD"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
+#: What explains the first of several labels.
+ONE_LABEL = "Predictor.of(model, output='probs', select=lambda outputs: outputs[:, :1])"
 #: By how much the sum of probabilities misses 1 for rounding alone.
 ROUNDING = 1e-5
 
@@ -55,8 +58,18 @@ class Predictor(ABC):
     takes_lengths = False
     #: Its outputs were looked at, see ``rambit.game.guards``.
     looked = False
+    #: The raw outputs (n, C) that were seen then.
+    seen: Tensor | None = None
+    #: It returned a single column, p of class 1.
+    one_column = False
     #: It has no weights, and no device was given: it is called wherever the series are.
     follows_series = False
+    #: Rows (N, 1, w) hold the ids of tokens, of which the model reads (N, w) int64; set by the game that it plays.
+    tokens = False
+    #: The features that hold categories.
+    categorical: tuple[int, ...] = ()
+    #: The argument by which the model takes them apart.
+    categorical_name: str | None = None
     #: Options of the constructor beside the common ones.
     own_options: tuple[str, ...] = ()
     #: The shape of a row's outputs at one step, once they were seen: (C,), or (H, Q) of forecasts.
@@ -73,16 +86,22 @@ class Predictor(ABC):
         layout: Layout = "BDT",
         device: torch.device | str | None = None,
         model_id: str | None = None,
+        threshold: float = 0.5,
+        categorical: Sequence[int] | None = None,
     ) -> None:
         if output not in OUTPUTS:
             raise ValueError(f"output must be one of {', '.join(OUTPUTS)}, got {output!r}")
         if layout not in LAYOUTS:
             raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
+        self.threshold = number("threshold", threshold, 0.0, 1.0, above=True)
+        if self.threshold != 0.5 and output == "regression":
+            raise ValueError(f"threshold={threshold} is for the decisions of classifiers, got output='regression'")
         self.output = "logits" if output == "auto" else output
         self.given_output, self.undecided = output, output == "auto"
         self.layout = layout
         self.device = usable_device(device)
         self.model_id = model_id
+        self.categorical = _distinct("categorical", categorical)
         if layout == "BTD":
             self.features_last = True
 
@@ -156,22 +175,38 @@ class Predictor(ABC):
         given.explained, given.output, given.undecided, given.looked = function, "regression", False, False
         return given
 
-    def decide(self, raw: Tensor) -> None:
-        """Under ``output="auto"``, take a model whose raw outputs (N, C) are probabilities as one that returns them."""
+    def decide(self, raw: Tensor, bounded: bool = False) -> None:
+        """Under ``output="auto"``, take a model whose raw outputs (N, C) are probabilities as one that returns them.
+
+        ``bounded``: they are known to come from a sigmoid or softmax.
+        """
         if not self.undecided:
             return
         self.undecided = False
-        sums = (raw.sum(dim=1) - 1).abs().amax() <= ROUNDING  # logits of rows that are alike come near by chance
-        if raw.shape[1] > 1 and bool(sums & (raw >= 0).all()):
+        votes = are_votes(raw)  # of which the end of a run tells
+        if raw.shape[1] == 1:
+            seen = "a single column that a sigmoid or softmax made" if bounded else None
+        elif sum_to_one(raw):
+            seen = "none is negative, each row sums to 1"
+        else:
+            seen = None
+            if bounded:
+                warn(
+                    f"the model's {raw.shape[1]} outputs are probabilities that do not sum to 1, of several labels at "
+                    f"once, and are taken as logits of one: {ONE_LABEL} explains one of them"
+                )
+        if votes or seen is not None:
             self.output = "probs"
+        if seen is not None and not votes:
             warn(
-                "the model's outputs are probabilities (none is negative, each row sums to 1) and are taken as such; "
-                "output='probs' says so, output='logits' contradicts"
+                f"the model's outputs are probabilities ({seen}) and are taken as such; output='probs' says so, "
+                "output='logits' contradicts"
             )
 
     def options(self) -> dict[str, Any]:
         """What else than the model itself its outputs depend on, as JSON-able values; what is not set is left out."""
-        return {}
+        given: dict[str, Any] = {} if self.threshold == 0.5 else {"threshold": self.threshold}
+        return {**given, "categorical": list(self.categorical)} if self.categorical else given
 
     def fingerprint(self) -> dict[str, Any]:
         """What a resumed run must find unchanged."""
@@ -183,6 +218,13 @@ class Predictor(ABC):
         if not found["state_dict"]:
             raise ValueError("checkpoint= needs model_id=, since a model without weights cannot be told from another")
         return {"face": type(self).__qualname__, **found, **self.options()}
+
+    def digest(self) -> str | None:
+        """A hash (hex) that tells the model from others; None for one that cannot be told, see ``fingerprint``."""
+        try:
+            return resume_key(model=self.fingerprint())
+        except ValueError:
+            return None
 
     # -- what the engine calls ------------------------------------------------------------------------------------
 
@@ -239,6 +281,8 @@ class Predictor(ABC):
         return Walk(self)
 
     def _as_model_reads(self, x: Tensor) -> Tensor:
+        if self.tokens:
+            return x[:, 0].long()
         return x.transpose(1, 2) if self.layout == "BTD" else x
 
     def _check_steps(self, raw: Tensor, x: Tensor) -> Tensor:
@@ -264,6 +308,12 @@ class Predictor(ABC):
             raw = raw.float()
         if self.output == "regression":
             return raw
+        self.one_column = raw.shape[1] == 1
+        if self.threshold != 0.5 and not self.one_column:
+            raise ValueError(
+                f"threshold={self.threshold} is for models that return one column, the probability of class 1; this "
+                f"one returned {raw.shape[1]} columns, and decides for the likeliest class"
+            )
         if self.output == "logits":
             return raw.softmax(dim=1) if raw.shape[1] > 1 else torch.cat(((-raw).sigmoid(), raw.sigmoid()), dim=1)
         return torch.cat((1 - raw, raw), dim=1) if raw.shape[1] == 1 else raw
@@ -291,6 +341,37 @@ class Predictor(ABC):
             bad = bad | off | (outputs < -1e-6).any(dim=2).any(dim=1)
         return bad
 
+    def predicted(self, outputs: Tensor, dim: int = 1) -> Tensor:
+        """The classes of probabilities (N, C, …) with the classes along ``dim``: (N, …) int64.
+
+        Of a model of one column: 1 where p >= ``threshold``; of another: the likeliest class, the first of equals.
+        """
+        if self.one_column:
+            return (outputs.select(dim, 1).double() >= self.threshold).long()
+        return outputs.argmax(dim=dim)
+
+    def margin(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """How far probabilities (…, C) are from another decision than the target (…,); negative if it is another one.
+
+        The target's probability minus that of the best other class; of a model of one column, twice what p lies above
+        the ``threshold``, or for class 0 below it.
+        """
+        if self.one_column and self.threshold != 0.5:
+            above = 2 * (outputs[..., 1] - self.threshold)
+            return torch.where(target == 1, above, -above)
+        chosen = target[..., None]
+        others = outputs.scatter(-1, chosen, -1.0)
+        return outputs.gather(-1, chosen)[..., 0] - others.amax(dim=-1)
+
+    def complaint(self, low: float, high: float, total: float) -> tuple[str, str]:
+        """What an unusable row of outputs is, given its least and greatest value and its sum, and what may help."""
+        if not math.isfinite(low + high) or self.output != "probs":
+            return "NaN or infinite values", ""
+        found = f"no probabilities ({low:.3g} to {high:.3g}, sum {total:.3g})"
+        if low < 0 or high > 1 + self.sum_tolerance:
+            return found, ": are these logits? output='logits' says so"
+        return found, f": are these logits (output='logits'), or several labels at once ({ONE_LABEL} explains one)?"
+
     @staticmethod
     def of(
         model: Any,
@@ -299,27 +380,44 @@ class Predictor(ABC):
         layout: Layout = "BDT",
         device: torch.device | str | None = None,
         model_id: str | None = None,
+        threshold: float = 0.5,
         autocast: torch.dtype | None = None,
         compile: bool | str = False,
         select: Any = None,
+        input_name: str | None = None,
+        categorical: Sequence[int] | None = None,
+        categorical_name: str | None = None,
     ) -> Predictor:
         """Put the right face on a model.
 
         ``model`` is a Predictor (taken as it is), a module or callable, a module with ``predict(x, return_all=False)``,
-        an estimator with ``predict_proba``, or an ONNX Runtime session. ``output`` says what it returns: ``auto`` means
-        probabilities for the two predict protocols, and otherwise logits, unless the outputs are seen to be
-        probabilities. A single column is the probability p (or its logit) of the second of two classes, number 1, and
-        completed to (1 - p, p); so is (B,) where ``output`` is given. ``layout`` is the layout in which the model
-        reads series. ``autocast`` and ``compile``: see ModulePredictor. ``select``: which of several things that a
-        model returns is its output, by name, number or (of a module or callable) a function. Raises TypeError for
-        anything that cannot be evaluated, ValueError for an option that is unknown or does not apply to the model.
+        an estimator (EstimatorPredictor), or an ONNX Runtime session. ``output`` says what it returns: ``auto`` means
+        probabilities for the two predict protocols, values for regressors, and otherwise logits, unless the outputs
+        are seen to be probabilities. A single column is the probability p (or its logit) of the second of two classes,
+        number 1, and completed to (1 - p, p); so is (B,) where ``output`` is given. Such a model decides for class 1
+        where p >= ``threshold``. ``layout`` is the layout in which the model reads series. ``autocast`` and
+        ``compile``: see ModulePredictor. ``select``: which of several things that a model returns is its output, by
+        name, number or (of a module or callable) a function. ``input_name``: the keyword by which a module or callable
+        takes the series, or the input of an ONNX model that holds them. ``categorical``: which features hold
+        categories, whole numbers; ``categorical_name``: see ModulePredictor. Raises TypeError for anything that cannot
+        be evaluated, ValueError for an option that is unknown or does not apply to the model.
         """
-        common: dict[str, Any] = {"output": output, "layout": layout, "device": device, "model_id": model_id}
+        common: dict[str, Any] = {
+            "output": output,
+            "layout": layout,
+            "device": device,
+            "model_id": model_id,
+            "threshold": threshold,
+        }
         own: dict[str, tuple[Any, Any]] = {
             "autocast": (autocast, None),
             "compile": (compile, False),
             "select": (select, None),
+            "input_name": (input_name, None),
+            "categorical_name": (categorical_name, None),
         }
+        if categorical is not None:
+            common["categorical"] = categorical
         if isinstance(model, type):
             raise TypeError(f"model must be an instance, got the class {model.__name__}: make one, {model.__name__}(…)")
         kind = None
@@ -328,15 +426,29 @@ class Predictor(ABC):
         else:
             kind = next((face for _, face in sorted(_FACES, key=lambda one: one[0]) if face.serves(model)), None)
             if kind is None:
-                raise TypeError(f"model must be callable or have predict_proba, got {type(model).__name__}")
+                raise TypeError(f"model must be callable or have predict_proba or predict, got {type(model).__name__}")
         for name, (value, default) in own.items():
             if kind is not None and name in kind.own_options:
                 common[name] = value
             elif value is not default:
-                models = "modules, callables and ONNX sessions" if name == "select" else "modules and callables"
+                models = "modules and callables"
+                if name in ("select", "input_name"):
+                    models = "modules, callables and ONNX sessions"
                 raise ValueError(f"{name} is for {models}, got {type(model).__name__}")
         predictor: Predictor = model if kind is None else kind(model, **common)
         return predictor
+
+
+def sum_to_one(raw: Tensor) -> bool:
+    """Whether raw outputs (N, C) are probabilities of C classes; logits of rows that are alike come near by chance."""
+    return bool(((raw.sum(dim=1) - 1).abs() <= ROUNDING).all() & (raw >= 0).all())
+
+
+def are_votes(raw: Tensor) -> bool:
+    """Whether raw outputs (N, C) are one 1 among zeros in each row; of one column, some of them 0 and the others 1."""
+    if not bool(((raw == 0) | (raw == 1)).all()):
+        return False
+    return bool(raw.amax() > raw.amin()) if raw.shape[1] == 1 else bool((raw.sum(dim=1) == 1).all())
 
 
 #: Kinds of predictor that ``Predictor.of`` chooses from, and in which order they are tried.
@@ -360,13 +472,36 @@ def _parameters(function: Callable[..., Any]) -> frozenset[str]:
     return frozenset(p.name for p in found if p.kind is not p.VAR_KEYWORD)
 
 
-def _check_agrees(predictor: Predictor, *, output: str, layout: str, device: Any, model_id: str | None) -> None:
+def _distinct(name: str, features: Sequence[int] | None) -> tuple[int, ...]:
+    """Numbers of features, none twice."""
+    if features is None:
+        return ()
+    if isinstance(features, (str, int)) or not hasattr(features, "__iter__"):
+        raise TypeError(f"{name} must be a list of features, got {features!r}")
+    found = tuple(count(f"{name}[{k}]", feature, 0) for k, feature in enumerate(features))
+    if len(set(found)) < len(found):
+        raise ValueError(f"{name} must name each feature once, got {list(found)}")
+    return found
+
+
+def _check_agrees(
+    predictor: Predictor,
+    *,
+    output: str,
+    layout: str,
+    device: Any,
+    model_id: str | None,
+    threshold: float,
+    categorical: Sequence[int] | None = None,
+) -> None:
     """ValueError for an option beside a Predictor that contradicts what it was made with."""
     place = predictor.device if device is None else torch.device(device)
     if str(place) == predictor.device.type:  # "cuda" may be any of them
         place = predictor.device
-    given = {"output": output, "layout": layout, "device": place, "model_id": model_id}
-    defaults = {"output": "auto", "layout": "BDT", "device": predictor.device, "model_id": None}
+    features = _distinct("categorical", categorical)
+    given = {"output": output, "layout": layout, "device": place, "model_id": model_id, "threshold": threshold}
+    defaults = {"output": "auto", "layout": "BDT", "device": predictor.device, "model_id": None, "threshold": 0.5}
+    given["categorical"], defaults["categorical"] = features, ()
     for name, value in given.items():
         own = getattr(predictor, name)
         if value not in (own, defaults[name]):

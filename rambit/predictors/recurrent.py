@@ -32,6 +32,7 @@ class Recurrent(Predictor):
         layout: Layout = "BDT",
         device: torch.device | str | None = None,
         model_id: str | None = None,
+        threshold: float = 0.5,
     ) -> None:
         if not isinstance(rnn, (nn.GRU, nn.LSTM)):
             raise TypeError(f"rnn must be nn.GRU or nn.LSTM, got {type(rnn).__name__}")
@@ -42,7 +43,11 @@ class Recurrent(Predictor):
         if not callable(head):
             raise TypeError(f"head must be callable, got {type(head).__name__}")
         super().__init__(
-            output=output, layout=layout, device=device or next(rnn.parameters()).device, model_id=model_id
+            output=output,
+            layout=layout,
+            device=device or next(rnn.parameters()).device,
+            model_id=model_id,
+            threshold=threshold,
         )
         self.rnn, self.head = rnn, head
         self.module = nn.ModuleList([m for m in (rnn, head) if isinstance(m, nn.Module)])

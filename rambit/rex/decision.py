@@ -18,7 +18,8 @@ class Decision:
 
     ``grid`` (Z, H, W) is the shape that boxes and masks live on, ``dimensions`` 1 for spectra, 2 for images and
     (D, T) series, 3 for volumes. ``target`` is the class, ``confidence`` its probability on the original input,
-    ``rows`` how many rows were evaluated. Masks keep where they are True, unions of boxes keep what is inside.
+    ``outputs`` (C,) those of all classes, ``rows`` how many rows were evaluated. Masks keep where they are True, unions
+    of boxes keep what is inside.
 
     ``target`` None takes the class that the model gives to the original input. Raises ValueError where the class does
     not exist, or where the model does not give it to the original input.
@@ -31,6 +32,7 @@ class Decision:
         original = self.probabilities(torch.ones(1, self.terms, dtype=torch.bool, device=game.device))
         classes, confidences = self._decide(original)
         self.target, self.confidence = int(classes[0]), float(confidences[0])
+        self.outputs = original[0]
         if target is not None and not 0 <= target < original.shape[1]:
             raise ValueError(
                 f"target must be one of the {original.shape[1]} classes, 0 … {original.shape[1] - 1}, got {target}"
@@ -61,7 +63,8 @@ class Decision:
         return torch.cat([outputs.mean(dim=(1, 2)) for outputs in self.game.evaluate(Coalitions(masks))])
 
     def _decide(self, probabilities: Tensor) -> tuple[Classes, Confidences]:
-        """The likeliest class of each row (N, C), the first of equals, and its probability."""
-        confidence, label = probabilities.max(dim=1)
+        """The class that the model decides for on each row (N, C), and its probability."""
+        label = self.game.predictor.predicted(probabilities)
+        confidence = probabilities.gather(1, label[:, None])[:, 0]
         both = self.game.to_host(torch.stack((label.double(), confidence.double()))).numpy()
         return both[0].astype(np.int32), both[1].astype(np.float32)

@@ -136,7 +136,7 @@ def robustness(
             seed=seed,
         )
         [outputs] = noisy.evaluate(Coalitions(mask.reshape(1, -1)))  # (1, draws, 1, C)
-        says += int(noisy.to_host((outputs[0, :, 0].argmax(dim=1) == decision.target).sum()))
+        says += int(noisy.to_host((game.predictor.predicted(outputs[0, :, 0]) == decision.target).sum()))
     return says / repeats
 
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from rambit import arrays
-from rambit.checks import channels_first, count, member
+from rambit import arrays, frames
+from rambit.checks import channels_first, count, flag, member
 from rambit.counterfactuals import Counterfactual
 from rambit.game import Game, TensorSample, progress
+from rambit.labels import Labels
 from rambit.options import option
 from rambit.predictors import PredictionError, Predictor
 from rambit.predictors.predictor import Output
+from rambit.results.record_checks import check_grid_labels
 from rambit.rex.decision import Decision
 from rambit.rex.evaluation import Evaluation, evaluate
 from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Strategy, extract
@@ -50,6 +52,9 @@ class ReX(SearchSettings, ExtractionOptions):
         recorded=False,
     )
     output: Output = option(default="auto", help="what the model returns: auto, logits or probs", recorded=False)
+    binary_threshold: float = option(
+        default=0.5, low=0, high=1, above=True, help="from which p on a model of one column decides for class 1"
+    )
     max_memory: int | None = option(
         default=None, low=1 << 20, help="bound on what the engine allocates, in bytes (512 MiB)", recorded=False
     )
@@ -63,19 +68,35 @@ class ReX(SearchSettings, ExtractionOptions):
             raise ValueError("output must be auto, logits or probs: ReX explains the decisions of classifiers")
         check_mask_value(self.mask_value)
         self.max_memory = MAX_MEMORY if self.max_memory is None else self.max_memory
-        self.model = self.predictor = Predictor.of(self.model, output=self.output, device=self.device)
+        self.model = self.predictor = Predictor.of(
+            self.model, output=self.output, device=self.device, threshold=self.binary_threshold
+        )
+        self.binary_threshold = self.predictor.threshold
 
-    def explain(self, x: Tensor, *, target: int | None = None, show_progress: bool = False) -> RexExplanation:
+    def explain(
+        self,
+        x: Tensor,
+        *,
+        target: int | None = None,
+        show_progress: bool = False,
+        labels: Labels | Mapping[str, Any] | None = None,
+        keep_input: bool = True,
+    ) -> RexExplanation:
         """Maps of every class seen and, by the strategy, a part of the input that suffices for its class.
 
         ``x``: one input, (1, C, H, W), (1, C, Z, H, W), (1, 1, T) or (1, D, T), float32 or float64. ``target``: the
         class that the model is expected to give to x. Where what replaces the input has that class by itself, the
-        mask is empty: nothing of x is needed. Raises ValueError or TypeError naming x or target, and NoExplanationError
-        where no part passes.
+        mask is empty: nothing of x is needed. ``labels``: what classes and, of series, features and times are called, a
+        ``rambit.labels.Labels`` or a dictionary of its fields. ``keep_input=False``: the result holds no copy of x.
+        Raises ValueError or TypeError naming the argument, and NoExplanationError where no part passes.
         """
         x = self._one(x)
+        flag("keep_input", keep_input)
+        named, model = Labels.of(labels), self.predictor.digest()
+        check_grid_labels(named, tuple(x.shape[1:]))
         with progress(show_progress, lambda: 0) as bar:  # how far the search goes is not known before
             decision = self._decision(x, None if target is None else count("target", target, -(2**31), 2**31 - 1), bar)
+            named.check_outputs(len(decision.outputs))
             result = self._search(decision)
             grid = _grid(x)
             maps = {label: torch.from_numpy(map_).to(x.device).view(grid) for label, map_ in result.maps.items()}
@@ -101,6 +122,10 @@ class ReX(SearchSettings, ExtractionOptions):
             necessary=found.necessary,
             complete=found.complete,
             spotlights=found.spotlights,
+            labels=named,
+            outputs=decision.outputs.to(x.device),
+            x=x.clone() if keep_input else None,
+            model=model,
         )
 
     def attribute(self, X: Tensor, *, target: Sequence[int] | Tensor | None = None) -> Tensor:
@@ -160,7 +185,8 @@ class ReX(SearchSettings, ExtractionOptions):
 
     def _inputs(self, name: str, x: Any) -> Tensor:
         """Inputs in the model's type. Raises TypeError or ValueError naming the argument."""
-        return arrays.as_model(name, _checked(name, x), self.predictor.module)
+        module = self.predictor.module
+        return arrays.as_model(name, _checked(name, x, module), module)
 
     def _one(self, x: Any) -> Tensor:
         one = self._inputs("x", x)
@@ -211,15 +237,17 @@ def _named(name: str) -> Iterator[None]:
         raise kind(f"{name}: {error}") from error
 
 
-def _checked(name: str, given: Any) -> Tensor:
+def _checked(name: str, given: Any, module: nn.Module | None) -> Tensor:
     """Floating inputs with a batch axis, checked. Raises TypeError or ValueError naming the argument."""
-    if not arrays.is_array(given):
+    if frames.is_frame(given):
+        x = frames.of_one_length(name, given)
+    elif arrays.is_array(given):
+        x = arrays.whole(name, given)
+    else:
         raise TypeError(f"{name} must be a tensor, got {type(given).__name__}")
-    x = arrays.whole(name, given)
     if x.ndim not in (3, 4, 5) or x.numel() == 0:
         raise ValueError(f"{name} must be {_SHAPES.replace('(1, ', '(B, ')}, got {tuple(x.shape)}")
-    if x.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"{name} must be float32 or float64, got {x.dtype}")
+    x = arrays.as_rows(name, x, module)
     positions = x[0].numel() if x.ndim == 3 else x[0, 0].numel()
     if positions > MAX_POSITIONS:
         raise ValueError(f"{name} must have at most {MAX_POSITIONS:,} positions, got {positions:,}: {tuple(x.shape)}")

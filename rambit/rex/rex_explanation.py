@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
-from rambit.results import FLOATS, check_integer, check_number, check_settings
+from rambit.labels import Labels
+from rambit.results import FLOATS, check_integer, check_number, check_settings, record_checks
 from rambit.store import json_dict, load_result, save_result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FORMAT = "rambit-rex-1"  # the name of the one metadata entry of a saved file
-_OPTIONAL = ("necessary", "complete", "spotlights")
+_OPTIONAL = ("necessary", "complete", "spotlights", "outputs", "x")
 _RECORD = ("target", "confidence", "area", "stats", "settings", "seed")
 
 
@@ -33,6 +34,10 @@ class RexExplanation:
     "passing", the "depth" reached, and the "rows" that the model evaluated. settings: JSON values. necessary, complete:
     further masks of the strategies contrastive and complete. spotlights: (K, *grid), the masks of multi_spotlight.
 
+    What was explained, each None where it was not kept. labels: what classes and, of series, features and times are
+    called. outputs: (C,), the model's probabilities for the whole input. x: the input, with a batch axis. model: a hash
+    of the model (hex).
+
     Errors: TypeError or ValueError naming a part that is of another kind, or does not fit the others.
     """
 
@@ -48,6 +53,10 @@ class RexExplanation:
     necessary: Tensor | None = None
     complete: Tensor | None = None
     spotlights: Tensor | None = None
+    labels: Labels = field(default_factory=Labels)
+    outputs: Tensor | None = None
+    x: Tensor | None = None
+    model: str | None = None
 
     def __post_init__(self) -> None:
         if not _is(self.responsibility, None, *FLOATS) or not 1 <= self.responsibility.ndim <= 3:
@@ -83,11 +92,15 @@ class RexExplanation:
             check_integer(f"stats[{name!r}]", count)
         check_settings(self.settings)
         check_integer("seed", self.seed, None)
+        known = (self.labels, self.outputs, self.x, self.model)
+        self.labels = record_checks.check_explained(*known, grid if len(grid) > 1 else (1, *grid))
+        if self.x is not None:
+            self._input(self.x)
 
     def __repr__(self) -> str:
         parts = [
             " x ".join(map(str, self.responsibility.shape)),
-            f"class {self.target}",
+            self._class(),
             f"{self.area:.2%} kept: confidence {self.confidence:.4f}"
             + ("" if self.mask.any() else ", which what replaces the input has by itself"),
         ]
@@ -96,19 +109,29 @@ class RexExplanation:
         parts.append(", ".join(f"{count:,} {name}" for name, count in self.stats.items()))
         return f"RexExplanation({'; '.join([*parts, f'seed {self.seed}'])})"
 
-    def plot(self, path: str | Path | None = None, *, x: Tensor | None = None, cmap: Any = None) -> Figure:
+    def _class(self) -> str:
+        """What the target is called."""
+        return self.labels.output(self.target, f"class {self.target}")
+
+    def plot(
+        self, path: str | Path | None = None, *, x: Tensor | Literal[False] | None = None, cmap: Any = None
+    ) -> Figure:
         """The map over the input and the explanation cut out of it (see `plots.explanation`), saved if `path` is given.
 
-        x: the input that was explained, (1, C, H, W), (1, C, Z, H, W), (1, 1, T) or (1, D, T); without it the map
-        alone. Errors: ValueError naming the argument; ImportError without matplotlib.
+        x: the input, (1, C, H, W), (1, C, Z, H, W), (1, 1, T) or (1, D, T), instead of the one that was kept; False
+        draws the map alone. Errors: ValueError naming the argument; ImportError without matplotlib.
         """
         from rambit import plots
 
+        drawn = self.x if x is None else None if x is False else x
         return plots.explanation(
             self.responsibility,
-            x=None if x is None else self._input(x),
+            x=None if drawn is None else self._input(drawn),
             masks=self._masks(),
-            title=f"class {self.target}, {self.area:.1%} kept: confidence {self.confidence:.2f}",
+            title=f"{self._class()}, {self.area:.1%} kept: confidence {self.confidence:.2f}",
+            feature_names=self.labels.features,
+            times=self.labels.times,
+            unit=self.labels.unit,
             path=path,
             cmap=cmap,
         )
@@ -142,11 +165,13 @@ class RexExplanation:
             "mask": self.mask,
             "maps": stacked,
             "classes": torch.tensor(classes, dtype=torch.int64),
-            **{name: mask for name, mask in given.items() if mask is not None},
+            **{name: tensor for name, tensor in given.items() if tensor is not None},
+            **self.labels.tensors(),
         }
 
     def record(self) -> dict[str, Any]:
         """Everything else, as JSON values. Errors: TypeError naming a setting that is none."""
+        optional = {"labels": self.labels.record() or None, "model": self.model}
         return {
             "target": int(self.target),
             "confidence": float(self.confidence),
@@ -154,6 +179,7 @@ class RexExplanation:
             "stats": {name: int(count) for name, count in self.stats.items()},
             "settings": json_dict(self.settings, "settings"),
             "seed": int(self.seed),
+            **{name: value for name, value in optional.items() if value is not None},
         }
 
     @classmethod
@@ -161,6 +187,7 @@ class RexExplanation:
         """The explanation with these `tensors()` and this `record()`; entries of neither are ignored."""
         fields: dict[str, Any] = {name: tensors.get(name) for name in _OPTIONAL}
         fields |= {name: record[name] for name in _RECORD}
+        fields |= {"labels": Labels.read(dict(tensors), record.get("labels", {})), "model": record.get("model")}
         classes = tensors["classes"].tolist()
         maps = dict(zip(classes, tensors["maps"], strict=True))
         if len(maps) < len(classes):
@@ -170,7 +197,8 @@ class RexExplanation:
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write everything to one safetensors file; tuples in the settings come back as lists.
 
-        Errors: FileExistsError without `force`, TypeError naming a setting that is no JSON value.
+        Errors: FileExistsError without `force`, ValueError for a path that ends like a file of another kind, TypeError
+        naming a setting that is no JSON value.
         """
         save_result(path, _FORMAT, self.tensors(), self.record(), force=force)
 

@@ -16,7 +16,7 @@ from rambit.store.folder import Store, json_dict
 from rambit.store.keys import resume_key
 from rambit.store.lock import Lock, is_lock
 from rambit.store.modules import fill, load_module, save_module
-from rambit.store.saved import load_result, save_result
+from rambit.store.saved import load_result, save_result, save_text
 
 __all__ = [
     "Lock",
@@ -39,4 +39,5 @@ __all__ = [
     "resume_key",
     "save_module",
     "save_result",
+    "save_text",
 ]

@@ -77,25 +77,24 @@ def differentiable(outputs: Tensor) -> None:
         )
 
 
-def gaps(outputs: Tensor, target: Tensor) -> Tensor:
-    """Probability of the target minus that of the best other class: (…,) for outputs (…, C) and target (…,)."""
-    chosen = target[..., None]
-    others = outputs.scatter(-1, chosen, -1.0)
-    return outputs.gather(-1, chosen)[..., 0] - others.amax(dim=-1)
-
-
 class Decisions:
-    """Samples, their targets (B,) and thresholds (B,), and the problems that are searched.
+    """Samples, their targets (B,), thresholds (B,) and ``whole`` outputs (B, C), and the problems that are searched.
 
     Two outputs of the same row may differ by ``rounding``, so searches demand that much more than the threshold.
     ``rows`` (B,) counts the rows of each sample.
     """
 
     def __init__(
-        self, subject: Subject, problems: Sequence[Problem], target: Tensor, threshold: Tensor, rounding: float
+        self,
+        subject: Subject,
+        problems: Sequence[Problem],
+        target: Tensor,
+        threshold: Tensor,
+        rounding: float,
+        whole: Tensor,
     ) -> None:
         self.subject, self.problems = subject, list(problems)
-        self.target, self.threshold = target, threshold
+        self.target, self.threshold, self.whole = target, threshold, whole
         self.bar = threshold + rounding
         self.rows = torch.zeros(len(target), dtype=torch.int64)
 
@@ -122,10 +121,10 @@ class Decisions:
         return found
 
     def gaps(self, questions: Sequence[tuple[int, Tensor]]) -> list[Tensor]:
-        """Gaps (n, samples) float64 for each pair of a problem's number and masks (n, players)."""
+        """Margins of decision (n, samples) float64 for each pair of a problem's number and masks (n, players)."""
         found = self.outputs(questions)
         return [
-            gaps(outputs.double(), self.targets(number, outputs))
+            self.subject.game.predictor.margin(outputs.double(), self.targets(number, outputs))
             for (number, _), outputs in zip(questions, found, strict=True)
         ]
 

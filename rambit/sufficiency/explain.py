@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rambit import arrays
 from rambit.checks import count, flag, number
 from rambit.counterfactuals import CounterfactualLike
 from rambit.game import Cost, progress
+from rambit.labels import Labels
 from rambit.predictors import PredictionError
 from rambit.predictors.predictor import Output
 from rambit.structure import Sample
 from rambit.sufficiency import reading
-from rambit.sufficiency.decisions import Decisions, Problem, gaps, joined
+from rambit.sufficiency.decisions import Decisions, Problem, joined
 from rambit.sufficiency.heuristics import HEURISTICS, SOFT, rows_of, uniform
 from rambit.sufficiency.reading import Terms
 from rambit.sufficiency.search import exact, methods
@@ -51,13 +53,16 @@ def explain(
     seed: int = 0,
     max_memory: int | None = None,
     show_progress: bool = False,
+    labels: Labels | Mapping[str, Any] | None = None,
+    keep_input: bool = True,
 ) -> SufficientExplanation | list[SufficientExplanation]:
     """A small part of each sample with which the model still decides for the target; a list where there are several.
 
     The gap is the target's probability minus that of the best other class. The part keeps a gap of at least rel_tol ×
     the gap of the whole sample (or that gap - ``abs_tol``, at least 0, if it is given), less rounding.
 
-    * ``sample``: tables (B, F), series (B, D, T), images (B, C, H, W), volumes, or a ``rambit.structure.Sample``.
+    * ``sample``: tables (B, F), series (B, D, T), images (B, C, H, W), volumes, integer tokens (B, T), frames of series
+      of one length (pandas, xarray), or a ``rambit.structure.Sample``.
     * ``target``: a class, or one for each sample; default: the model's own choice.
     * ``counterfactuals``: what stands where a term is not kept (see ``rambit.counterfactuals``), a strategy, its name,
       or values (S, *shape of the sample); outputs are means over S. In nested samples, what is not kept is missing.
@@ -71,12 +76,16 @@ def explain(
       gradient; or exact, for up to 24 terms.
     * ``clusters``: an id for each term of the batch; terms of one id move together. Samples that share one are searched
       together, and all their thresholds must hold.
+    * ``labels``: what classes, samples and, of series and tables, features and times are called, a
+      ``rambit.labels.Labels`` or a dictionary of its fields. ``keep_input=False``: the results hold no copy of the
+      samples (nested ones never do).
 
     Raises ValueError or TypeError naming the argument for what does not fit, and where the gap of a whole sample is
     negative; PredictionError where the model's outputs are unusable. Source: Pevný, Mandlík et al., ExplainMill.
     """
     begin = time.perf_counter()
     flag("show_progress", show_progress)
+    flag("keep_input", keep_input)
     scope, method = _check(sample, search, rel_tol, abs_tol, num_samples, seed, max_memory)
     # Plain numbers from here on.
     rel_tol, abs_tol = float(rel_tol), None if abs_tol is None else float(abs_tol)
@@ -92,14 +101,19 @@ def explain(
             max_memory=max_memory,
             progress=bar,
         )
+        named, model = reading.labels_of(labels, sample, len(subject.terms)), subject.game.predictor.digest()
         classes = reading.classes_of(target, len(subject.terms))
         problems = joined(reading.players_of(clusters, subject))
         _check_exact(search, problems)
         values = reading.heuristic_of(heuristic, sample, subject) if method.ranks else "const"
         soft = "heuristic" if values in SOFT else "search" if any(stage.soft for stage in method.stages) else None
         if soft is not None and not subject.differentiable:
-            raise ValueError(f"{soft} needs fixed counterfactuals, whose values do not depend on what is kept")
+            raise ValueError(
+                f"{soft} needs fixed counterfactuals, whose values do not depend on what is kept, and no tokens, which "
+                "have no gradients"
+            )
         decisions = _decide(subject, problems, classes, rel_tol, abs_tol)
+        named.check_outputs(decisions.whole.shape[1])
         scores = (
             HEURISTICS[values](decisions, num_samples, seed)
             if isinstance(values, str)
@@ -114,6 +128,17 @@ def explain(
             "num_samples": num_samples,
         }
         found = _explanations(decisions, masks, settings, seed, begin)
+    kept = None if isinstance(sample, Sample) or not keep_input else arrays.whole("sample", sample).cpu()
+    found = [
+        replace(
+            one,
+            labels=named.take(series=[b]),
+            outputs=decisions.whole[b].clone(),
+            x=None if kept is None else kept[b].clone(),
+            model=model,
+        )
+        for b, one in enumerate(found)
+    ]
     return found[0] if len(found) == 1 else found
 
 
@@ -186,8 +211,9 @@ def _decide(
 ) -> Decisions:
     """What the model decides about the whole samples, and the threshold that a part of each must reach."""
     whole = subject.outputs([(b, torch.ones(1, count, dtype=torch.bool)) for b, count in enumerate(subject.terms)])
-    targets = reading.targets_of(classes, whole)
-    gap = gaps(whole.double(), targets)
+    predictor = subject.game.predictor
+    targets = reading.targets_of(classes, whole, predictor)
+    gap = predictor.margin(whole.double(), targets)
     if bool((gap < 0).any()):
         b = int((gap < 0).int().argmax())
         raise ValueError(
@@ -196,7 +222,7 @@ def _decide(
         )
     threshold = gap * rel_tol if abs_tol is None else (gap - abs_tol).clamp(min=0)
     rounding = ROUNDING * torch.finfo(whole.dtype).eps
-    return Decisions(subject, problems, targets, torch.minimum(threshold, gap - 2 * rounding), rounding)
+    return Decisions(subject, problems, targets, torch.minimum(threshold, gap - 2 * rounding), rounding, whole)
 
 
 def _tasks(decisions: Decisions, scores: Sequence[Tensor], seed: int) -> list[Task]:
@@ -219,7 +245,8 @@ def _explanations(
             kept[b] = mask[index]
             size[b] = len(index[kept[b]].unique())  # type: ignore[no-untyped-call]
     order = range(len(kept))
-    found = gaps(subject.outputs([(b, kept[b][None]) for b in order]).double(), decisions.target)
+    outputs = subject.outputs([(b, kept[b][None]) for b in order])
+    found = subject.game.predictor.margin(outputs.double(), decisions.target)
     if bool((found < decisions.threshold).any()):
         b = int((found < decisions.threshold).int().argmax())
         raise PredictionError(f"the model gives the same row other outputs when it is evaluated again (sample {b})")

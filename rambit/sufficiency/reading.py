@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from rambit import arrays
+from rambit import arrays, frames
 from rambit.checks import channels_first, count
 from rambit.counterfactuals import Counterfactual, CounterfactualLike, Replay, resolve
 from rambit.game import Game, TensorSample
 from rambit.game.nested import NestedGame
 from rambit.game.progress import Progress
+from rambit.labels import Labels
 from rambit.predictors import Predictor
 from rambit.predictors.predictor import Output
 from rambit.results import Attribution
+from rambit.results.record_checks import check_grid_labels
 from rambit.structure import HierarchicalClassifier, Sample
 from rambit.sufficiency.heuristics import HEURISTICS
 from rambit.sufficiency.subjects import NestedSubject, Subject, TensorSubject
@@ -42,31 +45,27 @@ def subject_of(
     """The batch as something that can be evaluated. Raises TypeError or ValueError naming the argument."""
     if isinstance(sample, Sample):
         return _nested(model, sample, counterfactuals, terms, max_memory, progress)
+    if frames.is_frame(sample):
+        sample = frames.of_one_length("sample", sample)
     if not arrays.is_array(sample):
         raise TypeError(f"sample must be a tensor or a rambit.structure.Sample, got {type(sample).__name__}")
     sample = arrays.whole("sample", sample)
+    tokens = sample.ndim == 2 and arrays.holds_integers(sample)
     if not 2 <= sample.ndim <= 5:
         raise ValueError(
-            "sample must be tables (B, F), series (B, D, T), images (B, C, H, W) or volumes (B, C, Z, H, W), "
-            f"got {tuple(sample.shape)}"
+            "sample must be tables (B, F), series (B, D, T), images (B, C, H, W), volumes (B, C, Z, H, W) or integer "
+            f"tokens (B, T), got {tuple(sample.shape)}"
         )
-    if sample.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"sample must be float32 or float64, got {sample.dtype}")
     if sample.numel() == 0:
         raise ValueError(f"sample is empty: {tuple(sample.shape)}")
     if not bool(torch.isfinite(sample).all()):
         first = tuple((~torch.isfinite(sample)).nonzero()[0].tolist())
         raise ValueError(f"sample holds NaN or infinite values, the first at {first}")
     channels_first("sample", tuple(sample.shape))
-    predictor = Predictor.of(_of_tables(model) if sample.ndim == 2 else model, output=output)
+    predictor = Predictor.of(_of_tables(model) if sample.ndim == 2 and not tokens else model, output=output)
     if predictor.output == "regression":
         raise TypeError("output must not be regression: a decision for a class is explained")
-    x = arrays.as_model("sample", sample, predictor.module).to(predictor.device_for(sample))
-    held = (
-        TensorSample.spatial(x)
-        if x.ndim > 3
-        else TensorSample(x.view(*x.shape, *[1] * (3 - x.ndim)), torch.arange(len(x)))
-    )
+    held = _held(sample, predictor, tokens)
     strategy = _values(counterfactuals, tuple(sample.shape), held)
     game = Game(
         predictor,
@@ -82,6 +81,31 @@ def subject_of(
     return TensorSubject(game, _groups(terms, len(sample), grid, sample.ndim), tuple(sample.shape), grid)
 
 
+def labels_of(labels: Labels | Mapping[str, Any] | None, sample: Any, count: int) -> Labels:
+    """The labels of a batch of samples. Raises TypeError or ValueError naming what does not fit."""
+    named = Labels.of(labels)
+    grid = () if isinstance(sample, Sample) else tuple(sample.shape[1:])
+    grid = (*grid, 1) if len(grid) == 1 else grid
+    if len(grid) == 2:
+        named.check(count, *grid)
+    check_grid_labels(named.take(series=[0]), grid)
+    if named.series is not None and len(named.series) != count:
+        raise ValueError(f"labels.series must have {count} names, got {len(named.series)}")
+    return named
+
+
+def _held(sample: Tensor, predictor: Predictor, tokens: bool) -> TensorSample:
+    """The batch as a game holds it, on the model's device and in its type."""
+    device = predictor.device_for(sample)
+    if tokens:
+        return TensorSample.of_tokens(sample.to(device))
+    x = arrays.as_rows("sample", sample, predictor.module)
+    x = arrays.as_model("sample", x, predictor.module).to(device)
+    if x.ndim > 3:
+        return TensorSample.spatial(x)
+    return TensorSample(x.view(*x.shape, *[1] * (3 - x.ndim)), torch.arange(len(x)))
+
+
 def _of_tables(model: Any) -> Any:
     """A model that reads tables (N, F), as one that is given (N, F, 1)."""
     if isinstance(model, nn.Module):
@@ -93,7 +117,7 @@ def _of_tables(model: Any) -> Any:
 
 def _values(given: CounterfactualLike, shape: tuple[int, ...], held: TensorSample) -> Counterfactual:
     """The strategy; exact values, (S, *shape) or one set of them, in the shape in which the game holds the batch."""
-    if not arrays.is_array(given):
+    if not arrays.is_array(given) or not getattr(given, "shape", ()):
         strategy = resolve(given)
         if not strategy.fixed and held.shape is not None:
             raise ValueError(f"counterfactuals: {type(strategy).__name__} fills gaps along time, so it is for series")
@@ -191,10 +215,10 @@ def classes_of(target: Any, B: int) -> Tensor | None:
     return classes.expand(B)
 
 
-def targets_of(classes: Tensor | None, outputs: Tensor) -> Tensor:
-    """(B,) int64: the classes that are explained, by default those of the outputs (B, C) for the whole samples."""
+def targets_of(classes: Tensor | None, outputs: Tensor, predictor: Predictor) -> Tensor:
+    """(B,) int64: the classes that are explained, by default those predicted for the whole samples, (B, C)."""
     if classes is None:
-        return outputs.argmax(dim=1)
+        return predictor.predicted(outputs)
     if bool((classes >= outputs.shape[1]).any()):
         raise ValueError(f"target must lie in 0 … {outputs.shape[1] - 1}, got {classes.tolist()}")
     return classes

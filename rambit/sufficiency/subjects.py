@@ -62,7 +62,7 @@ class TensorSubject(Subject):
     def __init__(self, game: Game, group: Tensor, shape: tuple[int, ...], grid: tuple[int, ...]) -> None:
         self.game, self.group, self.shape, self.grid = game, group, shape, grid
         self.terms = [int(of.max()) + 1 for of in group]
-        self.differentiable = game.counterfactuals.fixed
+        self.differentiable = game.counterfactuals.fixed and not game.sample.tokens
 
     def outputs(self, questions: Sequence[Question]) -> Tensor:
         masks = torch.cat([masks[:, self.group[sample]] for sample, masks in questions])

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
-from rambit.results import check_integer, check_number, check_settings
+from rambit.labels import Labels
+from rambit.results import check_integer, check_number, check_settings, record_checks
 from rambit.store import json_dict, load_result, save_result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FORMAT = "rambit-sufficiency-1"  # the name of the one metadata entry of a saved file
+_OPTIONAL = ("outputs", "x")
 _NUMBERS = {
     "size": int,
     "gap": float,
@@ -38,6 +40,10 @@ class SufficientExplanation:
     had to reach. rows: what was evaluated for this sample. calls, seconds: of the whole batch. settings: JSON
     values. document: the kept part of a nested sample, None for a tensor.
 
+    What was explained, each None where it was not kept. labels: what classes and, of series and tables, features and
+    times are called. outputs: (C,), the model's probabilities for the whole sample. x: the sample, without batch axis.
+    model: a hash of the model (hex).
+
     Errors: TypeError or ValueError naming a part that is of another kind.
     """
 
@@ -52,6 +58,10 @@ class SufficientExplanation:
     settings: dict[str, Any]
     seed: int
     document: Any = None
+    labels: Labels = field(default_factory=Labels)
+    outputs: Tensor | None = None
+    x: Tensor | None = None
+    model: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.mask, Tensor) or self.mask.dtype != torch.bool:
@@ -62,16 +72,22 @@ class SufficientExplanation:
         check_number("threshold", self.threshold)
         check_number("seconds", self.seconds, 0)
         check_settings(self.settings)
+        grid = tuple(self.mask.shape) if self.mask.ndim > 1 else (*self.mask.shape, 1)  # a table has no times
+        self.labels = record_checks.check_explained(self.labels, self.outputs, self.x, self.model, grid)
 
     def __repr__(self) -> str:
         kept, shape = int(self.mask.sum()), " x ".join(map(str, self.mask.shape))
         parts = [
             f"{self.size} of {shape}" if kept == self.size else f"{self.size} terms, {kept} of {shape}",
-            f"class {self.target}" + ("" if self.size else ", of a sample without anything too"),
+            self._class() + ("" if self.size else ", of a sample without anything too"),
             f"gap {self.gap:.4f} of at least {self.threshold:.4f}",
             f"{self.rows:,} rows, {self.calls:,} calls, {self.seconds:.3g} s",
         ]
         return f"SufficientExplanation({'; '.join([*parts, f'seed {self.seed}'])})"
+
+    def _class(self) -> str:
+        """What the target is called."""
+        return self.labels.output(self.target, f"class {self.target}")
 
     def to_json(self) -> Any:
         """The kept part of a nested sample as a JSON document, empty parts dropped. Errors: TypeError for a tensor."""
@@ -79,36 +95,49 @@ class SufficientExplanation:
             raise TypeError("only nested samples have a document; the mask says what of a tensor is kept")
         return self.document
 
-    def plot(self, path: str | Path | None = None, *, x: Tensor | None = None) -> Figure:
-        """What is kept (see `plots.explanation`), cut out of the sample x (without batch axis); saved at `path`.
+    def plot(self, path: str | Path | None = None, *, x: Tensor | Literal[False] | None = None) -> Figure:
+        """What is kept (see `plots.explanation`), cut out of the sample; saved at `path`.
 
+        x: the sample, without batch axis, instead of the one that was kept; False draws the mask alone.
         Errors: TypeError for a nested sample; ValueError naming the argument; ImportError without matplotlib.
         """
         from rambit import plots
 
         if self.document is not None:
             raise TypeError("a nested sample has no picture; see to_json()")
+        table = self.mask.ndim == 1  # whose features stand along the axis, where series have times
         return plots.explanation(
             self.mask.double(),
-            x=x,
+            x=self.x if x is None else None if x is False else x,
             masks={"sufficient": self.mask},
-            title=f"class {self.target}, {self.size} kept: gap {self.gap:.2f} of at least {self.threshold:.2f}",
+            feature_names=None if table else self.labels.features,
+            times=None if table else self.labels.times,
+            unit=None if table else self.labels.unit,
+            title=f"{self._class()}, {self.size} kept: gap {self.gap:.2f} of at least {self.threshold:.2f}",
             path=path,
         )
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write everything to one safetensors file; tuples in the settings come back as lists.
 
-        Errors: FileExistsError without `force`, TypeError naming a setting that is no JSON value.
+        Errors: FileExistsError without `force`, ValueError for a path that ends like a file of another kind, TypeError
+        naming a setting that is no JSON value.
         """
         record: dict[str, Any] = {name: kind(getattr(self, name)) for name, kind in _NUMBERS.items()}
         record["settings"] = json_dict(self.settings, "settings")
         record["document"] = self.document
-        save_result(path, _FORMAT, {"mask": self.mask}, record, force=force)
+        optional = {"labels": self.labels.record() or None, "model": self.model}
+        record |= {name: value for name, value in optional.items() if value is not None}
+        given = {name: getattr(self, name) for name in _OPTIONAL if getattr(self, name) is not None}
+        save_result(path, _FORMAT, {"mask": self.mask, **given, **self.labels.tensors()}, record, force=force)
 
     @classmethod
     def load(cls, path: str | Path) -> SufficientExplanation:
         """Read what `save` wrote, onto the CPU. Errors: ValueError naming the file if it is corrupt or foreign."""
-        return load_result(
-            path, _FORMAT, "sufficient explanation", lambda tensors, record: cls(mask=tensors["mask"], **record)
-        )
+        return load_result(path, _FORMAT, "sufficient explanation", cls._of)
+
+    @classmethod
+    def _of(cls, tensors: dict[str, Tensor], record: dict[str, Any]) -> SufficientExplanation:
+        labels = Labels.read(tensors, record.pop("labels", {}))
+        kept: dict[str, Any] = {name: tensors[name] for name in _OPTIONAL if name in tensors}
+        return cls(mask=tensors["mask"], labels=labels, **kept, **record)

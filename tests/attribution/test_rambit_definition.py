@@ -315,11 +315,12 @@ def test_fresh_draws_agree_in_expectation():
 
 
 def test_one_valued_strategies_warn_about_draws():
-    with pytest.warns(UserWarning, match="one draw is evaluated"):
-        RaMbIT(plain, anchor="end").attribute(torch.randn(1, 3, 4))
+    with pytest.warns(UserWarning, match="num_samples=3, .* one draw is evaluated"):
+        RaMbIT(plain, anchor="end", num_samples=3).attribute(torch.randn(1, 3, 4))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         RaMbIT(plain, anchor="end", num_samples=1).attribute(torch.randn(1, 3, 4))
+        RaMbIT(plain, anchor="end").attribute(torch.randn(1, 3, 4))  # nobody asked for the default's ten
 
 
 @pytest.mark.parametrize("window", [1, 3, 8])

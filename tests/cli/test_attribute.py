@@ -174,11 +174,33 @@ def test_target_and_tolerance(explain, inputs):
     found, _ = explain("--distance", "diff", "--target", 1, "--L", 2)
     python = RaMbIT(model, distance="diff", L=2, num_samples=1)
     assert torch.equal(found.values, python.attribute(X, target=1, lengths=lengths))
-    found, _ = explain("--target", 1, "--L", 2)
-    assert torch.equal(found.values, RaMbIT(model, L=2, num_samples=1).attribute(X, target=1, lengths=lengths))
+    assert torch.equal(explain("--target", 1, "--L", 2)[0].values, found.values)  # of a target, its signed change
     found, _ = explain("--tolerance", 0.5, "--max-rows", 5000, "--L", 2)
     python = RaMbIT(model, L=2, num_samples=1)
     assert found.rows == python.explain(X, lengths=lengths, tolerance=0.5, max_rows=5000).rows
+
+
+def test_several_targets(explain, inputs, rambit, fails, tmp_path):
+    model, X, lengths = inputs
+    found, done = explain("--targets", "all", "--L", 2)
+    expected = RaMbIT(model, L=2, num_samples=1).explain(X, targets="all", lengths=lengths)
+    assert torch.equal(found.values, expected.values)
+    assert found.targets == [0, 1]
+    assert "output 0, series" in done.out
+    assert "output 1, series" in done.out
+    assert explain("--targets", "1", "--L", 2)[0].values.shape == (len(X), 1, *X.shape[1:])
+    result = tmp_path / "result.safetensors"
+    expected.save(result, force=True)
+    assert "target must say which of" in fails("plot", result)
+    assert rambit("plot", result, "--target", 1).code == 0
+    assert "--target is for scores of several outputs" in fails("plot", save_one(expected, tmp_path), "--target", 1)
+
+
+def save_one(expected, folder):
+    """The result of one of its targets, as a file."""
+    path = folder / "one.safetensors"
+    expected.isel(target=0).save(path)
+    return path
 
 
 def test_checkpoint(rambit, fails, made, tmp_path, monkeypatch):
@@ -309,9 +331,11 @@ def test_wrong_options(fails, made, tmp_path, options, said):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--distance", "pd", "--target", "1"], "target"),
-        (["--target", "1,x"], "--target"),
-        (["--target", "0,1"], "target"),
+        (["--distance", "pd", "--target", "1"], "target applies to distance='diff' only"),
+        (["--target", "1:2:3"], "must be a number, or H:Q"),
+        (["--target", "1", "--targets", "all"], "--targets"),
+        (["--targets", "0,x"], "--targets"),
+        (["--targets", "all", "--figure", "f.png"], "--figure is of one output"),
         (["--distance", "diff", "--target", "9"], "target must be below 2"),
         (["--max-rows", "10"], "--max-rows"),
         (["--tolerance", "0"], "tolerance"),
@@ -376,7 +400,7 @@ def test_what_the_library_refuses_the_command_line_refuses_in_its_words(fails, m
 def test_every_option_of_rambit_is_a_flag():
     own = {name for name, p in inspect.signature(RaMbIT).parameters.items() if p.kind is p.KEYWORD_ONLY}
     # Three belong to models of other kinds than a checkpoint's; a number for each cell has no short text.
-    assert {flag.name for flag in FLAGS} == own - {"output", "layout", "model_id", "groups"}
+    assert {flag.name for flag in FLAGS} == own - {"output", "layout", "model_id", "groups", "categorical", "categorical_name"}
 
 
 def test_block_sizes_that_a_family_takes_matter():

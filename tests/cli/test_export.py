@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 from rambit import Attribution
+from rambit.labels import Labels
 from rambit.rex import RexExplanation
 from rambit.store import Store
 
@@ -69,6 +71,19 @@ def test_attributions_too(rambit, tmp_path):
     row = read(tmp_path / "a.parquet")["scores"]
     assert row["settings.L"] == 3
     assert torch.equal(torch.tensor(row["values"]).view(row["values_shape"]), values.float())
+
+
+def test_names_and_times(rambit, tmp_path):
+    times = np.datetime64("2024-03-01", "ns") + np.arange(4) * np.timedelta64(1, "h")
+    labels = {"features": ["hr", "bp", "t"], "times": times, "outputs": ["no", "yes"]}
+    for name, given in (("a", times), ("b", times.astype("datetime64[h]"))):
+        one = Attribution(torch.ones(2, 3, 4), None, 5, 6, 0.5, {}, 1, labels=Labels.of({**labels, "times": given}))
+        one.save(tmp_path / f"{name}.safetensors")
+        assert rambit("export", tmp_path / f"{name}.safetensors", "--out", tmp_path / f"{name}.parquet").code == 0
+        row = read(tmp_path / f"{name}.parquet")[name]
+        assert row["labels.features"] == '["hr", "bp", "t"]'
+        assert [np.datetime64(moment) for moment in row["labels.times"]] == list(times)
+        assert row["labels.times_shape"] == [4]
 
 
 def test_scores_of_several_precisions_and_settings_in_one_table(rambit, tmp_path):

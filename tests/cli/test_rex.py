@@ -279,7 +279,7 @@ def test_a_folder_of_images_resumes(rambit, folder, zoo, monkeypatch):
     found = contents("results")
     for i in range(3):
         x = photo(zoo / "photos" / f"{i}.png", seed=i)
-        assert same(found[f"{i}.png"], explain(ReX(bright, iters=2, min_box_size=4), x))
+        assert same(found[f"{i}.png"], explain(ReX(bright, iters=2, min_box_size=4), x, keep_input=False))
     assert "3 before" in rambit(*folder).out
     assert "3 now" in rambit(*folder, "--force").out
 
@@ -339,7 +339,7 @@ def test_many_arrays(rambit, made, tmp_path):
     found = contents(tmp_path / "results")
     assert list(found) == ["0", "2", "3"]
     explainer = ReX(load_checkpoint(made.model)[0], iters=2, min_box_size=1)
-    assert same(found["2"], explainer.explain(torch.from_numpy(X[2:3])))
+    assert same(found["2"], explainer.explain(torch.from_numpy(X[2:3]), keep_input=False))
 
 
 def test_one_of_many_is_refused_by_name(fails, folder, zoo):

@@ -308,8 +308,6 @@ def spoiled(value):
 BAD_BACKGROUNDS = {
     "rank 2": background()[0],
     "rank 4": background()[None],
-    "integers": background().long(),
-    "bool": background() > 0,
     "no series": background()[:0],
     "no steps": background()[..., :0],
     "NaN": spoiled(math.nan),
@@ -319,7 +317,8 @@ BAD_BACKGROUNDS = {
     "a string": "train",
     "strings": ["a", "b"],
     "batches that differ": [background(time=7), background(time=6)],
-    "integer array": np.zeros((3, D, T), dtype=np.int64),
+    "complex": background() + 0j,
+    "integers beyond": np.full((3, D, T), 2**53 + 1),
 }
 
 
@@ -330,7 +329,7 @@ def test_bad_background(name):
 
 
 @pytest.mark.parametrize("strategy", [Marginal, Joint, Mean])
-@pytest.mark.parametrize("name", ["rank 2", "integers", "no series", "NaN", "a number"])
+@pytest.mark.parametrize("name", ["rank 2", "complex", "no series", "NaN", "a number"])
 def test_bad_background_given_to_a_strategy_itself(strategy, name):
     """The classes are public: what ``background=`` refuses they refuse too, at the latest when they are checked."""
     with pytest.raises((ValueError, TypeError), match="background"):
@@ -385,7 +384,7 @@ def test_resolve():
 def test_unknown_names_and_types():
     with pytest.raises(ValueError, match=r"counterfactuals: unknown strategy 'median'; known: .*marginal"):
         counterfactuals.resolve("median")
-    for wrong in (0, 1.5, ["zero"], Zero):
+    for wrong in (True, 1j, ["zero"], Zero):
         with pytest.raises(TypeError, match="counterfactuals must be"):
             counterfactuals.resolve(wrong)
 
@@ -397,7 +396,7 @@ def test_unknown_names_and_types():
         torch.zeros(1, B, D, T, 2, 2),
         torch.zeros(1, B, D, T, 0),
         torch.zeros(0, B, D, T),
-        torch.zeros(1, B, D, T, dtype=torch.int64),
+        torch.zeros(1, B, D, T, dtype=torch.bool),
         torch.full((1, B, D, T), math.nan),
         torch.full((1, B, D, T), math.inf),
         [[1.0]],

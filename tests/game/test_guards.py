@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import warnings
 import weakref
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from rambit.counterfactuals import Zero
 from rambit.game import Game, TensorSample
 from rambit.predictors import PredictionError, Predictor
 from rambit.rex import ReX
+from tests.game import sound_models
 
 X = torch.randn(6, 2, 5, generator=torch.Generator().manual_seed(0))
 OPTIONS = {"num_samples": 1, "anchor": "end", "L": 3}
@@ -177,46 +179,172 @@ def test_models_that_are_none():
         RaMbIT(Several(), **OPTIONS).attribute(X)
 
 
-SOUND = {
-    "logits": linear,
-    "one logit": lambda x: linear(x)[:, :1],
-    "linear": nn.Sequential(nn.Flatten(), nn.Linear(10, 4)),
-    "two classes": nn.Sequential(nn.Flatten(), nn.Linear(10, 2)),
-    "mlp": nn.Sequential(nn.Flatten(), nn.Linear(10, 16), nn.ReLU(), nn.Linear(16, 3)),
-    "dropout": nn.Sequential(nn.Flatten(), nn.Dropout(0.9), nn.Linear(10, 3)),
-    "batch norm": nn.Sequential(nn.BatchNorm1d(2), nn.Flatten(), nn.Linear(10, 3)),
-    "layer norm": nn.Sequential(nn.LayerNorm(5), nn.Flatten(), nn.Linear(10, 3)),
-    "instance norm": nn.Sequential(nn.InstanceNorm1d(2), nn.Flatten(), nn.Linear(10, 3)),
-    "convolution": nn.Sequential(nn.Conv1d(2, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 3)),
-    "large logits": lambda x: linear(x) * 1e4,
-    "small logits": lambda x: linear(x) * 1e-4,
-    "positive logits": lambda x: linear(x).exp(),
-    "double": lambda x: linear(x.double()),
-    "half": lambda x: linear(x).half(),
-    "log probabilities": lambda x: probabilities(x).log(),
+#: Those that read series of any length.
+ANY_LENGTH = (
+    "convolutions",
+    "batch norm",
+    "gru",
+    "lstm",
+    "bidirectional",
+    "gru with a state",
+    "gru and head",
+    "our tcn",
+)
+ANY_LENGTH += ("causal attention", "attention", "our gru", "our lstm", "our transformer")
+
+
+def explained(model, **options):
+    """Scores of a call with nothing but the number of masks set, and what it warned of."""
+    x = X.double() if next(iter(getattr(model, "parameters", lambda: [])()), X).dtype == torch.float64 else X
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        scores = RaMbIT(model, L=2, **options).attribute(x)
+    return scores, [str(one.message) for one in caught]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's, of scripting
+@pytest.mark.parametrize("name", sound_models.SOUND)
+def test_sound_models_are_not_warned_of(name):
+    make = sound_models.SOUND[name]
+    scores, warned = explained(make(), anchor="end")
+    assert not warned
+    assert float(scores.abs().max()) > 0
+    if name in ANY_LENGTH:
+        assert not explained(make())[1]
+
+
+def test_there_are_many_kinds():
+    assert len(sound_models.SOUND) > 30
+    assert set(ANY_LENGTH) < set(sound_models.SOUND)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", sound_models.PROBABILITIES)
+def test_probabilities_are_said_to_be_taken_as_such(name):
+    model = sound_models.PROBABILITIES[name]()
+    scores, warned = explained(model, anchor="end")
+    assert len(warned) == 1
+    assert "are probabilities" in warned[0]
+    assert torch.equal(scores, explained(model, anchor="end", output="probs")[0])
+
+
+@pytest.mark.parametrize("name", sound_models.TOLD)
+def test_what_is_said_of_an_output_holds(name):
+    make, options = sound_models.TOLD[name]
+    scores, warned = explained(make(), anchor="end", **options)
+    assert not warned
+    assert float(scores.abs().max()) > 0
+
+
+def forecaster(x):
+    return 1000.0 * torch.arange(1, 25) + x.sum((1, 2))[:, None]
+
+
+def one_value(x):
+    return 1e4 + x.sum((1, 2))[:, None]
+
+
+def large_logits(x):
+    return 1e4 * (linear(x) + torch.tensor([0.3, 0.0, -0.4]))
+
+
+def votes(x):
+    return nn.functional.one_hot(linear(x + 0.1).argmax(1), 3).float()
+
+
+def one_vote(x):
+    return (linear(x).sum(1, keepdim=True) > 0.1).float()
+
+
+def constant(x):
+    return torch.ones(len(x), 3) * torch.tensor([0.5, 2.0, -1.0])
+
+
+def several_labels(x):
+    return (linear(x) + 0.3).sigmoid()
+
+
+#: A model, options, and what is said of it: once, and nothing else.
+GUARDED = {
+    "forecasts": (
+        forecaster,
+        {},
+        r"never moved.*outputs \(9.* to 2.4e\+04\) are too large.*output='regression'",
+    ),
+    "one large value": (one_value, {}, r"never moved.*outputs \(1e\+04 to 1e\+04\) are too large.*output='regression'"),
+    "large logits": (large_logits, {}, r"every probability was 0 or 1.*too large for logits.*output='regression'"),
+    "votes": (votes, {}, "every probability was 0 or 1.*hard votes.*predict_proba"),
+    "one vote": (one_vote, {}, "every probability was 0 or 1.*hard votes.*predict_proba"),
+    "votes as such": (votes, {"output": "probs"}, "every probability was 0 or 1.*hard votes"),
+    "a vote that never changes": (lambda x: votes(x * 0), {}, "never moved.*returned 1, 0, 0 .*hard votes"),
+    "a constant": (constant, {}, r"never moved.*is the model constant\? It returned 0.5, 2, -1 for every row"),
+    "a constant value": (constant, {"output": "regression"}, r"never moved.*is the model constant\? It returned 0.5"),
+    "several labels": (
+        several_labels,
+        {},
+        r"of several labels at once.*select=lambda outputs: outputs\[:, :1\]",
+    ),
+    "the batch": (running, {}, "depends on its batch: .*batch_size=1"),
+    "the place": (by_place, {}, "depends on its batch"),
+    "chance": (Random(), {}, r"not deterministic: call eval\(\) on a module in training mode"),
 }
 
 
-@pytest.mark.parametrize("name", SOUND)
-def test_sound_models_are_not_warned_of(name):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        RaMbIT(SOUND[name], **OPTIONS).attribute(X)
+@pytest.mark.parametrize("name", GUARDED)
+def test_each_guard_says_what_to_write_and_no_other_speaks(name):
+    model, options, said = GUARDED[name]
+    warned = explained(model, anchor="end", **options)[1]
+    assert len(warned) == 1
+    assert re.search(said, warned[0]), warned
 
 
-def test_answers_that_never_move():
-    def forecaster(x):
-        return 1000.0 * torch.arange(1, 25) + x.sum((1, 2))[:, None]
+def test_what_the_guards_advise_helps():
+    for model, options in (
+        (forecaster, {"output": "regression"}),
+        (one_value, {"output": "regression"}),
+        (large_logits, {"output": "regression"}),
+        (by_place, {"batch_size": 1}),
+    ):
+        scores, warned = explained(model, anchor="end", **options)
+        assert not warned
+        assert float(scores.abs().max()) > 0
+    one = Predictor.of(several_labels, output="probs", select=lambda outputs: outputs[:, :1])
+    first = RaMbIT(lambda x: several_labels(x)[:, :1], output="probs", **OPTIONS).attribute(X)
+    assert torch.equal(RaMbIT(one, **OPTIONS).attribute(X), first)
 
-    with pytest.warns(UserWarning, match="the outputs never moved.*output='regression'"):
-        scores = RaMbIT(forecaster, **OPTIONS).attribute(X)
+
+def test_small_is_not_still():
+    scores, warned = explained(lambda x: x[:, :1, 0] * 1e-30, anchor="end", output="regression")
+    assert not warned
+    assert float(scores.abs().max()) > 0
+
+
+@pytest.mark.parametrize("method", [RaMbIT, Occlusion, ExactShapley])
+def test_every_method_tells_of_outputs_that_never_moved(method):
+    options = OPTIONS if method is RaMbIT else {}
+    with pytest.warns(UserWarning, match="rows were evaluated and the outputs never moved"):
+        scores = method(constant, **options).attribute(X)
     assert float(scores.abs().max()) == 0
-    assert float(RaMbIT(forecaster, output="regression", **OPTIONS).attribute(X).abs().max()) > 0
-    with pytest.warns(UserWarning, match="the outputs never moved.*is the model constant"):
-        Occlusion(lambda x: torch.ones(len(x), 1), output="regression").attribute(X)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        Occlusion(lambda x: x[:, :1, 0] * 1e-30, output="regression").attribute(X)  # small is not still
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (linear, r"no probabilities \(-.*, sum .*\) for the row of series id .*: are these logits\? output='logits'"),
+        (lambda x: linear(x)[:, :1], "are these logits"),
+        (lambda x: linear(x).exp(), "are these logits"),
+        (
+            several_labels,
+            r"no probabilities \(0\..*\) .*: are these logits .* or several labels .*select=lambda",
+        ),
+        (lambda x: linear(x) * float("nan"), "NaN or infinite values for the row"),
+    ],
+)
+@pytest.mark.parametrize("method", [RaMbIT, Occlusion])
+def test_what_is_said_to_be_probabilities_and_is_none(model, said, method):
+    options = OPTIONS if method is RaMbIT else {}
+    with pytest.raises(PredictionError, match=said):
+        method(model, output="probs", **options).attribute(X)
 
 
 def test_the_callers_precision_does_not_leak_in():
@@ -244,7 +372,9 @@ def test_onnx_labels_are_not_scores():
             self.outputs = outputs
 
         def get_inputs(self):
-            return [Output("x", "tensor(float)")]
+            series = Output("x", "tensor(float)")
+            series.shape = ["N", 2, 5]
+            return [series]
 
         def get_outputs(self):
             return self.outputs
@@ -261,7 +391,6 @@ def test_onnx_labels_are_not_scores():
     expected = RaMbIT(linear, **OPTIONS).attribute(X)
     for outputs in ([label, scores], [label, zipped], [label, scores, hidden], [label, hidden, scores]):
         session = Session(outputs)
-        session.get_inputs()[0].shape = ["N", 2, 5]
         torch.testing.assert_close(RaMbIT(session, **OPTIONS).attribute(X), expected)
     for select in ("hidden", 2):
         chosen = Predictor.of(Session([label, scores, hidden]), select=select, output="probs")

@@ -76,7 +76,7 @@ def test_the_layout_and_the_fingerprint(programs):
 
 
 def test_other_inputs_are_refused(programs):
-    with pytest.raises(ValueError, match="extra does not apply to an exported program"):
+    with pytest.raises(ValueError, match="extra: the exported program has one input, got y"):
         RaMbIT(programs[1]["batch"], anchor="end").attribute(torch.zeros(2, 2, 5), extra={"y": torch.zeros(2)})
 
     class Two(nn.Module):

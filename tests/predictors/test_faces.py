@@ -358,7 +358,8 @@ def test_onnx_session_of_any_batch(batch, n):
 
 
 @pytest.mark.parametrize(
-    "inputs", [[], [Input([1]), Input([1], name="mask")], [Input([1], "tensor(int64)")], [Input([1], "tensor(string)")]]
+    "inputs",
+    [[], [Input([1]), Input([1], name="mask")], [Input([1], "tensor(string)")]],
 )
 def test_onnx_models_with_other_inputs(inputs):
     session = Session()

@@ -334,7 +334,7 @@ def test_bad_inputs_are_named(change, message):
 
 def test_inputs_of_other_types_are_named():
     x, model = small()
-    with pytest.raises(TypeError, match=r"x must be float32 or float64, got torch\.int64"):
+    with pytest.raises(TypeError, match=r"x must be floating for a model without floating weights, got torch\.int64"):
         ReX(model).explain(x.long())
     with pytest.raises(TypeError, match="x must be a tensor, got list"):
         ReX(model).explain(x.tolist())
@@ -428,7 +428,7 @@ def test_targets_must_exist_and_be_what_the_model_says():
         ({"mask_value": "median"}, ValueError, "mask_value must be a number or one of min, mean"),
         ({"itres": 3}, TypeError, "ReX takes no itres; did you mean iters"),
         ({"queue_style": "all"}, TypeError, "ReX takes no queue_style; did you mean queue"),
-        ({"qqq": 1}, TypeError, "ReX takes no qqq; it takes budget, chunk_size, .*, weighted"),
+        ({"qqq": 1}, TypeError, "ReX takes no qqq; it takes binary_threshold, budget, .*, weighted"),
     ],
     ids=str,
 )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from rambit.counterfactuals import (
     STRATEGIES,
     CarryForward,
+    Constant,
     FeatureGenerator,
     Gaussian,
     Generated,
@@ -201,14 +202,14 @@ class Values:
 
     @property
     def single(self) -> bool:
-        return self.name in ("zero", "mean", "carry_forward", "interpolate")
+        return self.name in ("zero", "constant", "mean", "carry_forward", "interpolate")
 
     @property
     def random(self) -> bool:
         return not self.single and self.name not in ("exact", "runs")
 
 
-FIXED = ("zero", "mean", "marginal", "joint", "uniform", "gaussian", "exact")
+FIXED = ("zero", "constant", "mean", "marginal", "joint", "uniform", "gaussian", "exact")
 GAPS = ("carry_forward", "interpolate", "noisy")
 RUNS = ("runs", "generator", "joint_generator")
 
@@ -223,6 +224,7 @@ def values(draw: Draw, s: Series, seed: int, kinds: tuple[str, ...] = FIXED + GA
     lo, std, noise = draw.number(-2, 0), draw.number(0.1, 2), draw.number(0.05, 1)
     draw.note(counterfactuals=name, num_samples=count)
     given: Any = name
+    still = draw.normal(*draw.of((), (D,), (D, T)), dtype=s.dtype)
     passed = background if name in ("marginal", "joint") or (name == "mean" and draw.chance()) else None
     refused = None
 
@@ -234,6 +236,9 @@ def values(draw: Draw, s: Series, seed: int, kinds: tuple[str, ...] = FIXED + GA
         x, seen, _ = s.cut(places, length)
         if name == "zero":
             return "fixed", [torch.zeros_like(x)]
+        if name == "constant":
+            steps = still[..., :length] if still.ndim == 2 else still[..., None]
+            return "fixed", [steps.expand(x.shape).to(x.dtype)]
         if name == "mean":
             return "fixed", [means(x, seen, passed)]
         if name == "marginal":
@@ -257,6 +262,9 @@ def values(draw: Draw, s: Series, seed: int, kinds: tuple[str, ...] = FIXED + GA
         given = Uniform(lo, lo + 3)
     elif name == "gaussian":
         given = Gaussian(lo, std)
+    elif name == "constant":
+        plain = still.mT if still.ndim == 2 and s.layout == "BTD" else still
+        given = draw.of(Constant(still), plain, plain.numpy() if still.ndim else float(still))
     elif name == "noisy":
         given = Interpolate(noise)
     elif name in ("exact", "runs"):

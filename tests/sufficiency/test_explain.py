@@ -193,7 +193,10 @@ def test_a_result_can_be_saved_and_loaded(tmp_path):
         loaded = SufficientExplanation.load(path)
         assert torch.equal(loaded.mask, found.mask)
         assert vars(loaded).keys() == vars(found).keys()
-        assert all(getattr(loaded, k) == v for k, v in vars(found).items() if k != "mask")
+        assert torch.equal(loaded.outputs, found.outputs)
+        assert (loaded.x is None) == (found.x is None) == (number == 1)
+        assert loaded.x is None or torch.equal(loaded.x, found.x)
+        assert all(getattr(loaded, k) == v for k, v in vars(found).items() if k not in ("mask", "outputs", "x"))
         with pytest.raises(FileExistsError, match="force"):
             found.save(path)
         path.write_bytes(path.read_bytes()[:-3])
@@ -295,7 +298,7 @@ def test_bad_options_are_refused_before_any_work(options, error, message):
         (torch.zeros(0, 2, 5), ValueError, "sample is empty"),
         (torch.zeros(1, 2, 0), ValueError, "sample is empty"),
         (torch.zeros(5), ValueError, "sample must be tables"),
-        (torch.zeros(1, 2, 5, dtype=torch.int64), TypeError, "float32 or float64"),
+        (torch.zeros(1, 2, 5, dtype=torch.int64), TypeError, "sample must be floating"),
         (torch.full((1, 2, 5), math.nan), ValueError, "NaN"),
         ([[1.0]], TypeError, "sample must be a tensor"),
     ],

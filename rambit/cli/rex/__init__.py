@@ -77,8 +77,9 @@ def run(args: argparse.Namespace) -> None:
 
 def _explainer(args: argparse.Namespace, given: Mapping[str, Any]) -> ReX:
     settings = {option.name: given[option.name] for option in (*REX, *CIRCLES) if option.name in given}
-    model = read_model(args, output=given.get("output", "auto"), device=given.get("device"))
-    return ReX(model.predictor, **settings)
+    threshold = given.get("binary_threshold", 0.5)
+    how = {"output": given.get("output", "auto"), "device": given.get("device"), "threshold": threshold}
+    return ReX(read_model(args, **how).predictor, **settings)
 
 
 def _explain_one(

@@ -113,7 +113,7 @@ def _fingerprint(predictor: Predictor) -> str:
 
 def _explain(explainer: ReX, name: str, one: Input, target: int | None) -> RexExplanation:
     try:
-        return explainer.explain(one.x, target=target)
+        return explainer.explain(one.x, target=target, keep_input=False)  # which is a file already
     except NoExplanationError:
         raise
     except Exception as error:  # a user's model may raise anything

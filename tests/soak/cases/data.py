@@ -9,7 +9,7 @@ import pandas
 import torch
 from torch.nn import functional
 
-from rambit import datasets, plots, training
+from rambit import datasets, pad, plots, training
 from rambit.attribution import FO
 from rambit.counterfactuals import FeatureGenerator, GeneratorModel, JointGenerator, declared, read_background
 from rambit.datasets import (
@@ -52,6 +52,25 @@ def same(draw: Draw, a: Dataset, b: Dataset) -> None:
             draw.equal((ours.dtype, ours.shape), (theirs.dtype, theirs.shape), what=field)
             draw.close(ours, theirs, 0, 0, what=field)
     draw.equal((a.name, a.feature_names, a.class_names), (b.name, b.feature_names, b.class_names))
+
+
+@case()
+def padding(draw: Draw) -> None:
+    """Series of different lengths in one tensor, from arrays, tensors and frames of pandas."""
+    D, layout = draw.whole(1, 3), draw.of("BDT", "BTD")
+    series = [draw.normal(D, draw.whole(1, 6)) for _ in range(draw.whole(1, 4))]
+    kind = draw.of("tensors", "arrays", "frames")
+    given: list[Any] = [one if layout == "BDT" else one.T for one in series]
+    if kind == "arrays":
+        given = [one.numpy() for one in given]
+    elif kind == "frames":
+        given = [pandas.DataFrame(one.T.numpy()) for one in series]
+    found, lengths = draw.call(pad, given, layout=layout)
+    expected = torch.zeros(len(series), D, max(one.shape[1] for one in series), dtype=torch.float64)
+    for b, one in enumerate(series):
+        expected[b, :, : one.shape[1]] = one
+    draw.equal(lengths.tolist(), [one.shape[1] for one in series], what="the lengths")
+    draw.equal(found if layout == "BDT" else found.transpose(1, 2), expected, what="the values")
 
 
 @case(weight=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from rambit import Attribution, RaMbIT, compat, store
 from rambit.attribution import FO, WinIT
 from rambit.compat import BiWinITExplainer, JIMEx, WinITExplainer
 from rambit.distributed import Attributions, DataFile, attribute_many
+from rambit.labels import Labels
+from rambit.results import Cell
 from rambit.store import Lock, Store, StoreError, is_lock, make_folder, resume_key
 from tests.models_for_tests import Exact
 from tests.naive import masks as naive_masks
@@ -75,6 +78,23 @@ def results(draw: Draw) -> None:
     draw.close(draw.call(a.to_numpy), a.values)
     cells = [cell for cell in naive_cells(a) if series is None or cell.series == series]
     draw.equal(draw.call(a.top, k, series), cells[:k], what="the best cells")
+
+    labels = Labels(features=tuple(f"feature {d}" for d in range(D)), times=np.arange(T) * 7)
+    which = draw.integers(0, D - 1, draw.whole(1, D)).tolist()
+    first, last = sorted(draw.integers(0, T - 1, 2).tolist())
+    part = draw.call(
+        replace(a, labels=labels).sel, feature=[f"feature {d}" for d in which], time=slice(7 * first, 7 * last)
+    )
+    kept = turned(turned(a.values, layout)[:, which, first : last + 1], layout)
+    draw.equal(part.values, kept, what="the part by name and time")
+    for cell in draw.call(part.top, 2):
+        draw.equal(cell.feature_name, f"feature {which[cell.feature]}", what="a cell's name")
+        draw.true(cell == Cell(*cell), "a cell is its four numbers")
+    draw.call(a.to_csv, draw.folder / "a.csv")
+    ends = [T] * B if lengths is None else lengths.tolist()
+    rows = (draw.folder / "a.csv").read_text().splitlines()
+    draw.equal(len(rows), 1 + sum(D * end for end in ends), what="the rows of the table")
+    draw.call(store.save_text, draw.folder / "b.csv", b"a,b", ".csv")
 
     found = draw.call(a.compare, b, k=k)
     ours, theirs = ({c[:3]: c.score for c in naive_cells(one)} for one in (a, b))
