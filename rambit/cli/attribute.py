@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+import numpy as np
 import torch
 
 from rambit import arrays
@@ -191,7 +192,7 @@ def _step(request: Request, cell: Cell) -> str:
     if times is None:
         return f"step {cell.time}"
     time = times[cell.time] if times.ndim == 1 else times[cell.series, cell.time]
-    return f"step {cell.time} ({time})"
+    return f"step {cell.time} ({np.datetime_as_string(time, unit='auto') if times.dtype.kind == 'M' else time})"
 
 
 def _titles(request: Request, result: Attribution) -> list[str]:

@@ -35,8 +35,8 @@ from rambit.training import load_checkpoint
 MODEL_HELP = (
     "a checkpoint that `rambit train` wrote (.safetensors), an ONNX file (.onnx), a program of torch.export (.pt2), "
     "FILE.py:NAME or package.module:NAME, which is the model or, if it can be called without arguments, returns it; "
-    "or, with --unsafe-load, a pickled one (.pt .pth .pkl .pickle .joblib). The last three, and programs, run the code "
-    "that they hold: name only what you trust"
+    "or, with --unsafe-load, a pickled one (.pt .pth .pkl .pickle .joblib). Code, programs and pickles run what they "
+    "hold: name only those that you trust"
 )
 #: Suffixes of files that pickle reads, which may run any code.
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".joblib")

@@ -60,7 +60,7 @@ def test_attribute(rambit, here, request, kind):
     assert found.settings["anchor"] == "end"  # each series has one label
     assert "\nanchor     end, since each series has one label; --anchor says otherwise\n" in done.out
     best = expected.top(1)[0]
-    time = f"step {best.time} (2024-03-0{best.time + 1}T12:00:00.000000000)"
+    time = f"step {best.time} (2024-03-0{best.time + 1}T12:00)"
     assert f"top cells  series r{best.series}, {'ab'[best.feature]}, {time}: " in done.out
 
 

@@ -409,7 +409,7 @@ def lone(x):
         (rambit, {"data": X}, TypeError, "data must be an iterable"),
         (rambit, {"data": []}, ValueError, "data is empty"),
         (rambit, {"data": [X[0]]}, ValueError, "batch 0: X must be"),
-        (rambit, {"data": "x.txt"}, ValueError, r"data: x\.txt: the name must end in .* to be read piece by piece"),
+        (rambit, {"data": "x.json"}, ValueError, r"data: x\.json: the name must end in .* to be read piece by piece"),
         (rambit, {"data": "none.npz"}, FileNotFoundError, "none.npz"),
     ],
 )

@@ -75,7 +75,10 @@ def test_the_layout_and_the_fingerprint(programs):
     assert resume_key(model=predictor.fingerprint()) != resume_key(model=other.fingerprint())
 
 
-def test_other_inputs_are_refused():
+def test_other_inputs_are_refused(programs):
+    with pytest.raises(ValueError, match="extra: the exported program has one input, got y"):
+        RaMbIT(programs[1]["batch"], anchor="end").attribute(torch.zeros(2, 2, 5), extra={"y": torch.zeros(2)})
+
     class Two(nn.Module):
         def forward(self, x, y):
             return x + y

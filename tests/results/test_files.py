@@ -47,7 +47,7 @@ def test_files_bring_everything_back(tmp_path: Path, targets: Any, labels: Label
         {"labels": {"colours": ["a"]}},
         {"labels": {"times": "int64"}},
         {"labels": []},
-        {"targets": [0, 1, 2]},
+        {"targets": [0, 1]},
         {"targets": {"a": 1}},
         {"model": "none"},
         {"X": 3},
