@@ -352,7 +352,7 @@ class Attributor(Options, ABC):
             evaluated=batch.evaluated(gathered.evaluated),
             X=batch.given() if keep_input else None,
             model=model,
-            **explained(batch, call.distance, gathered.outputs, axes),
+            **explained(batch, call.distance, gathered.outputs, axes, call.predictor),
         )
 
     def _count(self, call: Call) -> Cost:

@@ -11,28 +11,31 @@ from torch import Tensor
 
 from rambit.attribution.batch import Batch
 from rambit.checks import warn
+from rambit.predictors import Predictor
 
 
-def explained(batch: Batch, distance: str, outputs: Tensor, axes: tuple[int, ...]) -> dict[str, Any]:
+def explained(
+    batch: Batch, distance: str, outputs: Tensor, axes: tuple[int, ...], predictor: Predictor
+) -> dict[str, Any]:
     """The parts of an ``Attribution`` that say so.
 
     ``outputs`` (B, C): for the series as they are, of a target's function what it returns. ``axes``: (C,), or (H, Q) of
-    forecasts.
+    forecasts. ``predictor`` says which class it decides for where no target was given.
     """
     return {
         "labels": _labels(batch, math.prod(axes)),
         "targets": batch.targets.names(axes, math.prod(axes)),
-        "target": _target(batch, distance, outputs, axes),
+        "target": _target(batch, distance, outputs, axes, predictor),
         "outputs": outputs.view(len(outputs), *axes).to(batch.like.device),
     }
 
 
-def _target(batch: Batch, distance: str, outputs: Tensor, axes: tuple[int, ...]) -> Tensor | None:
+def _target(batch: Batch, distance: str, outputs: Tensor, axes: tuple[int, ...], predictor: Predictor) -> Tensor | None:
     """The output of each series whose scores these are, (B,) or, of forecasts, (B, 2); None where it is not one."""
     targets, series = batch.targets, torch.arange(len(outputs))
     if targets.many or targets.function is not None or not (targets.given or distance == "diff"):
         return None
-    found = targets.indices(series, len(series), axes)[0] if targets.given else outputs.argmax(dim=1).cpu()
+    found = targets.indices(series, len(series), axes)[0] if targets.given else predictor.predicted(outputs).cpu()
     return found if len(axes) == 1 else torch.stack(torch.unravel_index(found, axes), dim=1)
 
 

@@ -49,7 +49,7 @@ class Targets:
             return Targets(each=_several(targets), many=True)
         if target is None:
             return Targets()
-        if isinstance(target, tuple) and len(target) == 2:
+        if isinstance(target, tuple) and len(target) == 2 and not any(np.ndim(one) for one in target):
             first, second = arrays.integers("target", target, 2, 0, MOST).tolist()
             return Targets(pair=(first, second))
         return Targets(of=_of_each_series(target, B))

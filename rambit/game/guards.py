@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,6 +21,12 @@ from rambit.predictors.predictor import are_votes, sum_to_one
 MOST_SHOWN = 4
 #: What makes probabilities, as the last step of a model.
 SIGMOIDS = (torch.ops.aten.sigmoid, torch.ops.aten.sigmoid_, torch.ops.aten._softmax)
+#: What leaves probabilities what they are: copies, other types, bounds, joined models, means over an ensemble.
+PASSING = (
+    *(torch.ops.aten.clone, torch.ops.aten._to_copy, torch.ops.aten.nan_to_num),
+    *(torch.ops.aten.clamp, torch.ops.aten.clamp_min, torch.ops.aten.clamp_max),
+    *(torch.ops.aten.cat, torch.ops.aten.stack, torch.ops.aten.mean, torch.ops.aten.index, torch.ops.aten.index_select),
+)
 
 
 def look(runner: Runner, sample: TensorSample, strategy: Counterfactual, seed: int) -> None:
@@ -93,7 +100,7 @@ def _why_hard(predictor: Predictor) -> str:
 
 
 class _Sigmoids(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Remembers what sigmoids and softmaxes made, so that outputs in the same memory are known to be theirs."""
+    """Remembers what sigmoids and softmaxes made, and copies of it, so that outputs in that memory are known to be."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -101,7 +108,8 @@ class _Sigmoids(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if func.overloadpacket in SIGMOIDS:
+        passed = func.overloadpacket in PASSING and all(map(self.made, _tensors(args[0])))
+        if passed or func.overloadpacket in SIGMOIDS:
             self.results.append(result)
         return result
 
@@ -109,6 +117,10 @@ class _Sigmoids(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Whether these values lie where a sigmoid or softmax put its own."""
         place = output.untyped_storage().data_ptr()
         return any(result.untyped_storage().data_ptr() == place for result in self.results)
+
+
+def _tensors(given: Any) -> Sequence[Tensor]:
+    return [given] if isinstance(given, Tensor) else given
 
 
 def _made_by_a_sigmoid(runner: Runner, x: Tensor, inputs: Inputs, series: Tensor, outputs: Tensor) -> bool:

@@ -95,6 +95,24 @@ def test_frames_that_do_not_fit():
     assert other.attribute(X).shape == X.shape
 
 
+def test_observed_stands_in_the_order_of_x():
+    pandas, xarray = pytest.importorskip("pandas"), pytest.importorskip("xarray")
+    x = frame()
+    seen = x.notna()
+    for wrong, words in (
+        (seen[NAMES[::-1]], r"observed has the features \('lung', 'heart'\), but X has \('heart', 'lung'\)"),
+        (pandas.concat([seen.loc[[b]] for b in ("p2", "p1", "p0")]), r"observed has the series \('p2', 'p1', 'p0'\)"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            Occlusion(model).attribute(x, observed=wrong)
+    cube = xarray.DataArray(ARRAY, dims=["series", "feature", "time"], coords={"time": np.arange(T) / 2})
+    same = Occlusion(model).attribute(cube, observed=cube.notnull())
+    assert torch.equal(same, Occlusion(model).attribute(X))
+    with pytest.raises(ValueError, match="observed has other times than X"):
+        Occlusion(model).attribute(cube, observed=cube.notnull().assign_coords(time=np.arange(T) / 3))
+    assert torch.equal(Occlusion(model).attribute(X, observed=cube.notnull()), same), "X says no times"
+
+
 def test_names_come_along():
     xarray = pytest.importorskip("xarray")
     coords = {"channel": NAMES, "time": np.arange(T) / 2}

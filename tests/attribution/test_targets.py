@@ -159,6 +159,8 @@ def test_quantiles_are_named_by_pairs(X):
     each = torch.stack([every.values[b, int(h) * Q + int(q)] for b, (h, q) in enumerate(pairs)])
     for given in (pairs, pairs.tolist(), pairs.numpy()):
         assert torch.equal(method.attribute(X, target=given), each)
+    for given in ([(0, 1), (3, 2)], ((0, 1), (3, 2))):  # a pair for each of two series, and no pair itself
+        torch.testing.assert_close(method.attribute(X[:2], target=given), each[:2])
     moved = method.attribute(X)  # how far all of them moved together
     assert moved.shape == X.shape
     assert float(moved.min()) >= 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rambit.cli import main
 from rambit.datasets import Columns, load_file
 from rambit.distributed import Attributions
 from rambit.rex import ReX, RexExplanation
+from rambit.store import Store
 from rambit.sufficiency import SufficientExplanation, explain
 from tests.cli.networks import Net
 
@@ -81,9 +83,17 @@ def test_every_command_reads_the_same(rambit, here):
     assert "\nanchor     end, since" in rambit("cost", "runs.csv", *run).out
     done = rambit("suffice", "runs.csv", *run, "--limit", 1, "--out", "kept")
     assert done.out.startswith("series r0: ")
-    assert torch.equal(SufficientExplanation.load("kept/0.safetensors").mask, explain(Net(), here[:1]).mask)
+    kept = SufficientExplanation.load("kept/0.safetensors")
+    assert torch.equal(kept.mask, explain(Net(), here[:1]).mask)
     assert rambit("rex", "runs.csv", *run, "--series", 1, "--iters", 2, "--out", "x.safetensors").code == 0
-    assert torch.equal(RexExplanation.load("x.safetensors").mask, ReX(Net(), iters=2).explain(here[1:2]).mask)
+    part = RexExplanation.load("x.safetensors")
+    assert torch.equal(part.mask, ReX(Net(), iters=2).explain(here[1:2]).mask)
+    assert rambit("rex", "runs.csv", *run, "--iters", 2, "--out", "parts", "--model-id", "n").code == 0
+    with Store("parts", read_only=True) as store:
+        tensors, record = store.get("1")
+    for names, series in ((kept, "r0"), (part, "r1"), (RexExplanation.of(tensors, record), "r1")):
+        assert (names.labels.features, names.labels.series) == (("a", "b"), (series,))
+        assert names.labels.times.astype("datetime64[D]").tolist()[0] == datetime.date(2024, 3, 1)
     done = rambit(
         "train", "runs.csv", *COLUMNS, "--model", "gru", "--hidden", 2, "--epochs", 1, "--out", "m.safetensors"
     )

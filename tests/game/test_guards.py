@@ -80,6 +80,28 @@ def test_one_column_is_the_second_class():
     assert ReX(bright, iters=2).explain(image).target == int(bright(image) > 0)
 
 
+@pytest.mark.parametrize(
+    "after",
+    [
+        lambda p: p.double().float(),
+        lambda p: p.clamp(1e-6, 1 - 1e-6),
+        lambda p: torch.nan_to_num(p.clone()).view(-1, 1),
+        lambda p: torch.stack((p, p)).mean(0),
+        lambda p: torch.cat((p, p), dim=1)[:, torch.tensor([1])],
+    ],
+)
+def test_what_leaves_probabilities_as_they_are(after):
+    def one(x):
+        return linear(x)[:, :1].sigmoid()
+
+    expected = RaMbIT(one, output="probs", **OPTIONS).attribute(X)
+    with pytest.warns(UserWarning, match="a single column that a sigmoid or softmax made"):
+        found = RaMbIT(lambda x: after(one(x)), **OPTIONS).attribute(X)
+    torch.testing.assert_close(found, expected)
+    half = RaMbIT(lambda x: one(x) * 0.5 + 0.1, **OPTIONS).explain(X)  # a layer after it: who knows what that is
+    assert half.settings["output"] == "logits"
+
+
 def running(x):
     return linear(x - x.mean(dim=0, keepdim=True))
 

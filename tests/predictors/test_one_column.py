@@ -106,6 +106,7 @@ def test_class_1_is_decided_from_the_threshold_on(name, threshold):
     assert log_odds(evaluated, X.numpy(), 0.5) == log_odds(evaluated, X.numpy(), 0.5, target=labels)
     chosen = Occlusion(model, distance="diff")
     assert torch.equal(chosen.attribute(X), chosen.attribute(X, target=torch.tensor(expected)))
+    assert chosen.explain(X).target.tolist() == expected, "what a result says is what its scores explain"
     for b, target in enumerate(expected):
         one = Game(model, TensorSample(X[b : b + 1], torch.arange(1)), Zero(), evaluation="full")
         assert CoalitionFunction(one).target == target

@@ -87,7 +87,7 @@ def _explain_one(
 ) -> None:
     one = source.read()
     started = time.perf_counter()
-    found = explainer.explain(one.x, target=target, show_progress=common.shows_progress(args))
+    found = explainer.explain(one.x, target=target, show_progress=common.shows_progress(args), labels=source.labels)
     seconds = time.perf_counter() - started
     written = [place(args.out)]
     found.save(written[0], force=True)

@@ -6,7 +6,7 @@ import argparse
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from rambit.cli import common
 from rambit.datasets import Dataset, load, load_file
 from rambit.datasets.dataset_files import TABLES
 from rambit.datasets.readers import READERS, check_holds, naming
+from rambit.labels import Labels
 from rambit.rex.explainer import MAX_POSITIONS
 from rambit.store import open_file, read_file
 
@@ -44,6 +45,7 @@ class Source:
 
     name: str
     read: Callable[[], Input]
+    labels: Labels = field(default_factory=Labels)
 
 
 @dataclass(frozen=True)
@@ -86,19 +88,22 @@ def find_sources(args: argparse.Namespace, image_options: Mapping[str, Any]) -> 
         return [_image(path, image_options)], False
     if image_options:
         raise ValueError(f"--{next(iter(image_options))} is for image files, but {args.input} is none")
+    data = None
     if path.suffix in ARRAYS:
         inputs = list(_read_array(path, args.x))
     elif common.is_table(args.input):
         _refuse(args, "x")
-        inputs = _unpadded(load_file(path, y=None, columns=common.columns(args)), path)
+        data = load_file(path, y=None, columns=common.columns(args))
+        inputs = _unpadded(data, path)
     elif common.is_file(args.input):
         known = " ".join((*ARRAYS, *TABLES, *IMAGES))
         raise ValueError(f"{path}: the name must end in one of {known}, or be that of a folder of images")
     else:
         _refuse(args, "x")
-        inputs = _unpadded(load(args.input, "test"))
+        data = load(args.input, "test")
+        inputs = _unpadded(data)
     chosen = common.chosen(args.series, None, len(inputs))
-    sources = [Source(str(i), partial(Input, inputs[i][None], inputs[i][None])) for i in chosen]
+    sources = [Source(str(i), partial(Input, inputs[i][None], inputs[i][None]), _names(data, i)) for i in chosen]
     return sources, len(sources) > 1
 
 
@@ -131,6 +136,14 @@ def _read_array(path: Path, name: str | None) -> Tensor:
     if not bool(torch.isfinite(array).all()):
         raise ValueError(f"{path} holds NaN or infinite values")
     return array
+
+
+def _names(data: Dataset | None, place: int) -> Labels:
+    """What a series of a data set, its features and its times are called. Classes are the model's, not the data's."""
+    if data is None:
+        return Labels()
+    length = data.X.shape[2] if data.lengths is None else int(data.lengths[place])
+    return replace(data.labels, outputs=None).take(series=[place], times=range(length))
 
 
 def _unpadded(data: Dataset, path: Path | None = None) -> list[Tensor]:

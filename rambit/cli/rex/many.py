@@ -36,7 +36,7 @@ def explain_many(args: argparse.Namespace, explainer: ReX, sources: list[Source]
             found = None if args.force else _stored(store, source.name, one)
             if found is None:
                 try:
-                    found = _explain(explainer, source.name, one, target)
+                    found = _explain(explainer, source, one, target)
                 except NoExplanationError as error:
                     warnings.warn(f"{source.name}: {error}", stacklevel=2)
                     continue
@@ -111,11 +111,12 @@ def _fingerprint(predictor: Predictor) -> str:
         raise ValueError("--model is a plain function, whose results need a --model-id, any name of yours") from None
 
 
-def _explain(explainer: ReX, name: str, one: Input, target: int | None) -> RexExplanation:
+def _explain(explainer: ReX, source: Source, one: Input, target: int | None) -> RexExplanation:
     try:
-        return explainer.explain(one.x, target=target, keep_input=False)  # which is a file already
+        # Without the input, which is a file already.
+        return explainer.explain(one.x, target=target, keep_input=False, labels=source.labels)
     except NoExplanationError:
         raise
     except Exception as error:  # a user's model may raise anything
         what = str(error) if isinstance(error, (ValueError, RuntimeError)) else repr(error)
-        raise ValueError(f"{name}: {what}") from error
+        raise ValueError(f"{source.name}: {what}") from error
