@@ -134,7 +134,7 @@ def pays(series: Tensor) -> bool:
 
 
 class StepsWalk(Walk):
-    """A walk of a recurrent module and a head: ``hidden`` is what the head reads, which is called where outputs count."""
+    """A walk of a recurrent module and a head: ``hidden`` is what the head reads, called only where outputs count."""
 
     def __init__(
         self,
