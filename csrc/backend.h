@@ -6,7 +6,9 @@
 #include "common/distance.h"
 #include "common/draw.h"
 #include "common/gru_step.h"
+#include "common/lstm_step.h"
 #include "common/masked_batch.h"
+#include "common/rnn_step.h"
 #include "common/sample_masks.h"
 #include "common/score.h"
 #include "common/shift_windows.h"
@@ -21,7 +23,9 @@
   EACH(distance, DistanceArgs)           \
   EACH(score, ScoreArgs)                 \
   EACH(accumulate, AccumulateArgs)       \
-  EACH(gru_step, GruStepArgs)
+  EACH(gru_step, GruStepArgs)            \
+  EACH(lstm_step, LstmStepArgs)          \
+  EACH(rnn_step, RnnStepArgs)
 
 namespace rambit {
 

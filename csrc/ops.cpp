@@ -31,6 +31,10 @@ STABLE_TORCH_LIBRARY(rambit, m) {
         "Tensor unit_weight, Tensor count, Tensor? target_cell) -> ()");
   m.def("gru_step(Tensor(a!) out, Tensor input_gates, Tensor hidden_gates, Tensor input_bias, Tensor hidden_bias, "
         "Tensor state) -> ()");
+  m.def("lstm_step(Tensor(a!) out, Tensor(b!) cell_out, Tensor input_gates, Tensor hidden_gates, Tensor input_bias, "
+        "Tensor hidden_bias, Tensor cell) -> ()");
+  m.def("rnn_step(Tensor(a!) out, Tensor input_sums, Tensor hidden_sums, Tensor input_bias, Tensor hidden_bias, "
+        "int activation) -> ()");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(rambit, CPU, m) { register_ops<Cpu>(m); }

@@ -90,6 +90,13 @@ class Reduce(IntEnum):
     MAX = 1
 
 
+class Activation(IntEnum):
+    """What a plain recurrent network's sums go through (csrc/common/rnn_step.h)."""
+
+    TANH = 0
+    RELU = 1
+
+
 def sample_masks(
     index: Tensor,
     D: int,
@@ -230,6 +237,41 @@ def gru_step(
     return out
 
 
+def lstm_step(
+    out: Tensor,
+    cell_out: Tensor,
+    input_gates: Tensor,
+    hidden_gates: Tensor,
+    input_bias: Tensor,
+    hidden_bias: Tensor,
+    cell: Tensor,
+) -> Tensor:
+    """Write ``out`` and ``cell_out`` (N, H): an LSTM's hidden and cell values after one step from ``cell`` (N, H).
+
+    Gates (N, 4 H), in torch's order input, forget, new, output, are the products with the weights; the biases (4 H,)
+    are added here. No memory may be shared. Any strides; as precise as `gru_step`.
+    """
+    torch.ops.rambit.lstm_step(out, cell_out, input_gates, hidden_gates, input_bias, hidden_bias, cell)
+    return out
+
+
+def rnn_step(
+    out: Tensor,
+    input_sums: Tensor,
+    hidden_sums: Tensor,
+    input_bias: Tensor,
+    hidden_bias: Tensor,
+    activation: Activation,
+) -> Tensor:
+    """Write ``out`` (N, H): the hidden values of a plain recurrent network after one step. No memory may be shared.
+
+    Sums (N, H) are the products with the weights; the biases (H,) are added here. Any strides; as precise as
+    `gru_step`.
+    """
+    torch.ops.rambit.rnn_step(out, input_sums, hidden_sums, input_bias, hidden_bias, int(activation))
+    return out
+
+
 def _nothing_to_infer(*_: object) -> None:
     """A fake kernel: the ops write into their arguments and return nothing, so shapes are the caller's."""
 
@@ -244,6 +286,8 @@ _OPS = (
     "score",
     "accumulate",
     "gru_step",
+    "lstm_step",
+    "rnn_step",
 )
 for _name in _OPS:
     torch.library.register_fake(f"rambit::{_name}", _nothing_to_infer)

@@ -17,7 +17,7 @@ from rambit.models.sequence_classifier import at_lengths
 from rambit.predictors.choice import Choice, Select
 from rambit.predictors.compiled import MODES, Compiled, Mode
 from rambit.predictors.extra import Extra, split
-from rambit.predictors.fused import GruSteps, GruWalk, is_wrapped, pays
+from rambit.predictors.fused import Steps, StepsWalk, is_wrapped, pays
 from rambit.predictors.holding import move
 from rambit.predictors.predictor import Layout, Output, Predictor, State, Walk, face
 
@@ -223,15 +223,15 @@ class ModulePredictor(Predictor):
         if not self._is_ours():
             return None
         series = self.model.rnn_input(x)
-        steps = GruSteps.of(self.model.rnn, series) if pays(series) else None
+        steps = Steps.of(self.model.rnn, series) if pays(series) else None
         return None if steps is None else steps.along(series, state)
 
     def _precision(self) -> AbstractContextManager[Any]:
         return nullcontext() if self.autocast is None else torch.autocast(self.device.type, self.autocast)
 
     def walk(self, like: Tensor) -> Walk:
-        steps = GruSteps.of(self.model.rnn, self._series(like)) if self._is_ours() else None
-        return super().walk(like) if steps is None else GruWalk(self, steps, self._series, self.model.logits)
+        steps = Steps.of(self.model.rnn, self._series(like)) if self._is_ours() else None
+        return super().walk(like) if steps is None else StepsWalk(self, steps, self._series, self.model.logits)
 
     def _is_ours(self) -> bool:
         """Whether the model's class says that it is ``logits(rnn(rnn_input(x)))``, and the model overrides no part."""

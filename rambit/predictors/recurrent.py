@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rambit.predictors.fused import GruSteps, GruWalk, pays
+from rambit.predictors.fused import Steps, StepsWalk, pays
 from rambit.predictors.holding import move
 from rambit.predictors.predictor import Layout, Output, Predictor, State, Walk
 
 
 class Recurrent(Predictor):
-    """``nn.GRU`` or ``nn.LSTM`` (any ``num_layers``, ``batch_first`` as the module says) and a head on its output.
+    """``nn.GRU``, ``nn.LSTM`` or ``nn.RNN`` (any ``num_layers``, ``batch_first`` as it says) and a head on its output.
 
     ``head`` maps (…, hidden) to (…, C). Series are read as (N, D, w), whatever the module's own order. Raises TypeError
     for another module and for a bidirectional one, whose outputs at a step depend on the future.
@@ -25,7 +25,7 @@ class Recurrent(Predictor):
 
     def __init__(
         self,
-        rnn: nn.GRU | nn.LSTM,
+        rnn: nn.GRU | nn.LSTM | nn.RNN,
         head: Callable[[Tensor], Tensor],
         *,
         output: Output = "logits",
@@ -34,8 +34,8 @@ class Recurrent(Predictor):
         model_id: str | None = None,
         threshold: float = 0.5,
     ) -> None:
-        if not isinstance(rnn, (nn.GRU, nn.LSTM)):
-            raise TypeError(f"rnn must be nn.GRU or nn.LSTM, got {type(rnn).__name__}")
+        if not isinstance(rnn, (nn.GRU, nn.LSTM, nn.RNN)):
+            raise TypeError(f"rnn must be nn.GRU, nn.LSTM or nn.RNN, got {type(rnn).__name__}")
         if rnn.bidirectional:
             raise TypeError(
                 "rnn is bidirectional: its output at a step depends on later steps, so it has no state to advance"
@@ -55,15 +55,15 @@ class Recurrent(Predictor):
 
     def call_advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         series = self._series(x)
-        steps = GruSteps.of(self.rnn, series) if pays(series) else None
+        steps = Steps.of(self.rnn, series) if pays(series) else None
         if steps is None:
             return self._call(x, state)
         hidden, after = steps.along(series, state)
         return self.head(hidden).transpose(1, 2), after
 
     def walk(self, like: Tensor) -> Walk:
-        steps = GruSteps.of(self.rnn, like.transpose(1, 2))
-        return super().walk(like) if steps is None else GruWalk(self, steps, _time_second, self.head)
+        steps = Steps.of(self.rnn, like.transpose(1, 2))
+        return super().walk(like) if steps is None else StepsWalk(self, steps, _time_second, self.head)
 
     def call_steps(self, x: Tensor, **extra: Tensor) -> Tensor:
         return self._call(x, None)[0]

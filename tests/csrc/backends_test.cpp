@@ -224,6 +224,21 @@ void test_steps(Dtype dtype) {
     set_strides(a.out_stride, out.stride), set_strides(a.input_stride, x.stride), set_strides(a.hidden_stride, h.stride);
     set_strides(a.state_stride, state.stride);
     CHECK(agree(cpu::gru_step, cuda::gru_step, a, out));
+
+    Placed<T> cell_out({n, H}, dense, real), xs({n, 4 * H}, dense, wide), hs({n, 4 * H}, dense, signed_real);
+    Placed<T> xs_bias({4 * H}, true, signed_real), hs_bias({4 * H}, true, signed_real);
+    LstmStepArgs l{out.data(), cell_out.data(), xs.data(), hs.data(), xs_bias.data(), hs_bias.data(), state.data(), n, H,
+                   {}, {}, {}, {}, {}, dtype};
+    set_strides(l.out_stride, out.stride), set_strides(l.cell_out_stride, cell_out.stride);
+    set_strides(l.input_stride, xs.stride), set_strides(l.hidden_stride, hs.stride), set_strides(l.cell_stride, state.stride);
+    CHECK(agree(cpu::lstm_step, cuda::lstm_step, l, out, cell_out));
+
+    Placed<T> sums({n, H}, dense, wide);
+    for (const Activation activation : {Activation::kTanh, Activation::kRelu}) {
+      RnnStepArgs r{out.data(), sums.data(), state.data(), input_bias.data(), hidden_bias.data(), n, H, {}, {}, {}, dtype, activation};
+      set_strides(r.out_stride, out.stride), set_strides(r.input_stride, sums.stride), set_strides(r.hidden_stride, state.stride);
+      CHECK(agree(cpu::rnn_step, cuda::rnn_step, r, out));
+    }
   }
 }
 

@@ -238,6 +238,72 @@ void check_gru_step(Dtype dtype, double tolerance, int64_t n, int64_t H, int64_t
   CHECK(right);
 }
 
+// An LSTM's step and a plain one's share their layout: gates (n, g H), values (n, H).
+template <typename T>
+void check_lstm_step(Dtype dtype, double tolerance, int64_t n, int64_t H, int64_t row, int64_t unit) {
+  const auto room = [&](int64_t columns) { return ((n - 1) * row + (columns - 1) * unit + 1) * static_cast<int64_t>(sizeof(T)); };
+  Sparse out(room(H)), after(room(H)), input(room(4 * H)), hidden(room(4 * H)), cell(room(H));
+  std::vector<T> input_bias(4 * H), hidden_bias(4 * H);
+  for (auto* bias : {&input_bias, &hidden_bias})
+    for (auto& v : *bias) v = static_cast<T>(2 * real() - 1);
+  const auto at = [&](Sparse& s, int64_t i, int64_t j) -> T& { return s.as<T>()[i * row + j * unit]; };
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < 4 * H; ++j) {
+      at(input, i, j) = static_cast<T>(8 * real() - 4);
+      at(hidden, i, j) = static_cast<T>(8 * real() - 4);
+      if (j < H) at(cell, i, j) = static_cast<T>(2 * real() - 1);
+    }
+  kernels.lstm_step({out.as<T>(), after.as<T>(), input.as<T>(), hidden.as<T>(), input_bias.data(), hidden_bias.data(),
+                     cell.as<T>(), n, H, {row, unit}, {row, unit}, {row, unit}, {row, unit}, {row, unit}, dtype}, nullptr);
+  const auto sigma = [](double x) { return 1 / (1 + std::exp(-x)); };
+  bool right = true;
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < H; ++j) {
+      double s[4];
+      for (int64_t k = 0; k < 4; ++k)
+        s[k] = static_cast<double>(at(input, i, k * H + j)) + input_bias[k * H + j] + at(hidden, i, k * H + j) + hidden_bias[k * H + j];
+      const double value = sigma(s[1]) * at(cell, i, j) + sigma(s[0]) * std::tanh(s[2]);
+      right = right && near(at(after, i, j), value, tolerance) && near(at(out, i, j), sigma(s[3]) * std::tanh(value), tolerance);
+    }
+  CHECK(right);
+}
+
+template <typename T>
+void check_rnn_step(Dtype dtype, double tolerance, int64_t n, int64_t H, int64_t row, int64_t unit, Activation activation) {
+  const int64_t room = ((n - 1) * row + (H - 1) * unit + 1) * static_cast<int64_t>(sizeof(T));
+  Sparse out(room), input(room), hidden(room);
+  std::vector<T> input_bias(H), hidden_bias(H);
+  for (auto* bias : {&input_bias, &hidden_bias})
+    for (auto& v : *bias) v = static_cast<T>(2 * real() - 1);
+  const auto at = [&](Sparse& s, int64_t i, int64_t j) -> T& { return s.as<T>()[i * row + j * unit]; };
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < H; ++j) at(input, i, j) = static_cast<T>(8 * real() - 4), at(hidden, i, j) = static_cast<T>(8 * real() - 4);
+  kernels.rnn_step({out.as<T>(), input.as<T>(), hidden.as<T>(), input_bias.data(), hidden_bias.data(), n, H, {row, unit},
+                    {row, unit}, {row, unit}, dtype, activation}, nullptr);
+  bool right = true;
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < H; ++j) {
+      const double sum = static_cast<double>(at(input, i, j)) + input_bias[j] + at(hidden, i, j) + hidden_bias[j];
+      right = right && near(at(out, i, j), activation == Activation::kTanh ? std::tanh(sum) : std::max(sum, 0.0), tolerance);
+    }
+  CHECK(right);
+}
+
+void test_other_steps() {
+  for (const int64_t H : {1, 8, 33}) {
+    check_lstm_step<float>(Dtype::kFloat, 2e-6, 3, H, 4 * H, 1);
+    check_lstm_step<float>(Dtype::kFloat, 2e-6, 3, H, 1, 3);
+    check_lstm_step<double>(Dtype::kDouble, 1e-13, 3, H, 4 * H, 1);
+    for (const Activation activation : {Activation::kTanh, Activation::kRelu}) {
+      check_rnn_step<float>(Dtype::kFloat, 4e-6, 3, H, H, 1, activation);
+      check_rnn_step<float>(Dtype::kFloat, 4e-6, 3, H, 1, 3, activation);
+      check_rnn_step<double>(Dtype::kDouble, 1e-13, 3, H, H, 1, activation);
+    }
+  }
+  check_lstm_step<float>(Dtype::kFloat, 2e-6, 2, 9, 4 * kGiga, 1);
+  check_rnn_step<float>(Dtype::kFloat, 4e-6, 2, 9, 3 * kGiga, 1, Activation::kTanh);
+}
+
 void test_gru_step() {
   for (const int64_t H : {1, 7, 8, 33, 64}) {
     check_gru_step<float>(Dtype::kFloat, 2e-6, 3, H, 3 * H, 1);
@@ -291,6 +357,7 @@ std::vector<Test> score_tests() {
       {"score checks rows", test_score_checks_rows, On::kCpu},
       {"accumulate", test_accumulate, On::kEveryBackend},
       {"gru_step", test_gru_step, On::kEveryBackend},
+      {"lstm_step and rnn_step", test_other_steps, On::kEveryBackend},
       {"accumulate beyond int32", test_accumulate_beyond_int32, On::kEveryBackend},
       {"score beyond int32", test_score_beyond_int32, On::kEveryBackend},
   };

@@ -29,7 +29,7 @@ from rambit.game.nested import NestedGame
 from rambit.game.runner import Piece, Runner
 from rambit.models import GRUClassifier
 from rambit.predictors import Predictor
-from rambit.predictors.fused import GruWalk
+from rambit.predictors.fused import StepsWalk
 from rambit.predictors.predictor import Walk
 from rambit.structure.classifier import Prepared
 from tests.models_for_tests import Exact
@@ -215,7 +215,7 @@ def calls_of(*functions, late=False):
 PLACES = {
     "predictor": calls_of(  # late: it may have written over the state that it was given
         *itertools.product((Predictor,), ("whole", "steps", "advance")),
-        *itertools.product((Walk, GruWalk), ("step", "outputs")),
+        *itertools.product((Walk, StepsWalk), ("step", "outputs")),
         (Prepared, "evaluate"),
         late=True,
     ),

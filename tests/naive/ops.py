@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -315,6 +316,30 @@ def plan_rows(s):
 
 def sigmoid(x):
     return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
+
+
+def lstm_step(input_gates, hidden_gates, input_bias, hidden_bias, cell):
+    """(N, H) hidden and cell values: each unit by the formulas of nn.LSTM, in Python's floats."""
+    out, after = torch.empty_like(cell), torch.empty_like(cell)
+    N, H = cell.shape
+    for i in range(N):
+        for j in range(H):
+            sums = [
+                sum(float(part) for part in (input_gates[i, k], input_bias[k], hidden_gates[i, k], hidden_bias[k]))
+                for k in range(j, 4 * H, H)
+            ]
+            value = sigmoid(sums[1]) * float(cell[i, j]) + sigmoid(sums[0]) * math.tanh(sums[2])
+            after[i, j], out[i, j] = value, sigmoid(sums[3]) * math.tanh(value)
+    return out, after
+
+
+def rnn_step(input_sums, hidden_sums, input_bias, hidden_bias, activation):
+    """(N, H): each hidden unit by the formula of nn.RNN, in Python's floats."""
+    out = torch.empty_like(input_sums)
+    for i, j in itertools.product(*map(range, out.shape)):
+        value = sum(float(part) for part in (input_sums[i, j], hidden_sums[i, j], input_bias[j], hidden_bias[j]))
+        out[i, j] = math.tanh(value) if activation == "tanh" else max(value, 0.0)
+    return out
 
 
 def gru_step(input_gates, hidden_gates, input_bias, hidden_bias, state):

@@ -95,10 +95,20 @@ def gru_step(N=3, H=4):
     return [to_write(N, H), values(N, 3 * H), values(N, 3 * H), values(3 * H), values(3 * H), values(N, H)]
 
 
+def lstm_step(N=3, H=4):
+    gates, biases = [values(N, 4 * H) for _ in range(2)], [values(4 * H) for _ in range(2)]
+    return [to_write(N, H), to_write(N, H), *gates, *biases, values(N, H)]
+
+
+def rnn_step(N=3, H=4):
+    return [to_write(N, H), values(N, H), values(N, H), values(H), values(H), 0]
+
+
 OPS = {
     sample_masks: "sample_masks", shift_windows: "shift_windows", draw: "draw", masked_batch: "masked_batch",
     masked_windows: "masked_batch", boxed_batch: "boxed_batch", distance: "distance", score: "score",
     accumulate: "accumulate", accumulate_own: "accumulate", gru_step: "gru_step",
+    lstm_step: "lstm_step", rnn_step: "rnn_step",
 }  # fmt: skip
 #: Which arguments may have any strides; the others must be contiguous.
 ANY_STRIDES = {
@@ -107,6 +117,8 @@ ANY_STRIDES = {
     "distance": {"outputs", "reference"},
     "score": {"outputs", "reference"},
     "gru_step": {"out", "input_gates", "hidden_gates", "state"},
+    "lstm_step": {"out", "cell_out", "input_gates", "hidden_gates", "cell"},
+    "rnn_step": {"out", "input_sums", "hidden_sums"},
 }
 #: Every size of every call; but a window has at least one value.
 SIZES = [

@@ -11,7 +11,7 @@ from rambit import ops
 from rambit.game import rows
 
 CSRC = Path(__file__).parents[2] / "csrc"
-ENUMS = [ops.Family, ops.Draw, ops.Fill, ops.Metric, ops.Reduce, rows.StartRule, rows.StateRule]
+ENUMS = [ops.Family, ops.Draw, ops.Fill, ops.Metric, ops.Reduce, ops.Activation, rows.StartRule, rows.StateRule]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations
 from rambit.attribution import FO, RaMbIT
 from rambit.models import GRUClassifier
 from rambit.predictors import Predictor, Recurrent, fused
-from rambit.predictors.fused import GruSteps
+from rambit.predictors.fused import Steps
 from tests.ops.layouts import rng
 
 D, H, C = 4, 5, 3
@@ -22,10 +22,14 @@ D, H, C = 4, 5, 3
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
 
 
-def make(layers=1, bias=True, batch_first=True, dtype=torch.float64, dropout=0.0):
+def make(layers=1, bias=True, batch_first=True, dtype=torch.float64, dropout=0.0, kind=nn.GRU):
     torch.manual_seed(0)
-    rnn = nn.GRU(D, H, layers, bias=bias, batch_first=batch_first, dropout=dropout).to(dtype).eval()
+    rnn = kind(D, H, layers, bias=bias, batch_first=batch_first, dropout=dropout).to(dtype).eval()
     return rnn, nn.Linear(H, C).to(dtype)
+
+
+def relu(*sizes, **options):
+    return nn.RNN(*sizes, nonlinearity="relu", **options)
 
 
 def data(N, w, dtype=torch.float64, seed=0):
@@ -41,18 +45,26 @@ def whole(rnn, head, x):
 
 def used(monkeypatch):
     """A list that grows with every native step."""
-    steps, step = [], GruSteps.step
-    monkeypatch.setattr(GruSteps, "step", lambda self, x, state: steps.append(len(x)) or step(self, x, state))
+    steps, step = [], Steps.step
+    monkeypatch.setattr(Steps, "step", lambda self, x, state: steps.append(len(x)) or step(self, x, state))
     return steps
 
 
-VARIANTS = list(itertools.product([1, 2, 3], [True, False], [True, False], TOLERANCE))
+VARIANTS = [
+    *((nn.GRU, *rest) for rest in itertools.product([1, 2, 3], [True, False], [True, False], TOLERANCE)),
+    *(
+        (kind, *rest, dtype)
+        for kind in (nn.LSTM, nn.RNN, relu)
+        for rest in ((1, True, True), (2, False, False))
+        for dtype in TOLERANCE
+    ),
+]
 
 
-@pytest.mark.parametrize(("layers", "bias", "batch_first", "dtype"), VARIANTS)
+@pytest.mark.parametrize(("kind", "layers", "bias", "batch_first", "dtype"), VARIANTS)
 @given(N=st.sampled_from([1, 3, fused.FEW, fused.FEW + 1]), cuts=st.sets(st.integers(1, 6)), seed=st.integers(0, 99))
-def test_equals_the_module_for_any_segments(layers, bias, batch_first, dtype, N, cuts, seed):
-    rnn, head = make(layers, bias, batch_first, dtype, dropout=0.5 if layers > 1 else 0.0)
+def test_equals_the_module_for_any_segments(kind, layers, bias, batch_first, dtype, N, cuts, seed):
+    rnn, head = make(layers, bias, batch_first, dtype, 0.5 if layers > 1 else 0.0, kind)
     predictor, x = Recurrent(rnn, head), data(N, 7, dtype, seed)
     expected = whole(rnn, head, x)
     with predictor.session():
@@ -102,9 +114,10 @@ def test_a_hook_of_the_model_still_sees_every_call(monkeypatch):
     assert steps == []
 
 
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN])
 @pytest.mark.parametrize("n", [1, 5, fused.BLOCK, fused.BLOCK + 1])
-def test_any_rows(n):
-    rnn, head = make(2)
+def test_any_rows(n, kind):
+    rnn, head = make(2, kind=kind)
     predictor, x = Recurrent(rnn, head), data(n, 1)
     with predictor.session():
         assert predictor.advance(x[:0], None)[0].shape == (0, C, 1)
@@ -153,7 +166,7 @@ class Own(nn.GRU):
 
 
 REFUSED = {
-    "lstm": lambda: nn.LSTM(D, H, batch_first=True).double(),
+    "projected": lambda: nn.LSTM(D, H, proj_size=2, batch_first=True).double().eval(),
     "subclass": lambda: Own(D, H, batch_first=True).double(),
     "bidirectional": lambda: nn.GRU(D, H, batch_first=True, bidirectional=True).double(),
     "hook": lambda: hooked(make()[0]),
@@ -172,21 +185,21 @@ REFUSED = {
 def test_what_must_be_called_itself(name):
     series = data(2, 1).transpose(1, 2)
     with torch.no_grad():
-        assert GruSteps.of(make()[0], series) is not None
-        assert GruSteps.of(REFUSED[name](), series) is None
+        assert Steps.of(make()[0], series) is not None
+        assert Steps.of(REFUSED[name](), series) is None
 
 
 def test_other_ways_of_calling():
     rnn, series = make()[0], data(2, 1).transpose(1, 2)
-    assert GruSteps.of(rnn, series) is None  # gradients
+    assert Steps.of(rnn, series) is None  # gradients
     with torch.no_grad():
-        assert GruSteps.of(rnn, series.float()) is None
-        assert GruSteps.of(rnn, series[:, :, 1:]) is None
+        assert Steps.of(rnn, series.float()) is None
+        assert Steps.of(rnn, series[:, :, 1:]) is None
         with torch.autocast("cpu"):
-            assert GruSteps.of(rnn, series) is None
+            assert Steps.of(rnn, series) is None
         hook = nn.modules.module.register_module_forward_hook(lambda *_: None)
         try:
-            assert GruSteps.of(rnn, series) is None
+            assert Steps.of(rnn, series) is None
         finally:
             hook.remove()
 
@@ -227,5 +240,5 @@ def test_attributions_do_not_change(monkeypatch, anchor):
     steps = used(monkeypatch)
     found = METHODS[anchor](model).attribute(x)
     assert len(steps) > 0
-    monkeypatch.setattr(GruSteps, "of", lambda *_: None)
+    monkeypatch.setattr(Steps, "of", lambda *_: None)
     torch.testing.assert_close(found, METHODS[anchor](model).attribute(x), rtol=0, atol=1e-10)

@@ -7,7 +7,16 @@ from torch import Tensor
 
 from rambit import ops
 from tests.naive import ops as naive
-from tests.ops import test_accumulate, test_boxed_batch, test_distance, test_gru_step, test_masked_batch, test_score
+from tests.ops import (
+    test_accumulate,
+    test_boxed_batch,
+    test_distance,
+    test_gru_step,
+    test_lstm_step,
+    test_masked_batch,
+    test_rnn_step,
+    test_score,
+)
 from tests.soak.engine import Draw, case
 
 
@@ -146,3 +155,25 @@ def gru_step(draw: Draw) -> None:
     a, b, *biases, state = made
     draw.call(ops.gru_step, out, draw.placed(a), draw.placed(b), *biases, draw.placed(state), pure=False)
     draw.close(out, expected, 0, test_gru_step.TOLERANCE[dtype])
+
+
+@case()
+def lstm_step(draw: Draw) -> None:
+    N, H, dtype = draw.whole(1, 4), draw.whole(1, 20), floats(draw)
+    made = test_lstm_step.make(N, H, dtype, seeded(draw), draw.of(0.01, 1.0, 3.0))
+    expected = naive.lstm_step(*made)
+    out, cell_out = torch.empty(N, H, dtype=dtype), torch.empty(N, H, dtype=dtype)
+    a, b, *biases, cell = made
+    draw.call(ops.lstm_step, out, cell_out, draw.placed(a), draw.placed(b), *biases, draw.placed(cell), pure=False)
+    for found, wanted in zip((out, cell_out), expected, strict=True):
+        draw.close(found, wanted, 0, test_lstm_step.TOLERANCE[dtype])
+
+
+@case()
+def rnn_step(draw: Draw) -> None:
+    N, H, dtype = draw.whole(1, 4), draw.whole(1, 20), floats(draw)
+    a, b, *biases = test_rnn_step.make(N, H, dtype, seeded(draw), draw.of(0.01, 1.0, 3.0))
+    activation, out = draw.of(*ops.Activation), torch.empty(N, H, dtype=dtype)
+    expected: Tensor = naive.rnn_step(a, b, *biases, activation.name.lower())
+    draw.call(ops.rnn_step, out, draw.placed(a), draw.placed(b), *biases, activation, pure=False)
+    draw.close(out, expected, 0, test_rnn_step.TOLERANCE[dtype])
