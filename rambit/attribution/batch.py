@@ -81,6 +81,8 @@ class Batch:
             )
         x = rows.to(device, (not tokens and arrays.model_type(predictor.module)) or rows.dtype)
         seen = observations("observed", observed, masked, like.shape, layout)
+        if frames.is_frame(X) and frames.is_frame(observed):
+            frames.check_like("observed", frames.read("observed", observed), of_frame, ends)
         seen = None if seen is None else seen.to(device)
         if tokens:
             x, seen = x[:, None], None if seen is None else seen[:, None]

@@ -95,6 +95,26 @@ def test_frames_that_do_not_fit():
     assert other.attribute(X).shape == X.shape
 
 
+def test_observed_frames_have_the_axes_of_x():
+    pandas = pytest.importorskip("pandas")
+    given = frame()
+    moved = lambda table, by: table.set_axis(  # noqa: E731
+        pandas.MultiIndex.from_tuples([(series, time + by) for series, time in table.index])
+    )
+    given = moved(given, 1)
+    seen = given < 0.5
+    ends = torch.arange(T) < torch.tensor(ENDS)[:, None, None]
+    assert torch.equal(FO(model).explain(given, observed=seen).evaluated, (X < 0.5) & ends)
+    for other, words in (
+        (seen[NAMES[::-1]], "observed has the features lung, heart, but X has heart, lung"),
+        (pandas.concat([seen.loc[["p1", "p2"]], seen.loc[["p0"]]]), "observed has the series p1, p2, p0, but X has"),
+        (moved(frame([6, 3, 5]), 1) < 0.5, "observed must have as many times in each series as X"),
+        (moved(seen, 1), "observed must have the times of X"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            FO(model).attribute(given, observed=other)
+
+
 def test_names_come_along():
     xarray = pytest.importorskip("xarray")
     coords = {"channel": NAMES, "time": np.arange(T) / 2}
