@@ -299,6 +299,6 @@ class Runner:
         if inputs.observed is not None:
             hint += "; it must be able to read X's missing values, or they must be filled"
         raise PredictionError(
-            f"the model returned {what} for the row of series id {int(inputs.ids[series])}, "
+            f"{self.predictor.source} returned {what} for the row of series id {int(inputs.ids[series])}, "
             f"draw {draw}, mask {mask}, {flip}{hint}"
         )
