@@ -191,6 +191,16 @@ def test_what_does_not_fit(given, error, message, X):
         Occlusion(Covariates().double()).attribute(X, extra=given)
 
 
+@pytest.mark.parametrize("name", ["past", "codes", "lengths", "return_all"])
+def test_what_the_model_is_given_already(name, X):
+    def model(past, lengths, codes, return_all=False):
+        raise AssertionError("refused before any work")
+
+    predictor = Predictor.of(model, input_name="past", categorical=[1], categorical_name="codes")
+    with pytest.raises(ValueError, match=f"extra holds '{name}', which the model is given already"):
+        Occlusion(predictor).attribute(X.round(), extra={name: torch.zeros(B)})
+
+
 def test_who_takes_none(X, extra):
     with pytest.raises(ValueError, match="extra does not apply to Gradients"):
         Gradients(Covariates().double(), "integrated_gradients").attribute(X, extra=extra)
