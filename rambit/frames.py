@@ -5,7 +5,9 @@ Neither library is imported: what is read of theirs is asked of the objects.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,7 @@ from torch import Tensor
 from rambit import arrays
 from rambit.checks import one_of
 from rambit.labels import Labels
+from rambit.text import shortened
 
 #: What the axes of a DataArray may be called.
 DIMS = {
@@ -91,6 +94,21 @@ def with_names(name: str, value: Any, labels: Any) -> tuple[Any, Labels]:
         return value, Labels.of(labels)
     found = of_one_length(name, value)
     return found.values, Labels.of(labels).over(found.labels)
+
+
+def check_like(name: str, series: Series, labels: Labels, lengths: Tensor | None) -> None:
+    """ValueError unless a frame has the features, series, lengths and times of X, a frame of these labels."""
+    for kind in ("features", "series"):
+        mine, its = getattr(series.labels, kind), getattr(labels, kind)
+        if mine is not None and its is not None and mine != its:
+            mine, its = (shortened(", ".join(names), 120) for names in (mine, its))
+            raise ValueError(f"{name} has the {kind} {mine}, but X has {its}")
+    mine, its = ((None if of is None else of.tolist()) for of in (series.lengths, lengths))
+    if mine != its:
+        raise ValueError(f"{name} must have as many times in each series as X")
+    mine, its = series.labels.times, labels.times
+    if mine is not None and its is not None and not Labels(times=mine) == Labels(times=its):
+        raise ValueError(f"{name} must have the times of X")
 
 
 def features_of(value: Any) -> tuple[str, ...] | None:
@@ -248,7 +266,7 @@ def _given(index: Any) -> tuple[str, ...] | None:
 
 
 def _times(index: Any) -> NDArray[Any] | None:
-    """The times in an index: numbers, or datetimes (those of a time zone in UTC); None for anything else."""
+    """The times in an index: numbers, or datetimes (of a time zone in UTC), as text too; None for anything else."""
     if hasattr(index, "to_timestamp"):  # periods
         index = index.to_timestamp()
     if getattr(index, "tz", None) is not None:
@@ -256,12 +274,27 @@ def _times(index: Any) -> NDArray[Any] | None:
     kind = getattr(index.dtype, "kind", "O")
     if kind in "mM":
         return np.asarray(index.to_numpy(), dtype="datetime64[ns]" if kind == "M" else "timedelta64[ns]")
-    return np.asarray(index.to_numpy()) if kind in "iuf" else None
+    return np.asarray(index.to_numpy()) if kind in "iuf" else _written_times(list(index))
+
+
+def _written_times(values: list[Any]) -> NDArray[Any] | None:
+    """The times that texts or Python's dates say, as tables do; None where some say none."""
+    from rambit.datasets.table_times import read_times  # here, since the data sets behind it take time to import
+
+    if not all(isinstance(value, (str, datetime.date)) for value in values):
+        return None
+    with suppress(ValueError):
+        return read_times([str(value) for value in values])
+    return None
 
 
 def _check_order(name: str, times: Sequence[NDArray[Any] | None]) -> None:
     for b, of in enumerate(times):
-        if of is not None and bool((of[1:] < of[:-1]).any()):
+        if of is None:
+            continue
+        if bool((np.isnat(of) if of.dtype.kind in "mM" else np.isnan(of)).any()):
+            raise ValueError(f"{name}: series {b} has rows without a time")
+        if bool((of[1:] < of[:-1]).any()):
             raise ValueError(f"{name}: the times of series {b} do not ascend; sort its rows by time")
 
 

@@ -86,6 +86,9 @@ def test_times_of_each_series():
         (pandas.Index([0.5, 1, 2, 3, 9]), [0.5, 1, 2, 3, 9]),
         (pandas.RangeIndex(3, 3 + T), [3, 4, 5, 6, 7]),
         (pandas.Index(list("abcde")), None),
+        (pandas.Index([f"2024-03-0{day}" for day in range(1, 1 + T)]), DAYS.to_numpy()),
+        (pandas.Index([f"2024-03-0{day} 09:00+09:00" for day in range(1, 1 + T)]), DAYS.to_numpy()),
+        (pandas.Index([day.date() for day in DAYS], dtype=object), DAYS.to_numpy()),
         (pandas.period_range("2024-03-01", periods=T, freq="D"), DAYS.to_numpy()),
         (DAYS.tz_localize("Asia/Tokyo"), DAYS.to_numpy() - np.timedelta64(9, "h")),
         (DAYS - DAYS[0], DAYS.to_numpy() - DAYS.to_numpy()[0]),
@@ -94,6 +97,21 @@ def test_times_of_each_series():
 def test_kinds_of_times(index, expected):
     found = frames.read("X", wide(times=index)).labels.times
     assert (found is None) if expected is None else np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("index", "words"),
+    [
+        (DAYS.delete(2).insert(2, pandas.NaT), "series 0 has rows without a time"),
+        (pandas.Index([0.5, 1, math.nan, 3, 9]), "series 0 has rows without a time"),
+        (DAYS[::-1], "the times of series 0 do not ascend"),
+        (pandas.Index([f"2024-03-0{day}" for day in range(T, 0, -1)]), "the times of series 0 do not ascend"),
+    ],
+)
+def test_times_that_say_no_order(index, words):
+    for frame in (wide(times=index), pandas.concat({"p0": wide(times=index)})):
+        with pytest.raises(ValueError, match=words):
+            frames.read("X", frame)
 
 
 def test_types_of_columns():

@@ -258,6 +258,10 @@ def test_repr_is_short() -> None:
         "mode stateful; seed 7)"
     )
     assert repr(make(torch.zeros(0, 3, 4))).startswith("Attribution(0 x 3 x 4; BDT; 12 rows")
+    many = make(torch.zeros(1, 720, 1, 1), targets=list(range(720)))
+    assert "targets 0, 1, 2, " in repr(many)
+    assert "718, 719; scores" in repr(many)
+    assert len(repr(many)) < 300
     seen = torch.tensor([[[True, False, False]]])
     assert "; 2 cells not evaluated; 12 rows" in repr(make(torch.zeros(1, 1, 3), evaluated=seen))
 

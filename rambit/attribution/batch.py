@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,39 +20,17 @@ from rambit.predictors.extra import read_extra
 MANY = "; rambit.distributed.attribute_many takes batches"
 
 
-def observations(
-    name: str,
-    value: Any,
-    masked: Tensor | None,
-    shape: torch.Size,
-    layout: str = "BDT",
-    names: Labels | None = None,
-) -> Tensor | None:
-    """A bool tensor of this shape, False where ``value`` says so or an array was masked; None if neither is given.
-
-    ``names``: those of X, which a frame that has names must have too, in the same order.
-    """
+def observations(name: str, value: Any, masked: Tensor | None, shape: torch.Size, layout: str = "BDT") -> Tensor | None:
+    """A bool tensor of this shape, False where ``value`` says so or an array was masked; None if neither is given."""
     if value is None:
         return None if masked is None else ~masked
     if frames.is_frame(value):
-        found = frames.read(name, value)
-        _check_alike(name, found.labels, names or Labels())
-        seen = found.in_layout(layout)
+        seen = frames.read(name, value).in_layout(layout)
     else:
         seen = arrays.whole(name, value, holds="booleans")
     if seen.dtype != torch.bool or seen.shape != shape:
         raise ValueError(f"{name} must be a bool tensor like X, {tuple(shape)}, got {seen.dtype} {tuple(seen.shape)}")
     return seen if masked is None else seen & ~masked.to(seen.device)
-
-
-def _check_alike(name: str, given: Labels, names: Labels) -> None:
-    """ValueError where a frame's features, series or times are others than those of X, or stand in another order."""
-    for axis in ("features", "series"):
-        one, other = getattr(given, axis), getattr(names, axis)
-        if one is not None and other is not None and one != other:
-            raise ValueError(f"{name} has the {axis} {reprlib.repr(one)}, but X has {reprlib.repr(other)}")
-    if given.times is not None and names.times is not None and Labels(times=given.times) != Labels(times=names.times):
-        raise ValueError(f"{name} has other times than X")
 
 
 @dataclass(frozen=True)
@@ -103,7 +80,9 @@ class Batch:
                 f"X is on {like.device}, but the model is on {device}: pass device={str(like.device)!r} or move X"
             )
         x = rows.to(device, (not tokens and arrays.model_type(predictor.module)) or rows.dtype)
-        seen = observations("observed", observed, masked, like.shape, layout, of_frame)
+        seen = observations("observed", observed, masked, like.shape, layout)
+        if frames.is_frame(X) and frames.is_frame(observed):
+            frames.check_like("observed", frames.read("observed", observed), of_frame, ends)
         seen = None if seen is None else seen.to(device)
         if tokens:
             x, seen = x[:, None], None if seen is None else seen[:, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -149,6 +150,8 @@ def _index(name: str, one: Any) -> Index:
 def _of_each_series(target: Any, B: int) -> Tensor:
     """(B, 1 or 2) int64, from one number for all, one for each series, or a pair for each."""
     if not isinstance(target, (list, tuple)) and np.ndim(target) == 0:
+        if not arrays.is_array(target) and not isinstance(target, (int, float)):
+            raise TypeError(f"target must be a number of an output, a pair or a function, got {reprlib.repr(target)}")
         target = [target] * B
     read = arrays.whole("target", target, holds="integers")
     if read.ndim == 2 and read.shape[1] == 2 and len(read) == B:

@@ -14,6 +14,7 @@ from rambit.cli.rambit_options import check_size, make_attributor
 from rambit.cli.request import ENDS, Request, add_request, make_ending
 from rambit.distributed import DataFile, attribute_many
 from rambit.results import Attribution, Cell
+from rambit.text import shortened
 
 #: Outputs whose best cell is printed.
 MOST_TARGETS = 5
@@ -167,9 +168,10 @@ def run_store(args: argparse.Namespace) -> None:
 
 def _target(text: str) -> int | tuple[int, int]:
     """A number, or two of forecasts with quantiles."""
-    numbers = [common.whole()(part) for part in text.split(":")]
-    if len(numbers) > 2:
-        raise argparse.ArgumentTypeError(f"must be a number, or H:Q, got {text!r}")
+    parts = text.split(":")
+    if len(parts) > 2 or not all(part.strip().lstrip("+-").isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"must be a number, or H:Q, got {shortened(text, 40)!r}")
+    numbers = [common.whole()(part) for part in parts]
     return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
 
 

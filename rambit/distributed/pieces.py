@@ -14,7 +14,7 @@ from torch import Tensor
 from rambit import arrays
 from rambit.attribution.batch import observations
 from rambit.checks import count
-from rambit.predictors.extra import read_extra
+from rambit.predictors.extra import read_extra, split
 from rambit.store import decode, encode, resume_key
 
 #: What ``shard_size="auto"`` takes: at most so many series, and at most so many bytes of them.
@@ -45,7 +45,8 @@ class Piece:
         """The arguments of ``explain``."""
         extra = {name.removeprefix(EXTRA): value for name, value in self.arguments.items() if name.startswith(EXTRA)}
         rest = {name: value for name, value in self.arguments.items() if not name.startswith(EXTRA)}
-        return {**rest, "extra": extra} if extra else rest
+        by_place, by_name = split(extra)
+        return {**rest, "extra": tuple(by_place) or by_name} if extra else rest
 
     def digest(self) -> str:
         """SHA-256 of everything in it: the same for the same series, however they were batched."""

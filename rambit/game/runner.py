@@ -69,12 +69,13 @@ class Inputs:
         return Inputs(x, draws, observed, ids, fill, sample.length, windows, sample.shape, sample.extra)
 
     def beside(self, series: Tensor | slice, predictor: Predictor) -> dict[str, Tensor]:
-        """What the model is given beside rows of these series (n,)."""
+        """What the model is given beside rows of these series (n,): copies, since it may write into them."""
         if not self.extra and not predictor.takes_series:
             return {}
-        index = series.long() if isinstance(series, Tensor) else series
-        given = {name: values[index] for name, values in self.extra.items()}
-        return {**given, SERIES: self.ids[index]} if predictor.takes_series else given
+        known = {**self.extra, SERIES: self.ids} if predictor.takes_series else self.extra
+        if isinstance(series, slice):
+            return {name: values[series].clone() for name, values in known.items()}
+        return {name: values[series.long()] for name, values in known.items()}
 
     def original(self, series: slice, stop: int | None = None) -> Tensor:
         """A copy of these series up to a step: the model may write into what it is given."""
@@ -298,6 +299,6 @@ class Runner:
         if inputs.observed is not None:
             hint += "; it must be able to read X's missing values, or they must be filled"
         raise PredictionError(
-            f"the model returned {what} for the row of series id {int(inputs.ids[series])}, "
+            f"{self.predictor.source} returned {what} for the row of series id {int(inputs.ids[series])}, "
             f"draw {draw}, mask {mask}, {flip}{hint}"
         )

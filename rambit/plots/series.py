@@ -171,10 +171,13 @@ def drop_curve(
 
 
 def choose_series(series: int | Sequence[int] | None, count: int) -> list[int]:
-    """The indices to draw out of `count` series; None: the first MAX_PANELS. Errors: ValueError."""
+    """The indices to draw out of `count` series; None: the first MAX_PANELS. Errors: TypeError, ValueError."""
     if series is None:
         return list(range(min(count, MAX_PANELS)))
-    chosen = [int(series)] if isinstance(series, int | np.integer) else [int(i) for i in series]
+    several: list[Any] = list(series) if np.iterable(series) else [series]
+    if not all(isinstance(i, int) for i in np.asarray(several).ravel().tolist()):
+        raise TypeError(f"series must be a number or a list of numbers, given {series!r}")
+    chosen = [int(i) for i in several]
     if not chosen or not all(0 <= i < count for i in chosen):
         raise ValueError(f"series must be one or more of 0 to {count - 1}, given {series!r}")
     return chosen

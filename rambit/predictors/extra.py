@@ -22,12 +22,11 @@ def read_extra(extra: Any, B: int, device: torch.device) -> dict[str, Tensor]:
         return {}
     if not isinstance(extra, (Mapping, tuple)):
         raise TypeError(f"extra must be a dictionary of arrays (B, …), or a tuple of them, got {type(extra).__name__}")
-    named = dict(extra) if isinstance(extra, Mapping) else {f"*{i}": value for i, value in enumerate(extra)}
     found = {}
-    for name, value in named.items():
-        if not isinstance(name, str) or not (name.isidentifier() or name.startswith("*")):
-            raise TypeError(f"extra must have names of arguments as keys, got {name!r}")
-        called = f"extra[{int(name[1:]) if name.startswith('*') else repr(name)}]"
+    for key, value in extra.items() if isinstance(extra, Mapping) else enumerate(extra):
+        if isinstance(extra, Mapping) and not (isinstance(key, str) and key.isidentifier()):
+            raise TypeError(f"extra must have names of arguments as keys, got {key!r}")
+        name, called = key if isinstance(key, str) else f"*{key}", f"extra[{key!r}]"
         tensor = arrays.whole(called, value)
         if tensor.ndim == 0 or len(tensor) != B:
             raise ValueError(f"{called} must have one entry for each of {B} series, got {tuple(tensor.shape)}")

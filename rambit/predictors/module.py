@@ -158,6 +158,12 @@ class ModulePredictor(Predictor):
         return {**super().options(), **{name: value for name, value in given.items() if value is not None}}
 
     def check_extra(self, names: Iterable[str]) -> None:
+        names = list(names)
+        ours = {self.input_name, self.categorical_name, *self._one_output} | (
+            {"lengths"} if self.takes_lengths else set()
+        )
+        if taken := [name for name in names if name in ours]:
+            raise ValueError(f"extra holds {taken[0]!r}, which the model is given already: leave it out")
         places, named = self._passed(object(), dict.fromkeys(names, torch.empty(0)), **self._one_output)
         try:
             signature = inspect.signature(_forward_of(self._called()))

@@ -302,7 +302,8 @@ class Predictor(ABC):
             raw = self._explain(raw, self.explained)
         if not raw.is_floating_point():
             raise PredictionError(
-                f"the model returned {raw.dtype}, expected floating scores: labels, votes and complex numbers are none"
+                f"{self.source} returned {raw.dtype}, expected floating scores: labels, votes and complex numbers are "
+                "none"
             )
         if raw.dtype not in (torch.float32, torch.float64):
             raw = raw.float()
@@ -322,6 +323,11 @@ class Predictor(ABC):
         """The shape of a row's outputs, which are so many."""
         known = None if self.explained else self.axes
         return known if known is not None and math.prod(known) == count else (count,)
+
+    @property
+    def source(self) -> str:
+        """What outputs come from, as messages call it."""
+        return "the model" if self.explained is None else "the function given as target"
 
     def _explain(self, raw: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         """What a function makes of raw outputs (N, C, K) at each of K steps."""

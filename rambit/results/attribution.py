@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rambit import arrays, frames
 from rambit.labels import Labels
 from rambit.results import html, record_checks, selection, tables
 from rambit.results.agreement import agreement
@@ -124,7 +125,7 @@ class Attribution:
 
     def __repr__(self) -> str:
         parts = [" x ".join(map(str, self.values.shape)), self.settings.get("layout", "BDT")]
-        parts += [] if self.targets is None else [f"targets {', '.join(self._names().of_targets())}"]
+        parts += [] if self.targets is None else [f"targets {self._names().listed()}"]
         if self.values.numel():
             parts.append(f"scores {self.values.min().item():.3g} to {self.values.max().item():.3g}")
         if self.stderr is not None and self.stderr.numel():
@@ -209,7 +210,7 @@ class Attribution:
         """How much each time matters: the mean of |score| over features, (B, T) or (B, K, T), as in `by_feature`."""
         return self._grid().mean_size(-2).to(self.values.device)
 
-    def top(self, k: int, series: int | None = None, *, target: Any = None) -> list[Cell]:
+    def top(self, k: int, series: int | str | None = None, *, target: Any = None) -> list[Cell]:
         """The k cells of highest score, of all series or of one, highest first; ties by (series, feature, time).
 
         Cells beyond a series' length, cells that were not evaluated and NaN don't count; there may be fewer than k.
@@ -217,12 +218,13 @@ class Attribution:
         """
         result = self._of_target(target)
         scores, valid = result._cells()
-        if k < 1:
-            raise ValueError(f"k must be at least 1, given {k}")
+        record_checks.check_integer("k", k, 1)
         if series is not None:
-            if not 0 <= series < len(scores):
+            at = self._numbered(series)
+            record_checks.check_integer("series", at, None)
+            if not 0 <= at < len(scores):
                 raise ValueError(f"series must be 0 to {len(scores) - 1}, given {series}")
-            valid = valid & (torch.arange(len(scores)) == series)[:, None, None]
+            valid = valid & (torch.arange(len(scores)) == at)[:, None, None]
         where = (valid & ~scores.isnan()).nonzero()
         found = scores[tuple(where.T)]
         best = torch.sort(found, descending=True, stable=True).indices[:k]
@@ -314,8 +316,8 @@ class Attribution:
         self,
         path: str | Path | None = None,
         *,
-        X: Tensor | Literal[False] | None = None,
-        series: int | Sequence[int] | None = None,
+        X: Any = None,
+        series: int | str | Sequence[int | str] | None = None,
         feature_names: Sequence[str] | None = None,
         titles: Sequence[str] | None = None,
         cmap: Any = None,
@@ -323,16 +325,19 @@ class Attribution:
     ) -> Figure:
         """A heat map for each series (see `plots.heatmap`), saved if `path` is given, over it the input.
 
-        ``X``: the input, like the values, instead of the one that was kept; False draws none. Features, series, times
-        and outputs are called as ``labels`` say. Cells that were not evaluated stay blank (hatched), as those beyond a
-        series' length do. ``target``: which of several ``targets``, by its entry or its name.
+        ``X``: the input, like the values or a frame, instead of the one that was kept; False draws none. ``series``:
+        which, by number or name. Features, series, times and outputs are called as ``labels`` say. Cells that were not
+        evaluated stay blank (hatched), as those beyond a series' length do. ``target``: which of several ``targets``,
+        by its entry or its name.
 
         Errors: ValueError naming the argument; ImportError without matplotlib.
         """
         from rambit import plots
 
-        result = self._of_target(target)
-        drawn = result.X if X is None else None if X is False else X
+        result, chosen = self._of_target(target), self._numbered(series)
+        if frames.is_frame(X):
+            X = frames.read("X", X).in_layout(self.settings.get("layout", "BDT"))
+        drawn = result.X if X is None else None if X is False else arrays.whole("X", X)
         if drawn is not None and tuple(drawn.shape) != tuple(result.values.shape):
             raise ValueError(
                 f"X must have the shape of values {tuple(result.values.shape)}, given {tuple(drawn.shape)}"
@@ -341,11 +346,11 @@ class Attribution:
         if result.evaluated is not None:
             values = values.masked_fill(~result.evaluated, math.nan)
         if titles is None:
-            titles = [result._title(i) for i in plots.choose_series(series, len(values))]
+            titles = [result._title(i) for i in plots.choose_series(chosen, len(values))]
         return plots.heatmap(
             result._bdt(values),
             X=None if drawn is None else result._bdt(drawn),
-            series=series,
+            series=chosen,
             feature_names=labels.features if feature_names is None else feature_names,
             titles=titles,
             lengths=result.lengths,
@@ -370,6 +375,12 @@ class Attribution:
         return html.table(repr(self), list(map(str, grid.names.of_features())), panels[: html.MOST_SERIES], note)
 
     # -- names and axes -------------------------------------------------------------------------------------------
+
+    def _numbered(self, series: Any) -> Any:
+        """Series by number, of what may name them."""
+        if isinstance(series, str):
+            return selection.by_name("series", series, self._names().of_series())[0]
+        return [self._numbered(one) for one in series] if isinstance(series, (list, tuple)) else series
 
     def _names(self) -> Names:
         shape = self._bdt(self.values).shape
@@ -397,10 +408,10 @@ class Attribution:
             return self
         names = self._names()
         if target is None and len(names.of_targets()) > 1:
-            raise ValueError(f"target must say which of {', '.join(names.of_targets())}, given None")
+            raise ValueError(f"target must say which of {names.listed()}, given None")
         at = 0 if target is None else names.targets_at(target)
         if isinstance(at, list):
-            raise ValueError(f"target must be one of {', '.join(names.of_targets())}, given {target!r}")
+            raise ValueError(f"target must be one of {names.listed()}, given {target!r}")
         return self.isel(target=at)
 
     def _bdt(self, tensor: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 from rambit.labels import Labels
 from rambit.results.cell import Cell
 from rambit.results.selection import by_name
+from rambit.text import shortened
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class Names:
     def of_targets(self) -> list[str]:
         """By the names of outputs, or else as they were given; none without targets."""
         return [self.output(target) for target in self.targets or ()]
+
+    def listed(self) -> str:
+        """The targets in a line; of many the first and the last."""
+        return shortened(", ".join(self.of_targets()), 120)
 
     def output(self, target: Any) -> str:
         """What an output is called, given by its number or as a pair [h, q]."""

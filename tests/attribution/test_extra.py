@@ -180,6 +180,8 @@ def test_a_predictor_of_ones_own_is_told_which_series_each_row_is_of(X):
         ({"static": torch.zeros(B - 1, 2)}, ValueError, r"extra\['static'\] must have one entry for each of 4 series"),
         ((3.0,), TypeError, r"extra\[0\] must hold numbers"),
         ({1: torch.zeros(B)}, TypeError, "names of arguments"),
+        ({"*static": torch.zeros(B)}, TypeError, r"names of arguments as keys, got '\*static'"),
+        ({"*1": torch.zeros(B)}, TypeError, "names of arguments"),
         ({"height": torch.zeros(B)}, ValueError, "extra does not fit the model, which takes .*static"),
         (tuple(torch.zeros(B) for _ in range(3)), ValueError, "extra does not fit the model"),
     ],
@@ -189,11 +191,42 @@ def test_what_does_not_fit(given, error, message, X):
         Occlusion(Covariates().double()).attribute(X, extra=given)
 
 
+@pytest.mark.parametrize("name", ["past", "codes", "lengths", "return_all"])
+def test_what_the_model_is_given_already(name, X):
+    def model(past, lengths, codes, return_all=False):
+        raise AssertionError("refused before any work")
+
+    predictor = Predictor.of(model, input_name="past", categorical=[1], categorical_name="codes")
+    with pytest.raises(ValueError, match=f"extra holds '{name}', which the model is given already"):
+        Occlusion(predictor).attribute(X.round(), extra={name: torch.zeros(B)})
+
+
 def test_who_takes_none(X, extra):
     with pytest.raises(ValueError, match="extra does not apply to Gradients"):
         Gradients(Covariates().double(), "integrated_gradients").attribute(X, extra=extra)
     with pytest.raises(ValueError, match="has no argument 'static' in call_whole"):
         Occlusion(OfSeries(torch.zeros(5, 1))).attribute(X, extra={"static": extra["static"]})
+
+
+class WritesExtra(Covariates):
+    """Overwrites everything that it is given."""
+
+    def forward(self, x, static, future, *, kind):
+        found = super().forward(x, static, future, kind=kind)
+        static.add_(1)
+        future.mul_(torch.nan)
+        kind.zero_()
+        return found
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_model_that_overwrites_them(name, X, extra):
+    kept = {key: value.clone() for key, value in extra.items()}
+    expected = METHODS[name](Covariates().double(), counterfactuals="gaussian").attribute(X, extra=extra)
+    for batch_size in (1, 5, "auto"):
+        method = METHODS[name](WritesExtra().double(), counterfactuals="gaussian", batch_size=batch_size)
+        torch.testing.assert_close(method.attribute(X, extra=extra), expected)
+    assert all(torch.equal(kept[key], value) for key, value in extra.items())
 
 
 class WithState(AtEveryStep):

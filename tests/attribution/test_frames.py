@@ -95,22 +95,34 @@ def test_frames_that_do_not_fit():
     assert other.attribute(X).shape == X.shape
 
 
-def test_observed_stands_in_the_order_of_x():
-    pandas, xarray = pytest.importorskip("pandas"), pytest.importorskip("xarray")
-    x = frame()
-    seen = x.notna()
-    for wrong, words in (
-        (seen[NAMES[::-1]], r"observed has the features \('lung', 'heart'\), but X has \('heart', 'lung'\)"),
-        (pandas.concat([seen.loc[[b]] for b in ("p2", "p1", "p0")]), r"observed has the series \('p2', 'p1', 'p0'\)"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            Occlusion(model).attribute(x, observed=wrong)
+def test_observed_arrays_have_the_times_of_x():
+    xarray = pytest.importorskip("xarray")
     cube = xarray.DataArray(ARRAY, dims=["series", "feature", "time"], coords={"time": np.arange(T) / 2})
     same = Occlusion(model).attribute(cube, observed=cube.notnull())
     assert torch.equal(same, Occlusion(model).attribute(X))
-    with pytest.raises(ValueError, match="observed has other times than X"):
+    with pytest.raises(ValueError, match="observed must have the times of X"):
         Occlusion(model).attribute(cube, observed=cube.notnull().assign_coords(time=np.arange(T) / 3))
     assert torch.equal(Occlusion(model).attribute(X, observed=cube.notnull()), same), "X says no times"
+
+
+def test_observed_frames_have_the_axes_of_x():
+    pandas = pytest.importorskip("pandas")
+    given = frame()
+    moved = lambda table, by: table.set_axis(  # noqa: E731
+        pandas.MultiIndex.from_tuples([(series, time + by) for series, time in table.index])
+    )
+    given = moved(given, 1)
+    seen = given < 0.5
+    ends = torch.arange(T) < torch.tensor(ENDS)[:, None, None]
+    assert torch.equal(FO(model).explain(given, observed=seen).evaluated, (X < 0.5) & ends)
+    for other, words in (
+        (seen[NAMES[::-1]], "observed has the features lung, heart, but X has heart, lung"),
+        (pandas.concat([seen.loc[["p1", "p2"]], seen.loc[["p0"]]]), "observed has the series p1, p2, p0, but X has"),
+        (moved(frame([6, 3, 5]), 1) < 0.5, "observed must have as many times in each series as X"),
+        (moved(seen, 1), "observed must have the times of X"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            FO(model).attribute(given, observed=other)
 
 
 def test_names_come_along():

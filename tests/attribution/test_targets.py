@@ -8,6 +8,7 @@ from torch import nn
 
 from rambit import RaMbIT
 from rambit.attribution import AFO, FO, Banzhaf, BiWinIT, ExactShapley, Gradients, Occlusion, ShapleySampling, WinIT
+from rambit.predictors import PredictionError
 from tests.naive import rambit as naive
 
 B, D, T, H, Q = 3, 2, 7, 4, 3
@@ -278,6 +279,16 @@ def test_what_a_function_may_not_return(X):
     for function, got in ((lambda y: y.sum(), r"\(\)"), (lambda y: 3.0, "float"), (lambda y: y[:1], r"\(1, 4\)")):
         with pytest.raises(RuntimeError, match=f"target returned {got}"):
             method.attribute(X, target=function)
+
+
+def test_who_returned_what_cannot_be_used(X):
+    method = FO(lambda x: x.mean(2), output="regression", anchor="end", counterfactuals=0)
+    with pytest.raises(PredictionError, match="the function given as target returned NaN or infinite"):
+        method.attribute(X, target=lambda y: y[:, 0] * torch.nan)
+    with pytest.raises(PredictionError, match=r"the function given as target returned torch\.bool"):
+        method.attribute(X, target=lambda y: y[:, 0] > 0)
+    with pytest.raises(TypeError, match="target must be a number of an output, a pair or a function, got 'ill'"):
+        method.attribute(X, target="ill")
 
 
 def test_numbers_and_pairs_are_not_mixed_up(X):

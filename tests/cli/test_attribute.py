@@ -180,6 +180,12 @@ def test_target_and_tolerance(explain, inputs):
     assert found.rows == python.explain(X, lengths=lengths, tolerance=0.5, max_rows=5000).rows
 
 
+def test_a_target_is_a_number(fails, made):
+    for option in ("--target", "--targets"):
+        words = fails("attribute", made.data, "--model", made.model, option, "ill", "--out", "never.safetensors")
+        assert "must be a number, or H:Q, got 'ill'" in words
+
+
 def test_several_targets(explain, inputs, rambit, fails, tmp_path):
     model, X, lengths = inputs
     found, done = explain("--targets", "all", "--L", 2)

@@ -67,6 +67,25 @@ def test_names_classes_and_times_are_shown() -> None:
     assert [axes.get_title("left") for axes in plain] == ["series 7: output 1", "series 3: output 0"]
 
 
+def test_series_by_name_and_the_input_as_a_frame() -> None:
+    pandas = pytest.importorskip("pandas")
+    a = result()
+    assert [axes.get_title("left") for axes in shown(a.plot(series="Bob"))] == ["Bob: well (0.75)"]
+    assert len(shown(a.plot(series=["Bob", 0]))) == 2
+    assert a.top(1, "Bob") == a.top(1, 1)
+    table = pandas.concat({name: pandas.DataFrame(x.T.numpy()) for name, x in zip(("Ann", "Bob"), a.X, strict=True)})
+    for X in (table, a.X.numpy()):
+        lines = [shown(one)[0].lines[0].get_ydata() for one in (a.plot(X=X), a.plot())]
+        np.testing.assert_allclose(lines[0], lines[1])
+    for call in (lambda s: a.plot(series=s), lambda s: a.top(1, s)):
+        with pytest.raises(ValueError, match="series must be among Ann, Bob; given 'Eve'"):
+            call("Eve")
+        with pytest.raises(TypeError, match=r"series must be .*, given 0\.5"):
+            call(0.5)
+    with pytest.raises(TypeError, match=r"k must be an integer, given 1\.5"):
+        a.top(1.5)
+
+
 def test_one_of_several_targets_is_drawn() -> None:
     a = result([1, 0])
     with pytest.raises(ValueError, match="target must say which of ill, well"):
