@@ -17,6 +17,8 @@ from rambit.game.tensor_sample import TensorSample
 from rambit.predictors import PredictionError, Predictor
 from rambit.predictors.predictor import are_votes, sum_to_one
 
+#: No classifier's logits lie so far apart in every row that was looked at; forecasts may.
+TOO_LARGE = 300.0
 #: Outputs that a warning shows.
 MOST_SHOWN = 4
 #: What makes probabilities, as the last step of a model.
@@ -49,6 +51,7 @@ def look(runner: Runner, sample: TensorSample, strategy: Counterfactual, seed: i
             bounded = predictor.undecided and _made_by_a_sigmoid(runner, x, inputs, series, first)
     finally:
         runner.predictor = predictor
+    predictor.too_large = predictor.undecided and _are_too_large(first)
     predictor.decide(first, bounded)
     predictor.looked, predictor.seen = True, first
     if moved:
@@ -65,14 +68,17 @@ def look(runner: Runner, sample: TensorSample, strategy: Counterfactual, seed: i
 
 
 def look_back(rows: int, predictor: Predictor, *, moved: bool, graded: bool) -> None:
-    """Warn of outputs that never ``moved``, or among which no probability lay between 0 and 1 (``graded``)."""
-    if rows < 2 or (moved and graded):
+    """Warn of outputs that never ``moved``, or whose probabilities are all (not ``graded``), or nearly all, 0 or 1."""
+    if rows < 2 or (moved and graded and not predictor.too_large):
         return
     if not moved:
         says = f"{rows} rows were evaluated and the outputs never moved, so that no score says anything"
         warn(f"{says}: {_why_still(predictor, graded)}")
     else:
-        says = f"{rows} rows were evaluated and every probability was 0 or 1, so that scores only count other decisions"
+        every = "nearly every" if graded else "every"
+        says = (
+            f"{rows} rows were evaluated and {every} probability was 0 or 1, so that scores only count other decisions"
+        )
         warn(f"{says}: {_why_hard(predictor)}")
 
 
@@ -97,6 +103,12 @@ def _why_hard(predictor: Predictor) -> str:
     extent = "" if seen is None else f" ({float(seen.amin()):.3g} to {float(seen.amax()):.3g})"
     says = f"its outputs{extent} are too large for logits. Are they forecasts?"
     return f"{says} output='regression' compares them as they are"
+
+
+def _are_too_large(outputs: Tensor) -> bool:
+    """Whether outputs (n, C) lie too far apart, or from 0, for logits, in every row."""
+    extent = outputs.amax(dim=1) - outputs.amin(dim=1) if outputs.shape[1] > 1 else outputs.abs()[:, 0]
+    return bool((extent > TOO_LARGE).all())
 
 
 class _Sigmoids(TorchDispatchMode):  # type: ignore[no-untyped-call]

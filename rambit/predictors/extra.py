@@ -16,8 +16,11 @@ Extra = Mapping[str, Tensor]
 SERIES = "series"
 
 
-def read_extra(extra: Any, B: int, device: torch.device) -> dict[str, Tensor]:
-    """Extra inputs of B series, by name, from a dictionary or (by position) a tuple. TypeError or ValueError."""
+def read_extra(extra: Any, B: int, device: torch.device, kind: torch.dtype | None = None) -> dict[str, Tensor]:
+    """Extra inputs of B series, by name, from a dictionary or (by position) a tuple. TypeError or ValueError.
+
+    ``kind``: the type of the model's weights, if they have one, to which floating values are cast, as series are.
+    """
     if extra is None:
         return {}
     if not isinstance(extra, (Mapping, tuple)):
@@ -30,7 +33,7 @@ def read_extra(extra: Any, B: int, device: torch.device) -> dict[str, Tensor]:
         tensor = arrays.whole(called, value)
         if tensor.ndim == 0 or len(tensor) != B:
             raise ValueError(f"{called} must have one entry for each of {B} series, got {tuple(tensor.shape)}")
-        found[name] = tensor.to(device)
+        found[name] = tensor.to(device, kind if tensor.is_floating_point() else None)
     return found
 
 

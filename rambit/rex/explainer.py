@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import Enum
 from typing import Any
 
@@ -18,6 +19,7 @@ from rambit.game import Game, TensorSample, progress
 from rambit.labels import Labels
 from rambit.options import option
 from rambit.predictors import PredictionError, Predictor
+from rambit.predictors.extra import read_extra
 from rambit.predictors.predictor import Output
 from rambit.results.record_checks import check_grid_labels
 from rambit.rex.decision import Decision
@@ -81,6 +83,7 @@ class ReX(SearchSettings, ExtractionOptions):
         show_progress: bool = False,
         labels: Labels | Mapping[str, Any] | None = None,
         keep_input: bool = True,
+        extra: Any = None,
     ) -> RexExplanation:
         """Maps of every class seen and, by the strategy, a part of the input that suffices for its class.
 
@@ -88,14 +91,16 @@ class ReX(SearchSettings, ExtractionOptions):
         class that the model is expected to give to x. Where what replaces the input has that class by itself, the
         mask is empty: nothing of x is needed. ``labels``: what classes and, of series, features and times are called, a
         ``rambit.labels.Labels`` or a dictionary of its fields. ``keep_input=False``: the result holds no copy of x.
-        Raises ValueError or TypeError naming the argument, and NoExplanationError where no part passes.
+        ``extra``: further inputs of the model, (1, …), as attributors take them. Raises ValueError or TypeError naming
+        the argument, and NoExplanationError where no part passes.
         """
         x, named = frames.with_names("x", x, labels)
         x, model = self._one(x), self.predictor.digest()
         flag("keep_input", keep_input)
         check_grid_labels(named, tuple(x.shape[1:]))
         with progress(show_progress, lambda: 0) as bar:  # how far the search goes is not known before
-            decision = self._decision(x, None if target is None else count("target", target, -(2**31), 2**31 - 1), bar)
+            wanted = None if target is None else count("target", target, -(2**31), 2**31 - 1)
+            decision = self._decision(x, wanted, bar, self._extra(extra, x))
             named.check_outputs(len(decision.outputs))
             result = self._search(decision)
             grid = _grid(x)
@@ -128,14 +133,16 @@ class ReX(SearchSettings, ExtractionOptions):
             model=model,
         )
 
-    def attribute(self, X: Tensor, *, target: Sequence[int] | Tensor | None = None) -> Tensor:
+    def attribute(self, X: Tensor, *, target: Sequence[int] | Tensor | None = None, extra: Any = None) -> Tensor:
         """The responsibility of each input of a batch, float32, each as `explain` finds it.
 
         ``X`` (B, C, H, W), (B, C, Z, H, W) or (B, D, T); the result is (B, H, W), (B, Z, H, W) or (B, D, T), on the
-        device of X. ``target`` (B,): the classes that the model is expected to give. The map of an input whose class
+        device of X. ``target`` (B,): the classes that the model is expected to give. ``extra``: its further inputs,
+        (B, …). The map of an input whose class
         what replaces it has by itself means little: `explain` says so. Raises as `explain` does, naming the input.
         """
         X = self._inputs("X", X)
+        beside = self._extra(extra, X)
         targets: Sequence[Any] = [None] * len(X)
         if target is not None:
             targets = arrays.whole("target", target, holds="integers").tolist()
@@ -144,20 +151,29 @@ class ReX(SearchSettings, ExtractionOptions):
         maps = []
         for b, wanted in enumerate(targets):
             with _named(f"X[{b}]"):
-                decision = self._decision(X[b : b + 1], wanted, None)
+                mine = {name: values[b : b + 1] for name, values in beside.items()}
+                decision = self._decision(X[b : b + 1], wanted, None, mine)
                 maps.append(torch.from_numpy(self._search(decision).maps[decision.target]))
         grid = X.shape[1:] if X.ndim == 3 else X.shape[2:]
         return torch.stack(maps).view(len(X), *grid).to(X.device)
 
-    def decision(self, x: Tensor, *, target: int | None = None) -> Decision:
+    def decision(self, x: Tensor, *, target: int | None = None, extra: Any = None) -> Decision:
         """The decision about one input, open to questions about masked versions of it: what `search` takes.
 
-        ``x``, ``target`` and what is raised: as in `explain`.
+        ``x``, ``target``, ``extra`` and what is raised: as in `explain`.
         """
-        return self._decision(self._one(x), target, None)
+        x = self._one(x)
+        return self._decision(x, target, None, self._extra(extra, x))
 
     def evaluate(
-        self, x: Tensor, explanation: RexExplanation, *, step: int = 100, repeats: int = 50, seed: int = 0
+        self,
+        x: Tensor,
+        explanation: RexExplanation,
+        *,
+        step: int = 100,
+        repeats: int = 50,
+        seed: int = 0,
+        extra: Any = None,
     ) -> Evaluation:
         """How good an explanation of ``x`` is: small, sharp, and faithful to the model.
 
@@ -170,7 +186,8 @@ class ReX(SearchSettings, ExtractionOptions):
             raise ValueError(
                 f"explanation must be of x, over the grid {_grid(x)}, got {tuple(explanation.responsibility.shape)}"
             )
-        return evaluate(self._decision(x, explanation.target, None), explanation, step=step, repeats=repeats, seed=seed)
+        decision = self._decision(x, explanation.target, None, self._extra(extra, x))
+        return evaluate(decision, explanation, step=step, repeats=repeats, seed=seed)
 
     def settings(self) -> dict[str, Any]:
         """Everything that an explanation depends on, as JSON values."""
@@ -194,13 +211,20 @@ class ReX(SearchSettings, ExtractionOptions):
             raise ValueError(f"x must be one input, {_SHAPES}, got a batch of {len(one)}: {tuple(one.shape)}")
         return one
 
-    def _decision(self, x: Tensor, target: int | None, bar: Any) -> Decision:
+    def _extra(self, extra: Any, x: Tensor) -> dict[str, Tensor]:
+        """What goes beside the inputs x. Raises TypeError or ValueError naming it."""
+        found = read_extra(extra, len(x), self.predictor.device_for(x), arrays.model_type(self.predictor.module))
+        self.predictor.check_extra(found)
+        return found
+
+    def _decision(self, x: Tensor, target: int | None, bar: Any, extra: dict[str, Tensor]) -> Decision:
         """The game about one input, and the decision that is explained."""
         if target is not None and (isinstance(target, bool) or not isinstance(target, (int, np.integer))):
             raise TypeError(f"target must be an integer, got {target!r}")
         inside = x.to(self.predictor.device_for(x))
         ids = torch.zeros(1, dtype=torch.int64, device=inside.device)
         sample = TensorSample(inside, ids) if x.ndim == 3 else TensorSample.spatial(inside, ids)
+        sample = replace(sample, extra=extra)
         game = Game(
             self.predictor,
             sample,

@@ -55,6 +55,7 @@ def explain(
     show_progress: bool = False,
     labels: Labels | Mapping[str, Any] | None = None,
     keep_input: bool = True,
+    extra: Any = None,
 ) -> SufficientExplanation | list[SufficientExplanation]:
     """A small part of each sample with which the model still decides for the target; a list where there are several.
 
@@ -79,6 +80,8 @@ def explain(
     * ``labels``: what classes, samples and, of series and tables, features and times are called, a
       ``rambit.labels.Labels`` or a dictionary of its fields. ``keep_input=False``: the results hold no copy of the
       samples (nested ones never do).
+    * ``extra``: further inputs of the model, a dictionary by argument or a tuple by position, (B, …), which are never
+      replaced; for samples of three axes or more, and tokens.
 
     Raises ValueError or TypeError naming the argument for what does not fit, and where the gap of a whole sample is
     negative; PredictionError where the model's outputs are unusable. Source: Pevný, Mandlík et al., ExplainMill.
@@ -101,6 +104,7 @@ def explain(
             seed=seed,
             max_memory=max_memory,
             progress=bar,
+            extra=extra,
         )
         named, model = reading.labels_of(given_names, sample, len(subject.terms)), subject.game.predictor.digest()
         classes = reading.classes_of(target, len(subject.terms))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -17,6 +18,7 @@ from rambit.game.nested import NestedGame
 from rambit.game.progress import Progress
 from rambit.labels import Labels
 from rambit.predictors import Predictor
+from rambit.predictors.extra import read_extra
 from rambit.predictors.predictor import Output
 from rambit.results import Attribution
 from rambit.results.record_checks import check_grid_labels
@@ -41,9 +43,12 @@ def subject_of(
     seed: int,
     max_memory: int | None,
     progress: Progress | None = None,
+    extra: Any = None,
 ) -> Subject:
     """The batch as something that can be evaluated. Raises TypeError or ValueError naming the argument."""
     if isinstance(sample, Sample):
+        if extra is not None:
+            raise ValueError("extra is for tensors: a nested sample holds all that its model reads")
         return _nested(model, sample, counterfactuals, terms, max_memory, progress)
     if frames.is_frame(sample):
         sample = frames.of_one_length("sample", sample).values
@@ -56,6 +61,8 @@ def subject_of(
             "sample must be tables (B, F), series (B, D, T), images (B, C, H, W), volumes (B, C, Z, H, W) or integer "
             f"tokens (B, T), got {tuple(sample.shape)}"
         )
+    if extra is not None and sample.ndim == 2 and not tokens:
+        raise ValueError("extra is for series, images and tokens: a table (B, F) holds all that its model reads")
     if sample.numel() == 0:
         raise ValueError(f"sample is empty: {tuple(sample.shape)}")
     if not bool(torch.isfinite(sample).all()):
@@ -66,6 +73,9 @@ def subject_of(
     if predictor.output == "regression":
         raise TypeError("output must not be regression: a decision for a class is explained")
     held = _held(sample, predictor, tokens)
+    beside = read_extra(extra, len(sample), held.x.device, arrays.model_type(predictor.module))
+    predictor.check_extra(beside)
+    held = replace(held, extra=beside)
     strategy = _values(counterfactuals, tuple(sample.shape), held)
     game = Game(
         predictor,

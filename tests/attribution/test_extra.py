@@ -10,6 +10,8 @@ from torch import nn
 from rambit import Predictor, RaMbIT
 from rambit.attribution import FO, Banzhaf, Gradients, Occlusion, ShapleySampling, WinIT
 from rambit.distributed import attribute_many
+from rambit.rex import ReX
+from rambit.sufficiency import explain
 
 B, D, T = 4, 2, 7
 
@@ -104,6 +106,39 @@ def test_by_position_and_as_arrays(X, extra):
     assert torch.equal(method.attribute(X, extra=arrays), expected)
     placed = Occlusion(lambda x, static, future, kind: model(x, static, future, kind=kind))
     torch.testing.assert_close(placed.attribute(X, extra=tuple(extra.values())), expected)
+
+
+def test_floating_ones_come_in_the_type_of_the_weights(X, extra):
+    model = Covariates().float()
+    found = Occlusion(model).attribute(X.float(), extra=extra)  # float64, as pandas and NumPy have them
+    single = {name: v.float() if v.is_floating_point() else v for name, v in extra.items()}
+    assert torch.equal(found, Occlusion(model).attribute(X.float(), extra=single))
+
+
+class Votes(nn.Module):
+    """A decision about an image or series that a bias for each input shifts."""
+
+    def forward(self, x, bias):
+        assert len(x) == len(bias)
+        return torch.stack((x.flatten(1).mean(1) + bias[:, 0], torch.zeros(len(x), dtype=x.dtype)), 1)
+
+
+def test_rex_and_sufficient_explanations(X):
+    series, bias = X.abs() + 0.1, torch.tensor([[0.0], [0.3], [0.0], [0.1]], dtype=torch.float64)
+    rex = ReX(Votes(), iters=4, min_box_size=1)
+    maps = rex.attribute(series, extra={"bias": bias})
+    parts = explain(Votes(), series, extra=(bias,), heuristic="shapley", num_samples=5)
+    for b in range(B):
+        shifted = lambda x, b=b: Votes()(x, bias[b : b + 1].expand(len(x), 1))  # noqa: E731
+        alone = ReX(shifted, iters=4, min_box_size=1).explain(series[b : b + 1])
+        found = rex.explain(series[b : b + 1], extra={"bias": bias[b : b + 1]})
+        assert torch.equal(found.responsibility, alone.responsibility)
+        assert torch.equal(maps[b].view_as(alone.responsibility), alone.responsibility)
+        with_it = explain(shifted, series[b : b + 1], heuristic="shapley", num_samples=5)
+        assert parts[b].gap == pytest.approx(with_it.gap, abs=1e-9)
+        assert parts[b].size == with_it.size
+    with pytest.raises(ValueError, match="a table"):
+        explain(Votes(), series[:, :, 0], extra=(bias,))
 
 
 def test_lengths_and_missing_values(X, extra):

@@ -422,3 +422,15 @@ def test_onnx_labels_are_not_scores():
             Predictor.of(Session(outputs), select=select)
     with pytest.raises(ValueError, match="select is for modules, callables and ONNX sessions"):
         Predictor.of(SimpleNamespace(predict_proba=linear), select=0)
+
+
+def test_forecasts_that_are_sometimes_close_are_told_all_the_same():
+    """One graded probability among thousands makes them no logits."""
+
+    def forecasts(x):
+        return 3000 + 1000 * torch.tanh(x.flatten(1) @ torch.randn(10, 24, generator=torch.Generator().manual_seed(0)))
+
+    with pytest.warns(UserWarning, match=r"probability was 0 or 1.*too large for logits.*output='regression'"):
+        RaMbIT(forecasts, **OPTIONS).attribute(X)
+    RaMbIT(forecasts, output="regression", **OPTIONS).attribute(X)
+    RaMbIT(forecasts, output="logits", **OPTIONS).attribute(X[:, :, :5])  # it was said, so it is done
