@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rambit import arrays
-from rambit.checks import one_of
+from rambit.checks import one_of, warn
 from rambit.labels import Labels
 from rambit.text import shortened
 
@@ -270,6 +270,8 @@ def _times(index: Any) -> NDArray[Any] | None:
     if hasattr(index, "to_timestamp"):  # periods
         index = index.to_timestamp()
     if getattr(index, "tz", None) is not None:
+        if str(index.tz) != "UTC":
+            warn(f"times in {index.tz} are read as UTC: results, their parts by time and pictures have them so")
         index = index.tz_convert(None)
     kind = getattr(index.dtype, "kind", "O")
     if kind in "mM":

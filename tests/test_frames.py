@@ -90,13 +90,19 @@ def test_times_of_each_series():
         (pandas.Index([f"2024-03-0{day} 09:00+09:00" for day in range(1, 1 + T)]), DAYS.to_numpy()),
         (pandas.Index([day.date() for day in DAYS], dtype=object), DAYS.to_numpy()),
         (pandas.period_range("2024-03-01", periods=T, freq="D"), DAYS.to_numpy()),
-        (DAYS.tz_localize("Asia/Tokyo"), DAYS.to_numpy() - np.timedelta64(9, "h")),
+        (DAYS.tz_localize("UTC"), DAYS.to_numpy()),
         (DAYS - DAYS[0], DAYS.to_numpy() - DAYS.to_numpy()[0]),
     ],
 )
 def test_kinds_of_times(index, expected):
     found = frames.read("X", wide(times=index)).labels.times
     assert (found is None) if expected is None else np.array_equal(found, expected)
+
+
+def test_times_of_a_zone_become_those_of_utc():
+    with pytest.warns(UserWarning, match="times in Asia/Tokyo are read as UTC"):
+        found = frames.read("X", wide(times=DAYS.tz_localize("Asia/Tokyo"))).labels.times
+    assert np.array_equal(found, DAYS.to_numpy() - np.timedelta64(9, "h"))
 
 
 @pytest.mark.parametrize(
