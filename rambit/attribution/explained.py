@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rambit.attribution.batch import Batch
 from rambit.checks import warn
+from rambit.labels import Labels
 from rambit.predictors import Predictor
 
 
@@ -23,7 +24,7 @@ def explained(
     forecasts. ``predictor`` says which class it decides for where no target was given.
     """
     return {
-        "labels": _labels(batch, math.prod(axes)),
+        "labels": _labels(batch, math.prod(axes), predictor),
         "targets": batch.targets.names(axes, math.prod(axes)),
         "target": _target(batch, distance, outputs, axes, predictor),
         "outputs": outputs.view(len(outputs), *axes).to(batch.like.device),
@@ -39,9 +40,14 @@ def _target(batch: Batch, distance: str, outputs: Tensor, axes: tuple[int, ...],
     return found if len(axes) == 1 else torch.stack(torch.unravel_index(found, axes), dim=1)
 
 
-def _labels(batch: Batch, count: int) -> Any:
-    """The labels, without the names of outputs where these are others: then with a warning, unless by a function."""
-    names = batch.labels.outputs
+def _labels(batch: Batch, count: int, predictor: Predictor) -> Labels:
+    """The labels, without the names of outputs where these are others: then with a warning, unless by a function.
+
+    Outputs that nobody named are called as the model calls its classes.
+    """
+    names, own = batch.labels.outputs, predictor.class_names
+    if names is None and len(own) == count and batch.targets.function is None:
+        return replace(batch.labels, outputs=own)
     if names is None or (len(names) == count and batch.targets.function is None):
         return batch.labels
     if batch.targets.function is None:

@@ -39,6 +39,9 @@ class EstimatorPredictor(Predictor):
         self._method, meant = _how(model, output)
         super().__init__(output=meant, **common)
         self.model = model
+        classes = getattr(model, "classes_", None)
+        if self.output != "regression" and isinstance(classes, np.ndarray) and classes.ndim == 1:
+            self.class_names = tuple(map(str, classes.tolist()))
 
     def call_whole(self, x: Tensor, lengths: Tensor | None, **extra: Tensor) -> Tensor:
         array = np.array(x.cpu().numpy(), order="C")  # a copy: a pipeline may scale in place

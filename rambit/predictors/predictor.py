@@ -60,6 +60,8 @@ class Predictor(ABC):
     looked = False
     #: The raw outputs (n, C) that were seen then.
     seen: Tensor | None = None
+    #: What it calls its classes, if it does.
+    class_names: tuple[str, ...] = ()
     #: Taken as logits without being told so, they were too large for that in every row.
     too_large = False
     #: It returned a single column, p of class 1.

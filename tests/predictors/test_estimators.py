@@ -220,6 +220,16 @@ def test_a_booster_whose_objective_is_not_known():
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_classes_are_called_as_the_estimator_calls_them():
+    x = torch.randn(30, 2, 4, generator=torch.Generator().manual_seed(0))
+    model = linear_model.LogisticRegression().fit(x.flatten(1).numpy(), np.where(x[:, 0, -1] > 0, "up", "down"))
+    result = Occlusion(model).explain(x[:2], targets="all")
+    assert result.labels.outputs == ("down", "up")
+    assert result.top(1, target="up") == result.top(1, target=1)
+    named = Occlusion(model).explain(x[:2], labels={"outputs": ["falls", "rises"]})
+    assert named.labels.outputs == ("falls", "rises")
+
+
 def test_sktime():
     pytest.importorskip("sktime")
     from sktime.classification.feature_based import SummaryClassifier
