@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,14 +32,25 @@ _PACKAGES = ("attribution", "counterfactuals", "game", "masks", "metrics", "mode
 def __getattr__(name: str) -> Any:
     """A public name, imported when it is first used: until torch is needed, an interrupt is only that."""
     if name in _MODULES:
-        return getattr(import_module(f"rambit.{_MODULES[name]}"), name)
+        return getattr(_imported(f"rambit.{_MODULES[name]}"), name)
     if name in _PACKAGES:
-        return import_module(f"rambit.{name}")
+        return _imported(f"rambit.{name}")
     if name == "__version__":  # that of pyproject.toml, as it was installed
         from importlib.metadata import version
 
         return version("rambit")
     raise AttributeError(f"module 'rambit' has no attribute {name!r}")
+
+
+def _imported(name: str) -> ModuleType:
+    """A module. What it makes stays, so that a collection in between would walk through all of torch for nothing."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return import_module(name)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def __dir__() -> list[str]:

@@ -58,7 +58,7 @@ class Targets:
     @property
     def given(self) -> bool:
         """Whether one output, or several, are explained, and not how far all of them together moved."""
-        return self != Targets()
+        return self.many or any(named is not None for named in (self.of, self.pair, self.function))
 
     @property
     def reads_outputs(self) -> bool:

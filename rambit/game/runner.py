@@ -237,11 +237,12 @@ class Runner:
             raise PredictionError(f"the model returned {outputs.shape[1]} outputs, and {self._outputs} before")
         self._note(outputs)
         bad = self.predictor.check(outputs)
-        first = bad.int().argmax().view(1)
         if self.device.type == "cpu":
             if bool(bad.any()):
-                self._raise(rows[int(first)], _extent(outputs[int(first)]), inputs)
+                wrong = int(bad.int().argmax())
+                self._raise(rows[wrong], _extent(outputs[wrong]), inputs)
             return outputs
+        first = bad.int().argmax().view(1)
         worst, values = rows.index_select(0, first)[0], _extent(outputs.index_select(0, first)[0])
         if self._bad is None or self._bad_values is None:
             self._bad = torch.full((len(Column),), -2, dtype=torch.int32, device=self.device)
