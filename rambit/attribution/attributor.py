@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -56,6 +57,9 @@ REGRESSION_DISTANCES: tuple[Distance, ...] = ("abs", "diff", "l2")
 #: Distances of one output alone, where a target is given.
 TARGET_DISTANCES = {"diff": ops.Metric.DIFF, "abs": ops.Metric.CHANGE, "l2": ops.Metric.CHANGE}
 
+
+#: Whether a result's scores alone are wanted, so that nobody reads which model it is of.
+_ONLY_VALUES = ContextVar("_ONLY_VALUES", default=False)
 
 #: The help of ``num_samples``, whose default differs between methods.
 DRAWS = "draws of counterfactual values (S)"
@@ -147,7 +151,11 @@ class Attributor(Options, ABC):
 
     def attribute(self, X: Any, **options: Any) -> Tensor:
         """Importance of every cell, a tensor like X; the options are those of ``explain``."""
-        return self.explain(X, **{"keep_input": False, **options}).values
+        token = _ONLY_VALUES.set(True)
+        try:
+            return self.explain(X, **{"keep_input": False, **options}).values
+        finally:
+            _ONLY_VALUES.reset(token)
 
     def explain(
         self,
@@ -316,7 +324,8 @@ class Attributor(Options, ABC):
     ) -> Attribution:
         """Score the series of each length by a game of their own, and put the parts together."""
         begin = time.perf_counter()
-        model = self.predictor.digest()  # before it is evaluated: what it keeps of its last call is part of it
+        # Before it is evaluated: what it keeps of its last call is part of it.
+        model = None if _ONLY_VALUES.get() else self.predictor.digest()
         batch = call.batch
         gathered = Gathered(batch.x.shape, batch.x.device)
         rows = row_steps = 0
