@@ -96,7 +96,7 @@ class Batch:
             Targets.read(target, targets, B),
             read_extra(extra, B, device, arrays.model_type(predictor.module)),
         )
-        named = Labels.of(labels).over(of_frame)
+        named = of_frame if labels is None else Labels.of(labels).over(of_frame)
         named.check(*x.shape)
         batch = Batch(x, ids, length, seen, explained, like, layout, beside, named, tokens)
         predictor.check_extra(batch.extra)

@@ -258,12 +258,12 @@ class Runner:
             return
         self._moved = self._moved or len(outputs) == 1
         self._graded = self._graded or self.predictor.output == "regression"
-        between = (outputs > TINY) & (outputs < 1)
-        told = torch.stack(((outputs != outputs[:1]).any(), between.any()))
-        if self.device.type != "cpu":  # read at the end
-            self._told = told if self._told is None else told | self._told
+        if self.device.type == "cpu":
+            self._moved = self._moved or bool((outputs != outputs[:1]).any())
+            self._graded = self._graded or bool(((outputs > TINY) & (outputs < 1)).any())
             return
-        self._moved, self._graded = self._moved or bool(told[0]), self._graded or bool(told[1])
+        told = torch.stack(((outputs != outputs[:1]).any(), ((outputs > TINY) & (outputs < 1)).any()))
+        self._told = told if self._told is None else told | self._told  # read at the end
 
     def seen(self) -> tuple[bool, bool]:
         """Whether two outputs differed, and whether any lay between 0 and 1; True for what nobody can know.

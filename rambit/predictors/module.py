@@ -159,6 +159,8 @@ class ModulePredictor(Predictor):
 
     def check_extra(self, names: Iterable[str]) -> None:
         names = list(names)
+        if not names:
+            return
         ours = {self.input_name, self.categorical_name, *self._one_output} | (
             {"lengths"} if self.takes_lengths else set()
         )
