@@ -151,7 +151,10 @@ def _of_each_series(target: Any, B: int) -> Tensor:
     """(B, 1 or 2) int64, from one number for all, one for each series, or a pair for each."""
     if not isinstance(target, (list, tuple)) and np.ndim(target) == 0:
         if not arrays.is_array(target) and not isinstance(target, (int, float)):
-            raise TypeError(f"target must be a number of an output, a pair or a function, got {reprlib.repr(target)}")
+            given = reprlib.repr(target)
+            raise TypeError(
+                f"target must hold integers, got {given}: an output is named by its number or a pair of them"
+            )
         target = [target] * B
     read = arrays.whole("target", target, holds="integers")
     if read.ndim == 2 and read.shape[1] == 2 and len(read) == B:

@@ -84,7 +84,7 @@ CALL = [
     (X, {"ids": [1, -1]}, ValueError, "ids"),
     (X, {"target": [0, 1, 2]}, ValueError, "target"),
     (X, {"target": -1}, ValueError, "target"),
-    (X, {"target": "walking"}, TypeError, "target must hold integers, got .'walking'"),
+    (X, {"target": "walking"}, TypeError, "target must hold integers, got 'walking'"),
     (X, {"target": ["a", "b"]}, TypeError, "target must hold integers"),
     (X, {"masks": torch.ones(2, 3, 5, dtype=torch.bool)}, ValueError, "masks"),
     (X, {"masks": torch.ones(2, 3, 6)}, ValueError, "masks"),
