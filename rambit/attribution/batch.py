@@ -20,12 +20,12 @@ from rambit.predictors.extra import read_extra
 MANY = "; rambit.distributed.attribute_many takes batches"
 
 
-def observations(name: str, value: Any, masked: Tensor | None, shape: torch.Size, layout: str = "BDT") -> Tensor | None:
+def observations(name: str, value: Any, masked: Tensor | None, shape: torch.Size) -> Tensor | None:
     """A bool tensor of this shape, False where ``value`` says so or an array was masked; None if neither is given."""
     if value is None:
         return None if masked is None else ~masked
     if frames.is_frame(value):
-        seen = frames.read(name, value).in_layout(layout)
+        seen = frames.read(name, value).values
     else:
         seen = arrays.whole(name, value, holds="booleans")
     if seen.dtype != torch.bool or seen.shape != shape:
@@ -80,9 +80,12 @@ class Batch:
                 f"X is on {like.device}, but the model is on {device}: pass device={str(like.device)!r} or move X"
             )
         x = rows.to(device, (not tokens and arrays.model_type(predictor.module)) or rows.dtype)
-        seen = observations("observed", observed, masked, like.shape, layout)
-        if frames.is_frame(X) and frames.is_frame(observed):
-            frames.check_like("observed", frames.read("observed", observed), of_frame, ends)
+        if frames.is_frame(observed):
+            given = frames.read("observed", observed)
+            if frames.is_frame(X):
+                frames.check_like("observed", given, of_frame, ends)
+            observed = given.in_layout(layout)
+        seen = observations("observed", observed, masked, like.shape)
         seen = None if seen is None else seen.to(device)
         if tokens:
             x, seen = x[:, None], None if seen is None else seen[:, None]
