@@ -1,0 +1,51 @@
+"""Outputs of rows by what differs from a reference."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rambit.predictors.incremental.program import Program
+from rambit.predictors.incremental.reference import Reference
+from rambit.predictors.incremental.rows import Rows
+from rambit.predictors.incremental.values import Int64, State, Window
+from rambit.predictors.trace import Trace
+
+#: Bytes of the largest value of rows that are evaluated together, so that it stays in a cache, and rows at most.
+TOGETHER = 1 << 22
+MOST_ROWS = 512
+FIRST_ROWS = 32
+
+
+class Incremental:
+    """A traced module with the weights as they are when this is made. ``axis``: which dimension of x is the time."""
+
+    def __init__(self, trace: Trace, axis: int) -> None:
+        self.program, self.axis = Program(trace), axis
+        self._together: dict[int, int] = {}
+
+    def reference(self, x: Tensor) -> tuple[Reference, Tensor]:
+        """The activations of rows x (R, …), as the model reads them, and their raw outputs."""
+        return self.program.reference(x)
+
+    def outputs(self, reference: Reference, which: Tensor, windows: Tensor, start: Int64) -> Tensor:
+        """Raw outputs (n, …) of rows that are their references but for windows (n, …) along the time from ``start`` on.
+
+        ``which`` (n,) int64: the reference of each row. ``windows`` have the dimensions of x, the time cut to a width.
+        """
+        n, width = len(windows), windows.shape[self.axis]
+        found: list[Tensor] = []
+        begin = 0
+        while begin < n:
+            end = min(n, begin + self._together.get(width, FIRST_ROWS))
+            rows = Rows(self.program, reference, which[begin:end])
+            state = rows.evaluate(Window.of(windows[begin:end], start[begin:end], 0, self.axis))
+            found.append(self._whole(rows, state))
+            if width not in self._together:  # by shapes alone: all rows of one width cost the same
+                self._together[width] = max(1, min(MOST_ROWS, TOGETHER * (end - begin) // max(1, rows.largest)))
+            begin = end
+        return found[0] if len(found) == 1 else torch.cat(found)
+
+    def _whole(self, rows: Rows, state: State) -> Tensor:
+        output: Tensor = rows.whole(self.program.trace.output)
+        return output
