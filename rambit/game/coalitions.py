@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rambit.game import incremental
 from rambit.game.engine import Engine
 from rambit.game.questions import Coalitions, Soft
 from rambit.game.rows import Column, base_rows
@@ -22,6 +23,8 @@ def evaluate(engine: Engine, question: Coalitions, first: int = 0) -> Iterator[T
     """
     masks = question.masks
     _check(engine, question)
+    if engine.windows is not None:
+        engine.windows.begin(engine.inputs)
     B, S = (1 if question.series is not None else len(engine.sample)), engine.draws
     own = None if question.series is None else engine.to_host(question.series).numpy()
     step = max(1, engine.runner.batch // (S * B))
@@ -74,6 +77,11 @@ def _evaluate(
     """Outputs (rows, C), or None from a dry engine."""
     runner, T = engine.runner, inputs.x.shape[2]
     rows, names = runner.to_device(host), runner.to_device(named)
+    if engine.windows is not None and not runner.dry:
+        outputs_of = incremental.CoalitionEvaluation(engine.windows, engine.draws)
+        found = outputs_of.evaluate(masks, host, names)
+        runner.settle(inputs)
+        return found
     outputs: list[Tensor] = []
     for piece in runner.pieces(len(rows), engine.steps):
         with piece:

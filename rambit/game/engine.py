@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rambit.counterfactuals import Counterfactual, Replay
 from rambit.counterfactuals.strategies import check_categories
-from rambit.game import guards, modes
+from rambit.game import guards, incremental, modes
 from rambit.game.horizons import ANCHORS, Anchor, HorizonRule
 from rambit.game.modes import Evaluation
 from rambit.game.progress import Progress
@@ -22,6 +22,7 @@ from rambit.game.runner import Inputs, Runner, auto_batch
 from rambit.game.tensor_sample import TensorSample
 from rambit.memory import DEFAULT_MEMORY
 from rambit.predictors import Predictor
+from rambit.predictors.differing import Differing
 
 Int32 = npt.NDArray[np.int32]
 #: Rows a call at most, whatever batch size is given: more would only cost memory.
@@ -80,6 +81,7 @@ class Engine:
             if dry
             else modes.choose(self.runner, sample, anchor, evaluation, counterfactuals, draws, seed)
         )
+        self.differing = self._traced(cut, evaluation) if self.mode == "incremental" else None
         if sample.shape is not None and (anchor != "end" or predictor.features_last):
             raise ValueError("images need anchor='end' and layout='BDT'")
         # A fixed-length model that takes lengths gets the padding; every other one gets the series without it.
@@ -97,6 +99,27 @@ class Engine:
         if batch_size == "auto":
             return auto_batch(D, T, x.element_size(), self.max_memory, x.device)
         return min(int(batch_size), MOST_ROWS)
+
+    @cached_property
+    def windows(self) -> incremental.WindowRunner | None:
+        """What evaluates all series by what differs, in mode ``incremental``."""
+        if self.differing is None:
+            return None
+        return incremental.WindowRunner(self.runner, self.inputs, self.differing, self.max_memory)
+
+    def _traced(self, sample: TensorSample, evaluation: Evaluation) -> Differing:
+        """What evaluates rows by what differs. Raises ValueError where the model cannot be evaluated so."""
+        problem: str | None = None
+        found: Differing | str = "images and extra inputs are evaluated whole"
+        if sample.shape is None and not sample.extra and not self.predictor.takes_series:
+            found = Differing.of(self.predictor, sample.x)
+        if isinstance(found, str):
+            problem = found
+        elif not self.runner.dry:
+            problem = incremental.confirm(self.runner, sample, found, self.counterfactuals, self.seed)
+        if problem is not None or isinstance(found, str):
+            raise ValueError(f"evaluation={evaluation!r} does not serve this model: {problem}")
+        return found
 
     def to_host(self, tensor: Tensor) -> Tensor:
         """A device tensor on the host: the one place that synchronises; counted in ``runner.syncs``."""

@@ -24,6 +24,15 @@ class Incremental:
         self.program, self.axis = Program(trace), axis
         self._together: dict[int, int] = {}
 
+    def forget(self) -> None:
+        """Read the weights anew."""
+        self.program.forget()
+
+    @property
+    def reference_bytes(self) -> int:
+        """What the reference of one row takes: its values, the same with the time first, and sums or maxima of them."""
+        return 3 * self.program.reference_bytes
+
     def reference(self, x: Tensor) -> tuple[Reference, Tensor]:
         """The activations of rows x (R, …), as the model reads them, and their raw outputs."""
         return self.program.reference(x)

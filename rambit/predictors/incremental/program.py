@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,11 +23,16 @@ class Program:
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
-        self.constants: dict[Any, Any] = dict(trace.tensors)
+        self.constants: dict[Any, Any] = {}
+        self.forget()
         self._rows = trace.x.meta["val"].shape[0].node.expr
         self.varying = self._find_varying()
         self.steps = [node for node in trace.nodes if node in self.varying and node is not trace.x]
         self.kept, self.last_use = self._find_kept(), self._find_last_use()
+
+    def forget(self) -> None:
+        """Read the weights anew."""
+        self.constants = dict(self.trace.tensors)
 
     def _find_varying(self) -> frozenset[Node]:
         found = {self.trace.x}
@@ -97,6 +103,20 @@ class Program:
         if len(counted) == 1 and sizes[counted[0]].node.expr == self._rows:
             return counted[0]
         return None
+
+    @property
+    def reference_bytes(self) -> int:
+        """What the kept values of one row take."""
+        found: int = self.constant("bytes", lambda: sum(map(self._row_bytes, self.kept)))
+        return found
+
+    def _row_bytes(self, node: Node) -> int:
+        values: Any = node.meta.get("val")
+        tensors = [
+            value for value in (values if isinstance(values, (tuple, list)) else [values]) if hasattr(value, "shape")
+        ]
+        sizes = [[size for size in value.shape if isinstance(size, int)] for value in tensors]
+        return sum(math.prod(size) * value.element_size() for size, value in zip(sizes, tensors, strict=True))
 
     # -- references -----------------------------------------------------------------------------------------------
 
