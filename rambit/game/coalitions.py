@@ -23,6 +23,9 @@ def evaluate(engine: Engine, question: Coalitions, first: int = 0) -> Iterator[T
     """
     masks = question.masks
     _check(engine, question)
+    per_mask = engine.draws * (1 if question.series is not None else len(engine.sample))
+    if engine.outweighs_a_trace(len(masks) * per_mask):
+        engine.expect(_narrow(engine, question) * per_mask)
     if engine.windows is not None:
         engine.windows.begin(engine.inputs)
     B, S = (1 if question.series is not None else len(engine.sample)), engine.draws
@@ -52,6 +55,15 @@ def _check(engine: Engine, question: Coalitions) -> None:
         words = " or ".join(["(N, " + ", ".join(map(str, shape)) + ")" for shape in sorted(allowed, key=len)])
         raise ValueError(f"masks must be {words} bool, got {masks.dtype} {tuple(masks.shape)}")
     check_series(question.series, len(masks), B)
+
+
+def _narrow(engine: Engine, question: Coalitions) -> int:
+    """How many masks replace a few steps only."""
+    narrow, step = 0, engine.runner.batch
+    for begin in range(0, len(question.masks), step):
+        part = _cells(engine, question.masks[begin : begin + step], question.players)
+        narrow += incremental.count_narrow(engine.to_host(part).numpy())
+    return narrow
 
 
 def check_series(series: Tensor | None, count: int, B: int) -> None:

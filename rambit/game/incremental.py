@@ -29,6 +29,8 @@ from rambit.predictors.incremental.reference import Reference
 Int64 = npt.NDArray[np.int64]
 #: A reference costs as much as a whole row, so that fewer rows than this many are not worth one.
 FEW = 4
+#: Windows up to this part of the series are expected to gain.
+NARROW = 0.125
 #: Windows wider than this part of the series are whole rows.
 WORTH = 0.5
 
@@ -259,6 +261,12 @@ class CoalitionEvaluation:
         nearer &= self.windows.inputs.fill == ops.Fill.FIXED  # others depend on what is kept
         start, stop = np.where(nearer, from_replaced, from_original)
         return start, stop, nearer
+
+
+def count_narrow(kept: Any) -> int:
+    """How many of masks (M, D, T) differ from the original in a small part of the series."""
+    start, stop = span_of((~kept).any(axis=1))
+    return int((stop - start <= NARROW * kept.shape[2]).sum())
 
 
 def span_of(steps: npt.NDArray[Any]) -> Int32:

@@ -26,6 +26,10 @@ class Differing:
             return found
         return Differing(predictor, Incremental(found, axis=1 if predictor.layout == "BTD" else 2))
 
+    def gain(self, x: Tensor) -> float:
+        """How many times fewer multiplications a window of one step takes than a whole row like x (N, D, T)."""
+        return self.incremental.gain(self.predictor._as_model_reads(x[:1]))
+
     def forget(self) -> None:
         """Read the weights anew."""
         self.incremental.forget()

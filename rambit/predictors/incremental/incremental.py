@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +18,13 @@ from rambit.predictors.trace import Trace
 TOGETHER = 1 << 22
 MOST_ROWS = 512
 FIRST_ROWS = 32
+
+
+_RECURRENT = torch.ops.rambit.recurrent
+
+
+def _recurrent_flops(x: Any, state: Any, weights: Any, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+    return sum(2 * x[0] * x[1] * weight[0] * weight[1] for weight in weights if len(weight) == 2)
 
 
 class Incremental:
@@ -32,6 +42,19 @@ class Incremental:
     def reference_bytes(self) -> int:
         """What the reference of one row takes: its values, the same with the time first, and sums or maxima of them."""
         return 3 * self.program.reference_bytes
+
+    def gain(self, x: Tensor) -> float:
+        """How many times fewer multiplications a window of one step takes than a whole row like x (1, …)."""
+        from torch.utils.flop_counter import FlopCounterMode
+
+        with torch.no_grad(), FlopCounterMode(display=False, custom_mapping={_RECURRENT: _recurrent_flops}) as whole:
+            reference, _ = self.reference(x)
+        half = x.shape[self.axis] // 2
+        window, start = x.narrow(self.axis, half, 1), np.array([half])
+        which = torch.zeros(1, dtype=torch.int64, device=x.device)
+        with torch.no_grad(), FlopCounterMode(display=False, custom_mapping={_RECURRENT: _recurrent_flops}) as part:
+            self.outputs(reference, which, window, start)
+        return float(whole.get_total_flops()) / max(1, part.get_total_flops())
 
     def reference(self, x: Tensor) -> tuple[Reference, Tensor]:
         """The activations of rows x (R, …), as the model reads them, and their raw outputs."""

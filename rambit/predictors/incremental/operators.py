@@ -26,5 +26,7 @@ def _named(names: tuple[str, ...]) -> frozenset[Any]:
 
 
 POINTWISE = _named(_NAMES)
+#: Products with weights.
+PRODUCTS: tuple[Any, ...] = (aten.linear.default, aten.addmm.default, aten.matmul.default, aten.mm.default)
 #: Whose rules read no reference value of their only input.
 LOCAL = POINTWISE | _named(("batch_norm", "layer_norm", "_softmax", "t"))

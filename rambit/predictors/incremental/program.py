@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-from rambit.predictors.incremental.operators import LOCAL
+from rambit.predictors.incremental.operators import LOCAL, PRODUCTS
 from rambit.predictors.incremental.reference import Reference
 from rambit.predictors.trace import Trace
 
@@ -42,12 +42,17 @@ class Program:
         return frozenset(found)
 
     def _find_kept(self) -> frozenset[Node]:
-        """Nodes whose reference values rules may read: not what only goes on into an operator that reads none."""
+        """Nodes whose reference values rules may read.
+
+        Not what only goes on into an operator that reads none; but products of whole rows, to which changes are added.
+        """
         kept = {self.trace.output}
         for node in self.steps:
             inputs = [arg for arg in node.all_input_nodes if arg in self.varying]
             if len(inputs) > 1 or node.target not in LOCAL:
                 kept.update(inputs)
+            if node.target in PRODUCTS and len(node.meta["val"].shape) == 2:
+                kept.add(node)
         return frozenset(kept)
 
     def _find_last_use(self) -> dict[Node, list[Node]]:
