@@ -125,7 +125,8 @@ class Game(Engine):
         distinct = DistinctMasks.of(masks, question.number, apart=question.fresh_draws, to_host=self.to_host)
         reduction.expect(distinct, self.rule, masks.exact)
         if question.groups is None and distinct.target_cells is None:
-            self.expect(len(distinct) * self.draws * self.sample.x.numel())
+            shifts = self.rule.window if self.rule.anchor == "end" else 1
+            self.expect(len(distinct) * shifts * self.draws * self.sample.x.numel())
         with self.predictor.session():
             for series in self._series_chunks(distinct, len(reduction.target)):
                 self._reduce_chunk(series, distinct, question, reduction, added(series), done)

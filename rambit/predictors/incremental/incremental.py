@@ -54,7 +54,8 @@ class Incremental:
         which = torch.zeros(1, dtype=torch.int64, device=x.device)
         with torch.no_grad(), FlopCounterMode(display=False, custom_mapping={_RECURRENT: _recurrent_flops}) as part:
             self.outputs(reference, which, window, start)
-        return float(whole.get_total_flops()) / max(1, part.get_total_flops())
+        flops = [int(counter.get_total_flops()) for counter in (whole, part)]
+        return flops[0] / max(1, flops[1])
 
     def reference(self, x: Tensor) -> tuple[Reference, Tensor]:
         """The activations of rows x (R, …), as the model reads them, and their raw outputs."""
