@@ -7,8 +7,12 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/BFloat16.h>
 #include <torch/headeronly/util/Exception.h>
+#include <torch/headeronly/util/Half.h>
 
+#include <cmath>
+#include <cstring>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -69,6 +73,25 @@ inline Dtype dtype_of(const Tensor& t) {
     default: break;
   }
   STD_TORCH_CHECK(false, "rambit: a floating tensor is needed");
+}
+
+template <typename T>
+uint64_t low_bits(T value, double given) {
+  RAMBIT_CHECK(std::isfinite(static_cast<double>(value)) || !std::isfinite(given), "a number is too large for its dtype");
+  uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof value);
+  return bits;
+}
+
+// A number in this type, as raw bits in the low bytes.
+inline uint64_t bits_of(double value, Dtype dtype) {
+  const float rounded = static_cast<float>(value);
+  switch (dtype) {
+    case Dtype::kFloat: return low_bits(rounded, value);
+    case Dtype::kHalf: return low_bits(torch::headeronly::Half(rounded), value);
+    case Dtype::kBFloat16: return low_bits(torch::headeronly::BFloat16(rounded), value);
+    default: return low_bits(value, value);
+  }
 }
 
 template <int N>
