@@ -191,11 +191,11 @@ def gather_windows(
     window_start: Tensor | None = None,
     outside: float = 0.0,
 ) -> Tensor:
-    """Write ``out`` (N, w, K): row i holds w steps from ``start[i]`` on of its series, places[which[i]], and its window.
+    """Write ``out`` (N, w, K): row i holds w steps of ``places[which[i]]`` from ``start[i]`` on, and its own window.
 
     places (R, T, K) is contiguous; which, start and window_start are (N,) int64. ``window`` (N, v, K), given with
-    ``window_start``, stands in place of the series from there on, even where there is no series; ``outside`` stands at
-    other steps before the first of the T and after the last. out and window may have any strides, and share no memory.
+    ``window_start``, stands from there on in place of the series, and beyond its ends too; elsewhere beyond them stands
+    ``outside``. out and window may have any strides; no memory may be shared.
     """
     torch.ops.rambit.gather_windows(out, places, which, start, window, window_start, outside)
     return out

@@ -9,8 +9,8 @@ struct GatherWindowsArgs {
   void* out;                    // (n, w, K)
   const void* places;           // (R, T, K) without gaps
   const void* window;           // (n, v, K): what row i holds from window_start[i] on instead of places, or null
-  const int64_t* which;         // (n,) of which of the R each row is
-  const int64_t* start;         // (n,) the step at which a row of out begins, inside of the T or not
+  const int64_t* which;         // (n,) whose places a row has, one of the R
+  const int64_t* start;         // (n,) the step at which a row of out begins, one of the T or beyond them
   const int64_t* window_start;  // (n,) or null
   uint64_t outside;             // the bits of what stands before the first step and after the last, in the low bytes
   int64_t n, w, K, R, T, v;

@@ -17,7 +17,7 @@ DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 
 
 def make(n, R, T, K, w, v, dtype, seed):
-    """Places, which of them each row is of, starts from where all lies before the series to where all lies behind it."""
+    """Places, which of them each row is of, a window for each, and starts before the series, in it and behind."""
     g = rng(seed)
     places, window = torch.randn(R, T, K, generator=g).to(dtype), torch.randn(n, v, K, generator=g).to(dtype)
     start, window_start = (torch.randint(-size - 1, T + 2, (n,), generator=g) for size in (w, v))

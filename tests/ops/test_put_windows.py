@@ -79,6 +79,4 @@ def test_what_would_write_out_of_bounds_is_refused(start):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_opcheck(device, dtype):
-    torch.library.opcheck(
-        torch.ops.rambit.put_windows.default, tuple(t.to(device) for t in make(4, 6, 8, 2, dtype, 0))
-    )
+    torch.library.opcheck(torch.ops.rambit.put_windows.default, tuple(t.to(device) for t in make(4, 6, 8, 2, dtype, 0)))

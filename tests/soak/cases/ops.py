@@ -113,15 +113,14 @@ def boxed_batch(draw: Draw) -> None:
 @case(weight=2)
 def gather_windows(draw: Draw) -> None:
     n, R, T, K, w, v = draw.whole(0, 6), *(draw.whole(1, 5) for _ in range(3)), draw.whole(1, 9), draw.whole(0, 4)
-    dtype, outside = draw.of(torch.float32, torch.float64, torch.bfloat16), draw.of(0.0, -float("inf"), draw.number(-3, 3))
-    places, which, start, window, window_start = test_gather_windows.make(n, R, T, K, w, v, dtype, seeded(draw))
-    draw.note(sizes=(n, R, T, K, w, v), dtype=dtype, outside=outside, start=start, window_start=window_start)
-    of_its_own = (window, window_start) if draw.chance(0.7) else (None, None)
-    expected: Tensor = naive.gather_windows(places, which, start, w, *of_its_own, outside)
+    dtype, outside = draw.of(torch.float32, torch.float64, torch.bfloat16), draw.of(0.0, -torch.inf, draw.number(-3, 3))
+    places, which, start, *given = test_gather_windows.make(n, R, T, K, w, v, dtype, seeded(draw))
+    draw.note(sizes=(n, R, T, K, w, v), dtype=dtype, outside=outside, start=start)
+    window, window_start = given if draw.chance(0.7) else (None, None)
+    expected: Tensor = naive.gather_windows(places, which, start, w, window, window_start, outside)
     out = draw.placed(torch.full(expected.shape, -7.0, dtype=dtype))
-    if of_its_own[0] is not None:
-        of_its_own = draw.placed(window), window_start
-    draw.call(ops.gather_windows, out, places, which, start, *of_its_own, outside, pure=False)
+    placed = None if window is None else draw.placed(window)
+    draw.call(ops.gather_windows, out, places, which, start, placed, window_start, outside, pure=False)
     draw.equal(out, expected)
 
 
