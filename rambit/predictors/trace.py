@@ -205,5 +205,6 @@ def _draws(node: Node) -> bool:
     if target in _DROPOUT:
         return node.args[2] is not False
     if target in _ATTENTION:
-        return (len(node.args) > 4 and node.args[4] != 0) or node.kwargs.get("dropout_p", 0.0) != 0
+        rate: Any = node.args[4] if len(node.args) > 4 else node.kwargs.get("dropout_p", 0.0)
+        return bool(rate)
     return True
