@@ -75,6 +75,24 @@ inline Dtype dtype_of(const Tensor& t) {
   STD_TORCH_CHECK(false, "rambit: a floating tensor is needed");
 }
 
+// Bytes of an element that is moved as raw bits: of any real type.
+inline int bytes_of(ScalarType type) {
+  switch (type) {
+    case ScalarType::Bool:
+    case ScalarType::Byte:
+    case ScalarType::Char: return 1;
+    case ScalarType::Short: return 2;
+    case ScalarType::Int: return 4;
+    case ScalarType::Long: return 8;
+    case ScalarType::Float: return bytes_of(Dtype::kFloat);
+    case ScalarType::Double: return bytes_of(Dtype::kDouble);
+    case ScalarType::Half: return bytes_of(Dtype::kHalf);
+    case ScalarType::BFloat16: return bytes_of(Dtype::kBFloat16);
+    default: break;
+  }
+  STD_TORCH_CHECK(false, "rambit: a tensor of real numbers is needed");
+}
+
 template <typename T>
 uint64_t low_bits(T value, double given) {
   RAMBIT_CHECK(std::isfinite(static_cast<double>(value)) || !std::isfinite(given), "a number is too large for its dtype");
@@ -84,14 +102,17 @@ uint64_t low_bits(T value, double given) {
 }
 
 // A number in this type, as raw bits in the low bytes.
-inline uint64_t bits_of(double value, Dtype dtype) {
+inline uint64_t bits_of(double value, ScalarType type) {
   const float rounded = static_cast<float>(value);
-  switch (dtype) {
-    case Dtype::kFloat: return low_bits(rounded, value);
-    case Dtype::kHalf: return low_bits(torch::headeronly::Half(rounded), value);
-    case Dtype::kBFloat16: return low_bits(torch::headeronly::BFloat16(rounded), value);
-    default: return low_bits(value, value);
+  switch (type) {
+    case ScalarType::Double: return low_bits(value, value);
+    case ScalarType::Float: return low_bits(rounded, value);
+    case ScalarType::Half: return low_bits(torch::headeronly::Half(rounded), value);
+    case ScalarType::BFloat16: return low_bits(torch::headeronly::BFloat16(rounded), value);
+    default: break;
   }
+  RAMBIT_CHECK(value == 0, "only 0 may stand in a tensor that is not floating");
+  return 0;
 }
 
 template <int N>

@@ -195,7 +195,8 @@ def gather_windows(
 
     places (R, T, K) is contiguous; which, start and window_start are (N,) int64. ``window`` (N, v, K), given with
     ``window_start``, stands from there on in place of the series, and beyond its ends too; elsewhere beyond them stands
-    ``outside``. out and window may have any strides; no memory may be shared.
+    ``outside``, 0 where values are not floating. Real numbers or bool; out and window have any strides and share no
+    memory.
     """
     torch.ops.rambit.gather_windows(out, places, which, start, window, window_start, outside)
     return out
@@ -204,7 +205,7 @@ def gather_windows(
 def put_windows(out: Tensor, window: Tensor, start: Tensor) -> Tensor:
     """Write ``window`` (N, v, K) into ``out`` (N, T, K) from ``start`` (N,) int64 on; the rest of out stays as it is.
 
-    0 <= start <= T - v. Any strides; no memory may be shared.
+    0 <= start <= T - v. Any strides; real numbers or bool; no memory may be shared.
     """
     torch.ops.rambit.put_windows(out, window, start)
     return out

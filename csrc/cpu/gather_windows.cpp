@@ -50,6 +50,7 @@ void gather_windows(const GatherWindowsArgs& a, void*) {
   parallel_for(a.n, grain_for(a.w * a.K), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       switch (a.bytes) {
+        case 1: write_row<uint8_t>(a, i); break;
         case 2: write_row<uint16_t>(a, i); break;
         case 4: write_row<uint32_t>(a, i); break;
         default: write_row<uint64_t>(a, i);

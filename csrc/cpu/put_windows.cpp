@@ -22,6 +22,7 @@ void put_windows(const PutWindowsArgs& a, void*) {
   parallel_for(a.n, grain_for(a.v * a.K), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       switch (a.bytes) {
+        case 1: write_window<uint8_t>(a, i); break;
         case 2: write_window<uint16_t>(a, i); break;
         case 4: write_window<uint32_t>(a, i); break;
         default: write_window<uint64_t>(a, i);

@@ -35,6 +35,7 @@ void write_windows(const PutWindowsArgs& a, void* stream) {
 
 void put_windows(const PutWindowsArgs& a, void* stream) {
   switch (a.bytes) {
+    case 1: write_windows<uint8_t>(a, stream); break;
     case 2: write_windows<uint16_t>(a, stream); break;
     case 4: write_windows<uint32_t>(a, stream); break;
     default: write_windows<uint64_t>(a, stream);

@@ -17,9 +17,8 @@ void gather_windows(Tensor out, Tensor places, Tensor which, Tensor start, std::
   a.w = out.size(1);
   a.K = out.size(2);
   const ScalarType type = out.scalar_type();
-  const Dtype dtype = dtype_of(out);
-  a.bytes = bytes_of(dtype);
-  a.outside = bits_of(outside, dtype);
+  a.bytes = bytes_of(type);
+  a.outside = bits_of(outside, type);
   RAMBIT_CHECK(places.dim() == 3, "gather_windows: places is (R, T, K)");
   a.R = places.size(0);
   a.T = places.size(1);

@@ -15,7 +15,7 @@ void put_windows(Tensor out, Tensor window, Tensor start) {
   a.T = out.size(1);
   a.K = out.size(2);
   a.v = window.size(1);
-  a.bytes = bytes_of(dtype_of(out));
+  a.bytes = bytes_of(out.scalar_type());
   RAMBIT_CHECK(has_shape(window, {a.n, a.v, a.K}) && a.v <= a.T,
                "put_windows: out is (N, T, K), window (N, v, K) with v <= T");
   RAMBIT_CHECK(window.scalar_type() == out.scalar_type(), "put_windows: dtypes differ");

@@ -289,6 +289,7 @@ void test_boxed_batches() {
 }
 
 void test_all_windows() {
+  test_windows<uint8_t>();
   test_windows<uint16_t>();
   test_windows<uint32_t>();
   test_windows<uint64_t>();

@@ -62,12 +62,12 @@ bool gathers(const GatherCase& c, bool windowed, const std::vector<int64_t>& so,
 void test_gather_windows() {
   for (int round = 0; round < 40; ++round) {
     GatherCase c;
-    c.K = pick(0, 1) ? 8 : pick(1, 9);
+    c.K = pick(0, 1) ? 16 : pick(1, 9);
     for (const bool windowed : {false, true})
       for (int orders = 0; orders < 4; ++orders) {  // of out and window in memory
         const auto so = packed({c.n, c.w, c.K}, orders & 1), sw = packed({c.n, c.v, c.K}, orders & 2);
-        CHECK(gathers<uint16_t>(c, windowed, so, sw) && gathers<uint32_t>(c, windowed, so, sw) &&
-              gathers<uint64_t>(c, windowed, so, sw));
+        CHECK(gathers<uint8_t>(c, windowed, so, sw) && gathers<uint16_t>(c, windowed, so, sw) &&
+              gathers<uint32_t>(c, windowed, so, sw) && gathers<uint64_t>(c, windowed, so, sw));
       }
     const std::vector<int64_t> gaps{c.w * (c.K + 3), c.K + 3, 1};
     CHECK(gathers<uint32_t>(c, true, gaps, gaps));
@@ -132,10 +132,11 @@ bool puts(int64_t n, int64_t steps, int64_t v, int64_t K, const std::vector<int6
 
 void test_put_windows() {
   for (int round = 0; round < 40; ++round) {
-    const int64_t n = 5, T = pick(1, 9), v = pick(1, T), K = pick(0, 1) ? 8 : pick(1, 9);
+    const int64_t n = 5, T = pick(1, 9), v = pick(1, T), K = pick(0, 1) ? 16 : pick(1, 9);
     for (int orders = 0; orders < 4; ++orders) {
       const auto so = packed({n, T, K}, orders & 1), sw = packed({n, v, K}, orders & 2);
-      CHECK(puts<uint16_t>(n, T, v, K, so, sw) && puts<uint32_t>(n, T, v, K, so, sw) && puts<uint64_t>(n, T, v, K, so, sw));
+      CHECK(puts<uint8_t>(n, T, v, K, so, sw) && puts<uint16_t>(n, T, v, K, so, sw) && puts<uint32_t>(n, T, v, K, so, sw) &&
+            puts<uint64_t>(n, T, v, K, so, sw));
     }
     CHECK(puts<uint32_t>(n, T, v, K, {T * (K + 3), K + 3, 1}, {v * (K + 1), K + 1, 1}));
   }

@@ -13,13 +13,14 @@ from tests.ops.layouts import POISON, assert_refused, laid_out, layouts, only_wr
 
 pytestmark = pytest.mark.wheel
 
-DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
+FLOATING = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
+DTYPES = [*FLOATING, torch.int64]
 
 
 def make(n, R, T, K, w, v, dtype, seed):
     """Places, which of them each row is of, a window for each, and starts before the series, in it and behind."""
     g = rng(seed)
-    places, window = torch.randn(R, T, K, generator=g).to(dtype), torch.randn(n, v, K, generator=g).to(dtype)
+    places, window = (torch.randint(0, 99, shape, generator=g).to(dtype) for shape in ((R, T, K), (n, v, K)))
     start, window_start = (torch.randint(-size - 1, T + 2, (n,), generator=g) for size in (w, v))
     return places, torch.randint(0, R, (n,), generator=g), start, window, window_start
 
@@ -39,6 +40,7 @@ def make(n, R, T, K, w, v, dtype, seed):
 )
 def test_equals_the_twin(device, dtype, data, n, R, T, K, w, v, windowed, outside, seed):
     places, which, start, window, window_start = make(n, R, T, K, w, v, dtype, seed)
+    outside = outside if dtype.is_floating_point else 0
     own = (window, window_start) if windowed else (None, None)
     expected = naive.gather_windows(places, which, start, w, *own, outside)
     if windowed:
@@ -50,7 +52,17 @@ def test_equals_the_twin(device, dtype, data, n, R, T, K, w, v, windowed, outsid
     assert only_wrote(out, memory)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32])
+@pytest.mark.parametrize("K", [3, 16])
+def test_elements_of_any_size(device, dtype, K):
+    made = make(5, 2, 6, K, 7, 3, dtype, K)
+    out = torch.ones(5, 7, K, dtype=dtype, device=device)
+    places, which, start, *own = (t.to(device) for t in made)
+    ops.gather_windows(out, places, which, start, *own)
+    assert torch.equal(out.cpu(), naive.gather_windows(*made[:3], 7, *made[3:]))
+
+
+@pytest.mark.parametrize("dtype", FLOATING)
 @pytest.mark.parametrize("outside", [0.1, -0.0, torch.inf, torch.nan, 6e4, 1e-30])
 def test_outside_is_rounded_as_torch_rounds(device, dtype, outside):
     out = torch.full((1, 3, 2), POISON, dtype=dtype, device=device)
@@ -96,7 +108,10 @@ def bad_calls():
     call = {"out": torch.empty(4, 5, 3), "places": places, "which": which, "start": start, "window": window}
     call |= {"window_start": window_start, "outside": 0.0}
     yield "out rank", {**call, "out": torch.empty(20, 3)}
-    yield "int", {**call, "out": torch.empty(4, 5, 3, dtype=torch.int64)}
+    yield "out dtype", {**call, "out": torch.empty(4, 5, 3, dtype=torch.int64)}
+    same = ("out", "places", "window")
+    yield "complex", {**call, **{name: call[name].to(torch.complex64) for name in same}}
+    yield "outside of integers", {**call, **{name: call[name].long() for name in same}, "outside": 1.0}
     yield "K", {**call, "out": torch.empty(4, 5, 4)}
     yield "rows", {**call, "out": torch.empty(5, 5, 3)}
     yield "places strides", {**call, "places": places.mT.contiguous().mT}

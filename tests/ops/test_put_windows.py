@@ -13,13 +13,13 @@ from tests.ops.layouts import POISON, assert_refused, laid_out, layouts, only_wr
 
 pytestmark = pytest.mark.wheel
 
-DTYPES = [torch.float32, torch.float64, torch.bfloat16]
+DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.int64]
 
 
 def make(n, T, K, v, dtype, seed):
     """Values, windows, and starts at which the windows lie within the rows."""
     g = rng(seed)
-    values, window = (torch.randn(n, steps, K, generator=g).to(dtype) for steps in (T, v))
+    values, window = (torch.randint(0, 99, (n, steps, K), generator=g).to(dtype) for steps in (T, v))
     return values, window, torch.randint(0, T - v + 1, (n,), generator=g)
 
 
@@ -40,6 +40,14 @@ def test_equals_the_twin(device, dtype, data, n, T, K, seed):
     assert only_wrote(out, memory)
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32])
+@pytest.mark.parametrize("K", [3, 16])
+def test_elements_of_any_size(device, dtype, K):
+    values, window, start = make(5, 6, K, 3, dtype, K)
+    out = ops.put_windows(values.clone().to(device), window.to(device), start.to(device))
+    assert torch.equal(out.cpu(), naive.put_windows(values, window, start))
+
+
 def test_threads_and_strides_do_not_matter(threads):
     values, window, start = make(700, 40, 16, 30, torch.float32, 0)
     found = []
@@ -55,7 +63,7 @@ def bad_calls():
     values, window, start = make(4, 6, 3, 2, torch.float32, 0)
     yield "out rank", (values[0], window, start)
     yield "window rank", (values, window[0], start)
-    yield "int", (values.long(), window.long(), start)
+    yield "complex", (values.to(torch.complex64), window.to(torch.complex64), start)
     yield "dtypes", (values, window.double(), start)
     yield "rows", (values, window[:3], start)
     yield "K", (values, window[..., :2], start)
