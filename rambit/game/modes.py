@@ -61,12 +61,15 @@ def candidates(
     if evaluation != "auto":
         return [evaluation]
     # With anchor end an output at every step has no use: causal would be full, with a claim to confirm.
-    strongest: tuple[Evaluation, ...] = ("stateful", "full") if anchor == "end" else ("stateful", "causal", "prefix")
-    serving = [mode for mode in strongest if mode in offers or mode in ("full", "prefix")]
-    if len(serving) == 1:
-        return serving
-    seconds = _seconds(runner, sample, flips(), serving)
-    return sorted(serving, key=lambda mode: seconds[mode])
+    claims: tuple[Evaluation, ...] = ("stateful",) if anchor == "end" else ("stateful", "causal")
+    serving = [mode for mode in claims if mode in offers]
+    fallback: Evaluation = "full" if anchor == "end" else "prefix"
+    # One call for all horizons of a row is never more work than one for each: prefixes only compete with states.
+    competing = serving if "causal" in serving else [*serving, fallback]
+    if len(competing) > 1:
+        seconds = _seconds(runner, sample, flips(), competing)
+        competing = sorted(competing, key=lambda mode: seconds[mode])
+    return competing if fallback in competing else [*competing, fallback]
 
 
 def _seconds(

@@ -86,8 +86,10 @@ class Flipped:
     def of(
         question: Flips | None, rule: HorizonRule, *, features: int, draws: int, series: int, batch: int, fixed: bool
     ) -> Flipped:
-        """Those of a question; ``fixed``: values depend on no mask. None: beside no mask, but for anchor ``mask``, whose
-        horizons come from one, beside a block of the middle step."""
+        """Those of a question; ``fixed``: values depend on no mask.
+
+        None: beside no mask; for anchor ``mask``, whose horizons need one, beside a block of the middle step.
+        """
         if question is None:
             middle = rule.T // 2
             first, end = (middle, middle + 1) if rule.anchor == "mask" else (rule.T, 0)

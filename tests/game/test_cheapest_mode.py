@@ -91,14 +91,14 @@ def test_seconds_are_the_sum_of_what_is_paid_for():
 
 
 class Own(nn.Module):
-    """A user's recurrent model of any size: its steps are calls of its module."""
+    """A user's model, whose steps are calls of its module; it offers no output at every step."""
 
     def __init__(self, D, H):
         super().__init__()
-        self.inner = GRU(D, H, 2)
+        self.inner = GRU(D, H)
 
-    def forward(self, x, return_all=False):
-        return self.inner(x, return_all)
+    def forward(self, x):
+        return self.inner(x)
 
     def advance(self, x, state):
         return self.inner.advance(x, state)
@@ -133,7 +133,7 @@ def test_many_rows_of_a_large_model_walk_from_states(kind):
     model, masks = KINDS[kind](4, 64), Block().sample(20, 4, 40, seed=0)
     for anchor in ("cell", "mask", "end"):
         assert order(model, anchor, masks=masks)[0] == "stateful"
-        assert order(model, anchor, B=16)[0] == "stateful"
+        assert order(model, anchor, B=32)[0] == "stateful"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -149,6 +149,7 @@ def test_short_steps_wait_for_launches_on_a_gpu():
     assert order(model, "mask", "cuda", **setting)[0] == "causal"
     assert order(model, "mask", "cpu", **setting)[0] == "stateful"
     assert order(model, "cell", "cuda", **setting)[0] == "stateful"
+    assert order(model, "mask", "cuda", **setting)[1:] == ["stateful", "prefix"]
     assert order(GRUClassifier(6, 400), "mask", "cuda", **{**setting, "B": 64})[0] == "stateful"
 
 
@@ -189,7 +190,9 @@ def test_the_cheapest_comes_first(kind, anchor, device):
         runner = Runner(game.predictor, torch.device(device), game.runner.batch, dry=True)
         flips = game.flips(Flips(masks))
         seconds = {}
-        for mode in ("stateful", "full") if anchor == "end" else ("stateful", "causal", "prefix"):
+        last = "full" if anchor == "end" else "prefix"
+        competing = ["stateful", last if anchor == "end" or kind == "own" else "causal"]
+        for mode in competing:
             price = PRICES[device]["whole" if mode != "stateful" else "advance" if kind == "own" else "own"]
             work = flips.work(mode)
             row_step = price.row_step + weights * price.weight
@@ -198,7 +201,8 @@ def test_the_cheapest_comes_first(kind, anchor, device):
             if kind not in ("gru", "lstm"):  # which hold by construction
                 seconds[mode] += calls * (price.call + price.step * (T if mode == "causal" else 1))
         found = modes.candidates(runner, sample, anchor, "auto", lambda flips=flips: flips)
-        assert found == sorted(seconds, key=seconds.__getitem__)
+        cheapest = sorted(competing, key=seconds.__getitem__)
+        assert found == cheapest + [last] * (last not in cheapest)
 
 
 def parameters(model):
