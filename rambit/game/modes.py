@@ -23,7 +23,7 @@ from rambit.predictors import PredictionError, Predictor
 from rambit.predictors.extra import SERIES
 from rambit.predictors.fused import StepsWalk
 
-Evaluation = Literal["auto", "prefix", "causal", "stateful", "full"]
+Evaluation = Literal["auto", "prefix", "causal", "stateful", "full", "incremental"]
 EVALUATIONS: tuple[Evaluation, ...] = get_args(Evaluation)
 #: After so many steps, spread over the series, the future is changed to see whether a model looks at it.
 CUTS = 12
@@ -49,8 +49,8 @@ def candidates(
     offers = offered(predictor, sample)
     if evaluation not in EVALUATIONS:
         raise ValueError(f"evaluation must be one of {', '.join(EVALUATIONS)}, got {evaluation!r}")
-    if evaluation == "full" and anchor != "end":
-        raise ValueError(f"evaluation='full' serves anchor='end' only, got anchor={anchor!r}")
+    if evaluation in ("full", "incremental") and anchor != "end":
+        raise ValueError(f"evaluation={evaluation!r} serves anchor='end' only, got anchor={anchor!r}")
     if evaluation in predictor.modes - offers:
         raise ValueError(f"evaluation={evaluation!r} does not serve extra=: a state knows nothing of extra inputs")
     if evaluation in ("causal", "stateful") and evaluation not in offers:
@@ -119,7 +119,7 @@ def choose(
     """
     predictor = runner.predictor
     order = candidates(runner, sample, anchor, evaluation, flips)
-    if runner.dry or predictor.proven or order[0] == "full":
+    if runner.dry or predictor.proven or order[0] in ("full", "incremental"):
         return order[0]
     # Half precision's rounding, and saturated probabilities, are so coarse that a false claim could hide in them.
     predictor = predictor.as_given().raw()

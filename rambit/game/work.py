@@ -92,8 +92,8 @@ class Flipped:
         """
         if question is None:
             middle = rule.T // 2
-            first, end = (middle, middle + 1) if rule.anchor == "mask" else (rule.T, 0)
-            return Flipped(rule, np.array([first]), np.array([end]), None, features, draws, series, batch, fixed)
+            extent = np.array([[middle], [middle + 1]] if rule.anchor == "mask" else [[rule.T], [0]])
+            return Flipped(rule, extent[0], extent[1], None, features, draws, series, batch, fixed)
         first, end = (t.cpu().numpy().astype(np.int64) for t in question.masks.span())
         order = np.argsort(first, kind="stable")
         cells, times = question.masks.target_cells, None
