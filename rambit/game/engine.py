@@ -127,6 +127,7 @@ class Engine:
             series=B,
             batch=self.runner.batch,
             fixed=self.counterfactuals.fixed,
+            to_host=self.to_host,
         )
 
     def expect(self, rows: int) -> None:

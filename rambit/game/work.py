@@ -5,16 +5,20 @@ Everything here follows from shapes and settings, never from a clock: equal sett
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from rambit.game.horizons import HorizonRule
 from rambit.game.questions import Flips
 
 Ints = npt.NDArray[np.int64]
+#: Masks times steps that are looked at, at most.
+MOST = 1 << 21
 #: Rows are run whole, by a step of ours, or by the model's own ``advance``.
 Way = Literal["whole", "own", "advance"]
 
@@ -57,6 +61,10 @@ class Work:
     def __add__(self, other: Work) -> Work:
         return Work(self.calls + other.calls, self.steps + other.steps, self.row_steps + other.row_steps)
 
+    def times(self, count: int) -> Work:
+        """The same work, so many times."""
+        return Work(self.calls * count, self.steps * count, self.row_steps * count)
+
     def seconds(self, price: Price, weights: int) -> float:
         """How long it takes a model of so many weights."""
         row_step = price.row_step + weights * price.weight
@@ -70,6 +78,7 @@ class Flipped:
     ``first``, ``end`` (M,): the extent of each mask, T and 0 of one that replaces nothing. ``times`` (M,): that of the
     one cell that each mask scores, None where all are scored. ``features``: cells of a time; ``draws``, ``series``:
     rows of a cell; ``batch``: rows of a call. ``shared``: the masks share their values, and so what no block changes.
+    ``every``: how many masks each of them stands for.
     """
 
     rule: HorizonRule
@@ -81,12 +90,21 @@ class Flipped:
     series: int
     batch: int
     shared: bool
+    every: int = 1
 
     @staticmethod
     def of(
-        question: Flips | None, rule: HorizonRule, *, features: int, draws: int, series: int, batch: int, fixed: bool
+        question: Flips | None,
+        rule: HorizonRule,
+        *,
+        features: int,
+        draws: int,
+        series: int,
+        batch: int,
+        fixed: bool,
+        to_host: Callable[[Tensor], Tensor],
     ) -> Flipped:
-        """Those of a question; ``fixed``: values depend on no mask.
+        """Those of a question; ``fixed``: values depend on no mask. Of very many masks every so-manieth is looked at.
 
         None: beside no mask; for anchor ``mask``, whose horizons need one, beside a block of the middle step.
         """
@@ -94,15 +112,17 @@ class Flipped:
             middle = rule.T // 2
             extent = np.array([[middle], [middle + 1]] if rule.anchor == "mask" else [[rule.T], [0]])
             return Flipped(rule, extent[0], extent[1], None, features, draws, series, batch, fixed)
-        first, end = (t.cpu().numpy().astype(np.int64) for t in question.masks.span())
-        order = np.argsort(first, kind="stable")
+        first, end = (to_host(extent).numpy().astype(np.int64) for extent in question.masks.span())
         cells, times = question.masks.target_cells, None
         if question.groups is not None:  # as if they were spread over time
             features = -(-int(question.groups.max() + 1) // rule.T)
         elif cells is not None:
-            times = cells.cpu().numpy()[order] % question.masks.masks.shape[2]
-        first, end, shared = np.where(end > 0, first, rule.T)[order], end[order], fixed and not question.fresh_draws
-        return Flipped(rule, first, end, times, features, draws, series, batch, shared)
+            times = to_host(cells).numpy().astype(np.int64) % question.masks.masks.shape[2]
+        first, shared = np.where(end > 0, first, rule.T), fixed and not question.fresh_draws
+        every = -(-len(first) * rule.T * (rule.window if rule.anchor == "end" else 1) // MOST)
+        order = np.argsort(first, kind="stable")[::every]
+        times = None if times is None else times[order]
+        return Flipped(rule, first[order], end[order], times, features, draws, series, batch, shared, every)
 
     def work(self, mode: str) -> Work:
         """What a mode does: row-steps as the engine counts them, calls and steps nearly so.
@@ -112,9 +132,11 @@ class Flipped:
         """
         masks = self._masks()
         if mode == "stateful":
-            return self._original_walk(masks) + self._base_walks(masks) + self._sweep(masks) + self._branches(masks)
+            beside_masks = self._base_walks(masks) + self._branches(masks)
+            return self._original_walk(masks) + self._sweep(masks) + beside_masks.times(self.every)
         at_once = mode == "causal"  # a call answers for all horizons of a row
-        return self._original_calls(masks, at_once) + self._base_calls(masks, at_once) + self._flips(masks, at_once)
+        beside_masks = self._base_calls(masks, at_once) + self._flips(masks, at_once)
+        return self._original_calls(masks, at_once) + beside_masks.times(self.every)
 
     @property
     def _copies(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rambit import RaMbIT, ops
 from rambit.attribution import FO, WinIT
@@ -82,6 +82,20 @@ def test_work_is_what_the_engine_does(name, anchor, mode):
             assert (work.calls, work.steps) == (len(model.calls), sum(model.calls))
 
 
+@pytest.mark.parametrize("anchor", ["cell", "mask", "end"])
+def test_very_many_masks_are_looked_at_in_part(anchor, monkeypatch):
+    masks = Block().sample(600, 3, 20, seed=0)
+    sample = TensorSample(torch.randn(2, 3, 20), torch.arange(2))
+    game = Game(Predictor.of(GRU()), sample, Zero(), anchor=anchor, window_size=2, dry=True)
+    whole = game.flips(Flips(masks))
+    monkeypatch.setattr("rambit.game.work.MOST", 4000)
+    part = game.flips(Flips(masks))
+    assert whole.every == 1 < part.every
+    assert len(part.first) * part.every >= 600
+    for mode in ("causal", "stateful"):
+        assert part.work(mode).row_steps == pytest.approx(whole.work(mode).row_steps, rel=0.05)
+
+
 def test_seconds_are_the_sum_of_what_is_paid_for():
     assert Work(2, 30, 500).seconds(Price(7.0, 5.0, 3.0, 2.0), 11) == 2 * 7 + 30 * 5 + 500 * (3 + 11 * 2)
     assert Work(1, 2, 3) + Work(4, 5, 6) == Work(5, 7, 9)
@@ -124,6 +138,7 @@ def order(model, anchor, device="cpu", *, B=4, D=4, T=40, masks=None, W=3, draws
         series=B,
         batch=runner.batch,
         fixed=True,
+        to_host=Tensor.cpu,
     )
     return modes.candidates(runner, sample, anchor, "auto", lambda: flips)
 
