@@ -74,7 +74,8 @@ class EfficientNetLite0(nn.Module):
             for k in range(count):
                 blocks.append(InvertedResidual(inputs, outputs, kernel, stride if k == 0 else 1, factor))
                 inputs = outputs
-        self.body = nn.Sequential(conv(3, 32, 3, 2, activation=nn.ReLU6), *blocks, conv(320, 1280, 1, activation=nn.ReLU6))
+        first, last = conv(3, 32, 3, 2, activation=nn.ReLU6), conv(320, 1280, 1, activation=nn.ReLU6)
+        self.body = nn.Sequential(first, *blocks, last)
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(1280, classes))
 
     def forward(self, x):

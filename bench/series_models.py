@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -33,9 +35,10 @@ class ResNet(nn.Module):
     def __init__(self, features, T, width=64):
         super().__init__()
         sizes = [features, width, width, width]
-        pairs = list(zip(sizes, sizes[1:], strict=False))
+        pairs = list(pairwise(sizes))
         self.blocks = nn.ModuleList(
-            nn.Sequential(ConvBlock(i, o, 8), ConvBlock(o, o, 5), ConvBlock(o, o, 3, activation=False)) for i, o in pairs
+            nn.Sequential(ConvBlock(i, o, 8), ConvBlock(o, o, 5), ConvBlock(o, o, 3, activation=False))
+            for i, o in pairs
         )
         self.shortcuts = nn.ModuleList(ConvBlock(i, o, 1, activation=False) for i, o in pairs)
         self.head = nn.Linear(width, 2)

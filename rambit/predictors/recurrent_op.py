@@ -53,6 +53,7 @@ def _shapes(
 
 _library.impl("recurrent", recurrent, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
 torch.library.register_fake("rambit::recurrent", _shapes, lib=_library)
+RECURRENT: Any = torch.ops.rambit.recurrent.default
 
 
 def as_one_operator(module: nn.Module) -> None:
@@ -75,7 +76,5 @@ def _forward(rnn: Any, x: Any, state: Any = None) -> Any:
         kind = f"rnn_{rnn.nonlinearity}"
     weights = [getattr(rnn, name) for name in rnn._flat_weights_names]
     given = list(state) if lstm else [state]
-    hidden, *after = torch.ops.rambit.recurrent(
-        x, given, weights, kind, rnn.bias, rnn.num_layers, rnn.bidirectional, rnn.batch_first
-    )
+    hidden, *after = RECURRENT(x, given, weights, kind, rnn.bias, rnn.num_layers, rnn.bidirectional, rnn.batch_first)
     return hidden, (tuple(after) if lstm else after[0])

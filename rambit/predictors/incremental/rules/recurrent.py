@@ -20,6 +20,7 @@ from rambit.predictors.fused import Parts, Steps
 from rambit.predictors.incremental.operators import aten
 from rambit.predictors.incremental.rows import EvaluateWhole, Rows, argument, rank, require, rule, size
 from rambit.predictors.incremental.values import Int64, State, Window
+from rambit.predictors.recurrent_op import RECURRENT
 
 Reading = Literal["last", "sum", "max"]
 #: What hands on its argument as it is.
@@ -209,7 +210,7 @@ def _module(rows: Rows, node: Node, backward: bool) -> nn.RNNBase:
     return module
 
 
-@rule(torch.ops.rambit.recurrent.default)
+@rule(RECURRENT)
 def recurrent(rows: Rows, node: Node) -> State:
     x, window = rows.only_window(node)
     args: Any = node.args
