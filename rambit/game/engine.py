@@ -11,14 +11,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rambit.allocator import keep_freed_blocks
 from rambit.counterfactuals import Counterfactual, Replay
 from rambit.counterfactuals.strategies import check_categories
 from rambit.game import guards, modes
+from rambit.game.batch_size import activations_of, auto_batch
 from rambit.game.horizons import ANCHORS, Anchor, HorizonRule
 from rambit.game.modes import Evaluation
 from rambit.game.progress import Progress
 from rambit.game.rows import base_rows
-from rambit.game.runner import Inputs, Runner, auto_batch
+from rambit.game.runner import Inputs, Runner
 from rambit.game.tensor_sample import TensorSample
 from rambit.memory import DEFAULT_MEMORY
 from rambit.predictors import Predictor
@@ -73,6 +75,8 @@ class Engine:
         elif predictor.categorical:
             check_categories(counterfactuals, predictor.categorical, "categorical features")
         self.device = sample.x.device
+        if self.device.type == "cpu" and not dry:
+            keep_freed_blocks()
         self._noted: dict[tuple[int, int], Tensor | None] = {}
         self.runner = Runner(predictor, self.device, self._batch(batch_size, cut.x), progress=progress, dry=dry)
         self.mode = (
@@ -85,18 +89,20 @@ class Engine:
         # A fixed-length model that takes lengths gets the padding; every other one gets the series without it.
         if self.mode == "full" and predictor.takes_lengths:
             cut = sample.padded()
-            self.runner.batch = self._batch(batch_size, cut.x)
         self.sample = cut.in_memory_order(predictor.features_last)
+        self.runner.batch = min(self.runner.batch, self._batch(batch_size, cut.x, None if dry else self.mode))
         T = cut.x.shape[2]
         self.rule = HorizonRule(anchor, window_size, T, T if cut.length is None else cut.length)
         if not (predictor.looked or predictor.proven):
             self.runner.before_first = partial(guards.look, sample=self.sample, strategy=counterfactuals, seed=seed)
 
-    def _batch(self, batch_size: int | Literal["auto"], x: Tensor) -> int:
+    def _batch(self, batch_size: int | Literal["auto"], x: Tensor, mode: str | None = None) -> int:
+        """Rows a call; from what the model makes of ``self.sample`` in a mode, where one is given."""
         D, T = x.shape[1:]
-        if batch_size == "auto":
-            return auto_batch(D, T, x.element_size(), self.max_memory, x.device)
-        return min(int(batch_size), MOST_ROWS)
+        if batch_size != "auto":
+            return min(int(batch_size), MOST_ROWS)
+        activations = None if mode is None else activations_of(self.runner, self.sample, mode)
+        return auto_batch(D, T, x.element_size(), self.max_memory, x.device, activations)
 
     def to_host(self, tensor: Tensor) -> Tensor:
         """A device tensor on the host: the one place that synchronises; counted in ``runner.syncs``."""

@@ -22,8 +22,6 @@ from rambit.predictors.extra import SERIES
 
 #: A probability at most so large is 0, whatever type holds it.
 TINY = 1e-38
-#: Rows a call beyond which a larger batch no longer pays, by device type.
-BATCH_CAP = {"cpu": 2048, "cuda": 1 << 16}
 
 
 @dataclass(frozen=True)
@@ -80,12 +78,6 @@ class Inputs:
     def original(self, series: slice, stop: int | None = None) -> Tensor:
         """A copy of these series up to a step: the model may write into what it is given."""
         return self.x[series, :, :stop].clone()
-
-
-def auto_batch(D: int, T: int, element_size: int, max_memory: int, device: torch.device) -> int:
-    """Rows a call: as many as fit a quarter of the memory, from shapes and the setting alone."""
-    row_bytes = D * T * element_size * 4  # the input, and as much again for what a model makes of it
-    return int(max(1, min(BATCH_CAP.get(device.type, 2048), max_memory // 4 // row_bytes)))
 
 
 def _extent(outputs: Tensor) -> Tensor:
