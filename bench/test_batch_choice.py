@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
@@ -14,6 +15,8 @@ from rambit.attribution import FO, Occlusion
 SIZES = [4 << k for k in range(10)]
 #: Sizes that took longer than the best by this factor the first time are not timed again.
 HOPELESS = 1.5
+#: About so long the others are timed, in turn.
+SECONDS = 6.0
 
 
 def mlp():
@@ -72,7 +75,7 @@ def patches(channels, side, count):
 
 
 class Case(NamedTuple):
-    make: object
+    make: Callable[[], nn.Module]
     shape: tuple[int, ...]
     patches: torch.Tensor | None = None
 
@@ -117,7 +120,8 @@ def test_against_fixed_sizes(benchmark, report, threads, name):
     seconds = {size: best(method, rounds=1) for size, method in fixed.items()}
     likely = [size for size in SIZES if seconds[size] <= HOPELESS * min(seconds.values())]
     ours = best(work(auto), rounds=1)
-    for _ in range(6):  # in turn, since a machine's speed changes from minute to minute
+    rounds = int(SECONDS / (ours + sum(seconds[size] for size in likely)))
+    for _ in range(max(4, min(100, rounds))):  # in turn, since a machine's speed changes from minute to minute
         ours = min(ours, best(work(auto), rounds=1))
         seconds |= {size: min(seconds[size], best(fixed[size], rounds=1)) for size in likely}
     _, result = measure(benchmark, lambda: auto.explain(X, target=target), rounds=1)

@@ -13,7 +13,7 @@ from rambit.predictors.activations import Activations, read_activations
 #: Rows a call beyond which a larger batch no longer pays, by device type.
 BATCH_CAP = {"cpu": 2048, "cuda": 1 << 16}
 #: Bytes that a call on the CPU works on: more leave its caches, and far more cost page faults (bench/README.md).
-WORKED_ON = 16 << 20
+WORKED_ON = 24 << 20
 #: What starting an op costs on the CPU, in bytes that could be made in that time.
 AN_OP = 64 << 10
 #: How many times as much a call makes, at least, as it costs whatever its rows are: ops to start, weights to read.

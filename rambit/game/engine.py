@@ -89,19 +89,25 @@ class Engine:
         # A fixed-length model that takes lengths gets the padding; every other one gets the series without it.
         if self.mode == "full" and predictor.takes_lengths:
             cut = sample.padded()
+            self.runner.batch = self._batch(batch_size, cut.x)
         self.sample = cut.in_memory_order(predictor.features_last)
-        self.runner.batch = min(self.runner.batch, self._batch(batch_size, cut.x, None if dry else self.mode))
+        if batch_size == "auto" and not dry:  # what is refused first is refused without a call of the model
+            self.runner.fewer = self._fewer_rows
         T = cut.x.shape[2]
         self.rule = HorizonRule(anchor, window_size, T, T if cut.length is None else cut.length)
         if not (predictor.looked or predictor.proven):
             self.runner.before_first = partial(guards.look, sample=self.sample, strategy=counterfactuals, seed=seed)
 
-    def _batch(self, batch_size: int | Literal["auto"], x: Tensor, mode: str | None = None) -> int:
-        """Rows a call; from what the model makes of ``self.sample`` in a mode, where one is given."""
+    def _batch(self, batch_size: int | Literal["auto"], x: Tensor) -> int:
         D, T = x.shape[1:]
-        if batch_size != "auto":
-            return min(int(batch_size), MOST_ROWS)
-        activations = None if mode is None else activations_of(self.runner, self.sample, mode)
+        if batch_size == "auto":
+            return auto_batch(D, T, x.element_size(), self.max_memory, x.device)
+        return min(int(batch_size), MOST_ROWS)
+
+    def _fewer_rows(self) -> int:
+        """Rows a call by what the model makes of them."""
+        x, activations = self.sample.x, activations_of(self.runner, self.sample, self.mode)
+        D, T = x.shape[1:]
         return auto_batch(D, T, x.element_size(), self.max_memory, x.device, activations)
 
     def to_host(self, tensor: Tensor) -> Tensor:

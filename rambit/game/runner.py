@@ -116,7 +116,7 @@ class Runner:
         progress: Progress | None = None,
         dry: bool = False,
     ) -> None:
-        self.predictor, self.device, self.batch, self.dry = predictor, device, batch, dry
+        self.predictor, self.device, self._batch, self.dry = predictor, device, batch, dry
         self.progress = progress
         self.rows = self.row_steps = self.calls = self.syncs = 0
         self._buffer: Tensor | None = None
@@ -126,6 +126,19 @@ class Runner:
         self._told: Tensor | None = None
         self._moved = self._graded = False
         self.before_first: Callable[[Runner], None] | None = None  # called once, before the model is called
+        self.fewer: Callable[[], int] | None = None  # called once, when ``batch`` is needed, which it may lower
+
+    @property
+    def batch(self) -> int:
+        """Rows a call at most; less once memory ran out."""
+        choose, self.fewer = self.fewer, None
+        if choose is not None:
+            self._batch = min(self._batch, choose())
+        return self._batch
+
+    @batch.setter
+    def batch(self, rows: int) -> None:
+        self._batch = rows
 
     def count(self, rows: int, row_steps: int) -> None:
         """Rows that the model evaluates, and what they cost."""
