@@ -18,6 +18,8 @@ WORKED_ON = 24 << 20
 AN_OP = 64 << 10
 #: How many times as much a call makes, at least, as it costs whatever its rows are: ops to start, weights to read.
 WORTH = 2
+#: Modes that evaluate single steps of rows, or windows.
+IN_PARTS = ("stateful", "incremental")
 
 
 def auto_batch(
@@ -44,9 +46,9 @@ def _worth(activations: Activations, row: int) -> int:
 def activations_of(runner: Runner, sample: TensorSample, mode: str) -> Activations | None:
     """What the model makes of a whole row of the sample, from one call on two, uncounted; kept with the predictor.
 
-    None where it cannot be seen, and in mode ``stateful``, whose calls are of single steps.
+    None where it cannot be seen, and in modes whose calls are of parts of rows.
     """
-    if mode == "stateful":
+    if mode in IN_PARTS:
         return None
     found = runner.predictor.activations
     key = (mode == "causal", sample.x.shape[1:], sample.shape, sample.x.dtype, sample.x.device)

@@ -1,0 +1,210 @@
+"""A module's call as a graph of ATen operators, for any number of rows.
+
+``torch.export`` makes the graph, of a copy that shares the weights, so that nothing of the user's module is changed,
+not even for a moment. Shape inference would unroll recurrent layers step by step; in the copy they are one operator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Node
+
+from rambit.predictors.fused import is_wrapped
+from rambit.predictors.holding import attributes
+from rambit.predictors.identity import described
+from rambit.predictors.module import ModulePredictor
+from rambit.predictors.predictor import Predictor
+from rambit.predictors.recurrent_op import as_one_operator
+from rambit.store import resume_key
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+#: Which call of a predictor is traced: ``call_whole`` or ``call_steps``.
+Call = Literal["whole", "steps"]
+#: Traces kept for one module, of different shapes and options; the oldest goes first.
+MOST_TRACES = 8
+#: Operators that say that they draw random numbers, though with these arguments they do not.
+_DROPOUT = (torch.ops.aten.dropout.default, torch.ops.aten.feature_dropout.default)
+_ATTENTION = (torch.ops.aten.scaled_dot_product_attention.default,)
+#: The rows of the call that is traced: a number that is no other size by chance.
+ROWS = 7
+
+#: Where recurrent modules list their parameters once more.
+_WEIGHT_LISTS = ("_flat_weights", "_flat_weight_refs")
+#: What torch says of a model that it cannot export; ``trace`` returns the reason.
+_LOGGERS = ("torch.fx.experimental.symbolic_shapes", "torch._export", "torch.export")
+
+_lock = threading.RLock()
+_traces: weakref.WeakKeyDictionary[nn.Module, dict[Any, tuple[str, Trace | str]]] = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Operators without side effects, in order; ``tensors`` are the values of the placeholders but for ``x``.
+
+    ``x`` stands for the rows as the model reads them, ``output`` for its raw outputs.
+    """
+
+    nodes: tuple[Node, ...]
+    tensors: dict[Node, Tensor]
+    x: Node
+    output: Node
+
+
+def trace(predictor: Predictor, x: Tensor, call: Call = "whole") -> Trace | str:
+    """The graph of a predictor's call on rows like x (N, D, w), or why there is none.
+
+    Kept per module, shape and options; made anew when the module's structure, attributes or parameters (as objects)
+    have changed. Weights are read when the graph is run, so new values in the same parameters count.
+    """
+    if not isinstance(predictor, ModulePredictor) or predictor.module is None:
+        return f"{type(predictor).__name__} is no module"
+    if predictor.compile or predictor.autocast is not None:
+        return "it is compiled or runs under autocast"
+    if predictor.tokens or predictor.takes_lengths or predictor.categorical_name is not None:
+        return "it takes tokens, lengths or categories"
+    module = predictor.module
+    if any(is_wrapped(part) for part in module.modules()):
+        return "it has hooks, or a forward of its own"
+    options = (type(predictor), predictor.layout, predictor.input_name, predictor.choice.select)
+    key = (call, options, tuple(x.shape[1:]), x.dtype, x.device)
+    with _lock:
+        kept = _traces.setdefault(module, {})
+        state = _state(module)
+        if key not in kept or kept[key][0] != state:
+            kept.pop(key, None)
+            while len(kept) >= MOST_TRACES:
+                kept.pop(next(iter(kept)))
+            kept[key] = (state, _traced(predictor, x, call))
+        return kept[key][1]
+
+
+def _state(module: nn.Module) -> str:
+    """What a graph depends on beside the values of weights: types, attributes, which tensors are parameters."""
+    tensors = chain(module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
+    parts = {
+        name: [id(type(part)), part.training, described({k: v for k, v in attributes(part) if k not in _WEIGHT_LISTS})]
+        for name, part in module.named_modules()
+    }
+    return resume_key(tensors=[[name, id(tensor)] for name, tensor in tensors], parts=parts)
+
+
+def _traced(predictor: ModulePredictor, x: Tensor, call: Call) -> Trace | str:
+    called = _Called(predictor, call)
+    rows = predictor._as_model_reads(x.new_zeros(ROWS, *x.shape[1:]))
+    try:
+        with _silence(), torch.no_grad():
+            program = _exported(called, rows)
+    except Exception as error:  # whatever a model does that cannot be exported
+        return f"torch.export could not trace it ({type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]})"
+    return _of_program(program, called)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.CRITICAL + 1)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def _exported(called: nn.Module, rows: Tensor) -> ExportedProgram:
+    import torch.export
+
+    automatic = torch.export.Dim.AUTO
+    program = torch.export.export(called, (rows,), dynamic_shapes=({0: automatic},), strict=False)
+    if any(_writes(node) for node in program.graph.nodes):
+        program = program.run_decompositions({})  # the same operators, none of which writes into its arguments
+    return program
+
+
+class _Called(nn.Module):
+    """A predictor's call as a module, on a copy of its module that shares the weights."""
+
+    def __init__(self, predictor: ModulePredictor, call: Call) -> None:
+        super().__init__()
+        assert predictor.module is not None
+        shared = {id(t): t for t in chain(predictor.module.parameters(), predictor.module.buffers())}
+        self.model = copy.deepcopy(predictor.module, shared)
+        for part in self.model.modules():
+            as_one_operator(part)
+        given = copy.copy(predictor)
+        given.model = given.module = self.model
+        given.choice = copy.copy(predictor.choice)
+        given._call = given._called()
+        self.call: Callable[[Tensor], Tensor] = given.call_steps
+        if call == "whole":
+            self.call = lambda x: given.call_whole(x, None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.call(x)
+
+
+def _of_program(program: ExportedProgram, called: nn.Module) -> Trace | str:
+    """The graph of an exported program, or why it cannot stand for the module."""
+    signature = program.graph_signature
+    if signature.buffers_to_mutate:
+        return "it changes its buffers"
+    nodes = tuple(node for node in program.graph.nodes if node.op != "output")
+    for node in nodes:
+        if node.op not in ("placeholder", "call_function"):
+            return f"its graph holds {node.op}"
+        if _writes(node):
+            return f"it writes into its values ({node.target})"
+        if _draws(node):
+            return f"it draws random numbers ({node.target})"
+    named = {node.name: node for node in nodes if node.op == "placeholder"}
+    x = named.pop(signature.user_inputs[0])
+    if isinstance(x.meta["val"].shape[0], int):
+        return "its graph is for one number of rows"
+    values = {**dict(called.named_parameters()), **dict(called.named_buffers()), **program.constants}
+    sources = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    sources.update(signature.inputs_to_lifted_tensor_constants)
+    try:
+        tensors = {node: values[sources[name]].detach() for name, node in named.items()}
+    except KeyError as missing:
+        return f"its graph needs {missing}"
+    (output,) = (node for node in program.graph.nodes if node.op == "output")
+    last = [result for result in output.args[0] if isinstance(result, Node)][-1:]
+    if not last or signature.user_outputs[-1] != last[0].name:
+        return "it has no single output"
+    return Trace(nodes, tensors, x, last[0])
+
+
+def _writes(node: Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
+
+
+def _draws(node: Node) -> bool:
+    """Whether an operator draws random numbers."""
+    target: Any = node.target
+    if torch.Tag.nondeterministic_seeded not in getattr(target, "tags", ()):
+        return False
+    if target in _DROPOUT:
+        return node.args[2] is not False
+    if target in _ATTENTION:
+        rate: Any = node.args[4] if len(node.args) > 4 else node.kwargs.get("dropout_p", 0.0)
+        return bool(rate)
+    return True
