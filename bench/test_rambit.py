@@ -12,7 +12,7 @@ from torch import nn
 from bench import twin
 from bench.timing import best, measure, overhead
 from rambit import RaMbIT
-from rambit.game.runner import BATCH_CAP
+from rambit.game.batch_size import BATCH_CAP
 from rambit.masks import Block
 from rambit.models import GRUClassifier, LSTMClassifier
 

@@ -12,16 +12,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rambit.allocator import keep_freed_blocks
 from rambit.checks import warn
 from rambit.counterfactuals import Counterfactual, Replay
 from rambit.counterfactuals.strategies import check_categories
 from rambit.game import guards, incremental, modes
+from rambit.game.batch_size import activations_of, auto_batch
 from rambit.game.horizons import ANCHORS, Anchor, HorizonRule
 from rambit.game.modes import Evaluation
 from rambit.game.progress import Progress
 from rambit.game.questions import Flips
 from rambit.game.rows import base_rows
-from rambit.game.runner import Inputs, Runner, auto_batch
+from rambit.game.runner import Inputs, Runner
 from rambit.game.tensor_sample import TensorSample
 from rambit.game.work import Flipped
 from rambit.memory import DEFAULT_MEMORY
@@ -78,7 +80,7 @@ class Engine:
         if anchor not in ANCHORS:
             raise ValueError(f"anchor must be one of {', '.join(ANCHORS)}, got {anchor!r}")
         self.predictor, self.counterfactuals = predictor, counterfactuals
-        self.seed, self.draws = seed, draws
+        self.seed, self.draws, self.batch_size = seed, draws, batch_size
         self.max_memory = DEFAULT_MEMORY if max_memory is None else max_memory
         cut = sample.cut()
         counterfactuals.check(*cut.x.shape[1:])
@@ -88,6 +90,8 @@ class Engine:
         elif predictor.categorical:
             check_categories(counterfactuals, predictor.categorical, "categorical features")
         self.device = sample.x.device
+        if self.device.type == "cpu" and not dry:
+            keep_freed_blocks()
         self._noted: dict[tuple[int, int], Tensor | None] = {}
         self.runner = Runner(predictor, self.device, self._batch(batch_size, cut.x), progress=progress, dry=dry)
         self.sample, self.rule = cut, HorizonRule(anchor, window_size, cut.x.shape[2], cut.x.shape[2])
@@ -105,6 +109,8 @@ class Engine:
             cut = sample.padded()
             self.runner.batch = self._batch(batch_size, cut.x)
         self.sample = cut.in_memory_order(predictor.features_last)
+        if batch_size == "auto" and not dry:  # what is refused first is refused without a call of the model
+            self.runner.fewer = self._fewer_rows
         T = cut.x.shape[2]
         self.rule = HorizonRule(anchor, window_size, T, T if cut.length is None else cut.length)
         if not (predictor.looked or predictor.proven):
@@ -130,6 +136,12 @@ class Engine:
             to_host=self.to_host,
         )
 
+    def _fewer_rows(self) -> int:
+        """Rows a call by what the model makes of them."""
+        x, activations = self.sample.x, activations_of(self.runner, self.sample, self.mode)
+        D, T = x.shape[1:]
+        return auto_batch(D, T, x.element_size(), self.max_memory, x.device, activations)
+
     def expect(self, rows: int) -> None:
         """Evaluate incrementally from here on, if nobody named a mode and so many rows that differ little are worth it.
 
@@ -147,6 +159,7 @@ class Engine:
                 warn(f"the model was traced, but {problem}; falling back")
                 return
         self.mode, self.differing = "incremental", found
+        self.runner.fewer, self.runner.batch = None, self._batch(self.batch_size, self.sample.x)  # of windows
 
     def outweighs_a_trace(self, rows: int) -> bool:
         """Whether so many whole rows take so long that a trace may be tried."""
