@@ -46,8 +46,8 @@ def _worth(activations: Activations, row: int) -> int:
 def activations_of(runner: Runner, sample: TensorSample, mode: str) -> Activations | None:
     """What the model makes of a whole row of the sample, from one call on two, uncounted; kept with the predictor.
 
-    None where it cannot be seen, in modes whose calls are of parts of rows, and for recurrent layers: for those, the more
-    rows the better, and a look at each of their steps takes long.
+    None where it cannot be seen, in modes whose calls are of parts of rows, and for recurrent layers: for those, the
+    more rows the better, and a look at each of their steps takes long.
     """
     module = runner.predictor.module
     if mode in IN_PARTS or (module is not None and any(isinstance(part, nn.RNNBase) for part in module.modules())):
