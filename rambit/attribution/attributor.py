@@ -374,7 +374,11 @@ class Attributor(Options, ABC):
             part = game.cost()
             total = part if total is None else total + part
         assert total is not None
-        unconfirmed = self.evaluation == "auto" and not self.predictor.proven and total.mode in ("causal", "stateful")
+        unconfirmed = (
+            self.evaluation == "auto"
+            and not self.predictor.proven
+            and total.mode in ("causal", "stateful", "incremental")
+        )
         return replace(total, mode=total.mode + " (unconfirmed)") if unconfirmed else total
 
 

@@ -11,9 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rambit.checks import warn
 from rambit.counterfactuals import Counterfactual, Replay
 from rambit.counterfactuals.strategies import check_categories
-from rambit.game import guards, modes
+from rambit.game import guards, incremental, modes
 from rambit.game.horizons import ANCHORS, Anchor, HorizonRule
 from rambit.game.modes import Evaluation
 from rambit.game.progress import Progress
@@ -22,8 +23,14 @@ from rambit.game.runner import Inputs, Runner, auto_batch
 from rambit.game.tensor_sample import TensorSample
 from rambit.memory import DEFAULT_MEMORY
 from rambit.predictors import Predictor
+from rambit.predictors.differing import Differing
+from rambit.predictors.work import multiplications
 
 Int32 = npt.NDArray[np.int32]
+#: Multiplications, of whole rows, that outweigh a trace and the libraries that it needs: some ten seconds of a core.
+WORTH_A_TRACE = 2.5e11
+#: How many times fewer multiplications windows must take: their bookkeeping costs as well.
+LEAST_GAIN = 2.5
 #: Rows a call at most, whatever batch size is given: more would only cost memory.
 MOST_ROWS = 1 << 20
 
@@ -80,6 +87,8 @@ class Engine:
             if dry
             else modes.choose(self.runner, sample, anchor, evaluation, counterfactuals, draws, seed)
         )
+        self._may_trace = evaluation == "auto"
+        self.differing = self._traced(cut, evaluation) if self.mode == "incremental" else None
         if sample.shape is not None and (anchor != "end" or predictor.features_last):
             raise ValueError("images need anchor='end' and layout='BDT'")
         # A fixed-length model that takes lengths gets the padding; every other one gets the series without it.
@@ -97,6 +106,53 @@ class Engine:
         if batch_size == "auto":
             return auto_batch(D, T, x.element_size(), self.max_memory, x.device)
         return min(int(batch_size), MOST_ROWS)
+
+    def expect(self, rows: int) -> None:
+        """Evaluate incrementally from here on, if nobody named a mode and so many rows that differ little are worth it.
+
+        A rule of shapes alone: what the rows take as whole ones must outweigh a trace, and windows take much less.
+        """
+        if not self.outweighs_a_trace(rows):
+            return
+        self._may_trace = False
+        found = self._traceable(self.sample)
+        if isinstance(found, str) or found.gain(self.sample.x) < LEAST_GAIN:
+            return
+        if not self.runner.dry:
+            problem = incremental.confirm(self.runner, self.sample, found, self.counterfactuals, self.seed)
+            if problem is not None:
+                warn(f"the model was traced, but {problem}; falling back")
+                return
+        self.mode, self.differing = "incremental", found
+
+    def outweighs_a_trace(self, rows: int) -> bool:
+        """Whether so many whole rows take so long that a trace may be tried."""
+        module = self.predictor.module
+        if not self._may_trace or self.mode != "full" or module is None:
+            return False
+        return rows * multiplications(module, self.sample.x.shape[2]) >= WORTH_A_TRACE
+
+    @cached_property
+    def windows(self) -> incremental.WindowRunner | None:
+        """What evaluates all series by what differs, in mode ``incremental``."""
+        if self.differing is None:
+            return None
+        return incremental.WindowRunner(self.runner, self.inputs, self.differing, self.max_memory)
+
+    def _traced(self, sample: TensorSample, evaluation: Evaluation) -> Differing:
+        """What evaluates rows by what differs. Raises ValueError where the model cannot be evaluated so."""
+        found = self._traceable(sample)
+        problem = found if isinstance(found, str) else None
+        if not (isinstance(found, str) or self.runner.dry):
+            problem = incremental.confirm(self.runner, sample, found, self.counterfactuals, self.seed)
+        if problem is not None or isinstance(found, str):
+            raise ValueError(f"evaluation={evaluation!r} does not serve this model: {problem}")
+        return found
+
+    def _traceable(self, sample: TensorSample) -> Differing | str:
+        if sample.shape is not None or sample.extra or self.predictor.takes_series:
+            return "images and extra inputs are evaluated whole"
+        return Differing.of(self.predictor, sample.x)
 
     def to_host(self, tensor: Tensor) -> Tensor:
         """A device tensor on the host: the one place that synchronises; counted in ``runner.syncs``."""

@@ -21,7 +21,7 @@ from rambit.memory import is_out_of_memory
 from rambit.predictors import PredictionError, Predictor
 from rambit.predictors.extra import SERIES
 
-Evaluation = Literal["auto", "prefix", "causal", "stateful", "full"]
+Evaluation = Literal["auto", "prefix", "causal", "stateful", "full", "incremental"]
 EVALUATIONS: tuple[Evaluation, ...] = get_args(Evaluation)
 #: After so many steps, spread over the series, the future is changed to see whether a model looks at it.
 CUTS = 12
@@ -39,8 +39,8 @@ def claimed(predictor: Predictor, anchor: Anchor, evaluation: Evaluation, offers
     """The mode that would be used if every claim held. Raises ValueError where the model cannot serve the request."""
     if evaluation not in EVALUATIONS:
         raise ValueError(f"evaluation must be one of {', '.join(EVALUATIONS)}, got {evaluation!r}")
-    if evaluation == "full" and anchor != "end":
-        raise ValueError(f"evaluation='full' serves anchor='end' only, got anchor={anchor!r}")
+    if evaluation in ("full", "incremental") and anchor != "end":
+        raise ValueError(f"evaluation={evaluation!r} serves anchor='end' only, got anchor={anchor!r}")
     if evaluation in predictor.modes - offers:
         raise ValueError(f"evaluation={evaluation!r} does not serve extra=: a state knows nothing of extra inputs")
     if evaluation in ("causal", "stateful") and evaluation not in offers:
@@ -75,7 +75,7 @@ def choose(
     predictor = runner.predictor
     offers = offered(predictor, sample)
     mode = claimed(predictor, anchor, evaluation, offers)
-    if predictor.proven or mode == "full":
+    if predictor.proven or mode in ("full", "incremental"):
         return mode
     # Half precision's rounding, and saturated probabilities, are so coarse that a false claim could hide in them.
     predictor = predictor.as_given().raw()

@@ -68,7 +68,7 @@ def _forward(rnn: Any, x: Any, state: Any = None) -> Any:
     lstm, batch = isinstance(rnn, nn.LSTM), x.shape[0 if rnn.batch_first else 1]
     if state is None:
         rows = rnn.num_layers * (2 if rnn.bidirectional else 1)
-        zeros = x.new_zeros(rows, batch, rnn.hidden_size)
+        zeros = torch.zeros(rows, batch, rnn.hidden_size, dtype=x.dtype, device=x.device)
         state = (zeros, zeros) if lstm else zeros
     kind = KINDS[type(rnn)]
     if kind == "rnn":

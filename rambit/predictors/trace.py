@@ -187,7 +187,9 @@ def _of_program(program: ExportedProgram, called: nn.Module) -> Trace | str:
     x = named.pop(signature.user_inputs[0])
     if not _for_any_rows(program, x):
         return "its graph is for some numbers of rows"
-    values = {**dict(called.named_parameters()), **dict(called.named_buffers()), **program.constants}
+    named_tensors = (called.named_parameters, called.named_buffers)
+    values = dict(chain.from_iterable(tensors(remove_duplicate=False) for tensors in named_tensors))
+    values.update(program.constants)
     sources = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     sources.update(signature.inputs_to_lifted_tensor_constants)
     try:
@@ -213,10 +215,8 @@ def _needed(nodes: tuple[Node, ...], output: Node) -> tuple[Node, ...]:
 def _for_any_rows(program: ExportedProgram, x: Node) -> bool:
     """Whether a graph holds for two rows and for any larger number."""
     rows = x.meta["val"].shape[0]
-    if isinstance(rows, int):
-        return False
-    allowed = program.range_constraints.get(rows.node.expr)
-    return allowed is None or bool(allowed.lower <= 2 and allowed.upper >= 2**31)
+    allowed = None if isinstance(rows, int) else program.range_constraints.get(rows.node.expr)
+    return allowed is not None and bool(allowed.lower <= 2 and allowed.upper >= 2**31)
 
 
 def _refused(node: Node) -> str | None:
@@ -229,9 +229,14 @@ def _refused(node: Node) -> str | None:
         return f"it draws random numbers ({node.target})"
     if node.target in _BY_STRIDES:
         return f"it reads memory, not values ({node.target})"
-    if node.op == "call_function" and node.is_impure() and node.target is not _CHECKS_TYPES:
+    if _gives_nothing(node) and node.target is not _CHECKS_TYPES:
         return f"it checks its values ({node.target})"
     return None
+
+
+def _gives_nothing(node: Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and not schema.returns
 
 
 def _writes(node: Node) -> bool:

@@ -29,10 +29,18 @@ _OVERLOADS = (
 
 def _named(names: tuple[str, ...]) -> frozenset[Any]:
     packets = [getattr(aten, name) for name in names if hasattr(aten, name)]
-    return frozenset(getattr(packet, each) for packet in packets for each in _OVERLOADS if each in packet.overloads())
+    found = [getattr(packet, each) for packet in packets for each in _OVERLOADS if each in packet.overloads()]
+    return frozenset(operator for operator in found if _makes_one_of_tensors(operator._schema))
+
+
+def _makes_one_of_tensors(schema: Any) -> bool:
+    """Operators of numbers have the same names, and ``where`` of one argument gives places."""
+    return [str(one.type) for one in schema.returns] == ["Tensor"] and "Tensor" in str(schema).partition("->")[0]
 
 
 POINTWISE = _named(_NAMES)
+#: Products with weights.
+PRODUCTS: tuple[Any, ...] = (aten.linear.default, aten.addmm.default, aten.matmul.default, aten.mm.default)
 #: Whose rules read no reference value of their only input.
 LOCAL = POINTWISE | _named(("batch_norm", "layer_norm", "_softmax", "t"))
 #: What reads the shape and type of its argument, and no value.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-from rambit.predictors.incremental.operators import LOCAL
+from rambit.predictors.incremental.operators import LOCAL, PRODUCTS
 from rambit.predictors.incremental.reference import Reference
 from rambit.predictors.trace import Trace
 
@@ -25,11 +26,16 @@ class Program:
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
-        self.constants: dict[Any, Any] = dict(trace.tensors)
+        self.constants: dict[Any, Any] = {}
+        self.forget()
         self._rows = trace.x.meta["val"].shape[0].node.expr
         self.varying = self._find_varying()
         self.steps = [node for node in trace.nodes if node in self.varying and node is not trace.x]
         self.kept, self.last_use = self._find_kept(), self._find_last_use()
+
+    def forget(self) -> None:
+        """Read the weights anew."""
+        self.constants = dict(self.trace.tensors)
 
     def _find_varying(self) -> frozenset[Node]:
         found = {self.trace.x}
@@ -39,12 +45,17 @@ class Program:
         return frozenset(found)
 
     def _find_kept(self) -> frozenset[Node]:
-        """Nodes whose reference values rules may read: not what only goes on into an operator that reads none."""
+        """Nodes whose reference values rules may read.
+
+        Not what only goes on into an operator that reads none; but products of whole rows, to which changes are added.
+        """
         kept = {self.trace.x, self.trace.output}
         for node in self.steps:
             inputs = [arg for arg in node.all_input_nodes if arg in self.varying]
             if len(inputs) > 1 or node.target not in LOCAL:
                 kept.update(inputs)
+            if node.target in PRODUCTS and len(node.meta["val"].shape) == 2:
+                kept.add(node)
         return frozenset(kept)
 
     def _find_last_use(self) -> dict[Node, list[Node]]:
@@ -104,6 +115,20 @@ class Program:
         if len(counted) == 1 and sizes[counted[0]].node.expr == self._rows:
             return counted[0]
         return None
+
+    @property
+    def reference_bytes(self) -> int:
+        """What the kept values of one row take."""
+        found: int = self.constant("bytes", lambda: sum(map(self._row_bytes, self.kept)))
+        return found
+
+    def _row_bytes(self, node: Node) -> int:
+        values: Any = node.meta.get("val")
+        tensors = [
+            value for value in (values if isinstance(values, (tuple, list)) else [values]) if hasattr(value, "shape")
+        ]
+        sizes = [[size for size in value.shape if isinstance(size, int)] for value in tensors]
+        return sum(math.prod(size) * value.element_size() for size, value in zip(sizes, tensors, strict=True))
 
     # -- references -----------------------------------------------------------------------------------------------
 

@@ -143,6 +143,21 @@ class Case:
         return rows
 
 
+def random_case(
+    seed: int,
+    sizes: tuple[int | None, ...] = (3, None),
+    places: int = 12,
+    widest: int = 12,
+    positive: bool = False,
+    dtype: torch.dtype = torch.float32,
+) -> Case:
+    """Rows of these ``sizes``, with ``places`` in the dimension that is None, along which windows lie."""
+    generator = torch.Generator().manual_seed(seed)
+    R, n, width = (int(torch.randint(1, high + 1, (), generator=generator)) for high in (3, 5, min(widest, places)))
+    start = torch.randint(places - width + 1, (n,), generator=generator).numpy()
+    return _case(generator, sizes, places, R, width, start, dtype, positive)
+
+
 @st.composite
 def cases(
     draw: st.DrawFn,
@@ -152,23 +167,33 @@ def cases(
     widest: int | None = None,
     positive: bool = False,
 ) -> Case:
-    """Rows of these ``sizes``, with between ``places`` in the dimension that is None, along which windows lie."""
-    seed = draw(st.integers(0, 2**20))
+    """The same, of any type, with windows at both edges and up to the whole axis."""
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
     dtype = draw(st.sampled_from([torch.float32, torch.float64]))
     T, R, n = draw(st.integers(*places)), draw(st.integers(1, 3)), draw(st.integers(1, 5))
     width = draw(st.integers(1, T if widest is None else min(T, widest)))
     edges = st.sampled_from([0, T - width])
     start = np.array(draw(st.lists(edges | st.integers(0, T - width), min_size=n, max_size=n)), dtype=np.int64)
-    axis = 1 + sizes.index(None)
-    generator = torch.Generator().manual_seed(seed)
+    return _case(generator, sizes, T, R, width, start, dtype, positive)
 
+
+def _case(
+    generator: torch.Generator,
+    sizes: tuple[int | None, ...],
+    places: int,
+    R: int,
+    width: int,
+    start: Any,
+    dtype: torch.dtype,
+    positive: bool,
+) -> Case:
     def values(rows: int, length: int) -> Tensor:
         shape = (rows, *(length if size is None else size for size in sizes))
         found = torch.randn(shape, generator=generator, dtype=dtype)
         return found.abs() + 0.1 if positive else found
 
-    which = torch.randint(R, (n,), generator=generator)
-    return Case(values(R, T), axis, which, values(n, width), start)
+    which = torch.randint(R, (len(start),), generator=generator)
+    return Case(values(R, places), 1 + sizes.index(None), which, values(len(start), width), start)
 
 
 def weights(like: Tensor, *shape: int, seed: int = 0) -> Tensor:

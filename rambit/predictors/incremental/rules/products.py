@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from rambit.predictors.incremental.operators import aten
+from rambit.predictors.incremental.operators import PRODUCTS, aten
 from rambit.predictors.incremental.rows import EvaluateWhole, Rows, rank, require, require_narrow, rule, size
 from rambit.predictors.incremental.values import Flattened, State, Window
 
@@ -17,7 +17,7 @@ from rambit.predictors.incremental.values import Flattened, State, Window
 GATHERED = 1 << 22
 
 
-@rule(aten.linear.default, aten.addmm.default, aten.matmul.default, aten.mm.default)
+@rule(*PRODUCTS)
 def product(rows: Rows, node: Node) -> State:
     args: Any = node.args
     added = node.target is aten.addmm.default

@@ -172,7 +172,9 @@ def expand(rows: Rows, node: Node) -> State:
     new = rank(node) - rank(x)
     batch, axis = window.batch + new, window.axis + new
     require(size(node, axis) == size(x, window.axis))
-    sizes = [len(rows) if dim == batch else window.width if dim == axis else size(node, dim) for dim in range(rank(node))]
+    sizes = [
+        len(rows) if dim == batch else window.width if dim == axis else size(node, dim) for dim in range(rank(node))
+    ]
     return Window.of(window.value.expand(sizes), window.start, batch, axis)
 
 

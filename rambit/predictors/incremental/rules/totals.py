@@ -104,6 +104,11 @@ def _over_axis(rows: Rows, x: Node, window: Window, largest: bool) -> Tensor:
     return further(reduce(window.data, 1), outside).unsqueeze(1)
 
 
+#: Operators whose second argument is the order of a norm, and where others than these have ``keepdim``.
+_AFTER_ORDER = (aten.linalg_vector_norm.default, aten.norm.ScalarOpt_dim)
+_KEEPDIM = {aten.var.dim: 3, aten.std.dim: 3}
+
+
 @rule(
     *(aten.var.correction, aten.std.correction, aten.var.dim, aten.std.dim, aten.logsumexp.default, aten.prod.dim_int),
     *(aten.linalg_vector_norm.default, aten.norm.ScalarOpt_dim, aten.argmax.default, aten.argmin.default),
@@ -117,11 +122,6 @@ def over_other_dimensions(rows: Rows, node: Node) -> State:
     over, keepdim = [dim % rank(x) for dim in dims], bool(argument(node, keep, "keepdim", False))
     require(window.batch not in over and window.axis not in over)
     return _beside(window, over, keepdim, lambda value: rows.call_with(node, value))
-
-
-#: Operators whose second argument is the order of a norm, and where others than these have ``keepdim``.
-_AFTER_ORDER = (aten.linalg_vector_norm.default, aten.norm.ScalarOpt_dim)
-_KEEPDIM = {aten.var.dim: 3, aten.std.dim: 3}
 
 
 @rule(operator.getitem)
