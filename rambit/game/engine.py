@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Literal
@@ -18,9 +19,11 @@ from rambit.game import guards, incremental, modes
 from rambit.game.horizons import ANCHORS, Anchor, HorizonRule
 from rambit.game.modes import Evaluation
 from rambit.game.progress import Progress
+from rambit.game.questions import Flips
 from rambit.game.rows import base_rows
 from rambit.game.runner import Inputs, Runner, auto_batch
 from rambit.game.tensor_sample import TensorSample
+from rambit.game.work import Flipped
 from rambit.memory import DEFAULT_MEMORY
 from rambit.predictors import Predictor
 from rambit.predictors.differing import Differing
@@ -49,7 +52,11 @@ class Cost:
 
 
 class Engine:
-    """A game without its questions: the sample in the model's own shape, its counterfactual values, the runner."""
+    """A game without its questions: the sample in the model's own shape, its counterfactual values, the runner.
+
+    ``question`` says which flips the game will be asked first: by them ``evaluation="auto"`` chooses. None: those of
+    single cells beside no mask.
+    """
 
     def __init__(
         self,
@@ -66,6 +73,7 @@ class Engine:
         seed: int = 0,
         progress: Progress | None = None,
         dry: bool = False,
+        question: Callable[[Engine], Flips] | None = None,
     ) -> None:
         if anchor not in ANCHORS:
             raise ValueError(f"anchor must be one of {', '.join(ANCHORS)}, got {anchor!r}")
@@ -82,11 +90,12 @@ class Engine:
         self.device = sample.x.device
         self._noted: dict[tuple[int, int], Tensor | None] = {}
         self.runner = Runner(predictor, self.device, self._batch(batch_size, cut.x), progress=progress, dry=dry)
-        self.mode = (
-            modes.claimed(predictor, anchor, evaluation, modes.offered(predictor, sample))
-            if dry
-            else modes.choose(self.runner, sample, anchor, evaluation, counterfactuals, draws, seed)
-        )
+        self.sample, self.rule = cut, HorizonRule(anchor, window_size, cut.x.shape[2], cut.x.shape[2])
+
+        def flips() -> Flipped:
+            return self.flips(None if question is None else question(self))
+
+        self.mode = modes.choose(self.runner, sample, anchor, evaluation, flips, counterfactuals, draws, seed)
         self._may_trace = evaluation == "auto"
         self.differing = self._traced(cut, evaluation) if self.mode == "incremental" else None
         if sample.shape is not None and (anchor != "end" or predictor.features_last):
@@ -106,6 +115,20 @@ class Engine:
         if batch_size == "auto":
             return auto_batch(D, T, x.element_size(), self.max_memory, x.device)
         return min(int(batch_size), MOST_ROWS)
+
+    def flips(self, question: Flips | None) -> Flipped:
+        """What the modes are compared by: the flips of a question; without one, those of cells beside no mask."""
+        B, D, _ = self.sample.x.shape
+        return Flipped.of(
+            question,
+            self.rule,
+            features=D,
+            draws=self.draws,
+            series=B,
+            batch=self.runner.batch,
+            fixed=self.counterfactuals.fixed,
+            to_host=self.to_host,
+        )
 
     def expect(self, rows: int) -> None:
         """Evaluate incrementally from here on, if nobody named a mode and so many rows that differ little are worth it.

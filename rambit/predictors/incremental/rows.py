@@ -149,7 +149,7 @@ class Rows:
             self.which,
             self.on_device(start),
             width,
-            window.data.contiguous(),
+            window.data,
             self.on_device(window.start),
             outside,
         )
