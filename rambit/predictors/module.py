@@ -191,7 +191,7 @@ class ModulePredictor(Predictor):
         x, codes = self._apart(x)
         places, named = self._passed(x, extra, **codes, **more)
         with self._precision():
-            output: Tensor = self.choice.of(self._call(*places, **named), len(x))
+            output: Tensor = self.choice.of(self._call(*places, **named), x.shape[0])
         return output
 
     def _passed(self, x: Any, extra: Extra, **more: Any) -> tuple[list[Any], dict[str, Any]]:
@@ -223,7 +223,7 @@ class ModulePredictor(Predictor):
         with self._precision():
             output: Any = self.model.advance(x, state, **codes)
         if isinstance(output, (tuple, list)) and len(output) == 2:
-            return self.choice.of(output[0], len(x)), output[1]
+            return self.choice.of(output[0], x.shape[0]), output[1]
         return output  # type: ignore[no-any-return]  # which is refused by its type
 
     def _fused(self, x: Tensor, state: State | None) -> tuple[Tensor, State] | None:
