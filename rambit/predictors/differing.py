@@ -24,11 +24,11 @@ class Differing:
         found = trace(predictor, x)
         if isinstance(found, str):
             return found
-        return Differing(predictor, Incremental(found, axis=1 if predictor.layout == "BTD" else 2))
+        return Differing(predictor, Incremental(found, 1 if predictor.layout == "BTD" else 2))
 
     def gain(self, x: Tensor) -> float:
         """How many times fewer multiplications a window of one step takes than a whole row like x (N, D, T)."""
-        return self.incremental.gain(self.predictor._as_model_reads(x[:1]))
+        return self.incremental.gain(self.predictor._as_model_reads(x[:1]), 1)
 
     def forget(self) -> None:
         """Read the weights anew."""
