@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
+from rambit.memory import is_out_of_memory
 from rambit.predictors.fused import is_wrapped
 from rambit.predictors.holding import attributes
 from rambit.predictors.identity import described
@@ -56,7 +57,8 @@ _traces: weakref.WeakKeyDictionary[nn.Module, dict[Any, tuple[str, Trace | str]]
 class Trace:
     """Operators without side effects, in order; ``tensors`` are the values of the placeholders but for ``x``.
 
-    ``x`` stands for the rows as the model reads them, ``output`` for its raw outputs.
+    They are the module's own parameters and buffers. ``x`` stands for the rows as the model reads them, ``output`` for
+    its raw outputs.
     """
 
     nodes: tuple[Node, ...]
@@ -100,7 +102,7 @@ def _state(module: nn.Module) -> str:
         name: [id(type(part)), part.training, described({k: v for k, v in attributes(part) if k not in _WEIGHT_LISTS})]
         for name, part in module.named_modules()
     }
-    return resume_key(tensors=[[name, id(tensor)] for name, tensor in tensors], parts=parts)
+    return resume_key(tensors=[[name, id(one), repr(one.dtype), list(one.shape)] for name, one in tensors], parts=parts)
 
 
 def _traced(predictor: ModulePredictor, x: Tensor, call: Call) -> Trace | str:
@@ -110,6 +112,8 @@ def _traced(predictor: ModulePredictor, x: Tensor, call: Call) -> Trace | str:
         with _silence(), torch.no_grad():
             program = _exported(called, rows)
     except Exception as error:  # whatever a model does that cannot be exported
+        if is_out_of_memory(error):  # the next time there may be enough
+            raise
         return f"torch.export could not trace it ({type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]})"
     return _of_program(program, called)
 
@@ -182,7 +186,7 @@ def _of_program(program: ExportedProgram, called: nn.Module) -> Trace | str:
     sources = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     sources.update(signature.inputs_to_lifted_tensor_constants)
     try:
-        tensors = {node: values[sources[name]].detach() for name, node in named.items()}
+        tensors = {node: values[sources[name]] for name, node in named.items()}
     except KeyError as missing:
         return f"its graph needs {missing}"
     (output,) = (node for node in program.graph.nodes if node.op == "output")

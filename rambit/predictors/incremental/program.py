@@ -32,7 +32,7 @@ class Program:
 
     def forget(self) -> None:
         """Read the weights anew."""
-        self.constants = dict(self.trace.tensors)
+        self.constants = {node: tensor.detach() for node, tensor in self.trace.tensors.items()}
 
     def _find_varying(self) -> frozenset[Node]:
         found = {self.trace.x}
