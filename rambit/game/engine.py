@@ -119,13 +119,15 @@ class Engine:
             return
         self._may_trace = False
         found = self._traceable(self.sample)
-        if isinstance(found, str) or found.gain(self.sample.x) < LEAST_GAIN:
+        if isinstance(found, str):
             return
         if not self.runner.dry:
             problem = incremental.confirm(self.runner, self.sample, found, self.counterfactuals, self.seed)
             if problem is not None:
                 warn(f"the model was traced, but {problem}; falling back")
                 return
+        if found.gain(self.sample.x) < LEAST_GAIN:
+            return
         self.mode, self.windows = "incremental", self._window_runner(found)
 
     def outweighs_a_trace(self, rows: int) -> bool:

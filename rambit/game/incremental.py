@@ -24,6 +24,8 @@ from rambit.game.flips import Int32, PrefixEvaluation, Scored, gap_starts
 from rambit.game.rows import NO_CELL, Column
 from rambit.game.runner import Inputs, Piece, Runner
 from rambit.game.tensor_sample import TensorSample
+from rambit.memory import is_out_of_memory
+from rambit.predictors import PredictionError
 from rambit.predictors.differing import Differing
 from rambit.predictors.incremental.reference import Reference
 
@@ -262,7 +264,12 @@ def confirm(
     with predictor.session():
         for width in sorted({1, max(1, T // 8)}):
             both = partial(_both_ways, checked, x, x.flip(0), width)
-            found, value = torch.cat(runner.uncounted(len(x), both)).unbind(1)
+            try:
+                found, value = torch.cat(runner.uncounted(len(x), both)).unbind(1)
+            except (TypeError, IndexError, RuntimeError, ValueError) as error:
+                if is_out_of_memory(error) or isinstance(error, PredictionError):
+                    raise
+                return f"evaluating it that way failed ({said(error)})"
             if not bool(value.isfinite().all()):
                 return None  # the run itself tells which row that is
             off = (found - value).abs()

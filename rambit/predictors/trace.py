@@ -180,7 +180,8 @@ def _of_program(program: ExportedProgram, called: nn.Module) -> Trace | str:
             return f"it draws random numbers ({node.target})"
     named = {node.name: node for node in nodes if node.op == "placeholder"}
     x = named.pop(signature.user_inputs[0])
-    if isinstance(x.meta["val"].shape[0], int):
+    rows = x.meta["val"].shape[0]
+    if isinstance(rows, int) or rows.node.expr.is_number:  # a symbol may turn out to be a number on the way
         return "its graph is for one number of rows"
     values = {**dict(called.named_parameters()), **dict(called.named_buffers()), **program.constants}
     sources = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}

@@ -42,7 +42,7 @@ class Network(nn.Module):
 
 
 class Residual(nn.Module):
-    """Convolutions that are joined and added, features that are normalised at each step, one operator without a rule."""
+    """Convolutions that are joined and added, features normalised at each step, an operator without a rule."""
 
     def __init__(self, C):
         super().__init__()
@@ -270,7 +270,7 @@ def test_coalitions_near_the_original_or_the_replaced_series(model, kind, strate
     assert sum(evaluated) > CONFIRMED + expected.flatten(0, 2).shape[0] // 3
 
 
-# -- memory, batches, threads, weights -----------------------------------------------------------------------------------
+# -- memory, batches, threads, weights ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("options", [{"batch_size": 1}, {"batch_size": 17}, {"max_memory": 1 << 20}])

@@ -128,6 +128,7 @@ def attributed(kind, model=Module, **options):
 BLOCKS = torch.ones(2, 3, 6, dtype=torch.bool)
 BLOCKS[0, :2, 2:4] = BLOCKS[1, 1:, 4] = False
 SMALL = {"masks": BLOCKS, "num_samples": 1, "window_size": 2, "background": X}
+WINDOWED = {"anchor": "end", "evaluation": "incremental"}
 GROUPS = torch.tensor([[0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 2, 2], [3, 3, 3, 4, 4, 4]])
 RUNS = {
     **{
@@ -153,16 +154,8 @@ RUNS = {
     "occlusion": attributed(Occlusion),
     "shapley": attributed(ExactShapley, players="features", distance="abs"),
     "banzhaf": attributed(Banzhaf, players="features", distance="abs", num_masks=8),
-    "rambit-incremental": attributed(RaMbIT, conv, anchor="end", evaluation="incremental", **SMALL),
-    "rambit-incremental-interpolate": attributed(
-        RaMbIT,
-        pooled,
-        anchor="end",
-        evaluation="incremental",
-        masks=BLOCKS,
-        num_samples=1,
-        counterfactuals="interpolate",
-    ),
+    "rambit-incremental": attributed(RaMbIT, conv, **WINDOWED, **SMALL),
+    "rambit-incremental-gaps": attributed(RaMbIT, pooled, **WINDOWED, masks=BLOCKS, counterfactuals="interpolate"),
     "occlusion-incremental": attributed(Occlusion, conv, evaluation="incremental", batch_size=4),
     "coalitions": coalitions,
     "boxes": boxes,
@@ -359,7 +352,7 @@ def test_at_each_line_that_allocates(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["boxes", "coalitions", "rambit-mask-gru"])
+@pytest.mark.parametrize("name", ["boxes", "coalitions", "rambit-mask-gru", "rambit-incremental"])
 def test_at_each_op_that_allocates(name):
     check_ops(name, lambda sites: range(1, len(sites) + 1))
 
