@@ -28,6 +28,7 @@ def evaluate(engine: Engine, question: Coalitions, first: int = 0) -> Iterator[T
         engine.expect(_narrow(engine, question) * per_mask)
     B, S = (1 if question.series is not None else len(engine.sample)), engine.draws
     own = None if question.series is None else engine.to_host(question.series).numpy()
+    inputs = engine.inputs  # whose values may be refused, before the model is called
     step = max(1, engine.runner.batch // (S * B))
     if engine.windows is not None:
         engine.windows.begin(engine.inputs)
@@ -44,7 +45,7 @@ def evaluate(engine: Engine, question: Coalitions, first: int = 0) -> Iterator[T
         if masks.ndim == 3:  # each series has masks of its own
             host[:, Column.MASK] = host[:, Column.MASK] * B + host[:, Column.SERIES]
         with engine.predictor.session():
-            outputs = _evaluate(engine, engine.inputs, part, host, named)
+            outputs = _evaluate(engine, inputs, part, host, named)
         if outputs is not None:
             yield outputs.view(count, S, B, -1)
 

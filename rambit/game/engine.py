@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Literal
@@ -11,16 +12,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rambit.allocator import keep_freed_blocks
 from rambit.checks import warn
 from rambit.counterfactuals import Counterfactual, Replay
 from rambit.counterfactuals.strategies import check_categories
 from rambit.game import guards, incremental, modes
+from rambit.game.batch_size import activations_of, auto_batch
 from rambit.game.horizons import ANCHORS, Anchor, HorizonRule
 from rambit.game.modes import Evaluation
 from rambit.game.progress import Progress
+from rambit.game.questions import Flips
 from rambit.game.rows import base_rows
-from rambit.game.runner import Inputs, Runner, auto_batch
+from rambit.game.runner import Inputs, Runner
 from rambit.game.tensor_sample import TensorSample
+from rambit.game.work import Flipped
 from rambit.memory import DEFAULT_MEMORY
 from rambit.predictors import Predictor
 from rambit.predictors.differing import Differing
@@ -49,7 +54,11 @@ class Cost:
 
 
 class Engine:
-    """A game without its questions: the sample in the model's own shape, its counterfactual values, the runner."""
+    """A game without its questions: the sample in the model's own shape, its counterfactual values, the runner.
+
+    ``question`` says which flips the game will be asked first: by them ``evaluation="auto"`` chooses. None: those of
+    single cells beside no mask.
+    """
 
     def __init__(
         self,
@@ -66,11 +75,12 @@ class Engine:
         seed: int = 0,
         progress: Progress | None = None,
         dry: bool = False,
+        question: Callable[[Engine], Flips] | None = None,
     ) -> None:
         if anchor not in ANCHORS:
             raise ValueError(f"anchor must be one of {', '.join(ANCHORS)}, got {anchor!r}")
         self.predictor, self.counterfactuals = predictor, counterfactuals
-        self.seed, self.draws = seed, draws
+        self.seed, self.draws, self.batch_size = seed, draws, batch_size
         self.max_memory = DEFAULT_MEMORY if max_memory is None else max_memory
         cut = sample.cut()
         counterfactuals.check(*cut.x.shape[1:])
@@ -80,13 +90,16 @@ class Engine:
         elif predictor.categorical:
             check_categories(counterfactuals, predictor.categorical, "categorical features")
         self.device = sample.x.device
+        if self.device.type == "cpu" and not dry:
+            keep_freed_blocks()
         self._noted: dict[tuple[int, int], Tensor | None] = {}
         self.runner = Runner(predictor, self.device, self._batch(batch_size, cut.x), progress=progress, dry=dry)
-        self.mode = (
-            modes.claimed(predictor, anchor, evaluation, modes.offered(predictor, sample))
-            if dry
-            else modes.choose(self.runner, sample, anchor, evaluation, counterfactuals, draws, seed)
-        )
+        self.sample, self.rule = cut, HorizonRule(anchor, window_size, cut.x.shape[2], cut.x.shape[2])
+
+        def flips() -> Flipped:
+            return self.flips(None if question is None else question(self))
+
+        self.mode = modes.choose(self.runner, sample, anchor, evaluation, flips, counterfactuals, draws, seed)
         self._may_trace = evaluation == "auto"
         #: What evaluates rows by what differs, in mode ``incremental``.
         self.windows: incremental.WindowRunner | None = None
@@ -99,6 +112,8 @@ class Engine:
             cut = sample.padded()
             self.runner.batch = self._batch(batch_size, cut.x)
         self.sample = cut.in_memory_order(predictor.features_last)
+        if batch_size == "auto" and not dry:  # what is refused first is refused without a call of the model
+            self.runner.fewer = self._fewer_rows
         T = cut.x.shape[2]
         self.rule = HorizonRule(anchor, window_size, T, T if cut.length is None else cut.length)
         if not (predictor.looked or predictor.proven):
@@ -109,6 +124,26 @@ class Engine:
         if batch_size == "auto":
             return auto_batch(D, T, x.element_size(), self.max_memory, x.device)
         return min(int(batch_size), MOST_ROWS)
+
+    def flips(self, question: Flips | None) -> Flipped:
+        """What the modes are compared by: the flips of a question; without one, those of cells beside no mask."""
+        B, D, _ = self.sample.x.shape
+        return Flipped.of(
+            question,
+            self.rule,
+            features=D,
+            draws=self.draws,
+            series=B,
+            batch=self.runner.batch,
+            fixed=self.counterfactuals.fixed,
+            to_host=self.to_host,
+        )
+
+    def _fewer_rows(self) -> int:
+        """Rows a call by what the model makes of them."""
+        x, activations = self.sample.x, activations_of(self.runner, self.sample, self.mode)
+        D, T = x.shape[1:]
+        return auto_batch(D, T, x.element_size(), self.max_memory, x.device, activations)
 
     def expect(self, rows: int) -> None:
         """Evaluate incrementally from here on, if nobody named a mode and so many rows that differ little are worth it.

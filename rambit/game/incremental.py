@@ -21,6 +21,7 @@ from rambit._plan import FlipPlan
 from rambit.counterfactuals import Counterfactual
 from rambit.game import probes
 from rambit.game.flips import Int32, PrefixEvaluation, Scored, gap_starts
+from rambit.game.modes import said
 from rambit.game.rows import NO_CELL, Column
 from rambit.game.runner import Inputs, Piece, Runner
 from rambit.game.tensor_sample import TensorSample

@@ -1,8 +1,8 @@
-"""In which mode a model is evaluated: the strongest that it claims and that a check confirms."""
+"""In which mode a model is evaluated: the cheapest of those that it claims and that a check confirms."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, get_args
@@ -17,9 +17,11 @@ from rambit.game import probes, states
 from rambit.game.horizons import Anchor
 from rambit.game.runner import Runner
 from rambit.game.tensor_sample import TensorSample
+from rambit.game.work import PRICES, Flipped, Way, Work
 from rambit.memory import is_out_of_memory
 from rambit.predictors import PredictionError, Predictor
 from rambit.predictors.extra import SERIES
+from rambit.predictors.fused import StepsWalk
 
 Evaluation = Literal["auto", "prefix", "causal", "stateful", "full", "incremental"]
 EVALUATIONS: tuple[Evaluation, ...] = get_args(Evaluation)
@@ -35,8 +37,16 @@ def offered(predictor: Predictor, sample: TensorSample) -> frozenset[str]:
     return predictor.modes - {"stateful"} if sample.extra else predictor.modes
 
 
-def claimed(predictor: Predictor, anchor: Anchor, evaluation: Evaluation, offers: frozenset[str]) -> Evaluation:
-    """The mode that would be used if every claim held. Raises ValueError where the model cannot serve the request."""
+def candidates(
+    runner: Runner, sample: TensorSample, anchor: Anchor, evaluation: Evaluation, flips: Callable[[], Flipped]
+) -> list[Evaluation]:
+    """The mode that was named, or under ``auto`` those that would serve if every claim held, the cheapest first.
+
+    Claims that cost the same come in the order of what they claim. Raises ValueError where the model cannot serve the
+    request.
+    """
+    predictor = runner.predictor
+    offers = offered(predictor, sample)
     if evaluation not in EVALUATIONS:
         raise ValueError(f"evaluation must be one of {', '.join(EVALUATIONS)}, got {evaluation!r}")
     if evaluation in ("full", "incremental") and anchor != "end":
@@ -49,12 +59,45 @@ def claimed(predictor: Predictor, anchor: Anchor, evaluation: Evaluation, offers
             f"evaluation={evaluation!r} needs a model with {needs}; {type(predictor).__name__} offers none"
         )
     if evaluation != "auto":
-        return evaluation
-    if "stateful" in offers:
-        return "stateful"
-    if anchor == "end":
-        return "full"
-    return "causal" if "causal" in offers else "prefix"
+        return [evaluation]
+    # With anchor end an output at every step has no use: causal would be full, with a claim to confirm.
+    claims: tuple[Evaluation, ...] = ("stateful",) if anchor == "end" else ("stateful", "causal")
+    serving = [mode for mode in claims if mode in offers]
+    fallback: Evaluation = "full" if anchor == "end" else "prefix"
+    # One call for all horizons of a row is never more work than one for each: prefixes only compete with states.
+    competing = serving if "causal" in serving else [*serving, fallback]
+    if len(competing) > 1:
+        seconds = _seconds(runner, sample, flips(), competing)
+        competing = sorted(competing, key=lambda mode: seconds[mode])
+    return competing if fallback in competing else [*competing, fallback]
+
+
+def _seconds(
+    runner: Runner, sample: TensorSample, flips: Flipped, modes: Sequence[Evaluation]
+) -> dict[Evaluation, float]:
+    """How long the flips take in each mode."""
+    prices = PRICES.get(runner.device.type, PRICES["cuda"])
+    found: dict[Evaluation, float] = {}
+    for mode in modes:
+        work, way, weights = reckoned(runner, sample, flips, mode)
+        found[mode] = work.seconds(prices[way], weights)
+    if runner.predictor.takes_lengths and "full" in found:  # which is given the padding too
+        found["full"] *= sample.padded().x.shape[2] / flips.rule.T
+    return found
+
+
+def reckoned(runner: Runner, sample: TensorSample, flips: Flipped, mode: Evaluation) -> tuple[Work, Way, int]:
+    """What flips and the check of a mode do, how its steps are made, and how many weights the model has."""
+    predictor = runner.predictor
+    work = flips.work(mode)
+    way: Way = "whole"
+    if mode == "stateful":
+        with torch.no_grad():  # as while it is evaluated: steps of ours have no gradients
+            way = "own" if isinstance(predictor.walk(sample.cut().x[:1]), StepsWalk) else "advance"
+    if not predictor.proven and mode in ("causal", "stateful"):
+        T = flips.rule.T
+        work += Work(2 * CUTS, 2 * CUTS * T) if mode == "causal" else Work(2 * _singles(T), 2 * _singles(T))
+    return work, way, 0 if predictor.module is None else sum(w.numel() for w in predictor.module.parameters())
 
 
 def choose(
@@ -62,21 +105,22 @@ def choose(
     sample: TensorSample,
     anchor: Anchor,
     evaluation: Evaluation,
+    flips: Callable[[], Flipped],
     counterfactuals: Counterfactual,
     draws: int,
     seed: int,
 ) -> Evaluation:
-    """The mode to use. Claims are confirmed on rows as the engine makes them, of series spread over the batch.
+    """The mode to use for flips. Claims are confirmed on rows as the engine makes them, of series spread over the
+    batch; a runner that only counts takes them as they are.
 
     A model's output at a step must be what it says of the steps until then alone, whatever follows, and however the
-    steps are cut into calls. A failed check of ``auto`` falls back with a warning; a mode that was asked for by name
-    raises ValueError.
+    steps are cut into calls. A failed check of ``auto`` falls back to the next cheapest with a warning; a mode that was
+    asked for by name raises ValueError.
     """
     predictor = runner.predictor
-    offers = offered(predictor, sample)
-    mode = claimed(predictor, anchor, evaluation, offers)
-    if predictor.proven or mode in ("full", "incremental"):
-        return mode
+    order = candidates(runner, sample, anchor, evaluation, flips)
+    if runner.dry or predictor.proven or order[0] in ("full", "incremental"):
+        return order[0]
     # Half precision's rounding, and saturated probabilities, are so coarse that a false claim could hide in them.
     predictor = predictor.as_given().raw()
     sample = sample.cut().in_memory_order(predictor.features_last)
@@ -85,14 +129,14 @@ def choose(
     rows = Probes(runner, predictor, torch.cat((x, extremes)), torch.cat((series, series[: len(extremes)])), sample)
     with predictor.session():
         expected = _expected(rows, anchor)
-        for candidate in _weaker(mode, offers):
+        for candidate in order:
             problem = _confirm(candidate, rows, expected)
             if problem is None or (problem == UNVARIED and evaluation != "auto"):
-                return "full" if candidate == "prefix" and anchor == "end" and evaluation == "auto" else candidate
+                return candidate
             if evaluation != "auto":
                 raise ValueError(f"evaluation={evaluation!r} does not hold for this model: {problem}")
             warn(f"the model offers {candidate} evaluation, but {problem}; falling back")
-    raise AssertionError("prefix evaluation needs no confirmation")
+    raise AssertionError("prefix and full evaluation need no confirmation")
 
 
 @dataclass(frozen=True)
@@ -119,12 +163,6 @@ class Probes:
         return torch.cat(self.runner.uncounted(len(self.x), part))
 
 
-def _weaker(mode: Evaluation, offers: frozenset[str]) -> list[Evaluation]:
-    claims: tuple[Evaluation, ...] = ("stateful", "causal")
-    order: list[Evaluation] = [*(m for m in claims if m in offers), "prefix"]
-    return order[order.index(mode) :]
-
-
 def _expected(rows: Probes, anchor: Anchor) -> dict[int, Tensor]:
     """Outputs (n, C) on the first steps alone, for some numbers of them."""
     T = rows.x.shape[2]
@@ -143,7 +181,7 @@ def _expected(rows: Probes, anchor: Anchor) -> dict[int, Tensor]:
             raise
         prefix(T - 1)  # a model that cannot be evaluated at all says so itself
         raise ValueError(
-            f"the model cannot be evaluated on the first steps of a series ({_said(error)}): "
+            f"the model cannot be evaluated on the first steps of a series ({said(error)}): "
             f"anchor={anchor!r} needs that; use anchor='end', which evaluates it on whole series only, or layout='BTD' "
             "if it reads (B, T, D)"
         ) from error
@@ -151,7 +189,7 @@ def _expected(rows: Probes, anchor: Anchor) -> dict[int, Tensor]:
 
 def _confirm(mode: str, rows: Probes, expected: dict[int, Tensor]) -> str | None:
     """What speaks against a mode; None if nothing does."""
-    if mode == "prefix":
+    if mode in ("prefix", "full"):
         return None
     ways = _one_call(rows) if mode == "causal" else _cut_calls(rows, min(expected))
     found: list[Tensor] = []
@@ -167,7 +205,7 @@ def _confirm(mode: str, rows: Probes, expected: dict[int, Tensor]) -> str | None
     except (PredictionError, TypeError, IndexError, RuntimeError, ValueError) as error:
         if is_out_of_memory(error):
             raise
-        return f"evaluating it that way failed ({_said(error)})"
+        return f"evaluating it that way failed ({said(error)})"
     if not probes.vary(torch.cat([outputs.transpose(1, 2).flatten(0, 1) for outputs in found])):
         return UNVARIED
     return None
@@ -198,9 +236,13 @@ def _one_call(rows: Probes) -> Ways:
 def _cut_calls(rows: Probes, first: int) -> Ways:
     """Outputs at every step, of calls that cut the series at different places; they agree from ``first`` on."""
     x, T = rows.x, rows.x.shape[2]
-    single = [1] * min(T // 2, SINGLE)
+    single = [1] * _singles(T)
     for lengths in ([T], [*single, T - 2 * len(single), *single], [1, T - 1], [T // 2, T - T // 2]):
         yield x, partial(_along, rows.predictor, lengths), range(first, T)
+
+
+def _singles(T: int) -> int:
+    return min(T // 2, SINGLE)
 
 
 def _along(predictor: Predictor, lengths: list[int], x: Tensor, _: object) -> Tensor:
@@ -218,5 +260,6 @@ def _along(predictor: Predictor, lengths: list[int], x: Tensor, _: object) -> Te
     return torch.cat(outputs, dim=2)
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
+    """An error in one line."""
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rambit.arrays import usable_device
 from rambit.checks import count, number, warn
+from rambit.predictors.activations import Activations
 from rambit.predictors.extra import SERIES, Extra
 from rambit.predictors.holding import evaluating
 from rambit.predictors.identity import identity
@@ -97,6 +98,8 @@ class Predictor(ABC):
             raise ValueError(f"output must be one of {', '.join(OUTPUTS)}, got {output!r}")
         if layout not in LAYOUTS:
             raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
+        #: What calls of it make of a row, by what they are called with, see ``rambit.game.batch_size``.
+        self.activations: dict[Any, Activations | None] = {}
         self.threshold = number("threshold", threshold, 0.0, 1.0, above=True)
         if self.threshold != 0.5 and output == "regression":
             raise ValueError(f"threshold={threshold} is for the decisions of classifiers, got output='regression'")

@@ -39,7 +39,6 @@ CASES = [
     for kind in KINDS
     for evaluation in (("full", "stateful") if kind in ENDS else ("prefix", "causal", "stateful"))
 ]
-CASES.append(("rambit-end", "incremental"))
 
 
 class Clean(nn.Module):

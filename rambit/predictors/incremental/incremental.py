@@ -12,15 +12,13 @@ from rambit.predictors.incremental.program import Program
 from rambit.predictors.incremental.reference import Reference
 from rambit.predictors.incremental.rows import Rows
 from rambit.predictors.incremental.values import Int64, State, Window
+from rambit.predictors.recurrent_op import RECURRENT
 from rambit.predictors.trace import Trace
 
 #: Bytes of the largest value of rows that are evaluated together, so that it stays in a cache, and rows at most.
 TOGETHER = 1 << 22
 MOST_ROWS = 512
 FIRST_ROWS = 32
-
-
-_RECURRENT = torch.ops.rambit.recurrent
 
 
 def _recurrent_flops(x: Any, state: Any, weights: Any, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
@@ -47,12 +45,18 @@ class Incremental:
         """How many times fewer multiplications a window of one step takes than a whole row like x (1, …)."""
         from torch.utils.flop_counter import FlopCounterMode
 
-        with torch.no_grad(), FlopCounterMode(display=False, custom_mapping={_RECURRENT: _recurrent_flops}) as whole:
+        with (
+            torch.no_grad(),
+            FlopCounterMode(display=False, custom_mapping={RECURRENT.overloadpacket: _recurrent_flops}) as whole,
+        ):
             reference, _ = self.reference(x)
         half = x.shape[self.axis] // 2
         window, start = x.narrow(self.axis, half, 1), np.array([half])
         which = torch.zeros(1, dtype=torch.int64, device=x.device)
-        with torch.no_grad(), FlopCounterMode(display=False, custom_mapping={_RECURRENT: _recurrent_flops}) as part:
+        with (
+            torch.no_grad(),
+            FlopCounterMode(display=False, custom_mapping={RECURRENT.overloadpacket: _recurrent_flops}) as part,
+        ):
             self.outputs(reference, which, window, start)
         flops = [int(counter.get_total_flops()) for counter in (whole, part)]
         return flops[0] / max(1, flops[1])

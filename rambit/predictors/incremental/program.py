@@ -16,6 +16,9 @@ from rambit.predictors.incremental.reference import Reference
 from rambit.predictors.trace import Trace
 
 _SIZE = torch.ops.aten.sym_size.int
+_SQUEEZE = torch.ops.aten.squeeze.default
+#: Windows and whole values may lie in another order in memory than when the module is called.
+_RESHAPES = dict.fromkeys((torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default), torch.reshape)
 
 
 class Program:
@@ -32,7 +35,7 @@ class Program:
 
     def forget(self) -> None:
         """Read the weights anew."""
-        self.constants = {node: tensor.detach() for node, tensor in self.trace.tensors.items()}
+        self.constants = dict(self.trace.tensors)
 
     def _find_varying(self) -> frozenset[Node]:
         found = {self.trace.x}
@@ -46,7 +49,7 @@ class Program:
 
         Not what only goes on into an operator that reads none; but products of whole rows, to which changes are added.
         """
-        kept = {self.trace.output}
+        kept = {self.trace.x, self.trace.output}
         for node in self.steps:
             inputs = [arg for arg in node.all_input_nodes if arg in self.varying]
             if len(inputs) > 1 or node.target not in LOCAL:
@@ -99,7 +102,11 @@ class Program:
     def call(node: Node, value: Callable[[Node], Any]) -> Any:
         """What the operator gives for arguments with these values."""
         args, kwargs = map_arg(node.args, value), map_arg(node.kwargs, value)
-        return node.target(*args, **kwargs)  # type: ignore[operator]
+        if node.target is _SQUEEZE:  # of a single row, the rows stay
+            sizes = node.args[0].meta["val"].shape  # type: ignore[union-attr]
+            return args[0].squeeze([dim for dim, size in enumerate(sizes) if isinstance(size, int) and size == 1])
+        target: Any = _RESHAPES.get(node.target, node.target)
+        return target(*args, **kwargs)
 
     def batch_of(self, node: Node) -> int | None:
         """Which dimension of a node's value is the rows; None where none is, or more than rows."""
