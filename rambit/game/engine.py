@@ -16,7 +16,7 @@ from rambit.allocator import keep_freed_blocks
 from rambit.checks import warn
 from rambit.counterfactuals import Counterfactual, Replay
 from rambit.counterfactuals.strategies import check_categories
-from rambit.game import guards, incremental, modes
+from rambit.game import guards, incremental, modes, rectangles
 from rambit.game.batch_size import activations_of, auto_batch
 from rambit.game.horizons import ANCHORS, Anchor, HorizonRule
 from rambit.game.modes import Evaluation
@@ -101,7 +101,15 @@ class Engine:
 
         self.mode = modes.choose(self.runner, sample, anchor, evaluation, flips, counterfactuals, draws, seed)
         self._may_trace = evaluation == "auto"
-        self.differing = self._traced(cut, evaluation) if self.mode == "incremental" else None
+        #: What evaluates rows by what differs, in mode ``incremental``.
+        self.windows: incremental.WindowRunner | None = None
+        self.rectangles: rectangles.RectangleRunner | None = None
+        if self.mode == "incremental":
+            found = self._traced(cut, evaluation)
+            if sample.shape is None:
+                self.windows = self._window_runner(found)
+            else:
+                self.rectangles = rectangles.RectangleRunner(self.runner, found, self.max_memory, self._whole_rows)
         if sample.shape is not None and (anchor != "end" or predictor.features_last):
             raise ValueError("images need anchor='end' and layout='BDT'")
         # A fixed-length model that takes lengths gets the padding; every other one gets the series without it.
@@ -138,7 +146,14 @@ class Engine:
 
     def _fewer_rows(self) -> int:
         """Rows a call by what the model makes of them."""
-        x, activations = self.sample.x, activations_of(self.runner, self.sample, self.mode)
+        return self._rows_a_call(self.mode)
+
+    def _whole_rows(self) -> int:
+        """The same of whole rows, beside others that are evaluated in parts."""
+        return self._rows_a_call("full")
+
+    def _rows_a_call(self, mode: str) -> int:
+        x, activations = self.sample.x, activations_of(self.runner, self.sample, mode)
         D, T = x.shape[1:]
         return auto_batch(D, T, x.element_size(), self.max_memory, x.device, activations)
 
@@ -151,44 +166,46 @@ class Engine:
             return
         self._may_trace = False
         found = self._traceable(self.sample)
-        if isinstance(found, str) or found.gain(self.sample.x) < LEAST_GAIN:
+        if isinstance(found, str):
             return
         if not self.runner.dry:
             problem = incremental.confirm(self.runner, self.sample, found, self.counterfactuals, self.seed)
             if problem is not None:
                 warn(f"the model was traced, but {problem}; falling back")
                 return
-        self.mode, self.differing = "incremental", found
-        self.runner.fewer, self.runner.batch = None, self._batch(self.batch_size, self.sample.x)  # of windows
+        if found.gain(self.sample.x) < LEAST_GAIN:
+            return
+        self.mode, self.windows = "incremental", self._window_runner(found)
 
     def outweighs_a_trace(self, rows: int) -> bool:
         """Whether so many whole rows take so long that a trace may be tried."""
         module = self.predictor.module
-        if not self._may_trace or self.mode != "full" or module is None:
+        if not self._may_trace or self.mode != "full" or module is None or self.sample.shape is not None:
             return False
         return rows * multiplications(module, self.sample.x.shape[2]) >= WORTH_A_TRACE
 
-    @cached_property
-    def windows(self) -> incremental.WindowRunner | None:
-        """What evaluates all series by what differs, in mode ``incremental``."""
-        if self.differing is None:
-            return None
-        return incremental.WindowRunner(self.runner, self.inputs, self.differing, self.max_memory)
+    def _window_runner(self, differing: Differing) -> incremental.WindowRunner:
+        return incremental.WindowRunner(self.runner, differing, self.max_memory)
 
     def _traced(self, sample: TensorSample, evaluation: Evaluation) -> Differing:
         """What evaluates rows by what differs. Raises ValueError where the model cannot be evaluated so."""
         found = self._traceable(sample)
         problem = found if isinstance(found, str) else None
         if not (isinstance(found, str) or self.runner.dry):
-            problem = incremental.confirm(self.runner, sample, found, self.counterfactuals, self.seed)
+            confirm = incremental.confirm if sample.shape is None else rectangles.confirm
+            problem = confirm(self.runner, sample, found, self.counterfactuals, self.seed)
         if problem is not None or isinstance(found, str):
             raise ValueError(f"evaluation={evaluation!r} does not serve this model: {problem}")
         return found
 
     def _traceable(self, sample: TensorSample) -> Differing | str:
-        if sample.shape is not None or sample.extra or self.predictor.takes_series:
-            return "images and extra inputs are evaluated whole"
-        return Differing.of(self.predictor, sample.x)
+        if sample.extra or self.predictor.takes_series:
+            return "extra inputs are evaluated whole"
+        if sample.shape is None:
+            return Differing.of(self.predictor, sample.x)
+        if len(sample.shape) != 3 or self.predictor.layout != "BDT":
+            return "volumes are evaluated whole"
+        return Differing.of(self.predictor, sample.x.view(len(sample), *sample.shape))
 
     def to_host(self, tensor: Tensor) -> Tensor:
         """A device tensor on the host: the one place that synchronises; counted in ``runner.syncs``."""

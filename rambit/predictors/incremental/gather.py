@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rambit import ops
+from rambit import memory, ops
 
 #: A place that no window reaches.
 NOWHERE = 1 << 40
@@ -31,7 +31,7 @@ def gather(
     """
     if len(widths) == 2:
         return _gather_lines(places, which, starts, widths, window, window_starts, outside)
-    out = torch.empty(len(which), *widths, *places.shape[2:], dtype=places.dtype, device=places.device)
+    out = memory.empty((len(which), *widths, *places.shape[2:]), places)
     own, own_start = (None, None) if window is None else (window.reshape(_with_values(window)), window_starts[0])
     ops.gather_windows(
         out.view(_with_values(out)), places.view(_with_values(places)), which, starts[0], own, own_start, outside
