@@ -17,6 +17,7 @@ from rambit.game import guards, modes
 from rambit.game.horizons import ANCHORS, Anchor, HorizonRule
 from rambit.game.modes import Evaluation
 from rambit.game.progress import Progress
+from rambit.game.recognition import recognised
 from rambit.game.rows import base_rows
 from rambit.game.runner import Inputs, Runner, auto_batch
 from rambit.game.tensor_sample import TensorSample
@@ -62,7 +63,7 @@ class Engine:
     ) -> None:
         if anchor not in ANCHORS:
             raise ValueError(f"anchor must be one of {', '.join(ANCHORS)}, got {anchor!r}")
-        self.predictor, self.counterfactuals = predictor, counterfactuals
+        self.counterfactuals = counterfactuals
         self.seed, self.draws = seed, draws
         self.max_memory = DEFAULT_MEMORY if max_memory is None else max_memory
         cut = sample.cut()
@@ -72,6 +73,7 @@ class Engine:
             check_categories(counterfactuals, [0], "tokens (integers of two axes)")
         elif predictor.categorical:
             check_categories(counterfactuals, predictor.categorical, "categorical features")
+        self.predictor = predictor = recognised(predictor, sample, anchor, evaluation, window_size, draws)
         self.device = sample.x.device
         self._noted: dict[tuple[int, int], Tensor | None] = {}
         self.runner = Runner(predictor, self.device, self._batch(batch_size, cut.x), progress=progress, dry=dry)

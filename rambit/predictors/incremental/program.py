@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,12 @@ class Program:
         self.varying = self._find_varying()
         self.steps = [node for node in trace.nodes if node in self.varying and node is not trace.x]
         self.kept, self.last_use = self._find_kept(), self._find_last_use()
+
+    def anew(self) -> Program:
+        """The same graph with the weights as they are now."""
+        program = copy.copy(self)
+        program.constants = dict(self.trace.tensors)
+        return program
 
     def _find_varying(self) -> frozenset[Node]:
         found = {self.trace.x}
