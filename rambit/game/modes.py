@@ -92,7 +92,8 @@ def choose(
                 return "full" if candidate == "prefix" and anchor == "end" and evaluation == "auto" else candidate
             if evaluation != "auto":
                 raise ValueError(f"evaluation={evaluation!r} does not hold for this model: {problem}")
-            warn(f"the model offers {candidate} evaluation, but {problem}; falling back")
+            if not predictor.recognised:
+                warn(f"the model offers {candidate} evaluation, but {problem}; falling back")
     raise AssertionError("prefix evaluation needs no confirmation")
 
 

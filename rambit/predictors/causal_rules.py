@@ -404,7 +404,7 @@ def convolution(reading: Reading, node: Node) -> tuple[Kind, Part]:
     right = reach - left if padding == "same" else right
     before = steps.before + left
     if before < reach:
-        raise NotCausal(f"a convolution reads {reach - before} steps ahead")
+        raise NotCausal(f"a convolution reads ahead ({reach - before} of {reach + 1} steps)")
     beyond = steps.beyond + right + before - reach
     groups = int(argument(node, 6, "groups", 1))
     part = Convolution(node, weight, argument(node, 2, "bias"), dilation, groups, before)

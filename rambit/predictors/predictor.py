@@ -52,6 +52,8 @@ class Predictor(ABC):
     modes: frozenset[str] = frozenset()
     #: The claims hold by construction: they are not confirmed at each run.
     proven = False
+    #: The claims were read from its graph: nobody made them who should hear that one does not hold.
+    recognised = False
     #: Rows are built with features last in memory, so that the model reads them without a copy.
     features_last = False
     #: The model takes lengths: where each series ends.

@@ -22,6 +22,7 @@ class RecognisedPredictor(ModulePredictor):
     __slots__ = ("program",)
 
     program: CausalProgram
+    recognised = True
 
     @staticmethod
     def of(predictor: Predictor, x: Tensor) -> RecognisedPredictor | str:  # type: ignore[override]
