@@ -12,12 +12,13 @@ from torch import nn
 from bench import twin
 from bench.timing import best, measure, overhead
 from rambit import RaMbIT
-from rambit.game.runner import BATCH_CAP
+from rambit.game.batch_size import BATCH_CAP
 from rambit.masks import Block
-from rambit.models import GRUClassifier
+from rambit.models import GRUClassifier, LSTMClassifier
 
 
 class Case(NamedTuple):
+    network: str
     anchor: str
     H: int
     B: int
@@ -28,26 +29,29 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "mask-gru50-small": Case("mask", 50, 8, 6, 40, 4, 3),
-    "mask-gru50": Case("mask", 50, 8, 10, 100, 4, 3),
-    "mask-gru200": Case("mask", 200, 8, 10, 100, 2, 2),
-    "cell-gru50-small": Case("cell", 50, 8, 6, 40, 4, 3),
-    "cell-gru200": Case("cell", 200, 8, 10, 100, 2, 3),
+    "mask-gru50-small": Case("GRU", "mask", 50, 8, 6, 40, 4, 3),
+    "mask-gru50": Case("GRU", "mask", 50, 8, 10, 100, 4, 3),
+    "mask-gru200": Case("GRU", "mask", 200, 8, 10, 100, 2, 2),
+    "cell-gru50-small": Case("GRU", "cell", 50, 8, 6, 40, 4, 3),
+    "cell-gru200": Case("GRU", "cell", 200, 8, 10, 100, 2, 3),
+    "mask-lstm200": Case("LSTM", "mask", 200, 8, 10, 100, 2, 2),
+    "cell-lstm200": Case("LSTM", "cell", 200, 8, 10, 100, 2, 3),
 }
 L, W, S = 20, 5, 3
+NETWORKS = {"GRU": GRUClassifier, "LSTM": LSTMClassifier}
 
 
-def setting(H, B, D, T, L, S, device="cpu"):
+def setting(H, B, D, T, L, S, device="cpu", network="GRU"):
     torch.manual_seed(0)
-    model = GRUClassifier(D, hidden_size=H).eval()
+    model = NETWORKS[network](D, hidden_size=H).eval()
     data = torch.randn(B, D, T), Block().sample(L, D, T, seed=0).masks, torch.randn(S, B, D, T)
     return model.to(device), *(tensor.to(device) for tensor in data)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_against_the_definition(benchmark, report, place, name):
-    anchor, H, B, D, T, count, rounds = CASES[name]
-    model, X, masks, draws = setting(H, B, D, T, L, S, place.device)
+    network, anchor, H, B, D, T, count, rounds = CASES[name]
+    model, X, masks, draws = setting(H, B, D, T, L, S, place.device, network)
     method = RaMbIT(model, window_size=W, anchor=anchor)
 
     def ours():
@@ -60,7 +64,7 @@ def test_against_the_definition(benchmark, report, place, name):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
     seconds, result = measure(benchmark, ours, rounds=rounds)
     bare, rows = bare_model(model, X, masks, draws)
-    what = f"anchor {anchor}, GRU-{H}, B={B} D={D} T={T} L={L} W={W} S={S}, {place}"
+    what = f"anchor {anchor}, {network}-{H}, B={B} D={D} T={T} L={L} W={W} S={S}, {place}"
     report(
         what,
         f"{theirs / seconds:.0f} x the definition ({theirs:.0f} s, from {count} cells; ours {seconds:.2f} s)",

@@ -5,26 +5,30 @@
 #include "common/boxed_batch.h"
 #include "common/distance.h"
 #include "common/draw.h"
+#include "common/gather_windows.h"
 #include "common/gru_step.h"
 #include "common/lstm_step.h"
 #include "common/masked_batch.h"
+#include "common/put_windows.h"
 #include "common/rnn_step.h"
 #include "common/sample_masks.h"
 #include "common/score.h"
 #include "common/shift_windows.h"
 
 // The one list of all ops: EACH(name, type of its arguments).
-#define RAMBIT_OPS(EACH)                 \
-  EACH(sample_masks, SampleMasksArgs)    \
-  EACH(shift_windows, ShiftWindowsArgs)  \
-  EACH(draw, DrawArgs)                   \
-  EACH(masked_batch, MaskedBatchArgs)    \
-  EACH(boxed_batch, BoxedBatchArgs)      \
-  EACH(distance, DistanceArgs)           \
-  EACH(score, ScoreArgs)                 \
-  EACH(accumulate, AccumulateArgs)       \
-  EACH(gru_step, GruStepArgs)            \
-  EACH(lstm_step, LstmStepArgs)          \
+#define RAMBIT_OPS(EACH)                  \
+  EACH(sample_masks, SampleMasksArgs)     \
+  EACH(shift_windows, ShiftWindowsArgs)   \
+  EACH(draw, DrawArgs)                    \
+  EACH(masked_batch, MaskedBatchArgs)     \
+  EACH(boxed_batch, BoxedBatchArgs)       \
+  EACH(gather_windows, GatherWindowsArgs) \
+  EACH(put_windows, PutWindowsArgs)       \
+  EACH(distance, DistanceArgs)            \
+  EACH(score, ScoreArgs)                  \
+  EACH(accumulate, AccumulateArgs)        \
+  EACH(gru_step, GruStepArgs)             \
+  EACH(lstm_step, LstmStepArgs)           \
   EACH(rnn_step, RnnStepArgs)
 
 namespace rambit {

@@ -24,6 +24,9 @@ STABLE_TORCH_LIBRARY(rambit, m) {
         "int fill, Tensor? windows=None) -> ()");
   m.def("boxed_batch(Tensor(a!) out, Tensor inside, Tensor outside, Tensor boxes, Tensor offsets, "
         "Tensor? stale_boxes=None, Tensor? stale_offsets=None) -> ()");
+  m.def("gather_windows(Tensor(a!) out, Tensor places, Tensor which, Tensor start, Tensor? window, Tensor? window_start, "
+        "float outside) -> ()");
+  m.def("put_windows(Tensor(a!) out, Tensor window, Tensor start) -> ()");
   m.def("distance(Tensor(a!) out, Tensor outputs, Tensor reference, Tensor series, Tensor target, int metric) -> ()");
   m.def("score(Tensor(a!) contributions, Tensor outputs, Tensor reference, Tensor base, Tensor masks, Tensor rows, "
         "Tensor target, int width, int metric, int reduce) -> ()");

@@ -7,8 +7,12 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/BFloat16.h>
 #include <torch/headeronly/util/Exception.h>
+#include <torch/headeronly/util/Half.h>
 
+#include <cmath>
+#include <cstring>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -69,6 +73,46 @@ inline Dtype dtype_of(const Tensor& t) {
     default: break;
   }
   STD_TORCH_CHECK(false, "rambit: a floating tensor is needed");
+}
+
+// Bytes of an element that is moved as raw bits: of any real type.
+inline int bytes_of(ScalarType type) {
+  switch (type) {
+    case ScalarType::Bool:
+    case ScalarType::Byte:
+    case ScalarType::Char: return 1;
+    case ScalarType::Short: return 2;
+    case ScalarType::Int: return 4;
+    case ScalarType::Long: return 8;
+    case ScalarType::Float: return bytes_of(Dtype::kFloat);
+    case ScalarType::Double: return bytes_of(Dtype::kDouble);
+    case ScalarType::Half: return bytes_of(Dtype::kHalf);
+    case ScalarType::BFloat16: return bytes_of(Dtype::kBFloat16);
+    default: break;
+  }
+  STD_TORCH_CHECK(false, "rambit: a tensor of real numbers is needed");
+}
+
+template <typename T>
+uint64_t low_bits(T value, double given) {
+  RAMBIT_CHECK(std::isfinite(static_cast<double>(value)) || !std::isfinite(given), "a number is too large for its dtype");
+  uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof value);
+  return bits;
+}
+
+// A number in this type, as raw bits in the low bytes.
+inline uint64_t bits_of(double value, ScalarType type) {
+  const float rounded = static_cast<float>(value);
+  switch (type) {
+    case ScalarType::Double: return low_bits(value, value);
+    case ScalarType::Float: return low_bits(rounded, value);
+    case ScalarType::Half: return low_bits(torch::headeronly::Half(rounded), value);
+    case ScalarType::BFloat16: return low_bits(torch::headeronly::BFloat16(rounded), value);
+    default: break;
+  }
+  RAMBIT_CHECK(value == 0, "only 0 may stand in a tensor that is not floating");
+  return 0;
 }
 
 template <int N>

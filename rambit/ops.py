@@ -182,6 +182,35 @@ def boxed_batch(
     return out
 
 
+def gather_windows(
+    out: Tensor,
+    places: Tensor,
+    which: Tensor,
+    start: Tensor,
+    window: Tensor | None = None,
+    window_start: Tensor | None = None,
+    outside: float = 0.0,
+) -> Tensor:
+    """Write ``out`` (N, w, K): row i holds w steps of ``places[which[i]]`` from ``start[i]`` on, and its own window.
+
+    places (R, T, K) is contiguous; which, start and window_start are (N,) int64. ``window`` (N, v, K), given with
+    ``window_start``, stands from there on in place of the series, and beyond its ends too; elsewhere beyond them stands
+    ``outside``, 0 where values are not floating. Real numbers or bool; out and window have any strides and share no
+    memory.
+    """
+    torch.ops.rambit.gather_windows(out, places, which, start, window, window_start, outside)
+    return out
+
+
+def put_windows(out: Tensor, window: Tensor, start: Tensor) -> Tensor:
+    """Write ``window`` (N, v, K) into ``out`` (N, T, K) from ``start`` (N,) int64 on; the rest of out stays as it is.
+
+    0 <= start <= T - v. Any strides; real numbers or bool; no memory may be shared.
+    """
+    torch.ops.rambit.put_windows(out, window, start)
+    return out
+
+
 def distance(out: Tensor, outputs: Tensor, reference: Tensor, series: Tensor, target: Tensor, metric: Metric) -> Tensor:
     """Write ``out`` (N, K) float64: metric(reference[series[i], :, k], outputs[i, :, k])."""
     torch.ops.rambit.distance(out, outputs, reference, series, target, int(metric))
@@ -282,6 +311,8 @@ _OPS = (
     "draw",
     "masked_batch",
     "boxed_batch",
+    "gather_windows",
+    "put_windows",
     "distance",
     "score",
     "accumulate",

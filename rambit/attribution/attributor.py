@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
@@ -27,7 +27,8 @@ from rambit.counterfactuals import (
     reads_background,
     resolve,
 )
-from rambit.game import Anchor, Cost, Evaluation, Game, TensorSample, guards, progress
+from rambit.game import Anchor, Cost, Evaluation, Flips, Game, TensorSample, guards, progress
+from rambit.game.engine import Engine
 from rambit.game.progress import Progress
 from rambit.labels import Labels
 from rambit.options import Options, option
@@ -299,7 +300,12 @@ class Attributor(Options, ABC):
             seed=self.seed,
             progress=bar,
             dry=dry,
+            question=self._first_question(call),
         )
+
+    def _first_question(self, call: Call) -> Callable[[Engine], Flips] | None:
+        """The flips that a game will be asked first; None: those of single cells beside no mask."""
+        return None
 
     def _target(self, call: Call, indices: Tensor, game: Game) -> Tensor:
         """The outputs (K, b) whose change is measured; the model's own choice where none was given."""
@@ -374,7 +380,11 @@ class Attributor(Options, ABC):
             part = game.cost()
             total = part if total is None else total + part
         assert total is not None
-        unconfirmed = self.evaluation == "auto" and not self.predictor.proven and total.mode in ("causal", "stateful")
+        unconfirmed = (
+            self.evaluation == "auto"
+            and not self.predictor.proven
+            and total.mode in ("causal", "stateful", "incremental")
+        )
         return replace(total, mode=total.mode + " (unconfirmed)") if unconfirmed else total
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from rambit import arrays
 from rambit.attribution.attributor import Call, RemovalAttributor
 from rambit.counterfactuals import CounterfactualLike
-from rambit.game import Game
+from rambit.game.engine import Engine
 from rambit.options import option
 from rambit.store import resume_key
 
@@ -49,7 +49,7 @@ class GroupedAttributor(RemovalAttributor):
             check_groups(self.groups, call.batch.x.shape, self.layout)
         return call
 
-    def _groups(self, game: Game) -> npt.NDArray[np.int64] | None:
+    def _groups(self, game: Engine) -> npt.NDArray[np.int64] | None:
         """(D, T) numbers 0 … n-1 for the series of one game."""
         if self.groups is None:
             return None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from rambit.attribution.checkpoint import Checkpoint, Saved
 from rambit.checks import count, flag, number, warn
 from rambit.counterfactuals import CounterfactualLike, Replay, Zero
 from rambit.game import Anchor, Cost, Flips, FlipScores, Game
+from rambit.game.engine import Engine
 from rambit.labels import Labels
 from rambit.masks import FAMILIES, Explicit, Family, resolve
 from rambit.options import option
@@ -192,7 +194,7 @@ class RaMbIT(GroupedAttributor):
     ) -> Cost:
         """Rows, row-steps, the engine's memory bound in bytes and the mode of ``attribute(X)``; no call of the model.
 
-        Under ``evaluation="auto"`` the mode is the strongest one that the model claims, marked "unconfirmed".
+        Under ``evaluation="auto"`` the mode is the cheapest one that the model claims, marked "unconfirmed".
         """
         family = self.family if masks is None else self._family(masks)
         series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
@@ -310,7 +312,11 @@ class RaMbIT(GroupedAttributor):
             return True
         return bool(reached <= tolerance * score)
 
-    def _question(self, game: Game, family: Family, first: int) -> Flips:
+    def _first_question(self, call: Call) -> Callable[[Engine], Flips] | None:
+        assert isinstance(call, MaskCall)
+        return partial(self._question, family=call.family, first=0)
+
+    def _question(self, game: Engine, family: Family, first: int) -> Flips:
         D, T = game.sample.x.shape[1:]
         T = T if game.sample.length is None else game.sample.length
         target_cells = None if self.share_masks else torch.arange(D * T, dtype=torch.int32)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rambit.game import incremental
 from rambit.game.engine import Engine
 from rambit.game.questions import Coalitions, Soft
 from rambit.game.rows import Column, base_rows
@@ -22,8 +23,14 @@ def evaluate(engine: Engine, question: Coalitions, first: int = 0) -> Iterator[T
     """
     masks = question.masks
     _check(engine, question)
+    per_mask = engine.draws * (1 if question.series is not None else len(engine.sample))
+    if engine.outweighs_a_trace(len(masks) * per_mask):
+        engine.expect(_narrow(engine, question) * per_mask)
+    if engine.windows is not None:
+        engine.windows.begin(engine.inputs)
     B, S = (1 if question.series is not None else len(engine.sample)), engine.draws
     own = None if question.series is None else engine.to_host(question.series).numpy()
+    inputs = engine.inputs  # whose values may be refused, before the model is called
     step = max(1, engine.runner.batch // (S * B))
     for begin in range(0, len(masks), step):
         count = min(step, len(masks) - begin)
@@ -36,7 +43,7 @@ def evaluate(engine: Engine, question: Coalitions, first: int = 0) -> Iterator[T
         if masks.ndim == 3:  # each series has masks of its own
             host[:, Column.MASK] = host[:, Column.MASK] * B + host[:, Column.SERIES]
         with engine.predictor.session():
-            outputs = _evaluate(engine, engine.inputs, part, host, named)
+            outputs = _evaluate(engine, inputs, part, host, named)
         if outputs is not None:
             yield outputs.view(count, S, B, -1)
 
@@ -49,6 +56,15 @@ def _check(engine: Engine, question: Coalitions) -> None:
         words = " or ".join(["(N, " + ", ".join(map(str, shape)) + ")" for shape in sorted(allowed, key=len)])
         raise ValueError(f"masks must be {words} bool, got {masks.dtype} {tuple(masks.shape)}")
     check_series(question.series, len(masks), B)
+
+
+def _narrow(engine: Engine, question: Coalitions) -> int:
+    """How many masks replace a few steps only."""
+    narrow, step = 0, engine.runner.batch
+    for begin in range(0, len(question.masks), step):
+        part = _cells(engine, question.masks[begin : begin + step], question.players)
+        narrow += incremental.count_narrow(engine.to_host(part).numpy())
+    return narrow
 
 
 def check_series(series: Tensor | None, count: int, B: int) -> None:
@@ -74,6 +90,11 @@ def _evaluate(
     """Outputs (rows, C), or None from a dry engine."""
     runner, T = engine.runner, inputs.x.shape[2]
     rows, names = runner.to_device(host), runner.to_device(named)
+    if engine.windows is not None and not runner.dry:
+        outputs_of = incremental.CoalitionEvaluation(engine.windows, engine.draws)
+        found = outputs_of.evaluate(masks, host, names)
+        runner.settle(inputs)
+        return found
     outputs: list[Tensor] = []
     for piece in runner.pieces(len(rows), engine.steps):
         with piece:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Literal
 
 import numpy as np
@@ -11,20 +12,31 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rambit.allocator import keep_freed_blocks
+from rambit.checks import warn
 from rambit.counterfactuals import Counterfactual, Replay
 from rambit.counterfactuals.strategies import check_categories
-from rambit.game import guards, modes
+from rambit.game import guards, incremental, modes
+from rambit.game.batch_size import activations_of, auto_batch
 from rambit.game.horizons import ANCHORS, Anchor, HorizonRule
 from rambit.game.modes import Evaluation
 from rambit.game.progress import Progress
+from rambit.game.questions import Flips
 from rambit.game.recognition import recognised
 from rambit.game.rows import base_rows
-from rambit.game.runner import Inputs, Runner, auto_batch
+from rambit.game.runner import Inputs, Runner
 from rambit.game.tensor_sample import TensorSample
+from rambit.game.work import Flipped
 from rambit.memory import DEFAULT_MEMORY
 from rambit.predictors import Predictor
+from rambit.predictors.differing import Differing
+from rambit.predictors.work import multiplications
 
 Int32 = npt.NDArray[np.int32]
+#: Multiplications, of whole rows, that outweigh a trace and the libraries that it needs: some ten seconds of a core.
+WORTH_A_TRACE = 2.5e11
+#: How many times fewer multiplications windows must take: their bookkeeping costs as well.
+LEAST_GAIN = 2.5
 #: Rows a call at most, whatever batch size is given: more would only cost memory.
 MOST_ROWS = 1 << 20
 
@@ -43,7 +55,11 @@ class Cost:
 
 
 class Engine:
-    """A game without its questions: the sample in the model's own shape, its counterfactual values, the runner."""
+    """A game without its questions: the sample in the model's own shape, its counterfactual values, the runner.
+
+    ``question`` says which flips the game will be asked first: by them ``evaluation="auto"`` chooses. None: those of
+    single cells beside no mask.
+    """
 
     def __init__(
         self,
@@ -60,11 +76,12 @@ class Engine:
         seed: int = 0,
         progress: Progress | None = None,
         dry: bool = False,
+        question: Callable[[Engine], Flips] | None = None,
     ) -> None:
         if anchor not in ANCHORS:
             raise ValueError(f"anchor must be one of {', '.join(ANCHORS)}, got {anchor!r}")
-        self.counterfactuals = counterfactuals
-        self.seed, self.draws = seed, draws
+        self.predictor, self.counterfactuals = predictor, counterfactuals
+        self.seed, self.draws, self.batch_size = seed, draws, batch_size
         self.max_memory = DEFAULT_MEMORY if max_memory is None else max_memory
         cut = sample.cut()
         counterfactuals.check(*cut.x.shape[1:])
@@ -73,15 +90,21 @@ class Engine:
             check_categories(counterfactuals, [0], "tokens (integers of two axes)")
         elif predictor.categorical:
             check_categories(counterfactuals, predictor.categorical, "categorical features")
-        self.predictor = predictor = recognised(predictor, sample, anchor, evaluation, window_size, draws)
         self.device = sample.x.device
+        if self.device.type == "cpu" and not dry:
+            keep_freed_blocks()
         self._noted: dict[tuple[int, int], Tensor | None] = {}
         self.runner = Runner(predictor, self.device, self._batch(batch_size, cut.x), progress=progress, dry=dry)
-        self.mode = (
-            modes.claimed(predictor, anchor, evaluation, modes.offered(predictor, sample))
-            if dry
-            else modes.choose(self.runner, sample, anchor, evaluation, counterfactuals, draws, seed)
-        )
+        self.sample, self.rule = cut, HorizonRule(anchor, window_size, cut.x.shape[2], cut.x.shape[2])
+
+        @cache
+        def flips() -> Flipped:
+            return self.flips(None if question is None else question(self))
+
+        self.predictor = self.runner.predictor = recognised(predictor, sample, anchor, evaluation, flips)
+        self.mode = modes.choose(self.runner, sample, anchor, evaluation, flips, counterfactuals, draws, seed)
+        self._may_trace = evaluation == "auto"
+        self.differing = self._traced(cut, evaluation) if self.mode == "incremental" else None
         if sample.shape is not None and (anchor != "end" or predictor.features_last):
             raise ValueError("images need anchor='end' and layout='BDT'")
         # A fixed-length model that takes lengths gets the padding; every other one gets the series without it.
@@ -89,6 +112,8 @@ class Engine:
             cut = sample.padded()
             self.runner.batch = self._batch(batch_size, cut.x)
         self.sample = cut.in_memory_order(predictor.features_last)
+        if batch_size == "auto" and not dry:  # what is refused first is refused without a call of the model
+            self.runner.fewer = self._fewer_rows
         T = cut.x.shape[2]
         self.rule = HorizonRule(anchor, window_size, T, T if cut.length is None else cut.length)
         if not (predictor.looked or predictor.proven):
@@ -99,6 +124,74 @@ class Engine:
         if batch_size == "auto":
             return auto_batch(D, T, x.element_size(), self.max_memory, x.device)
         return min(int(batch_size), MOST_ROWS)
+
+    def flips(self, question: Flips | None) -> Flipped:
+        """What the modes are compared by: the flips of a question; without one, those of cells beside no mask."""
+        B, D, _ = self.sample.x.shape
+        return Flipped.of(
+            question,
+            self.rule,
+            features=D,
+            draws=self.draws,
+            series=B,
+            batch=self.runner.batch,
+            fixed=self.counterfactuals.fixed,
+            to_host=self.to_host,
+        )
+
+    def _fewer_rows(self) -> int:
+        """Rows a call by what the model makes of them."""
+        x, activations = self.sample.x, activations_of(self.runner, self.sample, self.mode)
+        D, T = x.shape[1:]
+        return auto_batch(D, T, x.element_size(), self.max_memory, x.device, activations)
+
+    def expect(self, rows: int) -> None:
+        """Evaluate incrementally from here on, if nobody named a mode and so many rows that differ little are worth it.
+
+        A rule of shapes alone: what the rows take as whole ones must outweigh a trace, and windows take much less.
+        """
+        if not self.outweighs_a_trace(rows):
+            return
+        self._may_trace = False
+        found = self._traceable(self.sample)
+        if isinstance(found, str) or found.gain(self.sample.x) < LEAST_GAIN:
+            return
+        if not self.runner.dry:
+            problem = incremental.confirm(self.runner, self.sample, found, self.counterfactuals, self.seed)
+            if problem is not None:
+                warn(f"the model was traced, but {problem}; falling back")
+                return
+        self.mode, self.differing = "incremental", found
+        self.runner.fewer, self.runner.batch = None, self._batch(self.batch_size, self.sample.x)  # of windows
+
+    def outweighs_a_trace(self, rows: int) -> bool:
+        """Whether so many whole rows take so long that a trace may be tried."""
+        module = self.predictor.module
+        if not self._may_trace or self.mode != "full" or module is None:
+            return False
+        return rows * multiplications(module, self.sample.x.shape[2]) >= WORTH_A_TRACE
+
+    @cached_property
+    def windows(self) -> incremental.WindowRunner | None:
+        """What evaluates all series by what differs, in mode ``incremental``."""
+        if self.differing is None:
+            return None
+        return incremental.WindowRunner(self.runner, self.inputs, self.differing, self.max_memory)
+
+    def _traced(self, sample: TensorSample, evaluation: Evaluation) -> Differing:
+        """What evaluates rows by what differs. Raises ValueError where the model cannot be evaluated so."""
+        found = self._traceable(sample)
+        problem = found if isinstance(found, str) else None
+        if not (isinstance(found, str) or self.runner.dry):
+            problem = incremental.confirm(self.runner, sample, found, self.counterfactuals, self.seed)
+        if problem is not None or isinstance(found, str):
+            raise ValueError(f"evaluation={evaluation!r} does not serve this model: {problem}")
+        return found
+
+    def _traceable(self, sample: TensorSample) -> Differing | str:
+        if sample.shape is not None or sample.extra or self.predictor.takes_series:
+            return "images and extra inputs are evaluated whole"
+        return Differing.of(self.predictor, sample.x)
 
     def to_host(self, tensor: Tensor) -> Tensor:
         """A device tensor on the host: the one place that synchronises; counted in ``runner.syncs``."""

@@ -171,12 +171,7 @@ class FlipEvaluation(ABC):
         """
         if self.inputs.observed is not None:
             return np.zeros((len(group), self.cells), dtype=np.int32)
-        kept = self.runner.to_host(group.masks).numpy()
-        step = np.where(kept, np.arange(1, self.T + 1), 0)
-        after_last_kept = np.maximum.accumulate(step, axis=2)
-        start = np.zeros_like(after_last_kept)
-        start[:, :, 1:] = after_last_kept[:, :, :-1]
-        return start.reshape(len(group), self.cells).astype(np.int32)
+        return gap_starts(self.runner.to_host(group.masks).numpy()).reshape(len(group), self.cells)
 
     def evaluate(self, plan: FlipPlan, scored: Scored) -> None:
         """Evaluate the plan's rows chunk by chunk and scatter their contributions."""
@@ -231,6 +226,15 @@ class FlipEvaluation(ABC):
         for found, target in zip(out, self.target, strict=True):
             ops.distance(found, outputs, self.reference[:, :, time], series, target, self.metric)
         return out
+
+
+def gap_starts(kept: npt.NDArray[np.bool_]) -> Int32:
+    """Of masks (M, D, T): where the replaced steps begin that each step is among, or would be if it were replaced."""
+    step = np.where(kept, np.arange(1, kept.shape[2] + 1, dtype=np.int32), 0)
+    after_last_kept = np.maximum.accumulate(step, axis=2)
+    start: Int32 = np.zeros_like(after_last_kept)
+    start[:, :, 1:] = after_last_kept[:, :, :-1]
+    return start
 
 
 class PrefixEvaluation(FlipEvaluation):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from rambit.game.distinct_masks import DistinctMasks, Group
 from rambit.game.engine import Engine, Int32
 from rambit.game.flips import CausalEvaluation, FlipEvaluation, PrefixEvaluation
 from rambit.game.group_flips import GroupFlips
+from rambit.game.incremental import IncrementalEvaluation
 from rambit.game.questions import Boxes, Coalitions, Flips, Soft, Windows
 from rambit.game.runner import Inputs
 from rambit.game.scores import FlipScores
@@ -123,6 +124,9 @@ class Game(Engine):
             masks = type(masks)(padded, masks.weights, target_cells, masks.exact)
         distinct = DistinctMasks.of(masks, question.number, apart=question.fresh_draws, to_host=self.to_host)
         reduction.expect(distinct, self.rule, masks.exact)
+        if question.groups is None and distinct.target_cells is None:
+            shifts = self.rule.window if self.rule.anchor == "end" else 1
+            self.expect(len(distinct) * shifts * self.draws * self.sample.x.numel())
         with self.predictor.session():
             for series in self._series_chunks(distinct, len(reduction.target)):
                 self._reduce_chunk(series, distinct, question, reduction, added(series), done)
@@ -176,7 +180,7 @@ class Game(Engine):
 
     def _evaluation(
         self,
-        kind: type[FlipEvaluation],
+        kind: Callable[..., FlipEvaluation],
         inputs: Inputs,
         metric: ops.Metric,
         reduce: ops.Reduce,
@@ -185,8 +189,10 @@ class Game(Engine):
     ) -> FlipEvaluation:
         return kind(self.runner, inputs, self.rule, metric, reduce, target.contiguous(), self.draws, known)
 
-    def _evaluation_kind(self, question: Flips | Windows) -> type[FlipEvaluation]:
-        if self.mode in ("prefix", "full"):
+    def _evaluation_kind(self, question: Flips | Windows) -> Callable[..., FlipEvaluation]:
+        if self.differing is not None and isinstance(question, Flips):
+            return partial(IncrementalEvaluation, differing=self.differing, max_memory=self.max_memory)
+        if self.mode in ("prefix", "full", "incremental"):
             return PrefixEvaluation
         if self.mode == "causal":
             return CausalEvaluation

@@ -1,8 +1,8 @@
-"""In which mode a model is evaluated: the strongest that it claims and that a check confirms."""
+"""In which mode a model is evaluated: the cheapest of those that it claims and that a check confirms."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, get_args
@@ -17,11 +17,13 @@ from rambit.game import probes, states
 from rambit.game.horizons import Anchor
 from rambit.game.runner import Runner
 from rambit.game.tensor_sample import TensorSample
+from rambit.game.work import PRICES, Flipped, Way, Work
 from rambit.memory import is_out_of_memory
 from rambit.predictors import PredictionError, Predictor
 from rambit.predictors.extra import SERIES
+from rambit.predictors.fused import StepsWalk
 
-Evaluation = Literal["auto", "prefix", "causal", "stateful", "full"]
+Evaluation = Literal["auto", "prefix", "causal", "stateful", "full", "incremental"]
 EVALUATIONS: tuple[Evaluation, ...] = get_args(Evaluation)
 #: After so many steps, spread over the series, the future is changed to see whether a model looks at it.
 CUTS = 12
@@ -37,12 +39,20 @@ def offered(predictor: Predictor, sample: TensorSample) -> frozenset[str]:
     return predictor.modes - {"stateful"} if sample.extra else predictor.modes
 
 
-def claimed(predictor: Predictor, anchor: Anchor, evaluation: Evaluation, offers: frozenset[str]) -> Evaluation:
-    """The mode that would be used if every claim held. Raises ValueError where the model cannot serve the request."""
+def candidates(
+    runner: Runner, sample: TensorSample, anchor: Anchor, evaluation: Evaluation, flips: Callable[[], Flipped]
+) -> list[Evaluation]:
+    """The mode that was named, or under ``auto`` those that would serve if every claim held, the cheapest first.
+
+    Claims that cost the same come in the order of what they claim. Raises ValueError where the model cannot serve the
+    request.
+    """
+    predictor = runner.predictor
+    offers = offered(predictor, sample)
     if evaluation not in EVALUATIONS:
         raise ValueError(f"evaluation must be one of {', '.join(EVALUATIONS)}, got {evaluation!r}")
-    if evaluation == "full" and anchor != "end":
-        raise ValueError(f"evaluation='full' serves anchor='end' only, got anchor={anchor!r}")
+    if evaluation in ("full", "incremental") and anchor != "end":
+        raise ValueError(f"evaluation={evaluation!r} serves anchor='end' only, got anchor={anchor!r}")
     if evaluation in predictor.modes - offers:
         raise ValueError(f"evaluation={evaluation!r} does not serve extra=: a state knows nothing of extra inputs")
     if evaluation in ("causal", "stateful") and evaluation not in offers:
@@ -50,12 +60,45 @@ def claimed(predictor: Predictor, anchor: Anchor, evaluation: Evaluation, offers
             f"evaluation={evaluation!r} needs a model with {NEEDS[evaluation]}; {type(predictor).__name__} offers none"
         )
     if evaluation != "auto":
-        return evaluation
-    if "stateful" in offers:
-        return "stateful"
-    if anchor == "end":
-        return "full"
-    return "causal" if "causal" in offers else "prefix"
+        return [evaluation]
+    # With anchor end an output at every step has no use: causal would be full, with a claim to confirm.
+    claims: tuple[Evaluation, ...] = ("stateful",) if anchor == "end" else ("stateful", "causal")
+    serving = [mode for mode in claims if mode in offers]
+    fallback: Evaluation = "full" if anchor == "end" else "prefix"
+    # One call for all horizons of a row is never more work than one for each: prefixes only compete with states.
+    competing = serving if "causal" in serving else [*serving, fallback]
+    if len(competing) > 1:
+        seconds = _seconds(runner, sample, flips(), competing)
+        competing = sorted(competing, key=lambda mode: seconds[mode])
+    return competing if fallback in competing else [*competing, fallback]
+
+
+def _seconds(
+    runner: Runner, sample: TensorSample, flips: Flipped, modes: Sequence[Evaluation]
+) -> dict[Evaluation, float]:
+    """How long the flips take in each mode."""
+    prices = PRICES.get(runner.device.type, PRICES["cuda"])
+    found: dict[Evaluation, float] = {}
+    for mode in modes:
+        work, way, weights = reckoned(runner, sample, flips, mode)
+        found[mode] = work.seconds(prices[way], weights)
+    if runner.predictor.takes_lengths and "full" in found:  # which is given the padding too
+        found["full"] *= sample.padded().x.shape[2] / flips.rule.T
+    return found
+
+
+def reckoned(runner: Runner, sample: TensorSample, flips: Flipped, mode: Evaluation) -> tuple[Work, Way, int]:
+    """What flips and the check of a mode do, how its steps are made, and how many weights the model has."""
+    predictor = runner.predictor
+    work = flips.work(mode)
+    way: Way = "whole"
+    if mode == "stateful":
+        with torch.no_grad():  # as while it is evaluated: steps of ours have no gradients
+            way = "own" if isinstance(predictor.walk(sample.cut().x[:1]), StepsWalk) else "advance"
+    if not predictor.proven and mode in ("causal", "stateful"):
+        T = flips.rule.T
+        work += Work(2 * CUTS, 2 * CUTS * T) if mode == "causal" else Work(2 * _singles(T), 2 * _singles(T))
+    return work, way, 0 if predictor.module is None else sum(w.numel() for w in predictor.module.parameters())
 
 
 def choose(
@@ -63,21 +106,22 @@ def choose(
     sample: TensorSample,
     anchor: Anchor,
     evaluation: Evaluation,
+    flips: Callable[[], Flipped],
     counterfactuals: Counterfactual,
     draws: int,
     seed: int,
 ) -> Evaluation:
-    """The mode to use. Claims are confirmed on rows as the engine makes them, of series spread over the batch.
+    """The mode to use for flips. Claims are confirmed on rows as the engine makes them, of series spread over the
+    batch; a runner that only counts takes them as they are.
 
     A model's output at a step must be what it says of the steps until then alone, whatever follows, and however the
-    steps are cut into calls. A failed check of ``auto`` falls back with a warning; a mode that was asked for by name
-    raises ValueError.
+    steps are cut into calls. A failed check of ``auto`` falls back to the next cheapest with a warning; a mode that was
+    asked for by name raises ValueError.
     """
     predictor = runner.predictor
-    offers = offered(predictor, sample)
-    mode = claimed(predictor, anchor, evaluation, offers)
-    if predictor.proven or mode == "full":
-        return mode
+    order = candidates(runner, sample, anchor, evaluation, flips)
+    if runner.dry or predictor.proven or order[0] in ("full", "incremental"):
+        return order[0]
     # Half precision's rounding, and saturated probabilities, are so coarse that a false claim could hide in them.
     predictor = predictor.as_given().raw()
     sample = sample.cut().in_memory_order(predictor.features_last)
@@ -86,15 +130,15 @@ def choose(
     rows = Probes(runner, predictor, torch.cat((x, extremes)), torch.cat((series, series[: len(extremes)])), sample)
     with predictor.session():
         expected = _expected(rows, anchor)
-        for candidate in _weaker(mode, offers):
+        for candidate in order:
             problem = _confirm(candidate, rows, expected)
             if problem is None or (problem == UNVARIED and evaluation != "auto"):
-                return "full" if candidate == "prefix" and anchor == "end" and evaluation == "auto" else candidate
+                return candidate
             if evaluation != "auto":
                 raise ValueError(f"evaluation={evaluation!r} does not hold for this model: {problem}")
             if not predictor.recognised:
                 warn(f"the model offers {candidate} evaluation, but {problem}; falling back")
-    raise AssertionError("prefix evaluation needs no confirmation")
+    raise AssertionError("prefix and full evaluation need no confirmation")
 
 
 @dataclass(frozen=True)
@@ -119,12 +163,6 @@ class Probes:
             return call(self.x[rows].clone(), beside)
 
         return torch.cat(self.runner.uncounted(len(self.x), part))
-
-
-def _weaker(mode: Evaluation, offers: frozenset[str]) -> list[Evaluation]:
-    claims: tuple[Evaluation, ...] = ("stateful", "causal")
-    order: list[Evaluation] = [*(m for m in claims if m in offers), "prefix"]
-    return order[order.index(mode) :]
 
 
 def _expected(rows: Probes, anchor: Anchor) -> dict[int, Tensor]:
@@ -153,7 +191,7 @@ def _expected(rows: Probes, anchor: Anchor) -> dict[int, Tensor]:
 
 def _confirm(mode: str, rows: Probes, expected: dict[int, Tensor]) -> str | None:
     """What speaks against a mode; None if nothing does."""
-    if mode == "prefix":
+    if mode in ("prefix", "full"):
         return None
     ways = _one_call(rows) if mode == "causal" else _cut_calls(rows, min(expected))
     found: list[Tensor] = []
@@ -200,9 +238,13 @@ def _one_call(rows: Probes) -> Ways:
 def _cut_calls(rows: Probes, first: int) -> Ways:
     """Outputs at every step, of calls that cut the series at different places; they agree from ``first`` on."""
     x, T = rows.x, rows.x.shape[2]
-    single = [1] * min(T // 2, SINGLE)
+    single = [1] * _singles(T)
     for lengths in ([T], [*single, T - 2 * len(single), *single], [1, T - 1], [T // 2, T - T // 2]):
         yield x, partial(_along, rows.predictor, lengths), range(first, T)
+
+
+def _singles(T: int) -> int:
+    return min(T // 2, SINGLE)
 
 
 def _along(predictor: Predictor, lengths: list[int], x: Tensor, _: object) -> Tensor:

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from rambit.game.batch_size import BATCH_CAP
 from rambit.game.engine import Cost
 from rambit.game.progress import Progress
 from rambit.game.questions import Coalitions, Soft
-from rambit.game.runner import BATCH_CAP, Runner
+from rambit.game.runner import Runner
 from rambit.memory import DEFAULT_MEMORY
 from rambit.predictors import PredictionError, Predictor
 from rambit.structure import HierarchicalClassifier, Sample

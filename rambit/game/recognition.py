@@ -2,50 +2,52 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Callable
 
 from rambit.game.horizons import Anchor
 from rambit.game.modes import NEEDS, Evaluation
 from rambit.game.tensor_sample import TensorSample
+from rambit.game.work import Flipped
 from rambit.predictors import ModulePredictor, Predictor
+from rambit.predictors.work import multiplications
 
-#: Multiply-adds of one mask's flips on prefixes, from which on ``auto`` has a model traced: they take a few seconds on
-#: one thread of a CPU, and a trace takes up to 0.5 s, the first one of a process 2 s more.
-WORTH = 10**10
+#: Multiplications, of prefixes, that outweigh a trace: some three seconds of a core. States take less than a tenth of
+#: them, and a trace up to half a second, the first one of a process two more.
+WORTH_A_TRACE = 5e10
 
 
 def recognised(
-    predictor: Predictor, sample: TensorSample, anchor: Anchor, evaluation: Evaluation, window: int, draws: int
+    predictor: Predictor,
+    sample: TensorSample,
+    anchor: Anchor,
+    evaluation: Evaluation,
+    flips: Callable[[], Flipped],
 ) -> Predictor:
     """The predictor, with what its module's graph claims where that was asked for by name, or may pay.
 
     Under ``auto`` it may pay where outputs are compared at many times, each of which is otherwise a call on a prefix,
-    and the prefixes are work enough: that follows from shapes alone. With anchor end one call on the whole series
-    serves. Raises ValueError, which says why, where a mode was named and the graph claims nothing.
+    and the prefixes are work enough: a rule of shapes alone. (With anchor end there is one call on the whole series.)
+    Raises ValueError, which says why, where a mode was named and the graph claims nothing.
     """
-    named = evaluation in NEEDS
-    plain = isinstance(predictor, ModulePredictor) and predictor.module is not None and not predictor.modes
-    if not plain or sample.extra or sample.shape is not None or sample.tokens:
+    if predictor.modes or not isinstance(predictor, ModulePredictor) or predictor.module is None:
         return predictor
-    x = sample.cut().x
-    if not named and (evaluation != "auto" or anchor == "end" or _multiply_adds(predictor, x, window, draws) < WORTH):
+    if sample.extra or sample.shape is not None or sample.tokens:
         return predictor
-    from rambit.predictors.recognised import RecognisedPredictor
+    T = sample.cut().x.shape[2]
+    if evaluation == "auto" and anchor != "end":
+        worth = flips().work("prefix").row_steps * multiplications(predictor.module, T) >= WORTH_A_TRACE * T
+    else:
+        worth = evaluation in NEEDS
+    if not worth:
+        return predictor
+    from rambit.predictors.recognised import RecognisedPredictor  # with what torch's tracing needs
 
-    found = RecognisedPredictor.of(predictor, x)
+    found = RecognisedPredictor.of(predictor, sample.cut().x)
     if isinstance(found, RecognisedPredictor):
         return found
-    if named:
+    if evaluation in NEEDS:
         raise ValueError(
             f"evaluation={evaluation!r} needs a model with {NEEDS[evaluation]}, or one whose graph shows the same; "
-            f"{type(predictor).__name__} offers none, and its graph does not: {found}"
+            f"{type(predictor).__name__} offers none, and as to its graph: {found}"
         )
     return predictor
-
-
-def _multiply_adds(predictor: Predictor, x: Tensor, window: int, draws: int) -> int:
-    """Of each cell flipped and compared at ``window`` times, on prefixes; each weight counts once a step."""
-    B, D, T = x.shape
-    row_steps = draws * B * D * window * T * (T + 1) // 2
-    assert predictor.module is not None
-    return row_steps * sum(weight.numel() for weight in predictor.module.parameters())

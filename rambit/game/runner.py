@@ -22,8 +22,6 @@ from rambit.predictors.extra import SERIES
 
 #: A probability at most so large is 0, whatever type holds it.
 TINY = 1e-38
-#: Rows a call beyond which a larger batch no longer pays, by device type.
-BATCH_CAP = {"cpu": 2048, "cuda": 1 << 16}
 
 
 @dataclass(frozen=True)
@@ -82,12 +80,6 @@ class Inputs:
         return self.x[series, :, :stop].clone()
 
 
-def auto_batch(D: int, T: int, element_size: int, max_memory: int, device: torch.device) -> int:
-    """Rows a call: as many as fit a quarter of the memory, from shapes and the setting alone."""
-    row_bytes = D * T * element_size * 4  # the input, and as much again for what a model makes of it
-    return int(max(1, min(BATCH_CAP.get(device.type, 2048), max_memory // 4 // row_bytes)))
-
-
 def _extent(outputs: Tensor) -> Tensor:
     """(3,): the least and the greatest of a row's outputs (C, K), and the sum over C that is farthest from 1."""
     sums = outputs.sum(dim=0)
@@ -124,7 +116,7 @@ class Runner:
         progress: Progress | None = None,
         dry: bool = False,
     ) -> None:
-        self.predictor, self.device, self.batch, self.dry = predictor, device, batch, dry
+        self.predictor, self.device, self._batch, self.dry = predictor, device, batch, dry
         self.progress = progress
         self.rows = self.row_steps = self.calls = self.syncs = 0
         self._buffer: Tensor | None = None
@@ -134,6 +126,19 @@ class Runner:
         self._told: Tensor | None = None
         self._moved = self._graded = False
         self.before_first: Callable[[Runner], None] | None = None  # called once, before the model is called
+        self.fewer: Callable[[], int] | None = None  # called once, when ``batch`` is needed, which it may lower
+
+    @property
+    def batch(self) -> int:
+        """Rows a call at most; less once memory ran out."""
+        choose, self.fewer = self.fewer, None
+        if choose is not None:
+            self._batch = min(self._batch, choose())
+        return self._batch
+
+    @batch.setter
+    def batch(self, rows: int) -> None:
+        self._batch = rows
 
     def count(self, rows: int, row_steps: int) -> None:
         """Rows that the model evaluates, and what they cost."""

@@ -94,8 +94,8 @@ class GRUClassifier(RecurrentClassifier):
     """
 
     rnn_class = nn.GRU
-    #: Its outputs are ``logits(rnn(rnn_input(x)))``, so that a predictor may take the GRU's steps by itself.
-    walks_as_gru = True
+    #: Its outputs are ``logits(rnn(rnn_input(x)))``, so that a predictor may take the network's steps by itself.
+    walks_as_rnn = True
 
 
 class LSTMClassifier(RecurrentClassifier):
@@ -105,6 +105,7 @@ class LSTMClassifier(RecurrentClassifier):
     """
 
     rnn_class = nn.LSTM
+    walks_as_rnn = True
 
 
 def _swap(state: State) -> State:

@@ -6,6 +6,7 @@ It is what ``causal_rules`` makes of a traced graph: a *body* whose values have 
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -21,7 +22,6 @@ from rambit.predictors.fused import Steps
 from rambit.predictors.incremental.program import Program
 from rambit.predictors.predictor import State
 from rambit.predictors.recurrent import along, rows_first
-
 
 #: So many steps, and fewer, of a convolution are computed one by one.
 FEW_STEPS = 8
@@ -183,7 +183,9 @@ class CausalProgram:
         """The program with the weights as they are now; with native steps for x like this one, if given."""
         stateful = [part for part in self.body if isinstance(part, Stateful)]
         steps = {} if like is None else {part.node: part.steps(like) for part in stateful}
-        return CausalRun(self, self.graph.anew(), steps)
+        graph = copy.copy(self.graph)
+        graph.forget()
+        return CausalRun(self, graph, steps)
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,9 @@ class CausalRun:
             else:
                 run.values[part.node] = part.run(run)
             run.drop_after(part.node)
-        return taken[0] if len(taken) == 1 else torch.cat([part.reshape(*part.shape[:2], -1) for part in taken], dim=2), tuple(after)
+        return taken[0] if len(taken) == 1 else torch.cat(
+            [part.reshape(*part.shape[:2], -1) for part in taken], dim=2
+        ), tuple(after)
 
     def outputs(self, hidden: Tensor) -> Tensor:
         """Raw outputs (N, C, w) from what the head reads."""

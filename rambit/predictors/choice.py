@@ -83,7 +83,7 @@ def _parts(returned: Any) -> dict[str | int, Any]:
 
 
 def _could_be(part: Any, rows: int) -> bool:
-    return isinstance(part, Tensor) and part.is_floating_point() and 1 <= part.ndim <= 3 and len(part) == rows
+    return isinstance(part, Tensor) and part.is_floating_point() and 1 <= part.ndim <= 3 and part.shape[0] == rows
 
 
 def _listed(returned: Any, parts: Mapping[str | int, Any]) -> str:

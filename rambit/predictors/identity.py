@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import hashlib
 import io
@@ -40,11 +41,13 @@ def identity(module: nn.Module) -> dict[str, Any]:
     """
     tensors = dict(module.named_buffers())
     state = {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+    return {"state_dict": {**tensors, **state}, "structure": structure(module)}
+
+
+def structure(module: nn.Module) -> dict[str, Any]:
+    """What ``identity`` sees of a module beside the values of its weights and buffers."""
     describe = _Description()
-    return {
-        "state_dict": {**tensors, **state},
-        "structure": {name: describe.module(part) for name, part in module.named_modules()},
-    }
+    return {name: describe.module(part) for name, part in module.named_modules()}
 
 
 def described(thing: Any) -> Any:
@@ -91,6 +94,8 @@ class _Description:
         if isinstance(value, Tensor):
             plain = value.layout == torch.strided and value.device.type != "meta" and not value.is_quantized
             return value.detach() if plain else repr(value)
+        if isinstance(value, np.generic):
+            return repr(value)
         if isinstance(value, np.ndarray) and value.dtype != object:
             return value
         if id(value) in self.met:
@@ -133,6 +138,8 @@ class _Description:
             }
         if isinstance(value, types.ModuleType):
             return value.__name__
+        if isinstance(value, (types.SimpleNamespace, argparse.Namespace)):
+            return self.value(vars(value))
         if is_library(type(value).__module__):
             name = getattr(value, "__qualname__", "")
             return f"{type(value).__module__}.{type(value).__qualname__} {name}"

@@ -191,7 +191,7 @@ class ModulePredictor(Predictor):
         x, codes = self._apart(x)
         places, named = self._passed(x, extra, **codes, **more)
         with self._precision():
-            output: Tensor = self.choice.of(self._call(*places, **named), len(x))
+            output: Tensor = self.choice.of(self._call(*places, **named), x.shape[0])
         return output
 
     def _passed(self, x: Any, extra: Extra, **more: Any) -> tuple[list[Any], dict[str, Any]]:
@@ -223,7 +223,7 @@ class ModulePredictor(Predictor):
         with self._precision():
             output: Any = self.model.advance(x, state, **codes)
         if isinstance(output, (tuple, list)) and len(output) == 2:
-            return self.choice.of(output[0], len(x)), output[1]
+            return self.choice.of(output[0], x.shape[0]), output[1]
         return output  # type: ignore[no-any-return]  # which is refused by its type
 
     def _fused(self, x: Tensor, state: State | None) -> tuple[Tensor, State] | None:
@@ -246,18 +246,22 @@ class ModulePredictor(Predictor):
         return (
             self.autocast is None
             and self.categorical_name is None
-            and bool(vars(type(self.model)).get("walks_as_gru", False))  # a subclass says so anew, or is called itself
+            and bool(vars(type(self.model)).get("walks_as_rnn", False))  # a subclass says so anew, or is called itself
             and getattr(self.model.rnn, "batch_first", False)
             and not {"advance", "rnn_input", "logits"} & vars(self.model).keys()
         )
 
     @property
     def proven(self) -> bool:  # type: ignore[override]
-        """Whether the model is our own GRU of plain parts, that nothing hooks into."""
+        """Whether the model is our own GRU or LSTM of plain parts, that nothing hooks into."""
         if not self._is_ours() or self.model.rnn.bidirectional:
             return False
-        parts = [type(part) for part in self.model.children()]
-        return parts == [nn.GRU, nn.Dropout, nn.Linear] and not any(map(is_wrapped, self.model.modules()))
+        network, *rest = (type(part) for part in self.model.children())
+        return (
+            network in (nn.GRU, nn.LSTM)
+            and rest == [nn.Dropout, nn.Linear]
+            and not any(map(is_wrapped, self.model.modules()))
+        )
 
     @property
     def keeps_nothing(self) -> bool:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rambit.arrays import usable_device
 from rambit.checks import count, number, warn
+from rambit.predictors.activations import Activations
 from rambit.predictors.extra import SERIES, Extra
 from rambit.predictors.holding import evaluating
 from rambit.predictors.identity import identity
@@ -99,6 +100,8 @@ class Predictor(ABC):
             raise ValueError(f"output must be one of {', '.join(OUTPUTS)}, got {output!r}")
         if layout not in LAYOUTS:
             raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
+        #: What calls of it make of a row, by what they are called with, see ``rambit.game.batch_size``.
+        self.activations: dict[Any, Activations | None] = {}
         self.threshold = number("threshold", threshold, 0.0, 1.0, above=True)
         if self.threshold != 0.5 and output == "regression":
             raise ValueError(f"threshold={threshold} is for the decisions of classifiers, got output='regression'")
@@ -237,22 +240,26 @@ class Predictor(ABC):
     def whole(self, x: Tensor, lengths: Tensor | None = None, extra: Extra | None = None) -> Tensor:
         """Outputs (N, C, 1): probabilities, or regression values. ``extra``: what goes with each row, (N, …)."""
         raw = self.call_whole(self._as_model_reads(x), lengths if self.takes_lengths else None, **(extra or {}))
+        return self.finish_whole(raw, x.shape[0])
+
+    def finish_whole(self, raw: Any, rows: int) -> Tensor:
+        """Outputs (N, C, 1) from what ``call_whole`` gave for so many rows; PredictionError where it is no output."""
         if not isinstance(raw, Tensor):
             raise PredictionError(
-                f"the model returned {type(raw).__name__}, expected a tensor ({x.shape[0]}, classes): pass select=, a "
+                f"the model returned {type(raw).__name__}, expected a tensor ({rows}, classes): pass select=, a "
                 "function of what it returns, to Predictor.of"
             )
         if raw.ndim == 1 and (self.given_output != "auto" or self.explained):
             raw = raw.unsqueeze(1)
         forecasts = self.given_output == "regression" and raw.ndim == 3  # (N, H, Q): Q quantiles of each of H steps
-        if (forecasts or self.explained) and raw.ndim > 1 and raw.shape[0] == x.shape[0]:
+        if (forecasts or self.explained) and raw.ndim > 1 and raw.shape[0] == rows:
             self.axes = tuple(raw.shape[1:])
             raw = raw.flatten(1)
-        if raw.ndim != 2 or raw.shape[0] != x.shape[0] or raw.shape[1] == 0:
-            expected = f"({x.shape[0]}, classes)"
+        if raw.ndim != 2 or raw.shape[0] != rows or raw.shape[1] == 0:
+            expected = f"({rows}, classes)"
             if raw.ndim == 1:
                 expected += (
-                    f"; ({x.shape[0]},) needs output='logits' or 'probs', of the second of two classes, "
+                    f"; ({rows},) needs output='logits' or 'probs', of the second of two classes, "
                     "or output='regression'"
                 )
             elif raw.ndim == 3:
@@ -260,9 +267,7 @@ class Predictor(ABC):
                     " at the last step (at every step with return_all=True); forecasts (N, H, Q) need "
                     "output='regression'"
                 )
-            raise PredictionError(
-                f"the model returned shape {tuple(raw.shape)} for {x.shape[0]} rows, expected {expected}"
-            )
+            raise PredictionError(f"the model returned shape {tuple(raw.shape)} for {rows} rows, expected {expected}")
         if self.axes is None or math.prod(self.axes) != raw.shape[1]:
             self.axes = (raw.shape[1],)
         return self.finish(raw.unsqueeze(2))

@@ -53,6 +53,7 @@ def _shapes(
 
 _library.impl("recurrent", recurrent, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
 torch.library.register_fake("rambit::recurrent", _shapes, lib=_library)
+RECURRENT: Any = torch.ops.rambit.recurrent.default
 
 
 def as_one_operator(module: nn.Module) -> None:
@@ -68,14 +69,12 @@ def _forward(rnn: Any, x: Any, state: Any = None) -> Any:
     lstm, batch = isinstance(rnn, nn.LSTM), x.shape[0 if rnn.batch_first else 1]
     if state is None:
         rows = rnn.num_layers * (2 if rnn.bidirectional else 1)
-        zeros = x.new_zeros(rows, batch, rnn.hidden_size)
+        zeros = torch.zeros(rows, batch, rnn.hidden_size, dtype=x.dtype, device=x.device)
         state = (zeros, zeros) if lstm else zeros
     kind = KINDS[type(rnn)]
     if kind == "rnn":
         kind = f"rnn_{rnn.nonlinearity}"
     weights = [getattr(rnn, name) for name in rnn._flat_weights_names]
     given = list(state) if lstm else [state]
-    hidden, *after = torch.ops.rambit.recurrent(
-        x, given, weights, kind, rnn.bias, rnn.num_layers, rnn.bidirectional, rnn.batch_first
-    )
+    hidden, *after = RECURRENT(x, given, weights, kind, rnn.bias, rnn.num_layers, rnn.bidirectional, rnn.batch_first)
     return hidden, (tuple(after) if lstm else after[0])

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from rambit.predictors.fused import is_wrapped
-from rambit.predictors.holding import attributes
-from rambit.predictors.identity import described
+from rambit.predictors.holding import evaluating
+from rambit.predictors.identity import structure
 from rambit.predictors.module import ModulePredictor
 from rambit.predictors.predictor import Predictor
 from rambit.predictors.recurrent_op import as_one_operator
@@ -38,13 +38,20 @@ Call = Literal["whole", "steps"]
 #: Traces kept for one module, of different shapes and options; the oldest goes first.
 MOST_TRACES = 8
 #: Operators that say that they draw random numbers, though with these arguments they do not.
-_DROPOUT = (torch.ops.aten.dropout.default, torch.ops.aten.feature_dropout.default)
+_DROPOUT = (
+    torch.ops.aten.dropout.default,
+    torch.ops.aten.feature_dropout.default,
+    torch.ops.aten.alpha_dropout.default,
+    torch.ops.aten.feature_alpha_dropout.default,
+)
 _ATTENTION = (torch.ops.aten.scaled_dot_product_attention.default,)
+#: What reads memory, not values: results would depend on how the values of some rows happen to lie in it.
+_BY_STRIDES = (torch.ops.aten.as_strided.default, torch.ops.aten.as_strided_copy.default)
+#: What may stand in a graph without a result that counts: shapes and types, which are known.
+_CHECKS_TYPES = torch.ops.aten._assert_tensor_metadata.default
 #: The rows of the call that is traced: a number that is no other size by chance.
 ROWS = 7
 
-#: Where recurrent modules list their parameters once more.
-_WEIGHT_LISTS = ("_flat_weights", "_flat_weight_refs")
 #: What torch says of a model that it cannot export; ``trace`` returns the reason.
 _LOGGERS = ("torch.fx.experimental.symbolic_shapes", "torch._export", "torch.export")
 
@@ -54,15 +61,21 @@ _traces: weakref.WeakKeyDictionary[nn.Module, dict[Any, tuple[str, Trace | str]]
 
 @dataclass(frozen=True)
 class Trace:
-    """Operators without side effects, in order; ``tensors`` are the values of the placeholders but for ``x``.
+    """Operators without side effects, in order; ``sources`` are what the placeholders but for ``x`` stand for.
 
-    ``x`` stands for the rows as the model reads them, ``output`` for its raw outputs.
+    ``x`` stands for the rows as the model reads them, ``output`` for its raw outputs. The parameters are the module's,
+    not their values: what they hold may be replaced (``parameter.data``), and while one is kept no other has its id.
     """
 
     nodes: tuple[Node, ...]
-    tensors: dict[Node, Tensor]
+    sources: dict[Node, Tensor]
     x: Node
     output: Node
+
+    @property
+    def tensors(self) -> dict[Node, Tensor]:
+        """The values of the placeholders but for ``x``, as they are now."""
+        return {node: source.detach() for node, source in self.sources.items()}
 
 
 def trace(predictor: Predictor, x: Tensor, call: Call = "whole") -> Trace | str:
@@ -81,7 +94,7 @@ def trace(predictor: Predictor, x: Tensor, call: Call = "whole") -> Trace | str:
     if any(is_wrapped(part) for part in module.modules()):
         return "it has hooks, or a forward of its own"
     options = (type(predictor), predictor.layout, predictor.input_name, predictor.choice.select)
-    key = (call, options, tuple(x.shape[1:]), x.dtype, x.device)
+    key = (call, options, tuple(x.shape[1:]), x.dtype, x.device, torch.get_default_dtype())
     with _lock:
         kept = _traces.setdefault(module, {})
         state = _state(module)
@@ -94,20 +107,18 @@ def trace(predictor: Predictor, x: Tensor, call: Call = "whole") -> Trace | str:
 
 
 def _state(module: nn.Module) -> str:
-    """What a graph depends on beside the values of weights: types, attributes, which tensors are parameters."""
+    """What a graph depends on beside the values of weights: code, attributes, which tensors are parameters."""
     tensors = chain(module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
-    parts = {
-        name: [id(type(part)), part.training, described({k: v for k, v in attributes(part) if k not in _WEIGHT_LISTS})]
-        for name, part in module.named_modules()
-    }
-    return resume_key(tensors=[[name, id(tensor)] for name, tensor in tensors], parts=parts)
+    types = [[name, id(type(part))] for name, part in module.named_modules(remove_duplicate=False)]
+    kinds = [[name, id(tensor), str((tensor.shape, tensor.dtype, tensor.device))] for name, tensor in tensors]
+    return resume_key(tensors=kinds, types=types, structure=structure(module))
 
 
 def _traced(predictor: ModulePredictor, x: Tensor, call: Call) -> Trace | str:
-    called = _Called(predictor, call)
     rows = predictor._as_model_reads(x.new_zeros(ROWS, *x.shape[1:]))
     try:
-        with _silence(), torch.no_grad():
+        with _silence(), evaluating(None):
+            called = _Called(predictor, call)
             program = _exported(called, rows)
     except Exception as error:  # whatever a model does that cannot be exported
         return f"torch.export could not trace it ({type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]})"
@@ -140,13 +151,13 @@ def _exported(called: nn.Module, rows: Tensor) -> ExportedProgram:
 
 
 class _Called(nn.Module):
-    """A predictor's call as a module, on a copy of its module that shares the weights."""
+    """A predictor's call as a module, on a copy of its module in evaluation mode that shares the weights."""
 
     def __init__(self, predictor: ModulePredictor, call: Call) -> None:
         super().__init__()
         assert predictor.module is not None
         shared = {id(t): t for t in chain(predictor.module.parameters(), predictor.module.buffers())}
-        self.model = copy.deepcopy(predictor.module, shared)
+        self.model = copy.deepcopy(predictor.module, shared).eval()
         for part in self.model.modules():
             as_one_operator(part)
         given = copy.copy(predictor)
@@ -164,32 +175,68 @@ class _Called(nn.Module):
 def _of_program(program: ExportedProgram, called: nn.Module) -> Trace | str:
     """The graph of an exported program, or why it cannot stand for the module."""
     signature = program.graph_signature
-    if signature.buffers_to_mutate:
-        return "it changes its buffers"
+    if signature.buffers_to_mutate or signature.parameters_to_mutate:
+        return "it changes its buffers or parameters"
+    if signature.user_inputs_to_mutate:
+        return "it writes into its input"
     nodes = tuple(node for node in program.graph.nodes if node.op != "output")
     for node in nodes:
-        if node.op not in ("placeholder", "call_function"):
-            return f"its graph holds {node.op}"
-        if _writes(node):
-            return f"it writes into its values ({node.target})"
-        if _draws(node):
-            return f"it draws random numbers ({node.target})"
+        if (reason := _refused(node)) is not None:
+            return reason
     named = {node.name: node for node in nodes if node.op == "placeholder"}
     x = named.pop(signature.user_inputs[0])
-    if isinstance(x.meta["val"].shape[0], int):
-        return "its graph is for one number of rows"
-    values = {**dict(called.named_parameters()), **dict(called.named_buffers()), **program.constants}
+    if not _for_any_rows(program, x):
+        return "its graph is for some numbers of rows"
+    named_tensors = (called.named_parameters, called.named_buffers)
+    values = dict(chain.from_iterable(tensors(remove_duplicate=False) for tensors in named_tensors))
+    values.update(program.constants)
     sources = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     sources.update(signature.inputs_to_lifted_tensor_constants)
     try:
-        tensors = {node: values[sources[name]].detach() for name, node in named.items()}
+        tensors = {node: values[sources[name]] for name, node in named.items()}
     except KeyError as missing:
         return f"its graph needs {missing}"
     (output,) = (node for node in program.graph.nodes if node.op == "output")
     last = [result for result in output.args[0] if isinstance(result, Node)][-1:]
     if not last or signature.user_outputs[-1] != last[0].name:
         return "it has no single output"
-    return Trace(nodes, tensors, x, last[0])
+    return Trace(_needed(nodes, last[0]), tensors, x, last[0])
+
+
+def _needed(nodes: tuple[Node, ...], output: Node) -> tuple[Node, ...]:
+    """The placeholders, and what the output depends on."""
+    found = {output}
+    for node in reversed(nodes):
+        if node in found:
+            found.update(node.all_input_nodes)
+    return tuple(node for node in nodes if node in found or node.op == "placeholder")
+
+
+def _for_any_rows(program: ExportedProgram, x: Node) -> bool:
+    """Whether a graph holds for two rows and for any larger number."""
+    rows = x.meta["val"].shape[0]
+    allowed = None if isinstance(rows, int) else program.range_constraints.get(rows.node.expr)
+    return allowed is not None and bool(allowed.lower <= 2 and allowed.upper >= 2**31)
+
+
+def _refused(node: Node) -> str | None:
+    """Why a graph with this node cannot stand for the module."""
+    if node.op not in ("placeholder", "call_function"):
+        return f"its graph holds {node.op}"
+    if _writes(node):
+        return f"it writes into its values ({node.target})"
+    if _draws(node):
+        return f"it draws random numbers ({node.target})"
+    if node.target in _BY_STRIDES:
+        return f"it reads memory, not values ({node.target})"
+    if _gives_nothing(node) and node.target is not _CHECKS_TYPES:
+        return f"it checks its values ({node.target})"
+    return None
+
+
+def _gives_nothing(node: Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and not schema.returns
 
 
 def _writes(node: Node) -> bool:

@@ -217,6 +217,7 @@ def test_masks_of_a_cells_own(anchor, mode):
     np.testing.assert_allclose(method.attribute(X, counterfactuals=draws).numpy(), expected, rtol=1e-5, atol=1e-10)
 
 
+@pytest.mark.usefixtures("free_calls")
 @pytest.mark.parametrize("anchor", ["cell", "mask"])
 def test_a_bidirectional_model_is_refused_and_asked_on_prefixes(anchor):
     model, (X, draws, masks) = make("bidirectional"), data(17)
@@ -231,6 +232,7 @@ def test_a_bidirectional_model_is_refused_and_asked_on_prefixes(anchor):
             RaMbIT(model, anchor=anchor, evaluation=mode).attribute(X, masks=masks, counterfactuals=draws)
 
 
+@pytest.mark.usefixtures("free_calls")
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize("cell", [nn.GRU, nn.LSTM])

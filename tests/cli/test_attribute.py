@@ -102,7 +102,7 @@ def test_the_summary(explain, made):
     found, done = explain("--L", 4, "--limit", 5)
     lines = done.out.splitlines()
     assert lines[0] == f"series     5 of {made.data}: 2 features, 9 steps"
-    assert lines[1] == "mode       stateful"
+    assert lines[1] == "mode       causal"
     best = found.top(1)[0]
     assert f"top cells  series {best.series}, feature {best.feature}, step {best.time}: {best.score:.4g}" in lines
     assert lines[-1].startswith("wrote      ")

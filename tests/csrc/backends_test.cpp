@@ -165,6 +165,35 @@ void test_boxes() {
 }
 
 template <typename T>
+void test_windows() {
+  for (int round = 0; round < 60; ++round) {
+    const bool even = pick(0, 1);  // values of a step that are moved several at a time
+    const auto plain = [even] { return even || pick(0, 1); };
+    const int64_t n = pick(1, 6), w = pick(1, 12), R = pick(1, 3), steps = pick(1, 20), v = pick(1, 9);
+    const int64_t K = even ? 8 * pick(1, 4) : pick(1, 9);
+    Placed<T> out({n, w, K}, plain(), bits), places({R, steps, K}, true, bits), window({n, v, K}, plain(), bits);
+    Placed<int64_t> which({n}, true, up_to(R - 1)), start({n}, true, [&] { return pick(-w - 1, steps + 1); });
+    Placed<int64_t> window_start({n}, true, [&] { return pick(-v - 1, steps + 1); });
+    GatherWindowsArgs a{};
+    a.out = out.data(), a.places = places.data(), a.which = which.data(), a.start = start.data();
+    a.outside = static_cast<T>(bits()), a.n = n, a.w = w, a.K = K, a.R = R, a.T = steps, a.bytes = sizeof(T);
+    set_strides(a.out_stride, out.stride);
+    if (pick(0, 3) > 0) {
+      a.window = window.data(), a.window_start = window_start.data(), a.v = v;
+      set_strides(a.window_stride, window.stride);
+    }
+    CHECK(agree(cpu::gather_windows, cuda::gather_windows, a, out));
+
+    const int64_t length = v + pick(0, 5);
+    Placed<T> values({n, length, K}, plain(), bits);
+    Placed<int64_t> within({n}, true, up_to(length - v));
+    PutWindowsArgs p{values.data(), window.data(), within.data(), n, length, v, K, {}, {}, sizeof(T)};
+    set_strides(p.out_stride, values.stride), set_strides(p.window_stride, window.stride);
+    CHECK(agree(cpu::put_windows, cuda::put_windows, p, values));
+  }
+}
+
+template <typename T>
 void test_scores(Dtype dtype) {
   for (int round = 0; round < 60; ++round)
     for (int metric = 0; metric <= static_cast<int>(Metric::kLast); ++metric) {
@@ -259,6 +288,13 @@ void test_boxed_batches() {
   test_boxes<uint64_t>();
 }
 
+void test_all_windows() {
+  test_windows<uint8_t>();
+  test_windows<uint16_t>();
+  test_windows<uint32_t>();
+  test_windows<uint64_t>();
+}
+
 // More than 2^31 elements: of the launch, of which the last threads alone run. What is read stands in one place.
 void test_launches_beyond_int32() {
   const OnlyLast only;
@@ -287,6 +323,23 @@ void test_launches_beyond_int32() {
     set_strides(a.out_stride, {Y * Y, Y * Y, Y * Y, Y, 1});
     cuda::boxed_batch(a, nullptr);
     CHECK(out.as<uint8_t>()[n * Y * Y - 1] == outside && out.as<uint8_t>()[n * Y * Y - 2] == inside);
+  }
+  {
+    const int64_t n = 3, w = kGiga;
+    Sparse out(n * w * 2), from(2 * w * 2);
+    const std::vector<int64_t> which{0, 0, 1}, start{0, 0, 0};
+    from.as<uint16_t>()[2 * w - 1] = 7;
+    GatherWindowsArgs a{};
+    a.out = out.as<uint16_t>(), a.places = from.as<uint16_t>(), a.which = which.data(), a.start = start.data();
+    a.n = n, a.w = a.T = w, a.R = 2, a.K = 1, a.bytes = 2;
+    set_strides(a.out_stride, {w, 1, 1});
+    cuda::gather_windows(a, nullptr);
+    CHECK(out.as<uint16_t>()[n * w - 1] == 7);
+    Sparse window(n * w * 2);
+    window.as<uint16_t>()[n * w - 1] = 8;
+    PutWindowsArgs p{a.out, window.as<uint16_t>(), start.data(), n, w, w, 1, {w, 1, 1}, {w, 1, 1}, 2};
+    cuda::put_windows(p, nullptr);
+    CHECK(out.as<uint16_t>()[n * w - 1] == 8);
   }
   {
     const int64_t n = 3, K = kGiga;
@@ -320,6 +373,7 @@ std::vector<Test> backend_tests() {
       {"draws, double", [] { test_draws<double>(Dtype::kDouble); }, On::kOnce},
       {"masked batches", test_masked_batches, On::kOnce},
       {"boxed batches", test_boxed_batches, On::kOnce},
+      {"windows", test_all_windows, On::kOnce},
       {"scores, float", [] { test_scores<float>(Dtype::kFloat); }, On::kOnce},
       {"scores, double", [] { test_scores<double>(Dtype::kDouble); }, On::kOnce},
       {"sums", test_sums, On::kOnce},

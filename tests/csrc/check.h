@@ -50,6 +50,7 @@ std::vector<Test> number_tests();
 std::vector<Test> mask_tests();
 std::vector<Test> masked_batch_tests();
 std::vector<Test> boxed_batch_tests();
+std::vector<Test> window_tests();
 std::vector<Test> score_tests();
 std::vector<Test> plan_tests();
 std::vector<Test> backend_tests();

@@ -34,8 +34,8 @@ void run(const Test& test, const char* backend) {
 
 int run_all() {
   std::vector<Test> tests;
-  for (const auto& more : {number_tests(), mask_tests(), masked_batch_tests(), boxed_batch_tests(), score_tests(), plan_tests(),
-                           backend_tests()})
+  for (const auto& more : {number_tests(), mask_tests(), masked_batch_tests(), boxed_batch_tests(), window_tests(), score_tests(),
+                           plan_tests(), backend_tests()})
     tests.insert(tests.end(), more.begin(), more.end());
   for (const Test& test : tests)
     if (test.on == On::kOnce) run(test, "no backend");

@@ -13,6 +13,7 @@ from rambit.models import GRUClassifier
 from rambit.predictors import Predictor
 from tests.models_for_tests import GRU
 
+pytestmark = pytest.mark.usefixtures("free_calls")  # the strongest claim is then the one that is looked into
 X = torch.randn(4, 2, 6, generator=torch.Generator().manual_seed(0))
 
 

@@ -222,6 +222,29 @@ def boxed_batch(inside, outside, boxes, offsets):
     return out
 
 
+def gather_windows(places, which, start, width, window=None, window_start=None, outside=0.0):
+    """Windows (N, width, K), step by step."""
+    out = places.new_empty(len(which), width, places.shape[2])
+    for i, p in itertools.product(range(len(which)), range(width)):
+        t = int(start[i]) + p
+        since = -1 if window is None else t - int(window_start[i])
+        if window is not None and 0 <= since < window.shape[1]:
+            out[i, p] = window[i, since]
+        elif 0 <= t < places.shape[1]:
+            out[i, p] = places[which[i], t]
+        else:
+            out[i, p] = outside
+    return out
+
+
+def put_windows(values, window, start):
+    """Values (N, T, K) that hold windows (N, v, K), step by step."""
+    out = values.clone()
+    for i, p in itertools.product(range(len(window)), range(window.shape[1])):
+        out[i, int(start[i]) + p] = window[i, p]
+    return out
+
+
 def distance(outputs, reference, series, target, metric):
     """Distances (N, K) of answers (N, C, K) from those of their series."""
     out = torch.empty(outputs.shape[0], outputs.shape[2], dtype=torch.float64)

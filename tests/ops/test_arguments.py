@@ -69,6 +69,17 @@ def boxed_batch(n=3, C=2, Z=2, Y=3, X=4, boxes=2):
     return [to_write(n, C, Z, Y, X), values(C, Z, Y, X), -values(C, Z, Y, X), box, offsets, box[:0], offsets[:1] * 0]
 
 
+def gather_windows(n=3, R=2, T=6, K=2, w=5, v=2):
+    n = n if R else 0
+    which, start, window_start = below(R, n, dtype=I64), below(T + w, n, dtype=I64) - w, below(T, n, dtype=I64)
+    return [to_write(n, w, K), values(R, T, K), which, start, -values(n, v, K), window_start, 7.0]
+
+
+def put_windows(n=3, T=6, K=2, v=2):
+    v = min(v, T)
+    return [to_write(n, T, K), values(n, v, K), below(T - v + 1, n, dtype=I64)]
+
+
 def distance(n=4, C=3, K=2, B=2):
     n = n if B else 0
     return [to_write(n, K, dtype=F64), values(n, C, K), values(B, C, K), below(B, n), below(C, B, dtype=I64), 0]
@@ -106,7 +117,8 @@ def rnn_step(N=3, H=4):
 
 OPS = {
     sample_masks: "sample_masks", shift_windows: "shift_windows", draw: "draw", masked_batch: "masked_batch",
-    masked_windows: "masked_batch", boxed_batch: "boxed_batch", distance: "distance", score: "score",
+    masked_windows: "masked_batch", boxed_batch: "boxed_batch", gather_windows: "gather_windows",
+    put_windows: "put_windows", distance: "distance", score: "score",
     accumulate: "accumulate", accumulate_own: "accumulate", gru_step: "gru_step",
     lstm_step: "lstm_step", rnn_step: "rnn_step",
 }  # fmt: skip
@@ -114,6 +126,8 @@ OPS = {
 ANY_STRIDES = {
     "masked_batch": {"out", "x", "draws", "masks", "observed", "windows"},
     "boxed_batch": {"out", "inside", "outside"},
+    "gather_windows": {"out", "window"},
+    "put_windows": {"out", "window"},
     "distance": {"outputs", "reference"},
     "score": {"outputs", "reference"},
     "gru_step": {"out", "input_gates", "hidden_gates", "state"},

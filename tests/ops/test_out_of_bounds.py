@@ -21,6 +21,13 @@ CASES = {
     "masked_batch: no draws for fixed values": "batch(draws=ones(0, 2, 3, 4))",
     "masked_batch: draw outside": "batch(draws=ones(1, 2, 3, 4), draw=1)",
     "masked_batch: no windows for windows": "batch(draws=ones(0, 2, 3, 4), fill=3, windows=ones(0, 2, 3, 4, 2))",
+    "gather_windows: no such series": "gather(which=2)",
+    "gather_windows: negative series": "gather(which=-1)",
+    "gather_windows: start too far": "gather(start=-(2**63))",
+    "gather_windows: window too far": "gather(window_start=2**63 - 1)",
+    "put_windows: past the end": "put(start=3)",
+    "put_windows: negative start": "put(start=-1)",
+    "put_windows: start too far": "put(start=2**63 - 1)",
     "distance: series outside": "distance(series=[0, 2], metric=0)",
     "distance: negative series": "distance(series=[0, -1], metric=0)",
     "distance: target outside": "distance(series=[0, 1], metric=3, target=[0, 3])",
@@ -40,6 +47,11 @@ def batch(draws, draw=0, fill=0, windows=None):
     out, x, masks = ones(1, 3, 4), ones(2, 3, 4), torch.zeros(1, 3, 4, dtype=torch.bool)
     rows = i32([[0, draw, 0, -1, 0, 0, 1, 0, 0]])
     return ops.masked_batch(out, x, draws, masks, rows, None, ops.Fill(fill), windows)
+def gather(which=0, start=0, window_start=0):
+    which, start, window_start = (torch.tensor([value]) for value in (which, start, window_start))
+    return ops.gather_windows(ones(1, 3, 2), ones(2, 4, 2), which, start, ones(1, 2, 2), window_start)
+def put(start):
+    return ops.put_windows(ones(1, 4, 2), ones(1, 2, 2), torch.tensor([start]))
 def distance(series, metric, target=(0, 0)):
     return ops.distance(f64(2, 1), ones(2, 3, 1), ones(2, 3, 1), i32(series), torch.tensor(target), ops.Metric(metric))
 def score(target):

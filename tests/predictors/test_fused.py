@@ -233,6 +233,7 @@ METHODS = {
 }
 
 
+@pytest.mark.usefixtures("free_calls")
 @pytest.mark.parametrize("anchor", METHODS)
 def test_attributions_do_not_change(monkeypatch, anchor):
     torch.manual_seed(0)

@@ -116,7 +116,9 @@ def random_layer(choose, features, out):
         layers, bias = choose.choice([1, 2, 3]), choose.random() < 0.7
         rnn = choose.choice(RECURRENT)
         more = {"nonlinearity": "relu"} if rnn is nn.RNN and choose.random() < 0.5 else {}
-        return Along(rnn(features, out, layers, bias=bias, batch_first=choose.random() < 0.5, dropout=0.3 * (layers > 1), **more))
+        return Along(
+            rnn(features, out, layers, bias=bias, batch_first=choose.random() < 0.5, dropout=0.3 * (layers > 1), **more)
+        )
     if kind == "linear":
         return OverFeatures(nn.Sequential(nn.Linear(features, out), nn.LayerNorm(out), nn.GELU()))
     kernel, dilation, bias = choose.choice([1, 2, 3]), choose.choice([1, 2]), choose.random() < 0.7
@@ -305,7 +307,10 @@ def conv(**options):
 
 POSITIONS = torch.arange(float(T))
 REFUSED = {
-    "bidirectional": (Of(lambda x, r: r(x.transpose(1, 2))[0][:, -1], nn.GRU(D, 3, bidirectional=True)), "bidirectional"),
+    "bidirectional": (
+        Of(lambda x, r: r(x.transpose(1, 2))[0][:, -1], nn.GRU(D, 3, bidirectional=True)),
+        "bidirectional",
+    ),
     "symmetric": (Of(lambda x, c: c(x)[..., -1], conv(kernel_size=3, padding=1)), "reads ahead"),
     "same": (Of(lambda x, c: c(x)[..., -1], conv(kernel_size=4, padding="same")), "reads ahead"),
     "strided": (Of(lambda x, c: c(x)[..., -1], conv(kernel_size=1, stride=2)), "stride"),
@@ -319,7 +324,10 @@ REFUSED = {
     "cut elsewhere": (Of(lambda x: x[..., : T - 2][..., -1]), "takes step 0 to 6 of 9"),
     "every second": (Of(lambda x: x[..., ::2][..., -1]), "leaves steps out"),
     "reflected": (Of(lambda x, c: c(nn.functional.pad(x, (2, 0), "reflect"))[..., -1], conv(kernel_size=3)), "reflect"),
-    "padded by ones": (Of(lambda x, c: c(nn.functional.pad(x, (2, 0), value=1.0))[..., -1], conv(kernel_size=3)), "not 0"),
+    "padded by ones": (
+        Of(lambda x, c: c(nn.functional.pad(x, (2, 0), value=1.0))[..., -1], conv(kernel_size=3)),
+        "not 0",
+    ),
     "shortened": (Of(lambda x, c: c(x)[..., -1], conv(kernel_size=3)), "reads ahead"),
     "positions": (Of(lambda x: (x + POSITIONS)[..., -1]), "differs from step to step"),
     "softmax": (Of(lambda x: x.softmax(2)[..., -1]), "softmax.int reaches across time"),

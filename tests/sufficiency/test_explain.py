@@ -288,8 +288,8 @@ def test_bad_options_are_refused_before_any_work(options, error, message):
     with pytest.raises(error, match=message):
         explain(watched, X, **options)
     # Only the model knows how many classes it has. The whole samples; before, a model that was not seen yet is looked
-    # at: 8 rows, and 7 of them again.
-    assert sum(decisions) <= (4 + 8 + 7 if message == "target must lie in" else 0)
+    # at: 2 rows for what they cost, then 8 rows, and 7 of them again.
+    assert sum(decisions) <= (4 + 2 + 8 + 7 if message == "target must lie in" else 0)
 
 
 @pytest.mark.parametrize(

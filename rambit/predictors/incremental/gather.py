@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+from rambit import ops
 
 
 def gather(
@@ -20,23 +24,21 @@ def gather(
     ``places`` (R, T, …) contiguous are those of the references, ``which`` (n,) int64 says which is whose; ``window``
     (n, v, …) stands from ``window_start`` (n,) on, and ``outside`` before the first place and after the last.
     """
-    R, T = places.shape[:2]
-    at = start[:, None] + torch.arange(width, device=places.device)
-    flat = (which[:, None] * T + at.clamp(0, T - 1)).flatten()
-    out = places.view(R * T, -1).index_select(0, flat).view(len(which), width, *places.shape[2:])
-    beyond = (at < 0) | (at >= T)
-    if bool(beyond.any()):
-        out[beyond] = outside
-    if window is not None:
-        assert window_start is not None
-        to = (window_start - start)[:, None] + torch.arange(window.shape[1], device=places.device)
-        row, column = torch.nonzero((to >= 0) & (to < width), as_tuple=True)
-        out[row, to[row, column]] = window[row, column]
+    out = torch.empty(len(which), width, *places.shape[2:], dtype=places.dtype, device=places.device)
+    own = None if window is None else window.reshape(_with_values(window))
+    ops.gather_windows(
+        out.view(_with_values(out)), places.view(_with_values(places)), which, start, own, window_start, outside
+    )
     return out
 
 
 def put(values: Tensor, window: Tensor, start: Tensor) -> Tensor:
-    """Write windows (n, v, …) into values (n, T, …) from ``start`` (n,) on."""
-    at = start[:, None] + torch.arange(window.shape[1], device=values.device)
-    values[torch.arange(len(values), device=values.device)[:, None], at] = window
+    """Write windows (n, v, …) into values (n, T, …), contiguous, from ``start`` (n,) on."""
+    ops.put_windows(values.view(_with_values(values)), window.reshape(_with_values(window)), start)
     return values
+
+
+def _with_values(places: Tensor) -> tuple[int, int, int]:
+    """The shape of places whose other dimensions are made one."""
+    rows, width, *rest = places.shape
+    return rows, width, math.prod(rest)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,6 +12,7 @@ from rambit.predictors.incremental.program import Program
 from rambit.predictors.incremental.reference import Reference
 from rambit.predictors.incremental.rows import Rows
 from rambit.predictors.incremental.values import Int64, State, Window
+from rambit.predictors.recurrent_op import RECURRENT
 from rambit.predictors.trace import Trace
 
 #: Bytes of the largest value of rows that are evaluated together, so that it stays in a cache, and rows at most.
@@ -17,12 +21,45 @@ MOST_ROWS = 512
 FIRST_ROWS = 32
 
 
+def _recurrent_flops(x: Any, state: Any, weights: Any, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+    return sum(2 * x[0] * x[1] * weight[0] * weight[1] for weight in weights if len(weight) == 2)
+
+
 class Incremental:
     """A traced module with the weights as they are when this is made. ``axis``: which dimension of x is the time."""
 
     def __init__(self, trace: Trace, axis: int) -> None:
         self.program, self.axis = Program(trace), axis
         self._together: dict[int, int] = {}
+
+    def forget(self) -> None:
+        """Read the weights anew."""
+        self.program.forget()
+
+    @property
+    def reference_bytes(self) -> int:
+        """What the reference of one row takes: its values, the same with the time first, and sums or maxima of them."""
+        return 3 * self.program.reference_bytes
+
+    def gain(self, x: Tensor) -> float:
+        """How many times fewer multiplications a window of one step takes than a whole row like x (1, …)."""
+        from torch.utils.flop_counter import FlopCounterMode
+
+        with (
+            torch.no_grad(),
+            FlopCounterMode(display=False, custom_mapping={RECURRENT.overloadpacket: _recurrent_flops}) as whole,
+        ):
+            reference, _ = self.reference(x)
+        half = x.shape[self.axis] // 2
+        window, start = x.narrow(self.axis, half, 1), np.array([half])
+        which = torch.zeros(1, dtype=torch.int64, device=x.device)
+        with (
+            torch.no_grad(),
+            FlopCounterMode(display=False, custom_mapping={RECURRENT.overloadpacket: _recurrent_flops}) as part,
+        ):
+            self.outputs(reference, which, window, start)
+        flops = [int(counter.get_total_flops()) for counter in (whole, part)]
+        return flops[0] / max(1, flops[1])
 
     def reference(self, x: Tensor) -> tuple[Reference, Tensor]:
         """The activations of rows x (R, …), as the model reads them, and their raw outputs."""

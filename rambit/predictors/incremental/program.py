@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +11,14 @@ from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-from rambit.predictors.incremental.operators import LOCAL
+from rambit.predictors.incremental.operators import LOCAL, PRODUCTS
 from rambit.predictors.incremental.reference import Reference
 from rambit.predictors.trace import Trace
 
 _SIZE = torch.ops.aten.sym_size.int
+_SQUEEZE = torch.ops.aten.squeeze.default
+#: Windows and whole values may lie in another order in memory than when the module is called.
+_RESHAPES = dict.fromkeys((torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default), torch.reshape)
 
 
 class Program:
@@ -23,17 +26,16 @@ class Program:
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
-        self.constants: dict[Any, Any] = dict(trace.tensors)
+        self.constants: dict[Any, Any] = {}
+        self.forget()
         self._rows = trace.x.meta["val"].shape[0].node.expr
         self.varying = self._find_varying()
         self.steps = [node for node in trace.nodes if node in self.varying and node is not trace.x]
         self.kept, self.last_use = self._find_kept(), self._find_last_use()
 
-    def anew(self) -> Program:
-        """The same graph with the weights as they are now."""
-        program = copy.copy(self)
-        program.constants = dict(self.trace.tensors)
-        return program
+    def forget(self) -> None:
+        """Read the weights anew."""
+        self.constants = dict(self.trace.tensors)
 
     def _find_varying(self) -> frozenset[Node]:
         found = {self.trace.x}
@@ -43,12 +45,17 @@ class Program:
         return frozenset(found)
 
     def _find_kept(self) -> frozenset[Node]:
-        """Nodes whose reference values rules may read: not what only goes on into an operator that reads none."""
-        kept = {self.trace.output}
+        """Nodes whose reference values rules may read.
+
+        Not what only goes on into an operator that reads none; but products of whole rows, to which changes are added.
+        """
+        kept = {self.trace.x, self.trace.output}
         for node in self.steps:
             inputs = [arg for arg in node.all_input_nodes if arg in self.varying]
             if len(inputs) > 1 or node.target not in LOCAL:
                 kept.update(inputs)
+            if node.target in PRODUCTS and len(node.meta["val"].shape) == 2:
+                kept.add(node)
         return frozenset(kept)
 
     def _find_last_use(self) -> dict[Node, list[Node]]:
@@ -95,7 +102,11 @@ class Program:
     def call(node: Node, value: Callable[[Node], Any]) -> Any:
         """What the operator gives for arguments with these values."""
         args, kwargs = map_arg(node.args, value), map_arg(node.kwargs, value)
-        return node.target(*args, **kwargs)  # type: ignore[operator]
+        if node.target is _SQUEEZE:  # of a single row, the rows stay
+            sizes = node.args[0].meta["val"].shape  # type: ignore[union-attr]
+            return args[0].squeeze([dim for dim, size in enumerate(sizes) if isinstance(size, int) and size == 1])
+        target: Any = _RESHAPES.get(node.target, node.target)
+        return target(*args, **kwargs)
 
     def batch_of(self, node: Node) -> int | None:
         """Which dimension of a node's value is the rows; None where none is, or more than rows."""
@@ -104,6 +115,20 @@ class Program:
         if len(counted) == 1 and sizes[counted[0]].node.expr == self._rows:
             return counted[0]
         return None
+
+    @property
+    def reference_bytes(self) -> int:
+        """What the kept values of one row take."""
+        found: int = self.constant("bytes", lambda: sum(map(self._row_bytes, self.kept)))
+        return found
+
+    def _row_bytes(self, node: Node) -> int:
+        values: Any = node.meta.get("val")
+        tensors = [
+            value for value in (values if isinstance(values, (tuple, list)) else [values]) if hasattr(value, "shape")
+        ]
+        sizes = [[size for size in value.shape if isinstance(size, int)] for value in tensors]
+        return sum(math.prod(size) * value.element_size() for size, value in zip(sizes, tensors, strict=True))
 
     # -- references -----------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.fx import Node
 
@@ -45,6 +46,11 @@ class Reference:
             return value.movedim((batch, axis), (0, 1)).contiguous()
 
         found: Tensor = self.table((node, batch, axis), make)
+        return found
+
+    def is_finite(self, node: Node) -> bool:
+        """Whether what changed can be told from differences: infinity less infinity is no number."""
+        found: bool = self.table(("is finite", node), lambda: bool(torch.isfinite(self.value(node)).all()))
         return found
 
     @property

@@ -54,6 +54,7 @@ class Rows:
     def __init__(self, program: Program, reference: Reference, which: Tensor) -> None:
         self.program, self.reference, self.which = program, reference, which
         self.states: dict[Node, State] = {}
+        self.ready: dict[Node, State] = {}  # what a rule found on its way for nodes that come later
         self.largest = 0  # bytes of the largest value
         self._starts: dict[int, tuple[Int64, Tensor]] = {}
 
@@ -71,6 +72,8 @@ class Rows:
         return self.states[self.program.trace.output]
 
     def _evaluate(self, node: Node) -> State:
+        if node in self.ready:
+            return self.ready.pop(node)
         known = [self.states[arg] for arg in node.all_input_nodes if self.varies(arg)]
         if all(state is None for state in known):
             return None
@@ -146,7 +149,7 @@ class Rows:
             self.which,
             self.on_device(start),
             width,
-            window.data.contiguous(),
+            window.data,
             self.on_device(window.start),
             outside,
         )

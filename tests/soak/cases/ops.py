@@ -11,9 +11,11 @@ from tests.ops import (
     test_accumulate,
     test_boxed_batch,
     test_distance,
+    test_gather_windows,
     test_gru_step,
     test_lstm_step,
     test_masked_batch,
+    test_put_windows,
     test_rnn_step,
     test_score,
 )
@@ -106,6 +108,31 @@ def boxed_batch(draw: Draw) -> None:
     draw.call(ops.boxed_batch, out[:before], *placed, *old, pure=False)
     draw.call(ops.boxed_batch, out[:n], *placed, *new, draw.of(None, old), pure=False)
     draw.equal(out[:n], naive.boxed_batch(inside, outside, *new))
+
+
+@case(weight=2)
+def gather_windows(draw: Draw) -> None:
+    n, R, T, K, w, v = draw.whole(0, 6), *(draw.whole(1, 5) for _ in range(3)), draw.whole(1, 9), draw.whole(0, 4)
+    dtype, outside = draw.of(torch.float32, torch.float64, torch.bfloat16), draw.of(0.0, -torch.inf, draw.number(-3, 3))
+    places, which, start, *given = test_gather_windows.make(n, R, T, K, w, v, dtype, seeded(draw))
+    draw.note(sizes=(n, R, T, K, w, v), dtype=dtype, outside=outside, start=start)
+    window, window_start = given if draw.chance(0.7) else (None, None)
+    expected: Tensor = naive.gather_windows(places, which, start, w, window, window_start, outside)
+    out = draw.placed(torch.full(expected.shape, -7.0, dtype=dtype))
+    placed = None if window is None else draw.placed(window)
+    draw.call(ops.gather_windows, out, places, which, start, placed, window_start, outside, pure=False)
+    draw.equal(out, expected)
+
+
+@case()
+def put_windows(draw: Draw) -> None:
+    n, T, K, dtype = draw.whole(0, 6), draw.whole(1, 7), draw.whole(1, 5), floats(draw)
+    v = draw.whole(0, T)
+    values, window, start = test_put_windows.make(n, T, K, v, dtype, seeded(draw))
+    draw.note(sizes=(n, T, K, v), dtype=dtype, start=start)
+    expected, out = naive.put_windows(values, window, start), draw.placed(values)
+    draw.call(ops.put_windows, out, draw.placed(window), start, pure=False)
+    draw.equal(out, expected)
 
 
 @case(weight=2)

@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from rambit.predictors.incremental.operators import POINTWISE, aten
+from rambit.predictors.incremental.operators import POINTWISE, SHAPED, aten
 from rambit.predictors.incremental.rows import EvaluateWhole, Rows, argument, rank, require, rule, size
 from rambit.predictors.incremental.values import Flattened, Int64, State, Window, union
 
 #: What gives back its argument, in evaluation mode.
-_SAME = (aten.dropout.default, aten.feature_dropout.default, aten.contiguous.default)
+_SAME = (
+    *(aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default),
+    *(aten.feature_alpha_dropout.default, aten.contiguous.default),
+)
 
 
 @rule(*POINTWISE)
@@ -30,7 +33,7 @@ def pointwise(rows: Rows, node: Node) -> State:
         if rows.varies(arg):
             return _varying(rows, arg, rank(node), like, start, width)
         found = rows.fixed(arg)
-        return _constant(rows, found, rank(node), like, start, width) if isinstance(found, Tensor) else found
+        return constant_places(rows, found, rank(node), like, start, width) if isinstance(found, Tensor) else found
 
     return Window.of(_call(rows, node, value), start, like.batch, like.axis)
 
@@ -42,9 +45,12 @@ def _call(rows: Rows, node: Node, value: Callable[[Node], Any]) -> Any:
 def _joint_window(rows: Rows, node: Node, inputs: list[Node]) -> tuple[Window, Int64, int]:
     """A window with the dimensions of the result, and start (n,) and width of one that holds those of all inputs."""
     states = [(arg, rows.states[arg]) for arg in inputs]
-    require(not any(isinstance(state, (Tensor, Flattened, tuple)) for _, state in states))
+    require(all(state is None or isinstance(state, Window) for _, state in states))
     windows = [_aligned(state, rank(node) - rank(arg)) for arg, state in states if isinstance(state, Window)]
     require(len({(window.batch, window.axis) for window in windows}) == 1)
+    # A single place that is broadcast along the axis changes all of them.
+    places = [size(arg, state.axis) for arg, state in states if isinstance(state, Window)]
+    require(all(count == size(node, windows[0].axis) for count in places))
     start, width = union(windows)
     require(width < size(node, windows[0].axis))
     return windows[0], start, width
@@ -65,8 +71,10 @@ def _varying(rows: Rows, arg: Node, dimensions: int, like: Window, start: Int64,
     return own.at(rows.places(arg, own, start, width), start).value
 
 
-def _constant(rows: Rows, value: Tensor, dimensions: int, like: Window, start: Int64, width: int) -> Tensor:
+def constant_places(rows: Rows, value: Tensor, dimensions: int, like: Window, start: Int64, width: int) -> Tensor:
     """A constant where the window lies: of one that differs along the axis, each row has other places."""
+    if value.ndim == 0:  # which does not decide the type of the result
+        return value
     value = value[(None,) * (dimensions - value.ndim)]
     if value.shape[like.axis] == 1:
         return value
@@ -94,13 +102,35 @@ def batch_norm(rows: Rows, node: Node) -> State:
         return scale.to(window.data.dtype).view(channels), shift.to(window.data.dtype).view(channels)
 
     scale, shift = (
-        _constant(rows, part, rank(x), window, window.start, window.width)
+        constant_places(rows, part, rank(x), window, window.start, window.width)
         for part in rows.program.constant(("scale and shift", node), make)
     )
     return Window.of(torch.addcmul(shift, window.value, scale), window.start, window.batch, window.axis)
 
 
-@rule(aten.layer_norm.default, aten._softmax.default, aten.softmax.int, aten.log_softmax.int)
+@rule(aten.prelu.default)
+def prelu(rows: Rows, node: Node) -> State:
+    """With a slope for each channel."""
+    x, window = rows.only_window(node)
+    slope = rows.fixed(node.args[1])
+    if slope.numel() > 1:
+        slope = slope.view(1, -1, *(1,) * (rank(x) - 2))
+        slope = constant_places(rows, slope, rank(x), window, window.start, window.width)
+    value = window.value
+    return Window.of(torch.where(value > 0, value, value * slope), window.start, window.batch, window.axis)
+
+
+@rule(*SHAPED)
+def shaped(rows: Rows, node: Node) -> State:
+    """What is made like an argument, of whose values it reads none."""
+    require(rows.varies(node.args[0]) and not any(map(rows.varies, node.all_input_nodes[1:])))
+    return None
+
+
+@rule(
+    *(aten.layer_norm.default, aten._softmax.default, aten._log_softmax.default),
+    *(aten.softmax.int, aten.log_softmax.int, aten.glu.default),
+)
 def over_features(rows: Rows, node: Node) -> State:
     """What is computed over other dimensions than the axis, place by place."""
     x, window = rows.only_window(node)
@@ -108,7 +138,7 @@ def over_features(rows: Rows, node: Node) -> State:
         shape: Any = node.args[1]
         over = range(rank(x) - len(shape), rank(x))
     else:
-        dim = int(argument(node, 1, "dim")) % rank(x)
+        dim = int(argument(node, 1, "dim", -1)) % rank(x)
         over = range(dim, dim + 1)
     if window.axis in over or window.batch in over:
         raise EvaluateWhole

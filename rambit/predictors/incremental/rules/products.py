@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from rambit.predictors.incremental.operators import aten
+from rambit.predictors.incremental.operators import PRODUCTS, aten
 from rambit.predictors.incremental.rows import EvaluateWhole, Rows, rank, require, require_narrow, rule, size
 from rambit.predictors.incremental.values import Flattened, State, Window
 
@@ -17,7 +17,7 @@ from rambit.predictors.incremental.values import Flattened, State, Window
 GATHERED = 1 << 22
 
 
-@rule(aten.linear.default, aten.addmm.default, aten.matmul.default, aten.mm.default)
+@rule(*PRODUCTS)
 def product(rows: Rows, node: Node) -> State:
     args: Any = node.args
     added = node.target is aten.addmm.default
@@ -38,6 +38,7 @@ def product(rows: Rows, node: Node) -> State:
     if isinstance(state, Flattened):
         window, sizes = state.window, state.sizes
         require_narrow(window.width, sizes[window.axis - 1])
+        require(rows.reference.is_finite(x))
         weights = rows.program.constant(("places", node), lambda: by_place(matrix(), sizes, window.axis - 1))
         change = rows.change(x, window, sizes)  # (n, w, …)
         moved = times_places(change.reshape(len(rows), 1, -1), weights, rows.on_device(window.start))
@@ -46,8 +47,9 @@ def product(rows: Rows, node: Node) -> State:
     if not isinstance(state, Window) or state.axis != rank(x) - 1:
         raise EvaluateWhole
     require_narrow(state.width, size(x, state.axis))
+    require(rows.reference.is_finite(x))
     weights = rows.program.constant(("places", node), lambda: matrix().unsqueeze(1).contiguous())
-    change = rows.change(x, state).flatten(2).transpose(1, 2)  # (n, M, w)
+    change = rows.change(x, state).reshape(len(rows), state.width, -1).transpose(1, 2)  # (n, M, w)
     moved = times_places(change, weights, rows.on_device(state.start))  # (n, M, out)
     before: Tensor = rows.reference.value(node).index_select(state.batch, rows.which)
     beside = [places for dim, places in enumerate(before.shape) if dim != state.batch]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch.fx import Node
 
 from rambit.predictors.incremental.operators import aten
-from rambit.predictors.incremental.rows import Rows, argument, rank, require, require_narrow, rule, size
-from rambit.predictors.incremental.values import Flattened, State, Window, inside, union
+from rambit.predictors.incremental.rows import WORTH, Rows, argument, rank, require, require_narrow, rule, size
+from rambit.predictors.incremental.rules.pointwise import constant_places
+from rambit.predictors.incremental.values import Flattened, Int64, State, Window, inside, union
 
 
 @rule(aten.permute.default, aten.transpose.int, aten.t.default)
@@ -88,9 +91,10 @@ def cut(rows: Rows, node: Node) -> State:
     require(step == 1)
     if kept == places:
         return window
-    width = min(window.width, kept)
-    require_narrow(width, kept)
     begin = min(max(0, begin + places if begin < 0 else begin), places)
+    width = min(window.width, kept)
+    if width > WORTH * kept:
+        return window.at(rows.places(x, window, np.full_like(window.start, begin), kept)).value
     start = inside(window.start - begin, width, kept)
     return window.at(rows.places(x, window, start + begin, width), start)
 
@@ -112,20 +116,66 @@ def select(rows: Rows, node: Node) -> State:
 def join(rows: Rows, node: Node) -> State:
     parts: Any = node.args[0]
     dim = int(argument(node, 1, "dim", 0)) % rank(node)
-    states = [rows.states[arg] if rows.varies(arg) else None for arg in parts]
-    windows = [state for state in states if isinstance(state, Window)]
-    require(all(state is None or isinstance(state, Window) for state in states))
-    require(len({(window.batch, window.axis) for window in windows}) == 1)
+    windows = _windows(rows, parts)
     like = windows[0]
     if dim == like.axis:  # one window stays one, only elsewhere
         require(len(windows) == 1)
-        before = sum(size(arg, dim) for arg in parts[: states.index(like)])
+        before = 0
+        for arg in parts:
+            if rows.varies(arg) and rows.states[arg] is like:
+                break
+            before += size(arg, dim)
         return like.at(like.data, like.start + before)
-    require(dim != like.batch and all(map(rows.varies, parts)))
+    require(dim != like.batch)
     start, width = union(windows)
     require_narrow(width, size(node, like.axis))
-    values = [like.at(rows.places(arg, like, start, width)).value for arg in parts]
+    values = [_part(rows, arg, like, start, width) for arg in parts]
     return Window.of(torch.cat(values, dim), start, like.batch, like.axis)
+
+
+@rule(aten.stack.default)
+def stack(rows: Rows, node: Node) -> State:
+    parts: Any = node.args[0]
+    dim = int(argument(node, 1, "dim", 0)) % rank(node)
+    windows = _windows(rows, parts)
+    like = windows[0]
+    start, width = union(windows)
+    require_narrow(width, size(parts[0], like.axis))
+    values = [_part(rows, arg, like, start, width) for arg in parts]
+    batch, axis = (at + (at >= dim) for at in (like.batch, like.axis))
+    return Window.of(torch.stack(values, dim), start, batch, axis)
+
+
+def _windows(rows: Rows, parts: Sequence[Node]) -> list[Window]:
+    """Those of some values, along one axis; the other values are the same as the reference, or do not depend on x."""
+    states = [rows.states[arg] for arg in parts if rows.varies(arg)]
+    require(all(state is None or isinstance(state, Window) for state in states))
+    windows = [state for state in states if isinstance(state, Window)]
+    require(len({(window.batch, window.axis) for window in windows}) == 1)
+    return windows
+
+
+def _part(rows: Rows, arg: Node, like: Window, start: Int64, width: int) -> Tensor:
+    """A value where the window lies, in its own dimensions."""
+    if rows.varies(arg):
+        return like.at(rows.places(arg, like, start, width)).value
+    places = constant_places(rows, rows.fixed(arg), rank(arg), like, start, width)
+    sizes = list(places.shape)
+    sizes[like.batch], sizes[like.axis] = len(rows), width
+    return places.expand(sizes)
+
+
+@rule(aten.expand.default)
+def expand(rows: Rows, node: Node) -> State:
+    """Over dimensions beside the rows and the axis."""
+    x, window = rows.only_window(node)
+    new = rank(node) - rank(x)
+    batch, axis = window.batch + new, window.axis + new
+    require(size(node, axis) == size(x, window.axis))
+    sizes = [
+        len(rows) if dim == batch else window.width if dim == axis else size(node, dim) for dim in range(rank(node))
+    ]
+    return Window.of(window.value.expand(sizes), window.start, batch, axis)
 
 
 @rule(aten.constant_pad_nd.default, aten.pad.default)

@@ -15,7 +15,10 @@ from rambit.predictors.incremental.operators import aten
 from rambit.predictors.incremental.rows import EvaluateWhole, Rows, argument, rank, require, rule, size
 from rambit.predictors.incremental.values import State, Window
 
-_ADAPTIVE = (aten.adaptive_avg_pool1d.default, aten.adaptive_avg_pool2d.default, aten.adaptive_max_pool1d.default)
+_ADAPTIVE = (
+    *(aten.adaptive_avg_pool1d.default, aten.adaptive_avg_pool2d.default),
+    *(aten.adaptive_max_pool1d.default, aten.adaptive_max_pool2d.default),
+)
 
 
 def _reduced(node: Node, x: Node) -> tuple[list[int], bool]:
@@ -24,7 +27,7 @@ def _reduced(node: Node, x: Node) -> tuple[list[int], bool]:
     if node.target in _ADAPTIVE:
         require(all(places == 1 for places in given))
         return list(range(rank(x) - len(given), rank(x))), True
-    dims = [given] if isinstance(given, int) else given
+    dims = [given] if isinstance(given, int) else given or ()
     over = [dim % rank(x) for dim in dims] or list(range(rank(x)))
     return over, bool(argument(node, 2, "keepdim", False))
 
@@ -33,10 +36,11 @@ def _reduced(node: Node, x: Node) -> tuple[list[int], bool]:
 def total(rows: Rows, node: Node) -> State:
     x, window = rows.only_window(node)
     over, keepdim = _reduced(node, x)
-    require(window.batch not in over and node.kwargs.get("dtype") is None)
+    require(window.batch not in over and node.kwargs.get("dtype") is None and window.data.is_floating_point())
     count = 1 if node.target is aten.sum.dim_IntList else math.prod(size(x, dim) for dim in over)
     if window.axis not in over:
         return _beside(window, over, keepdim, lambda value: value.sum(over, keepdim) / count)
+    require(rows.reference.is_finite(x))
     # In float64, so that what a few places change is not lost in what many of them add up to.
     before = rows.reference.table(
         ("sum", node), lambda: rows.reference.value(x).sum(over, keepdim, dtype=torch.float64)
@@ -53,36 +57,71 @@ def _beside(window: Window, over: list[int], keepdim: bool, reduce: Callable[[Te
     return Window.of(reduce(window.value), window.start, batch, axis)
 
 
-@rule(aten.amax.default, aten.max.dim, aten.adaptive_max_pool1d.default)
-def maximum(rows: Rows, node: Node) -> State:
+#: Of each operator: whether it looks for the largest, and whether it says where that is as well.
+_EXTREMES = {
+    aten.amax.default: (True, False),
+    aten.amin.default: (False, False),
+    aten.max.dim: (True, True),
+    aten.min.dim: (False, True),
+    aten.adaptive_max_pool1d.default: (True, True),
+    aten.adaptive_max_pool2d.default: (True, True),
+}
+
+
+@rule(*_EXTREMES)
+def extreme(rows: Rows, node: Node) -> State:
     x, window = rows.only_window(node)
     over, keepdim = _reduced(node, x)
-    require(window.batch not in over)
-    if node.target is not aten.amax.default:  # they also say where the maximum is
+    largest, with_places = _EXTREMES[node.target]
+    require(window.batch not in over and window.data.is_floating_point())
+    if with_places:
         require(all(user.target is operator.getitem and user.args[1] == 0 for user in node.users))
+    reduce = torch.amax if largest else torch.amin
     if window.axis in over:
-        found: State = _maximum_over_axis(rows, x, window, over, keepdim)
+        found: State = window.at(_over_axis(rows, x, window, largest)).value
+        found = reduce(found, over, keepdim)
     else:
-        found = _beside(window, over, keepdim, lambda value: value.amax(over, keepdim))
-    return found if node.target is aten.amax.default else (found, None)
+        found = _beside(window, over, keepdim, lambda value: reduce(value, over, keepdim))
+    return (found, None) if with_places else found
 
 
-def _maximum_over_axis(rows: Rows, x: Node, window: Window, over: list[int], keepdim: bool) -> Tensor:
-    """The larger of the window's, and of the reference's before and after it."""
+def _over_axis(rows: Rows, x: Node, window: Window, largest: bool) -> Tensor:
+    """Of the window, and of the reference before and after it, (n, 1, …)."""
     places = rows.reference.places(x, window.batch, window.axis)
+    running = torch.cummax if largest else torch.cummin
+    further, reduce = (torch.maximum, torch.amax) if largest else (torch.minimum, torch.amin)
 
     def make() -> tuple[Tensor, Tensor]:
-        """The largest before each place and from each place on, (R, T + 1, …)."""
-        none = torch.full_like(places[:, :1], float("-inf"))
-        before = torch.cat((none, places.cummax(dim=1).values), dim=1)
-        after = torch.cat((places.flip(1).cummax(dim=1).values.flip(1), none), dim=1)
+        """The extremes before each place and from each place on, (R, T + 1, …)."""
+        none = torch.full_like(places[:, :1], float("-inf") if largest else float("inf"))
+        before = torch.cat((none, running(places, dim=1).values), dim=1)
+        after = torch.cat((running(places.flip(1), dim=1).values.flip(1), none), dim=1)
         return before, after
 
-    before, after = rows.reference.table(("extremes", x, window.batch, window.axis), make)
+    before, after = rows.reference.table(("extremes", x, window.batch, window.axis, largest), make)
     start = rows.on_device(window.start)
-    outside = torch.maximum(before[rows.which, start], after[rows.which, start + window.width])
-    found = torch.maximum(window.data.amax(1), outside).unsqueeze(1)
-    return window.at(found).value.amax(over, keepdim)
+    outside = further(before[rows.which, start], after[rows.which, start + window.width])
+    return further(reduce(window.data, 1), outside).unsqueeze(1)
+
+
+#: Operators whose second argument is the order of a norm, and where others than these have ``keepdim``.
+_AFTER_ORDER = (aten.linalg_vector_norm.default, aten.norm.ScalarOpt_dim)
+_KEEPDIM = {aten.var.dim: 3, aten.std.dim: 3}
+
+
+@rule(
+    *(aten.var.correction, aten.std.correction, aten.var.dim, aten.std.dim, aten.logsumexp.default, aten.prod.dim_int),
+    *(aten.linalg_vector_norm.default, aten.norm.ScalarOpt_dim, aten.argmax.default, aten.argmin.default),
+)
+def over_other_dimensions(rows: Rows, node: Node) -> State:
+    """Any reduction that leaves the axis as it is: place by place."""
+    x, window = rows.only_window(node)
+    at, keep = (2, 3) if node.target in _AFTER_ORDER else (1, _KEEPDIM.get(node.target, 2))
+    given: Any = argument(node, at, "dim")
+    dims = [given] if isinstance(given, int) else given or range(rank(x))
+    over, keepdim = [dim % rank(x) for dim in dims], bool(argument(node, keep, "keepdim", False))
+    require(window.batch not in over and window.axis not in over)
+    return _beside(window, over, keepdim, lambda value: rows.call_with(node, value))
 
 
 @rule(operator.getitem)

@@ -1,0 +1,116 @@
+"""Models as their users write them: only what a flip changes, against whole rows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bench import series_models
+from bench.series_models import trained
+from bench.timing import best, measure
+from rambit.attribution import FO, RaMbIT
+from rambit.predictors import Predictor
+from rambit.predictors.differing import Differing
+
+D, T = 6, 1000
+#: Steps whose cells are flipped where whole rows are timed; a whole row takes the same time wherever its flip is.
+STEPS = 16
+MODELS = ("FCN", "ResNet", "InceptionTime", "TCN", "MLP", "BidirectionalGRU", "LSTM", "Transformer")
+#: How much fewer flips are timed of models that gain less.
+PARTS = {"InceptionTime": 8, "TCN": 4, "BidirectionalGRU": 2, "LSTM": 2, "Transformer": 60}
+OPTIONS = {"anchor": "end", "window_size": 1, "counterfactuals": "zero", "num_samples": 1}
+
+
+def series(B, T, seed=1):
+    return torch.randn(B, D, T, generator=torch.Generator().manual_seed(seed))
+
+
+def flipping(B, T, count):
+    """(B, D, T): which cells are observed, that is, flipped: those of so many steps spread over the series."""
+    observed = torch.zeros(B, D, T, dtype=torch.bool)
+    observed[:, :, torch.linspace(0, T - 1, count).long()] = True
+    return observed
+
+
+def equal(found, expected):
+    torch.testing.assert_close(found.values, expected.values, rtol=1e-4, atol=1e-5)
+    assert found.rows == expected.rows
+
+
+def compare(benchmark, report, threads, attributor, X, steps, what):
+    """The time a flip of whole rows over that of windows, after both gave the same scores."""
+    whole, incremental = attributor("full"), attributor("incremental")
+    few, many = flipping(*X.shape[::2], STEPS), flipping(*X.shape[::2], steps)
+    equal(incremental.explain(X, observed=few), whole.explain(X, observed=few))
+    seconds, result = measure(benchmark, lambda: incremental.explain(X, observed=many), rounds=2)
+    rows = whole.cost(X, observed=few).rows
+    whole_row = best(lambda: whole.explain(X, observed=few), rounds=2) / rows
+    found = Differing.of(Predictor.of(incremental.predictor.model), X)
+    ratio = whole_row / (seconds / result.rows)
+    report(
+        f"{what}, {threads}",
+        f"{ratio:.2f} x whole rows ({1e6 * whole_row:.0f} us a row; ours {1e6 * seconds / result.rows:.1f} us; "
+        f"bound {found.gain(X):.1f})",
+        ratio=ratio,
+        rows=result.rows,
+        row_steps=result.row_steps,
+    )
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_against_whole_rows(benchmark, report, threads, name):
+    model = trained(getattr(series_models, name), D, T)
+    compare(
+        benchmark,
+        report,
+        threads,
+        lambda how: RaMbIT(model, L=1, evaluation=how, **OPTIONS),
+        series(1 if name == "Transformer" else 4, T),
+        T // PARTS.get(name, 1),
+        f"{name}, T = {T}",
+    )
+
+
+@pytest.mark.parametrize("length", [100, 1000, 10_000])
+def test_length(benchmark, report, threads, length):
+    """The time a flip must not grow with the series."""
+    model = trained(series_models.FCN, D, length)
+    compare(
+        benchmark,
+        report,
+        threads,
+        lambda how: RaMbIT(model, L=1, evaluation=how, **OPTIONS),
+        series(1, length),
+        length,
+        f"FCN, T = {length}",
+    )
+
+
+def test_captum(benchmark, report, threads):
+    """captum's FeatureAblation of single cells; its time is that of the cells of a few steps, each a feature."""
+    captum = pytest.importorskip("captum.attr")
+    model = trained(series_models.FCN, D, T)
+    X, ours = series(4, T), FO(model, distance="diff", **{k: v for k, v in OPTIONS.items() if k != "window_size"})
+    few = flipping(1, T, STEPS)[0]
+    mask = torch.where(few.flatten(), few.flatten().cumsum(0), 0).view(1, D, T)  # 0: all that is not looked at
+    target = model(X).argmax(dim=1)
+
+    def theirs():
+        def probability(x):
+            return model(x).softmax(dim=1)
+
+        with torch.no_grad():
+            return captum.FeatureAblation(probability).attribute(X, target=target, feature_mask=mask)
+
+    found = ours.explain(X)
+    torch.testing.assert_close(found.values[:, few], theirs()[:, few].to(found.values), rtol=1e-3, atol=1e-5)
+    seconds, result = measure(benchmark, lambda: ours.explain(X), rounds=2)
+    each = best(theirs, rounds=1) / (int(few.sum()) + 2)
+    ratio = each / (seconds / (D * T))
+    report(
+        f"captum's FeatureAblation of the FCN, T = {T}, {threads}",
+        f"{ratio:.0f} x captum ({1e3 * each:.1f} ms a cell; ours {1e3 * seconds / (D * T):.3f} ms)",
+        ratio=ratio,
+        rows=result.rows,
+        row_steps=result.row_steps,
+    )

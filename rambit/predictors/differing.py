@@ -1,0 +1,52 @@
+"""A model's outputs for rows that differ from others whose activations are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from rambit.predictors.incremental import Incremental
+from rambit.predictors.incremental.reference import Reference
+from rambit.predictors.predictor import Predictor
+from rambit.predictors.trace import trace
+
+
+class Differing:
+    """Evaluates a predictor incrementally, with the weights as they are when this is made, or ``forget`` is called."""
+
+    def __init__(self, predictor: Predictor, incremental: Incremental) -> None:
+        self.predictor, self.incremental = predictor, incremental
+
+    @staticmethod
+    def of(predictor: Predictor, x: Tensor) -> Differing | str:
+        """For rows like x (N, D, T); or why there can be none."""
+        found = trace(predictor, x)
+        if isinstance(found, str):
+            return found
+        return Differing(predictor, Incremental(found, axis=1 if predictor.layout == "BTD" else 2))
+
+    def gain(self, x: Tensor) -> float:
+        """How many times fewer multiplications a window of one step takes than a whole row like x (N, D, T)."""
+        return self.incremental.gain(self.predictor._as_model_reads(x[:1]))
+
+    def forget(self) -> None:
+        """Read the weights anew."""
+        self.incremental.forget()
+
+    @property
+    def reference_bytes(self) -> int:
+        """What the activations of one row take, with what is made of them."""
+        return self.incremental.reference_bytes
+
+    def reference(self, x: Tensor) -> Reference:
+        """The activations of rows x (R, D, T), which they share memory with."""
+        return self.incremental.reference(self.predictor._as_model_reads(x))[0]
+
+    def outputs(self, reference: Reference, which: Tensor, windows: Tensor, start: npt.NDArray[np.int64]) -> Tensor:
+        """Outputs (n, C, 1) of rows that are row ``which`` (n,) of the reference but for ``windows`` (n, D, w).
+
+        Windows begin at ``start`` (n,).
+        """
+        read = self.predictor._as_model_reads(windows)
+        return self.predictor.finish_whole(self.incremental.outputs(reference, which, read, start), len(windows))
