@@ -1,8 +1,8 @@
 """Which traced graphs are causal networks: an output at every step from one call, steps from a state.
 
-Each value is followed from the input on. One that has *steps* is told where in the graph its rows and its time are; what
-takes the last step of it begins the head, which must read nothing else. Everything else that reaches across time, or to
-other rows, is refused with a reason. What comes of it is only a claim: layers may hide what no graph shows.
+Each value is followed from the input on: where its rows and its time are. What takes the last step begins the head,
+which must read nothing else. Whatever else reaches across time, or to other rows, is refused with a reason. What comes
+of it is only a claim: the graph is that of series of one length.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from rambit.predictors.trace import trace
 
 
 class RecognisedPredictor(ModulePredictor):
-    """A module that claims nothing itself, with what its graph says of it. The claims are confirmed like a module's own.
+    """A module that claims nothing itself, with what its graph says of it: confirmed as a module's own claims are.
 
     Weights are read when it is called. On whole inputs the module itself is called.
     """

@@ -1,4 +1,4 @@
-"""Recognised modules: equal to the module on every prefix, however their series are cut; what only looks like one is not."""
+"""Recognised modules: equal to the module on every prefix, however their series are cut, or refused."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import pad
 
 from rambit.game import states
 from rambit.models import GRUClassifier
@@ -32,7 +33,7 @@ def data(seed=0, dtype=torch.float64, steps=T):
 def on_prefixes(model, x):
     """The module on every prefix (N, C, T): the slow twin."""
     with torch.no_grad():
-        return torch.stack([model.eval()(x[:, :, : t + 1]) for t in range(x.shape[2])], dim=2)
+        return torch.stack([model.eval()(x[:, :, : t + 1]) for t in range(x.shape[2])], dim=-1)
 
 
 def in_pieces(predictor, x, cuts):
@@ -124,8 +125,10 @@ def random_layer(choose, features, out):
     kernel, dilation, bias = choose.choice([1, 2, 3]), choose.choice([1, 2]), choose.random() < 0.7
     reach = (kernel - 1) * dilation
     if kind == "padded":
-        conv = nn.Conv1d(features, out, kernel, dilation=dilation, bias=bias, groups=choose.choice([1, 2]))
-        return nn.Sequential(nn.ConstantPad1d((reach + choose.choice([0, 0, 1]), 0), 0.0), conv)
+        groups, late = choose.choice([1, 2]) if features % 2 == 0 else 1, choose.choice([0, 0, 1])
+        conv = nn.Conv1d(features, out, kernel, dilation=dilation, bias=bias, groups=groups)
+        layers = [nn.ConstantPad1d((reach + late, 0), 0.0), conv, nn.ConstantPad1d((0, -late), 0.0)]
+        return nn.Sequential(*layers)
     conv = nn.Conv1d(features, out, kernel, padding=reach, dilation=dilation, bias=bias)
     return Chomped(conv, choose.choice([nn.Identity(), nn.Sequential(nn.BatchNorm1d(out), nn.ELU())]))
 
@@ -214,11 +217,11 @@ def hidden_of_lstm(model, x):
 
 
 def zeros_given(model, x):
-    return model.rnn(series(model, x), torch.zeros(2, len(x), 5, dtype=x.dtype))[0][:, -1, :]
+    return model.rnn(series(model, x), torch.zeros(2, x.shape[0], 5, dtype=x.dtype))[0][:, -1, :]
 
 
 def learned_start(model, x):
-    return model.rnn(series(model, x), model.start.expand(-1, len(x), -1).contiguous())[0][-1]
+    return model.rnn(series(model, x), model.start.expand(-1, x.shape[0], -1).contiguous())[0][-1]
 
 
 def state_and_input(model, x):
@@ -323,9 +326,9 @@ REFUSED = {
     "last two": (Of(lambda x: x[..., -2:].flatten(1)), "takes step 7 to 8 of 9"),
     "cut elsewhere": (Of(lambda x: x[..., : T - 2][..., -1]), "takes step 0 to 6 of 9"),
     "every second": (Of(lambda x: x[..., ::2][..., -1]), "leaves steps out"),
-    "reflected": (Of(lambda x, c: c(nn.functional.pad(x, (2, 0), "reflect"))[..., -1], conv(kernel_size=3)), "reflect"),
+    "reflected": (Of(lambda x, c: c(pad(x, (2, 0), "reflect"))[..., -1], conv(kernel_size=3)), "reflect"),
     "padded by ones": (
-        Of(lambda x, c: c(nn.functional.pad(x, (2, 0), value=1.0))[..., -1], conv(kernel_size=3)),
+        Of(lambda x, c: c(pad(x, (2, 0), value=1.0))[..., -1], conv(kernel_size=3)),
         "not 0",
     ),
     "shortened": (Of(lambda x, c: c(x)[..., -1], conv(kernel_size=3)), "reads ahead"),
@@ -337,7 +340,7 @@ REFUSED = {
     "lower layer": (Of(lambda x, r: r(x.transpose(1, 2))[1][0], nn.GRU(D, 3, 2, batch_first=True)), "layers below"),
     "cell state": (Of(lambda x, r: r(x.transpose(1, 2))[1][1][-1], nn.LSTM(D, 3, batch_first=True)), "cell state"),
     "rows as time": (Of(lambda x, r: r(x.transpose(1, 2))[0][:, -1], nn.GRU(D, 3)), "another dimension"),
-    "mixed": (Of(lambda x: x[..., -1] + x.amax(1).relu()[:, -1:] * x.sum(1)), "beside others"),
+    "mixed": (Of(lambda x: (x[..., -1:] * x).sum(2)), "beside others"),
     "no last step": (Of(lambda x: x.relu()), "last step alone"),
     "projected": (Of(lambda x, r: r(x.transpose(1, 2))[0][:, -1], nn.LSTM(D, 3, batch_first=True, proj_size=2)), ""),
     "noise": (Of(lambda x: (x + torch.rand_like(x))[..., -1]), "random"),
@@ -391,7 +394,8 @@ def test_the_module_stays_as_it_was():
 def test_what_is_found_out_of_the_outputs_is_known_to_both():
     given = Predictor.of(Taken(nn.GRU, last_state).double())
     found = RecognisedPredictor.of(given, data())
-    found.decide(torch.full((2, 2), 0.5, dtype=torch.float64))
+    with pytest.warns(UserWarning, match="are probabilities"):
+        found.decide(torch.full((2, 2), 0.5, dtype=torch.float64))
     assert given.output == "probs"
     assert given.modes == frozenset()
     raw = found.raw()
