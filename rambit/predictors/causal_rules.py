@@ -331,7 +331,7 @@ def cut(reading: Reading, node: Node) -> tuple[Kind, Part]:
         return _of_layers(node, kind, dim, first, keeps=True)
     steps = reading.steps_of(source, node, padded=True)
     if dim != steps.time:
-        reading.over_features(node, [dim], replace(steps, time=steps.rows))
+        reading.over_features(node, [dim], steps)
         return steps, Operator(node)
     if argument(node, 4, "step", 1) != 1:
         raise NotCausal("it leaves steps out")

@@ -528,6 +528,9 @@ def _check_agrees(
 class Walk:
     """Many steps of the same model. One whose outputs cost extra has a walk of its own, that keeps them for later."""
 
+    #: A step only reads the state that it is given.
+    spares_state = False
+
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
 

@@ -64,6 +64,8 @@ class RecognisedPredictor(ModulePredictor):
 class CausalWalk(Walk):
     """A walk of a recognised module: ``hidden`` is what its head reads, called only where outputs count."""
 
+    spares_state = True
+
     def __init__(self, predictor: RecognisedPredictor, like: Tensor) -> None:
         super().__init__(predictor)
         self.run = predictor.program.with_weights(like)

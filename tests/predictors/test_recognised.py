@@ -364,6 +364,12 @@ def test_what_claims_something_itself_is_left_alone():
 # -- weights, threads, copies -----------------------------------------------------------------------------------------
 
 
+def assert_as_itself(model, x):
+    found = recognised(model, x)
+    with found.session():
+        torch.testing.assert_close(found.call_steps(x), on_prefixes(model, x))
+
+
 def test_weights_are_those_of_the_module_whenever_they_change():
     model, x = random_network(3), data()
     found = recognised(model, x)
@@ -374,10 +380,9 @@ def test_weights_are_those_of_the_module_whenever_they_change():
         torch.testing.assert_close(found.call_steps(x), on_prefixes(model, x))
     for weight in model.parameters():
         weight.data = torch.randn_like(weight)
+    assert_as_itself(model, x)
     model.head[0] = nn.Linear(model.head[0].in_features, 5).double()
-    again = recognised(model, x)
-    with again.session():
-        torch.testing.assert_close(again.call_steps(x), on_prefixes(model, x))
+    assert_as_itself(model, x)
 
 
 def test_the_module_stays_as_it_was():
