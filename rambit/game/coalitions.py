@@ -26,12 +26,14 @@ def evaluate(engine: Engine, question: Coalitions, first: int = 0) -> Iterator[T
     per_mask = engine.draws * (1 if question.series is not None else len(engine.sample))
     if engine.outweighs_a_trace(len(masks) * per_mask):
         engine.expect(_narrow(engine, question) * per_mask)
-    if engine.windows is not None:
-        engine.windows.begin(engine.inputs)
     B, S = (1 if question.series is not None else len(engine.sample)), engine.draws
     own = None if question.series is None else engine.to_host(question.series).numpy()
     inputs = engine.inputs  # whose values may be refused, before the model is called
     step = max(1, engine.runner.batch // (S * B))
+    if engine.windows is not None:
+        engine.windows.begin(engine.inputs)
+        masks_each = 1 if masks.ndim == 2 else B
+        step = max(step, engine.windows.masks_at_once(S * B, masks_each * engine.sample.x[0].numel()))
     for begin in range(0, len(masks), step):
         count = min(step, len(masks) - begin)
         part = _cells(engine, masks[begin : begin + count], question.players)
@@ -89,12 +91,11 @@ def _evaluate(
 ) -> Tensor | None:
     """Outputs (rows, C), or None from a dry engine."""
     runner, T = engine.runner, inputs.x.shape[2]
-    rows, names = runner.to_device(host), runner.to_device(named)
     if engine.windows is not None and not runner.dry:
-        outputs_of = incremental.CoalitionEvaluation(engine.windows, engine.draws)
-        found = outputs_of.evaluate(masks, host, names)
+        found = incremental.CoalitionEvaluation(engine.windows).evaluate(masks, host, named)
         runner.settle(inputs)
         return found
+    rows, names = runner.to_device(host), runner.to_device(named)
     outputs: list[Tensor] = []
     for piece in runner.pieces(len(rows), engine.steps):
         with piece:

@@ -104,7 +104,10 @@ class Engine:
         self.predictor = self.runner.predictor = recognised(predictor, sample, anchor, evaluation, flips)
         self.mode = modes.choose(self.runner, sample, anchor, evaluation, flips, counterfactuals, draws, seed)
         self._may_trace = evaluation == "auto"
-        self.differing = self._traced(cut, evaluation) if self.mode == "incremental" else None
+        #: What evaluates rows by what differs, in mode ``incremental``.
+        self.windows: incremental.WindowRunner | None = None
+        if self.mode == "incremental":
+            self.windows = self._window_runner(self._traced(cut, evaluation))
         if sample.shape is not None and (anchor != "end" or predictor.features_last):
             raise ValueError("images need anchor='end' and layout='BDT'")
         # A fixed-length model that takes lengths gets the padding; every other one gets the series without it.
@@ -154,15 +157,16 @@ class Engine:
             return
         self._may_trace = False
         found = self._traceable(self.sample)
-        if isinstance(found, str) or found.gain(self.sample.x) < LEAST_GAIN:
+        if isinstance(found, str):
             return
         if not self.runner.dry:
             problem = incremental.confirm(self.runner, self.sample, found, self.counterfactuals, self.seed)
             if problem is not None:
                 warn(f"the model was traced, but {problem}; falling back")
                 return
-        self.mode, self.differing = "incremental", found
-        self.runner.fewer, self.runner.batch = None, self._batch(self.batch_size, self.sample.x)  # of windows
+        if found.gain(self.sample.x) < LEAST_GAIN:
+            return
+        self.mode, self.windows = "incremental", self._window_runner(found)
 
     def outweighs_a_trace(self, rows: int) -> bool:
         """Whether so many whole rows take so long that a trace may be tried."""
@@ -171,12 +175,8 @@ class Engine:
             return False
         return rows * multiplications(module, self.sample.x.shape[2]) >= WORTH_A_TRACE
 
-    @cached_property
-    def windows(self) -> incremental.WindowRunner | None:
-        """What evaluates all series by what differs, in mode ``incremental``."""
-        if self.differing is None:
-            return None
-        return incremental.WindowRunner(self.runner, self.inputs, self.differing, self.max_memory)
+    def _window_runner(self, differing: Differing) -> incremental.WindowRunner:
+        return incremental.WindowRunner(self.runner, differing, self.max_memory)
 
     def _traced(self, sample: TensorSample, evaluation: Evaluation) -> Differing:
         """What evaluates rows by what differs. Raises ValueError where the model cannot be evaluated so."""

@@ -190,8 +190,8 @@ class Game(Engine):
         return kind(self.runner, inputs, self.rule, metric, reduce, target.contiguous(), self.draws, known)
 
     def _evaluation_kind(self, question: Flips | Windows) -> Callable[..., FlipEvaluation]:
-        if self.differing is not None and isinstance(question, Flips):
-            return partial(IncrementalEvaluation, differing=self.differing, max_memory=self.max_memory)
+        if self.windows is not None and isinstance(question, Flips):
+            return partial(IncrementalEvaluation, windows=self.windows)
         if self.mode in ("prefix", "full", "incremental"):
             return PrefixEvaluation
         if self.mode == "causal":

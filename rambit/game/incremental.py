@@ -6,8 +6,9 @@ in too much, or share their reference with few others, are evaluated whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rambit import memory, ops
+from rambit import ops
 from rambit._plan import FlipPlan
 from rambit.counterfactuals import Counterfactual
 from rambit.game import probes
 from rambit.game.flips import Int32, PrefixEvaluation, Scored, gap_starts
+from rambit.game.modes import said
 from rambit.game.rows import NO_CELL, Column
 from rambit.game.runner import Inputs, Piece, Runner
 from rambit.game.tensor_sample import TensorSample
+from rambit.memory import is_out_of_memory
+from rambit.predictors import PredictionError
 from rambit.predictors.differing import Differing
 from rambit.predictors.incremental.reference import Reference
 
@@ -33,6 +37,10 @@ FEW = 4
 NARROW = 0.125
 #: Windows wider than this part of the series are whole rows.
 WORTH = 0.5
+#: Windows a call of the interpreter, which cuts them further to what caches hold.
+MOST_WINDOWS = 4096
+#: What is known of a row before it is evaluated, in bytes: its description, window and reference, sorted.
+ROW_BYTES = 256
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class Windowed:
     """Rows that differ from references in windows.
 
     ``rows`` (n, columns) are those of ``masks``, ``reference_rows`` (R, columns) those of ``reference_masks``;
-    ``reference`` (n,) says which of the latter is whose, in ascending order. ``start`` and ``width``: the windows.
+    ``reference`` (n,) says which of the latter is whose, in ascending order. ``start`` (n,) and ``width``: the windows.
     """
 
     masks: Tensor
@@ -51,140 +59,120 @@ class Windowed:
     start: Int32
     width: int
 
+    def __len__(self) -> int:
+        return len(self.rows)
+
 
 class WindowRunner:
-    """Evaluates windowed rows, as many references at a time as fit the memory."""
+    """Evaluates windowed rows, as many references at a time as fit the memory.
 
-    def __init__(self, runner: Runner, inputs: Inputs, differing: Differing, max_memory: int) -> None:
-        self.runner, self.inputs, self.differing = runner, inputs, differing
-        self.most = max(1, max_memory // 4 // differing.reference_bytes)
+    ``at_once``: how many rows may be known at a time. Many share a reference then, however small a batch of whole rows.
+    """
+
+    inputs: Inputs
+
+    def __init__(self, runner: Runner, differing: Differing, max_memory: int) -> None:
+        self.runner, self.differing = runner, differing
+        self.quarter = max_memory // 4
+        self.most_references = max(1, self.quarter // differing.reference_bytes)
+        self.at_once = max(1, self.quarter // 4 // ROW_BYTES)
+        self.batch = MOST_WINDOWS
         self._kept: tuple[bytes, Reference] | None = None
+
+    def masks_at_once(self, rows: int, cells: int) -> int:
+        """How many masks, each of so many rows and cells, may be known at a time."""
+        return min(self.at_once // rows, self.quarter // 4 // cells)
 
     def begin(self, inputs: Inputs) -> None:
         """Begin a question: nothing is kept of the last one, whose weights may have been others."""
         self.inputs, self._kept = inputs, None
         self.differing.forget()
 
-    def evaluate(self, windowed: Windowed, take: Callable[[Int64, Tensor], None]) -> None:
-        """``take`` gets the numbers of rows and their outputs (n, C, 1), part by part, each row once.
+    def pieces(self, windowed: Windowed) -> Iterator[Piece]:
+        """Parts of the rows, one after another, as ``Runner.pieces``: one in which memory ran out comes again, halved.
 
-        References are kept for the next call with the same ones. Memory may run out in ``take``, which then gets those
-        rows again.
+        The rows of a part have no more references than fit the memory.
         """
-        n, done = len(windowed.rows), 0
-        while done < n:
-            first = windowed.reference[done]
-            end = int(np.searchsorted(windowed.reference, first + self.most))
-            last = windowed.reference[end - 1] + 1
-            attempt, batch = Piece(int(first), int(last)), self.runner.batch
-            with attempt:
-                reference = self._references(windowed, attempt.rows)
-                for piece in self.runner.pieces(end - done, 0, new_rows=0):
-                    with piece:
-                        index = np.arange(done + piece.begin, done + piece.end)
-                        take(index, self._outputs(windowed, index, reference, int(first)))
-                    if piece.done:
-                        reached = done + piece.end
-                done = reached
-            if not attempt.done:  # not even one row fitted beside so many references
-                self._kept, self.most, self.runner.batch = None, len(attempt) // 2, batch
+        n, T = len(windowed), self.inputs.x.shape[2]
+        self.runner.count(n, n * T)
+        self.runner.begin()
+        window_bytes = self.inputs.x.element_size() * self.inputs.x.shape[1] * windowed.width
+        most = max(1, min(self.batch, self.quarter // 4 // window_bytes))
+        begin = 0
+        while begin < n:
+            fitting = int(np.searchsorted(windowed.reference, windowed.reference[begin] + self.most_references))
+            piece = Piece(begin, min(begin + most, fitting))
+            yield piece
+            if piece.done:
+                self.runner.calls += 1
+                if self.runner.progress is not None:
+                    self.runner.progress.update(len(piece) * T)
+                begin = piece.end
+            else:
+                self._kept = None
+                self.runner.release()
+                self.batch = most = len(piece) // 2
+
+    def outputs(self, windowed: Windowed, part: slice) -> Tensor:
+        """Outputs (n, C, 1) of a part of the rows. Its references are kept for the next part with the same ones."""
+        runner, reference = self.runner, windowed.reference[part]
+        first = int(reference[0])
+        known = self._references(windowed, slice(first, int(reference[-1]) + 1))
+        rows, start = windowed.rows[part].copy(), windowed.start[part]
+        rows[:, Column.START] = start
+        windows = runner.build(self.inputs, windowed.masks, runner.to_device(rows), windowed.width)
+        return self.differing.outputs(known, runner.to_device(reference - first), windows, start.astype(np.int64))
 
     def _references(self, windowed: Windowed, which: slice) -> Reference:
         rows = windowed.reference_rows[which]
         key = rows.tobytes()
         if self._kept is None or self._kept[0] != key:
             self._kept = None  # the memory of the last ones, first
-            x = self.runner.build(
-                self.inputs, windowed.reference_masks, self.runner.to_device(rows), self.inputs.x.shape[2]
-            )
-            self._kept = (key, self.differing.reference(x.clone()))
+            T = self.inputs.x.shape[2]
+            x = self.runner.build(self.inputs, windowed.reference_masks, self.runner.to_device(rows), T)
+            self._kept = key, self.differing.reference(x.clone())
         return self._kept[1]
-
-    def _outputs(self, windowed: Windowed, index: Int64, reference: Reference, first: int) -> Tensor:
-        rows = windowed.rows[index].copy()
-        rows[:, Column.START] = windowed.start[index]
-        windows = self.runner.build(self.inputs, windowed.masks, self.runner.to_device(rows), windowed.width)
-        which = self.runner.to_device(windowed.reference[index] - first)
-        return self.differing.outputs(reference, which, windows, windowed.start[index].astype(np.int64))
-
-
-def confirm(
-    runner: Runner, sample: TensorSample, differing: Differing, strategy: Counterfactual, seed: int
-) -> str | None:
-    """What speaks against incremental evaluation: outputs of windows in rows as the engine makes them; None if nothing.
-
-    A trace is made from one call; a model may take another way for other values.
-    """
-    given, predictor = runner.predictor, runner.predictor.raw()
-    x, series = probes.rows(sample, strategy, seed, predictor.features_last)
-    other, T = x.flip(0), x.shape[2]
-    checked = Differing(predictor, differing.incremental)
-    inputs = Inputs(sample.x, sample.x, None, sample.ids, strategy.fill)
-    runner.predictor = predictor
-    try:
-        with predictor.session():
-            reference = checked.reference(x.clone())
-            for width in sorted({1, max(1, T // 8)}):
-                start = np.linspace(0, T - width, len(x)).round().astype(np.int64)
-                at = torch.from_numpy(start)[:, None] + torch.arange(width)
-                index = at.to(x.device)[:, None].expand(-1, x.shape[1], -1)
-                windows = other.gather(2, index)
-                value = runner.whole(x.scatter(2, index, windows), inputs, series)
-                found = checked.outputs(reference, torch.arange(len(x), device=x.device), windows, start)
-                if bool(((found - value).abs() > probes.allowed(value)).any()):
-                    return (
-                        f"its outputs then differ by {float((found - value).abs().max()):.2g} from those of whole rows"
-                    )
-    finally:
-        runner.predictor = given
-    return None
 
 
 class IncrementalEvaluation(PrefixEvaluation):
     """Flips as windows of their base rows."""
 
-    def __init__(self, *args: Any, differing: Differing, max_memory: int) -> None:
+    def __init__(self, *args: Any, windows: WindowRunner) -> None:
         super().__init__(*args)
-        self.windows = WindowRunner(self.runner, self.inputs, differing, max_memory)
+        self.windows = windows
 
     def evaluate(self, plan: FlipPlan, scored: Scored) -> None:
+        if self.runner.dry:  # windows count as the whole rows that they stand for
+            super().evaluate(plan, scored)
+            return
         self.windows.begin(self.inputs)
-        extents = None if self.runner.dry else self._extents(scored.masks)
-        for host_rows, rows, width in self.runner.planned(plan):
-            assert extents is not None
-            start, stop = (extent[host_rows[:, Column.MASK], host_rows[:, Column.CELL]] for extent in extents)
-            widths = rounded(stop - start, self.T)
-            widths[few_share(self._base_of(host_rows))] = self.T
-            for w in np.unique(widths).tolist():
-                chosen = np.flatnonzero(widths == w)
-                if w > WORTH * self.T:
+        first, after = self._extents(scored.masks)
+        for host_rows, rows, width in self.runner.planned(plan, self.windows.at_once):
+            start, stop = (of[host_rows[:, Column.MASK], host_rows[:, Column.CELL]] for of in (first, after))
+            base = self._base_of(host_rows)
+            for w, chosen in by_width(start, stop, base, self.T):
+                if w == self.T:
                     self.evaluate_chunk(host_rows[chosen], rows[self.runner.to_device(chosen)], width, scored)
                 else:
-                    self._evaluate_windows(host_rows[chosen], np.minimum(start[chosen], self.T - w), w, scored)
+                    self._evaluate_windows(host_rows[chosen], base[chosen], start[chosen], w, scored)
 
-    def _evaluate_windows(self, rows: Int32, start: Int32, width: int, scored: Scored) -> None:
-        base = self._base_of(rows)
-        order = np.argsort(base, kind="stable")
-        rows, start = rows[order], start[order]
-        _, first, reference = np.unique(base[order], return_index=True, return_inverse=True)
+    def _evaluate_windows(self, rows: Int32, base: Int64, start: Int32, width: int, scored: Scored) -> None:
+        """Score rows that differ from their ``base`` (n,), numbers in ascending order, in windows of one width."""
+        _, first, reference = np.unique(base, return_index=True, return_inverse=True)
         base_rows = rows[first].copy()
         base_rows[:, Column.CELL] = NO_CELL
+        start = np.minimum(start, self.T - width)
         windowed = Windowed(scored.masks, rows, scored.masks, base_rows, reference, start, width)
-        self.runner.count(len(rows), len(rows) * self.T)
+        for piece in self.windows.pieces(windowed):
+            with piece:
+                part = self.runner.to_device(rows[piece.rows])
+                outputs = self.runner.check(self.windows.outputs(windowed, piece.rows), part, self.inputs)
+                self.score(outputs, part, self.T, scored)
 
-        def take(index: Int64, outputs: Tensor) -> None:
-            part = self.runner.to_device(rows[index])
-            self.score(self.runner.check(outputs, part, self.inputs), part, self.T, scored)
-
-        self.windows.evaluate(windowed, take)
-        if self.runner.progress is not None:
-            self.runner.progress.update(len(rows) * self.T)
-
-    def _base_of(self, rows: Int32) -> Int32:
+    def _base_of(self, rows: Int32) -> Int64:
         """Which base row each row is a flip of: equal numbers for the same one."""
         draw = rows[:, Column.DRAW] % self.S
-        base: Int32 = (rows[:, Column.MASK] * self.S + draw) * self.B + rows[:, Column.SERIES]
-        return base
+        return (rows[:, Column.MASK].astype(np.int64) * self.S + draw) * self.B + rows[:, Column.SERIES]
 
     def _extents(self, masks: Tensor) -> tuple[Int32, Int32]:
         """(M, cells) each: the first step that a flip changes, and the one after the last."""
@@ -201,66 +189,116 @@ class IncrementalEvaluation(PrefixEvaluation):
 class CoalitionEvaluation:
     """Coalitions as windows of the original series, or of the series with all values replaced, whichever is nearer."""
 
-    def __init__(self, windows: WindowRunner, draws: int) -> None:
-        self.windows, self.S = windows, draws
+    def __init__(self, windows: WindowRunner) -> None:
+        self.windows, self.runner, self.inputs = windows, windows.runner, windows.inputs
+        self.B, self.D, self.T = self.inputs.x.shape
 
-    def evaluate(self, masks: Tensor, rows: Int32, names: Tensor) -> Tensor:
+    def evaluate(self, masks: Tensor, rows: Int32, names: Int32) -> Tensor:
         """Outputs (n, C) of rows of masks (M, D, T); ``names`` (n, columns) are what an error calls them."""
-        runner, inputs = self.windows.runner, self.windows.inputs
-        B, D, T = inputs.x.shape
         start, stop, replaced = self._extents(masks)
         which = rows[:, Column.MASK]
-        reference = rows[:, Column.SERIES] + np.where(replaced[which], (1 + rows[:, Column.DRAW]) * B, 0)
-        widths = rounded(stop - start, T)[which]
-        widths[few_share(reference)] = T
-        outputs: list[tuple[Int64, Tensor]] = []
-        for w in np.unique(widths).tolist():
-            chosen = np.flatnonzero(widths == w)
-            if w > WORTH * T:
-                outputs.extend(self._whole(masks, rows, chosen, names))
-                continue
-            chosen = chosen[np.argsort(reference[chosen], kind="stable")]
-            numbers, of = np.unique(reference[chosen], return_inverse=True)
-            known = np.zeros((len(numbers), len(Column)), dtype=np.int32)
-            known[:, Column.SERIES], known[:, Column.CELL] = numbers % B, NO_CELL
-            known[:, Column.MASK], known[:, Column.DRAW] = numbers >= B, np.maximum(numbers // B - 1, 0)
-            both = torch.tensor([True, False], device=masks.device)[:, None, None].expand(2, D, T)
-            at = np.minimum(start[which[chosen]], T - w)
-            windowed = Windowed(masks, rows[chosen], both, known, of, at, w)
+        start, stop, replaced = start[which], stop[which], replaced[which]
+        # The original series have the numbers 0 … B-1, then come the replaced ones of each draw.
+        reference = rows[:, Column.SERIES].astype(np.int64)
+        reference += np.where(replaced, (1 + rows[:, Column.DRAW]) * self.B, 0)
+        order, outputs = [], []
+        for w, chosen in by_width(start, stop, reference, self.T):
+            order.append(chosen)
+            if w == self.T:
+                outputs += self._evaluate_whole(masks, rows[chosen], names[chosen])
+            else:
+                windowed = self._windowed(masks, rows[chosen], reference[chosen], start[chosen], w)
+                outputs += self._evaluate_windows(windowed, names[chosen])
+        return torch.cat(outputs)[self.runner.to_device(np.argsort(np.concatenate(order)))]
 
-            def take(index: Int64, found: Tensor, chosen: Int64 = chosen) -> None:
-                named = names[runner.to_device(chosen[index])]
-                outputs.append((chosen[index], runner.check(found, named, inputs)[:, :, 0]))
+    def _windowed(self, masks: Tensor, rows: Int32, reference: Int64, start: Int32, width: int) -> Windowed:
+        """Rows that differ from references of these numbers (n,), in ascending order, in windows of one width."""
+        numbers, which = np.unique(reference, return_inverse=True)
+        known = np.zeros((len(numbers), len(Column)), dtype=np.int32)
+        known[:, Column.MASK] = numbers >= self.B
+        known[:, Column.DRAW] = np.maximum(numbers // self.B - 1, 0)
+        known[:, Column.SERIES], known[:, Column.CELL] = numbers % self.B, NO_CELL
+        ends = torch.tensor([True, False], device=masks.device)[:, None, None].expand(2, self.D, self.T)
+        return Windowed(masks, rows, ends, known, which, np.minimum(start, self.T - width), width)
 
-            runner.count(len(chosen), len(chosen) * T)
-            self.windows.evaluate(windowed, take)
-            if runner.progress is not None:
-                runner.progress.update(len(chosen) * T)
-        result = memory.empty((len(rows), outputs[0][1].shape[1]), outputs[0][1])
-        for index, found in outputs:
-            result[runner.to_device(index)] = found
-        return result
-
-    def _whole(self, masks: Tensor, rows: Int32, chosen: Int64, names: Tensor) -> list[tuple[Int64, Tensor]]:
-        runner, inputs = self.windows.runner, self.windows.inputs
-        T = inputs.x.shape[2]
+    def _evaluate_windows(self, windowed: Windowed, names: Int32) -> list[Tensor]:
         found = []
-        for piece in runner.pieces(len(chosen), T):
+        for piece in self.windows.pieces(windowed):
             with piece:
-                part = runner.to_device(rows[chosen[piece.rows]])
-                outputs = runner.whole(runner.build(inputs, masks, part, T), inputs, part[:, Column.SERIES])
-                named = names[runner.to_device(chosen[piece.rows])]
-                found.append((chosen[piece.rows], runner.check(outputs, named, inputs)[:, :, 0].clone()))
+                outputs = self.windows.outputs(windowed, piece.rows)
+                found.append(self._checked(outputs, names[piece.rows]))
         return found
+
+    def _evaluate_whole(self, masks: Tensor, rows: Int32, names: Int32) -> list[Tensor]:
+        found = []
+        for piece in self.runner.pieces(len(rows), self.T):
+            with piece:
+                part = self.runner.to_device(rows[piece.rows])
+                x = self.runner.build(self.inputs, masks, part, self.T)
+                outputs = self.runner.whole(x, self.inputs, part[:, Column.SERIES])
+                found.append(self._checked(outputs, names[piece.rows]))
+        return found
+
+    def _checked(self, outputs: Tensor, names: Int32) -> Tensor:
+        return self.runner.check(outputs, self.runner.to_device(names), self.inputs)[:, :, 0].clone()
 
     def _extents(self, masks: Tensor) -> tuple[Int32, Int32, npt.NDArray[np.bool_]]:
         """(M,) each: where masks begin and stop to differ from the nearer of all kept and all replaced, and which."""
-        kept: Any = self.windows.runner.to_host(masks).numpy()
+        kept: Any = self.runner.to_host(masks).numpy()
         from_original, from_replaced = span_of((~kept).any(axis=1)), span_of(kept.any(axis=1))
         nearer = np.diff(from_replaced, axis=0)[0] < np.diff(from_original, axis=0)[0]
-        nearer &= self.windows.inputs.fill == ops.Fill.FIXED  # others depend on what is kept
+        nearer &= self.inputs.fill == ops.Fill.FIXED  # others depend on what is kept
         start, stop = np.where(nearer, from_replaced, from_original)
         return start, stop, nearer
+
+
+def confirm(
+    runner: Runner, sample: TensorSample, differing: Differing, strategy: Counterfactual, seed: int
+) -> str | None:
+    """What speaks against incremental evaluation: outputs of windows in rows as the engine makes them; None if nothing.
+
+    A trace is made from one call; a model may take another way for other values.
+    """
+    predictor = runner.predictor.raw()
+    x, _ = probes.rows(sample, strategy, seed, predictor.features_last)
+    T, checked = x.shape[2], Differing(predictor, differing.incremental)
+    with predictor.session():
+        for width in sorted({1, max(1, T // 8)}):
+            both = partial(_both_ways, checked, x, x.flip(0), width)
+            try:
+                found, value = torch.cat(runner.uncounted(len(x), both)).unbind(1)
+            except (TypeError, IndexError, RuntimeError, ValueError) as error:
+                if is_out_of_memory(error) or isinstance(error, PredictionError):
+                    raise
+                return f"evaluating it that way failed ({said(error)})"
+            if not bool(value.isfinite().all()):
+                return None  # the run itself tells which row that is
+            off = (found - value).abs()
+            if not bool((off <= probes.allowed(value)).all()):  # nor where what is found is NaN
+                return f"its outputs then differ by {float(off.max()):.2g} from those of whole rows"
+    return None
+
+
+def _both_ways(differing: Differing, x: Tensor, other: Tensor, width: int, part: slice) -> Tensor:
+    """Outputs (n, 2, C, 1) of rows of x (N, D, T) with windows of ``other`` in them: by what differs, and whole."""
+    n, D, T = x.shape
+    start = np.linspace(0, T - width, n).round().astype(np.int64)[part]
+    at = torch.from_numpy(start)[:, None] + torch.arange(width)
+    index = at.to(x.device)[:, None].expand(-1, D, -1)
+    windows = other[part].gather(2, index)
+    value = differing.predictor.whole(x[part].scatter(2, index, windows), None, {})
+    reference = differing.reference(x[part].clone())
+    which = torch.arange(len(start), device=x.device)
+    return torch.stack((differing.outputs(reference, which, windows, start), value), dim=1)
+
+
+def by_width(start: Int32, stop: Int32, reference: Int64, T: int) -> Iterator[tuple[int, Int64]]:
+    """Widths, and which rows (n,) are evaluated as windows of them, sorted by their reference; T: as whole rows."""
+    widths = rounded(stop - start)
+    widths[(widths > WORTH * T) | few_share(reference)] = T
+    for width in np.unique(widths).tolist():
+        chosen = np.flatnonzero(widths == width)
+        yield width, chosen[np.argsort(reference[chosen], kind="stable")]
 
 
 def count_narrow(kept: Any) -> int:
@@ -281,7 +319,6 @@ def few_share(reference: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     return np.asarray(count < FEW)[which]
 
 
-def rounded(width: Int32, most: int) -> Int32:
+def rounded(width: Int32) -> Int32:
     """Widths rounded up to powers of two, so that many rows share one."""
-    powers = np.exp2(np.ceil(np.log2(np.maximum(width, 1))))
-    return np.minimum(powers, most).astype(np.int32)
+    return np.exp2(np.ceil(np.log2(np.maximum(width, 1)))).astype(np.int32)

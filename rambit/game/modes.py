@@ -183,7 +183,7 @@ def _expected(rows: Probes, anchor: Anchor) -> dict[int, Tensor]:
             raise
         prefix(T - 1)  # a model that cannot be evaluated at all says so itself
         raise ValueError(
-            f"the model cannot be evaluated on the first steps of a series ({_said(error)}): "
+            f"the model cannot be evaluated on the first steps of a series ({said(error)}): "
             f"anchor={anchor!r} needs that; use anchor='end', which evaluates it on whole series only, or layout='BTD' "
             "if it reads (B, T, D)"
         ) from error
@@ -207,7 +207,7 @@ def _confirm(mode: str, rows: Probes, expected: dict[int, Tensor]) -> str | None
     except (PredictionError, TypeError, IndexError, RuntimeError, ValueError) as error:
         if is_out_of_memory(error):
             raise
-        return f"evaluating it that way failed ({_said(error)})"
+        return f"evaluating it that way failed ({said(error)})"
     if not probes.vary(torch.cat([outputs.transpose(1, 2).flatten(0, 1) for outputs in found])):
         return UNVARIED
     return None
@@ -262,5 +262,6 @@ def _along(predictor: Predictor, lengths: list[int], x: Tensor, _: object) -> Te
     return torch.cat(outputs, dim=2)
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
+    """An error in one line."""
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"

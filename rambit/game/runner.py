@@ -176,7 +176,7 @@ class Runner:
                 self.calls += 1
                 begin = piece.end
             else:
-                self._buffer = None
+                self.release()
                 self.batch = len(piece) // 2
         if self.progress is not None:
             self.progress.update(row_steps)
@@ -189,12 +189,16 @@ class Runner:
                 parts.append(evaluate(piece.rows).clone())
         return parts
 
-    def planned(self, plan: Any) -> Iterator[tuple[npt.NDArray[np.int32], Tensor, int]]:
-        """The plan's chunks: rows on the host, the same rows on the device, and their width."""
+    def release(self) -> None:
+        """Give back the memory that rows are built in."""
+        self._buffer = None
+
+    def planned(self, plan: Any, most: int | None = None) -> Iterator[tuple[npt.NDArray[np.int32], Tensor, int]]:
+        """The plan's chunks, of a batch or ``most`` rows: on the host, the same on the device, and their width."""
         if self.dry:
             self.count(plan.rows, plan.row_steps)
             return
-        while (chunk := plan.next(self.batch)) is not None:
+        while (chunk := plan.next(self.batch if most is None else most)) is not None:
             rows, width = chunk
             yield rows, self.to_device(rows), width
 

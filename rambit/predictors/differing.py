@@ -20,15 +20,20 @@ class Differing:
 
     @staticmethod
     def of(predictor: Predictor, x: Tensor) -> Differing | str:
-        """For rows like x (N, D, T); or why there can be none."""
-        found = trace(predictor, x)
+        """For rows like x (N, D, T), of the model in evaluation mode; or why there can be none."""
+        with predictor.session():
+            found = trace(predictor, x)
         if isinstance(found, str):
             return found
-        return Differing(predictor, Incremental(found, axis=1 if predictor.layout == "BTD" else 2))
+        incremental = Incremental(found, axis=1 if predictor.layout == "BTD" else 2)
+        if found.output not in incremental.program.varying:
+            return "its outputs do not depend on its inputs"
+        return Differing(predictor, incremental)
 
     def gain(self, x: Tensor) -> float:
         """How many times fewer multiplications a window of one step takes than a whole row like x (N, D, T)."""
-        return self.incremental.gain(self.predictor._as_model_reads(x[:1]))
+        with self.predictor.session():
+            return self.incremental.gain(self.predictor._as_model_reads(x[:1]))
 
     def forget(self) -> None:
         """Read the weights anew."""

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
+from rambit.memory import is_out_of_memory
 from rambit.predictors.fused import is_wrapped
 from rambit.predictors.holding import evaluating
 from rambit.predictors.identity import structure
@@ -126,6 +127,8 @@ def _traced(predictor: ModulePredictor, x: Tensor, call: Call) -> Trace | str:
             called = _Called(predictor, call)
             program = _exported(called, rows)
     except Exception as error:  # whatever a model does that cannot be exported
+        if is_out_of_memory(error):  # the next time there may be enough
+            raise
         return f"torch.export could not trace it ({type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]})"
     return _of_program(program, called)
 

@@ -28,8 +28,17 @@ def setting(name):
     return model, f
 
 
-@pytest.mark.parametrize(("name", "mode"), [("plain", "prefix"), ("gru", "causal"), ("gru", "stateful")])
-@pytest.mark.parametrize("anchor", ["cell", "end"])
+@pytest.mark.parametrize(
+    ("name", "mode", "anchor"),
+    [
+        *(
+            (*each, anchor)
+            for each in (("plain", "prefix"), ("gru", "causal"), ("gru", "stateful"))
+            for anchor in ("cell", "end")
+        ),
+        ("gru", "incremental", "end"),
+    ],
+)
 def test_fo_replaces_one_cell(name, mode, anchor):
     model, f = setting(name)
     expected = np.zeros((B, D, T))

@@ -48,6 +48,7 @@ def make(name):
         "lstm": lambda: GRU(cell=nn.LSTM),
         "bidirectional": lambda: GRU(bidirectional=True),
         "transformer": lambda: Transformer(),
+        "conv": lambda: nn.Sequential(nn.Conv1d(D, 5, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(5 * T, 3)),
     }
     return models[name]().double().eval()
 
@@ -59,10 +60,14 @@ MODES = {
     "transformer": ("prefix", "causal"),
     "plain": ("prefix",),
 }
+EVERY_MODE = [(m, a) for m in ("prefix", "causal", "stateful") for a in ("cell", "mask", "end")]
+EVERY_MODE.append(("incremental", "end"))
+WHOLE = [(name, "full", "end") for name in ("gru", "plain")]
+TRACED = [(name, "incremental", "end") for name in ("gru", "gru2", "lstm", "bidirectional", "transformer", "conv")]
 CASES = [(m, mode, a) for m, modes in MODES.items() for mode in modes for a in ("cell", "mask", "end")]
 
 
-@pytest.mark.parametrize(("name", "mode", "anchor"), [*CASES, ("gru", "full", "end"), ("plain", "full", "end")])
+@pytest.mark.parametrize(("name", "mode", "anchor"), [*CASES, *TRACED, *WHOLE])
 def test_equals_the_definition(name, mode, anchor):
     model, (X, draws, masks) = make(name), data(len(name) * 7 + len(anchor))
     for reduce in ("mean",) if anchor == "end" else ("mean", "max"):  # the last step is one horizon
@@ -136,8 +141,7 @@ def test_a_cell_that_no_mask_sees_scores_nothing(kind):
     assert evaluated[0, 0].tolist() == [True] * 2 + [False] * 6
 
 
-@pytest.mark.parametrize("mode", ["prefix", "causal", "stateful"])
-@pytest.mark.parametrize("anchor", ["cell", "mask", "end"])
+@pytest.mark.parametrize(("mode", "anchor"), EVERY_MODE)
 @pytest.mark.parametrize("kind", ["carry_forward", "interpolate"])
 def test_conditional_strategies(kind, anchor, mode):
     model, (X, _, masks) = make("gru"), data(13)
@@ -146,8 +150,7 @@ def test_conditional_strategies(kind, anchor, mode):
     np.testing.assert_allclose(method.attribute(X, masks=masks).numpy(), expected, rtol=1e-5, atol=1e-10)
 
 
-@pytest.mark.parametrize("mode", ["prefix", "causal", "stateful"])
-@pytest.mark.parametrize("anchor", ["cell", "mask", "end"])
+@pytest.mark.parametrize(("mode", "anchor"), EVERY_MODE)
 @pytest.mark.parametrize("window", [1, 3])
 def test_values_by_run(anchor, mode, window):
     model, (X, _, masks) = make("gru"), data(23)
@@ -202,8 +205,7 @@ def test_lengths(name, anchor):
         assert bool((scores[b, :, length:] == 0).all())
 
 
-@pytest.mark.parametrize("mode", ["prefix", "causal", "stateful"])
-@pytest.mark.parametrize("anchor", ["cell", "mask", "end"])
+@pytest.mark.parametrize(("mode", "anchor"), EVERY_MODE)
 def test_masks_of_a_cells_own(anchor, mode):
     model, (X, draws, _) = make("gru"), data(16)
     from rambit.masks import Block

@@ -176,8 +176,13 @@ def test_a_target_for_each_series(X):
     torch.testing.assert_close(pair, found[:2])
 
 
-@pytest.mark.parametrize("evaluation", ["stateful", "causal", "prefix"])
-@pytest.mark.parametrize("anchor", ["cell", "mask", "end"])
+@pytest.mark.parametrize(
+    ("evaluation", "anchor"),
+    [
+        *((mode, anchor) for mode in ("stateful", "causal", "prefix") for anchor in ("cell", "mask", "end")),
+        ("incremental", "end"),
+    ],
+)
 def test_every_mode_explains_all_outputs(evaluation, anchor, X):
     model = Classes().double()
     options = {

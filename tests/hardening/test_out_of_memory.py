@@ -76,6 +76,19 @@ def gru():
     return GRUClassifier(num_features=3, hidden_size=4, num_classes=2)
 
 
+@functools.cache  # with its trace, which is made once
+def conv():
+    torch.manual_seed(0)
+    layers = nn.Conv1d(3, 4, 3, padding=1), nn.BatchNorm1d(4), nn.ReLU(), nn.MaxPool1d(2)
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(12, 5), nn.Tanh(), nn.Linear(5, 2)).eval()
+
+
+@functools.cache
+def pooled():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv1d(3, 4, 1), nn.GELU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 2)).eval()
+
+
 def boxes():
     offsets = np.arange(0, 21, 2, dtype=np.int64)
     edges = np.random.default_rng(0).integers(0, 4, (20, 6)).astype(np.int32)
@@ -115,6 +128,7 @@ def attributed(kind, model=Module, **options):
 BLOCKS = torch.ones(2, 3, 6, dtype=torch.bool)
 BLOCKS[0, :2, 2:4] = BLOCKS[1, 1:, 4] = False
 SMALL = {"masks": BLOCKS, "num_samples": 1, "window_size": 2, "background": X}
+WINDOWED = {"anchor": "end", "evaluation": "incremental"}
 GROUPS = torch.tensor([[0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 2, 2], [3, 3, 3, 4, 4, 4]])
 RUNS = {
     **{
@@ -140,12 +154,15 @@ RUNS = {
     "occlusion": attributed(Occlusion),
     "shapley": attributed(ExactShapley, players="features", distance="abs"),
     "banzhaf": attributed(Banzhaf, players="features", distance="abs", num_masks=8),
+    "rambit-incremental": attributed(RaMbIT, conv, **WINDOWED, **SMALL),
+    "rambit-incremental-gaps": attributed(RaMbIT, pooled, **WINDOWED, masks=BLOCKS, counterfactuals="interpolate"),
+    "occlusion-incremental": attributed(Occlusion, conv, evaluation="incremental", batch_size=4),
     "coalitions": coalitions,
     "boxes": boxes,
     "documents": documents,
 }
 #: Their arithmetic depends on the batch: they agree up to rounding.
-ROUNDED = {name for name in RUNS if "gru" in name or name == "documents"}
+ROUNDED = {name for name in RUNS if "gru" in name or "incremental" in name or name == "documents"}
 
 # -- where memory runs out --------------------------------------------------------------------------------------------
 
@@ -335,7 +352,7 @@ def test_at_each_line_that_allocates(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["boxes", "coalitions", "rambit-mask-gru"])
+@pytest.mark.parametrize("name", ["boxes", "coalitions", "rambit-mask-gru", "rambit-incremental"])
 def test_at_each_op_that_allocates(name):
     check_ops(name, lambda sites: range(1, len(sites) + 1))
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
-from rambit import ops
+from rambit import memory, ops
 
 
 def gather(
@@ -24,7 +23,7 @@ def gather(
     ``places`` (R, T, …) contiguous are those of the references, ``which`` (n,) int64 says which is whose; ``window``
     (n, v, …) stands from ``window_start`` (n,) on, and ``outside`` before the first place and after the last.
     """
-    out = torch.empty(len(which), width, *places.shape[2:], dtype=places.dtype, device=places.device)
+    out = memory.empty((len(which), width, *places.shape[2:]), places)
     own = None if window is None else window.reshape(_with_values(window))
     ops.gather_windows(
         out.view(_with_values(out)), places.view(_with_values(places)), which, start, own, window_start, outside

@@ -18,7 +18,9 @@ from rambit.predictors.trace import Trace
 _SIZE = torch.ops.aten.sym_size.int
 _SQUEEZE = torch.ops.aten.squeeze.default
 #: Windows and whole values may lie in another order in memory than when the module is called.
-_RESHAPES = dict.fromkeys((torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default), torch.reshape)
+_RESHAPES: dict[Any, Any] = dict.fromkeys(
+    (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default), torch.reshape
+)
 
 
 class Program:
@@ -101,12 +103,13 @@ class Program:
     @staticmethod
     def call(node: Node, value: Callable[[Node], Any]) -> Any:
         """What the operator gives for arguments with these values."""
-        args, kwargs = map_arg(node.args, value), map_arg(node.kwargs, value)
+        args: Any = map_arg(node.args, value)
+        kwargs: Any = map_arg(node.kwargs, value)
         if node.target is _SQUEEZE:  # of a single row, the rows stay
             sizes = node.args[0].meta["val"].shape  # type: ignore[union-attr]
             return args[0].squeeze([dim for dim, size in enumerate(sizes) if isinstance(size, int) and size == 1])
-        target: Any = _RESHAPES.get(node.target, node.target)
-        return target(*args, **kwargs)
+        target: Any = node.target
+        return _RESHAPES.get(target, target)(*args, **kwargs)
 
     def batch_of(self, node: Node) -> int | None:
         """Which dimension of a node's value is the rows; None where none is, or more than rows."""

@@ -88,15 +88,17 @@ def cut(rows: Rows, node: Node) -> State:
     if dim != window.axis:
         return Window.of(rows.call_with(node, window.value), window.start, window.batch, window.axis)
     places, kept = size(x, dim), size(node, dim)
-    require(step == 1)
     if kept == places:
         return window
+    require(kept > 0)
     begin = min(max(0, begin + places if begin < 0 else begin), places)
-    width = min(window.width, kept)
+    width = min((window.width - 1) // step + 1, kept)
     if width > WORTH * kept:
-        return window.at(rows.places(x, window, np.full_like(window.start, begin), kept)).value
-    start = inside(window.start - begin, width, kept)
-    return window.at(rows.places(x, window, start + begin, width), start)
+        every = rows.places(x, window, np.full_like(window.start, begin), (kept - 1) * step + 1)
+        return window.at(every[:, ::step]).value
+    start = inside(-((begin - window.start) // step), width, kept)  # rounded up
+    read = rows.places(x, window, begin + start * step, (width - 1) * step + 1)
+    return window.at(read[:, ::step], start)
 
 
 @rule(aten.select.int)

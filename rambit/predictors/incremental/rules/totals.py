@@ -78,8 +78,7 @@ def extreme(rows: Rows, node: Node) -> State:
         require(all(user.target is operator.getitem and user.args[1] == 0 for user in node.users))
     reduce = torch.amax if largest else torch.amin
     if window.axis in over:
-        found: State = window.at(_over_axis(rows, x, window, largest)).value
-        found = reduce(found, over, keepdim)
+        found: State = reduce(window.at(_over_axis(rows, x, window, largest)).value, over, keepdim)
     else:
         found = _beside(window, over, keepdim, lambda value: reduce(value, over, keepdim))
     return (found, None) if with_places else found
