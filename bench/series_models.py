@@ -144,6 +144,17 @@ class LSTM(nn.Module):
         return self.head(self.rnn(x.transpose(1, 2))[0][:, -1])
 
 
+class GRU(nn.Module):
+    """The last state."""
+
+    def __init__(self, features, T):
+        super().__init__()
+        self.rnn, self.head = nn.GRU(features, 64, batch_first=True), nn.Linear(64, 2)
+
+    def forward(self, x):
+        return self.head(self.rnn(x.transpose(1, 2))[1][-1])
+
+
 class Transformer(nn.Module):
     """Two encoder layers in which every step attends to every other."""
 

@@ -114,3 +114,27 @@ def test_captum(benchmark, report, threads):
         rows=result.rows,
         row_steps=result.row_steps,
     )
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "TCN"])
+@pytest.mark.parametrize("anchor", ["cell", "mask"])
+def test_recognised(benchmark, report, threads, anchor, name):
+    """A plain module that is recognised as stateful, against a call on a prefix for every horizon."""
+    steps, masks = 100, 20
+    model, X = trained(getattr(series_models, name), D, steps), series(1 if name == "TCN" else 4, steps)
+
+    def attributor(how):
+        options = {**OPTIONS, "anchor": anchor, "window_size": 5}
+        return RaMbIT(model, L=masks, evaluation=how, **options)
+
+    expected, ours, found = attributor("prefix"), attributor("stateful"), []
+    prefixes = best(lambda: found.append(expected.explain(X)), rounds=1)
+    torch.testing.assert_close(ours.explain(X).values, found[0].values, rtol=1e-4, atol=1e-5)
+    seconds, result = measure(benchmark, lambda: ours.explain(X), rounds=3)
+    report(
+        f"{name}, anchor {anchor}, T = {steps}, L = {masks}, {threads}",
+        f"{prefixes / seconds:.1f} x prefixes ({prefixes:.2f} s, ours {seconds:.3f} s)",
+        ratio=prefixes / seconds,
+        rows=result.rows,
+        row_steps=result.row_steps,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Literal
 
 import numpy as np
@@ -22,6 +22,7 @@ from rambit.game.horizons import ANCHORS, Anchor, HorizonRule
 from rambit.game.modes import Evaluation
 from rambit.game.progress import Progress
 from rambit.game.questions import Flips
+from rambit.game.recognition import recognised
 from rambit.game.rows import base_rows
 from rambit.game.runner import Inputs, Runner
 from rambit.game.tensor_sample import TensorSample
@@ -96,9 +97,11 @@ class Engine:
         self.runner = Runner(predictor, self.device, self._batch(batch_size, cut.x), progress=progress, dry=dry)
         self.sample, self.rule = cut, HorizonRule(anchor, window_size, cut.x.shape[2], cut.x.shape[2])
 
+        @cache
         def flips() -> Flipped:
             return self.flips(None if question is None else question(self))
 
+        self.predictor = self.runner.predictor = recognised(predictor, sample, anchor, evaluation, flips)
         self.mode = modes.choose(self.runner, sample, anchor, evaluation, flips, counterfactuals, draws, seed)
         self._may_trace = evaluation == "auto"
         #: What evaluates rows by what differs, in mode ``incremental``.

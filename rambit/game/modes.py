@@ -29,6 +29,8 @@ EVALUATIONS: tuple[Evaluation, ...] = get_args(Evaluation)
 CUTS = 12
 #: So many single steps are taken at either end of a series.
 SINGLE = 64
+#: What a model must have for a mode.
+NEEDS = {"causal": "return_all", "stateful": "advance(x, state)"}
 UNVARIED = "its outputs in the check did not vary, so that the claim could not be told from a false one"
 
 
@@ -54,9 +56,8 @@ def candidates(
     if evaluation in predictor.modes - offers:
         raise ValueError(f"evaluation={evaluation!r} does not serve extra=: a state knows nothing of extra inputs")
     if evaluation in ("causal", "stateful") and evaluation not in offers:
-        needs = "return_all" if evaluation == "causal" else "advance(x, state)"
         raise ValueError(
-            f"evaluation={evaluation!r} needs a model with {needs}; {type(predictor).__name__} offers none"
+            f"evaluation={evaluation!r} needs a model with {NEEDS[evaluation]}; {type(predictor).__name__} offers none"
         )
     if evaluation != "auto":
         return [evaluation]
@@ -135,7 +136,8 @@ def choose(
                 return candidate
             if evaluation != "auto":
                 raise ValueError(f"evaluation={evaluation!r} does not hold for this model: {problem}")
-            warn(f"the model offers {candidate} evaluation, but {problem}; falling back")
+            if not predictor.recognised:
+                warn(f"the model offers {candidate} evaluation, but {problem}; falling back")
     raise AssertionError("prefix and full evaluation need no confirmation")
 
 

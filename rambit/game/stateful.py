@@ -218,8 +218,9 @@ class SweepEvaluation(StatefulEvaluation):
         rows = self._slot_rows[slots]
         rows[:, Column.START] = t
         x = self.runner.build(self.inputs, self.no_mask, rows, 1)
-        # A copy: a model may write over the state that it is given, and then run out of memory.
-        state = None if t == 0 else states.copy(self.slots, slots.start, slots.stop)
+        # A copy, where a model may write over the state that it is given, and then run out of memory.
+        own = states.part if self._walk.spares_state else states.copy
+        state = None if t == 0 else own(self.slots, slots.start, slots.stop)
         states.put(self.slots, slots, self._walk.step(x, state)[1])
 
     def earlier_flips(self, group: Group, draw_base: Int32, target_cells: Int32 | None, scored: Scored) -> None:

@@ -136,6 +136,8 @@ def pays(series: Tensor) -> bool:
 class StepsWalk(Walk):
     """A walk of a recurrent module and a head: ``hidden`` is what the head reads, called only where outputs count."""
 
+    spares_state = True
+
     def __init__(
         self,
         predictor: Predictor,

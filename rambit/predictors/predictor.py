@@ -53,6 +53,8 @@ class Predictor(ABC):
     modes: frozenset[str] = frozenset()
     #: The claims hold by construction: they are not confirmed at each run.
     proven = False
+    #: The claims were read from its graph: nobody made them who should hear that one does not hold.
+    recognised = False
     #: Rows are built with features last in memory, so that the model reads them without a copy.
     features_last = False
     #: The model takes lengths: where each series ends.
@@ -525,6 +527,9 @@ def _check_agrees(
 
 class Walk:
     """Many steps of the same model. One whose outputs cost extra has a walk of its own, that keeps them for later."""
+
+    #: A step only reads the state that it is given.
+    spares_state = False
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor

@@ -54,11 +54,7 @@ class Recurrent(Predictor):
         move(self.module, self.device)
 
     def call_advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        series = self._series(x)
-        steps = Steps.of(self.rnn, series) if pays(series) else None
-        if steps is None:
-            return self._call(x, state)
-        hidden, after = steps.along(series, state)
+        hidden, after = along(self.rnn, self._series(x), state)
         return self.head(hidden).transpose(1, 2), after
 
     def walk(self, like: Tensor) -> Walk:
@@ -66,7 +62,8 @@ class Recurrent(Predictor):
         return super().walk(like) if steps is None else StepsWalk(self, steps, _time_second, self.head)
 
     def call_steps(self, x: Tensor, **extra: Tensor) -> Tensor:
-        return self._call(x, None)[0]
+        hidden, _ = _called(self.rnn, self._series(x), None)
+        return self.head(hidden).transpose(1, 2)
 
     def call_whole(self, x: Tensor, lengths: Tensor | None, **extra: Tensor) -> Tensor:
         return self.call_steps(x)[:, :, -1]
@@ -74,15 +71,6 @@ class Recurrent(Predictor):
     def _series(self, x: Tensor) -> Tensor:
         """(N, w, D) from what the layout gives."""
         return x if self.layout == "BTD" else x.transpose(1, 2)
-
-    def _call(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """The module's own way."""
-        series = self._series(x)
-        if not self.rnn.batch_first:
-            series = series.transpose(0, 1)
-        hidden, after = self.rnn(series, _rows_second(state))
-        outputs = self.head(hidden if self.rnn.batch_first else hidden.transpose(0, 1))
-        return outputs.transpose(1, 2), _rows_first(after)
 
     def fingerprint(self) -> dict[str, Any]:
         if self.model_id is None and not isinstance(self.head, nn.Module):
@@ -94,11 +82,25 @@ def _time_second(x: Tensor) -> Tensor:
     return x.transpose(1, 2)
 
 
+def along(rnn: nn.RNNBase, series: Tensor, state: State | None) -> tuple[Tensor, State]:
+    """Hidden features (N, w, H) along ``series`` (N, w, D) and the state after it, rows first: by our own steps where
+    they pay."""
+    steps = Steps.of(rnn, series) if pays(series) else None
+    return _called(rnn, series, state) if steps is None else steps.along(series, state)
+
+
+def _called(rnn: nn.RNNBase, series: Tensor, state: State | None) -> tuple[Tensor, State]:
+    """The same by the module's own way."""
+    hidden, after = rnn(series if rnn.batch_first else series.transpose(0, 1), _rows_second(state))
+    return hidden if rnn.batch_first else hidden.transpose(0, 1), rows_first(after)
+
+
 def _rows_second(state: State | None) -> State | None:
     if state is None or isinstance(state, Tensor):
         return None if state is None else state.transpose(0, 1).contiguous()
     return tuple(s.transpose(0, 1).contiguous() for s in state)
 
 
-def _rows_first(state: State) -> State:
+def rows_first(state: State) -> State:
+    """A module's state (layers, N, H), or a tuple of such, as (N, layers, H)."""
     return state.transpose(0, 1) if isinstance(state, Tensor) else tuple(s.transpose(0, 1) for s in state)

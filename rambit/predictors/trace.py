@@ -111,8 +111,13 @@ def _state(module: nn.Module) -> str:
     """What a graph depends on beside the values of weights: code, attributes, which tensors are parameters."""
     tensors = chain(module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
     types = [[name, id(type(part))] for name, part in module.named_modules(remove_duplicate=False)]
-    kinds = [[name, id(tensor), str((tensor.shape, tensor.dtype, tensor.device))] for name, tensor in tensors]
+    kinds = [[name, id(t), _address(t), str((t.shape, t.dtype, t.device))] for name, t in tensors]
     return resume_key(tensors=kinds, types=types, structure=structure(module))
+
+
+def _address(tensor: Tensor) -> int:
+    """Where its values lie: ``tensor.data = …`` gives it others."""
+    return tensor.data_ptr() if tensor.layout == torch.strided else 0
 
 
 def _traced(predictor: ModulePredictor, x: Tensor, call: Call) -> Trace | str:
