@@ -28,6 +28,7 @@ from rambit.predictors.causal_program import (
 from rambit.predictors.incremental.operators import POINTWISE, aten
 from rambit.predictors.incremental.program import Program
 from rambit.predictors.incremental.rows import argument, rank
+from rambit.predictors.recurrent_op import RECURRENT
 from rambit.predictors.trace import Trace
 
 
@@ -416,7 +417,7 @@ def new_zeros(reading: Reading, node: Node) -> tuple[Kind, Part]:
     return Zeros(), None
 
 
-@rule(torch.ops.rambit.recurrent.default)
+@rule(RECURRENT)
 def recurrent(reading: Reading, node: Node) -> tuple[Kind, Part]:
     args: Any = node.args
     source, state, weights, kind, bias, layers, bidirectional, batch_first = args
