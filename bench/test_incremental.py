@@ -121,7 +121,7 @@ def test_captum(benchmark, report, threads):
 def test_recognised(benchmark, report, threads, anchor, name):
     """A plain module that is recognised as stateful, against a call on a prefix for every horizon."""
     steps, masks = 100, 20
-    model, X = trained(getattr(series_models, name), D, steps), series(1 if name == "TCN" else 4, steps)
+    model, X = trained(getattr(series_models, name), D, steps), series(1 if name == "TCN" else 2, steps)
 
     def attributor(how):
         options = {**OPTIONS, "anchor": anchor, "window_size": 5}

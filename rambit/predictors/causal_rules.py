@@ -82,7 +82,7 @@ RULES: dict[Any, Rule] = {}
 #: What gives its argument back, in evaluation mode.
 _SAME = (aten.dropout.default, aten.feature_dropout.default, aten.contiguous.default, aten.alias.default)
 _CASTS = (aten.to.dtype, aten.to.dtype_layout, aten.to.device, aten.type_as.default)
-_RECURRENT = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn_tanh": nn.RNN, "rnn_relu": nn.RNN}
+_MODULES = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn_tanh": nn.RNN, "rnn_relu": nn.RNN}
 _ALL = torch.iinfo(torch.int64).max
 
 
@@ -445,7 +445,7 @@ def _sharing(kind: str, tensors: Sequence[Tensor], *, layers: int, bias: bool) -
     """A recurrent module that reads (N, w, D), with these tensors as its weights."""
     features, hidden = tensors[0].shape[1], tensors[1].shape[1]
     more = {"nonlinearity": kind.removeprefix("rnn_")} if kind.startswith("rnn") else {}
-    made = _RECURRENT[kind](features, hidden, layers, bias=bias, batch_first=True, device="meta", **more)
+    made = _MODULES[kind](features, hidden, layers, bias=bias, batch_first=True, device="meta", **more)
     for name, tensor in zip(list(made._flat_weights_names), tensors, strict=True):
         setattr(made, name, nn.Parameter(tensor, requires_grad=False))
     rnn: nn.RNNBase = made.eval()
