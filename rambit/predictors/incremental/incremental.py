@@ -30,6 +30,7 @@ class Incremental:
 
     def __init__(self, trace: Trace, axis: int) -> None:
         self.program, self.axis = Program(trace), axis
+        self.together = TOGETHER
         self._together: dict[int, int] = {}
 
     def forget(self) -> None:
@@ -38,8 +39,16 @@ class Incremental:
 
     @property
     def reference_bytes(self) -> int:
-        """What the reference of one row takes: its values, the same with the time first, and sums or maxima of them."""
-        return 3 * self.program.reference_bytes
+        """What the reference of one row takes: its values, the same with the time first, and sums or maxima of them.
+
+        And what it takes to make them: running maxima come with their indices.
+        """
+        return 3 * self.program.reference_bytes + 4 * self.program.largest_bytes
+
+    @property
+    def _first_rows(self) -> int:
+        """Rows of a width that are evaluated together when nothing is known of it: their values may be whole ones."""
+        return max(1, min(FIRST_ROWS, self.together // self.program.largest_bytes))
 
     def gain(self, x: Tensor) -> float:
         """How many times fewer multiplications a window of one step takes than a whole row like x (1, …)."""
@@ -74,12 +83,12 @@ class Incremental:
         found: list[Tensor] = []
         begin = 0
         while begin < n:
-            end = min(n, begin + self._together.get(width, FIRST_ROWS))
+            end = min(n, begin + self._together.get(width, self._first_rows))
             rows = Rows(self.program, reference, which[begin:end])
             state = rows.evaluate(Window.of(windows[begin:end], start[begin:end], 0, self.axis))
             found.append(self._whole(rows, state))
             if width not in self._together:  # by shapes alone: all rows of one width cost the same
-                self._together[width] = max(1, min(MOST_ROWS, TOGETHER * (end - begin) // max(1, rows.largest)))
+                self._together[width] = max(1, min(MOST_ROWS, self.together * (end - begin) // max(1, rows.largest)))
             begin = end
         return found[0] if len(found) == 1 else torch.cat(found)
 
