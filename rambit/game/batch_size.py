@@ -18,8 +18,6 @@ WORKED_ON = 24 << 20
 AN_OP = 64 << 10
 #: How many times as much a call makes, at least, as it costs whatever its rows are: ops to start, weights to read.
 WORTH = 2
-#: Modes that evaluate single steps of rows, or windows.
-IN_PARTS = ("stateful", "incremental")
 
 
 def auto_batch(
@@ -46,11 +44,11 @@ def _worth(activations: Activations, row: int) -> int:
 def activations_of(runner: Runner, sample: TensorSample, mode: str) -> Activations | None:
     """What the model makes of a whole row of the sample, from one call on two, uncounted; kept with the predictor.
 
-    None where it cannot be seen, in modes whose calls are of parts of rows, and for recurrent layers: for those, the
-    more rows the better, and a look at each of their steps takes long.
+    None where it cannot be seen, in mode ``stateful``, whose calls are of single steps, and for recurrent layers: for
+    those, the more rows the better, and a look at each of their steps takes long.
     """
     module = runner.predictor.module
-    if mode in IN_PARTS or (module is not None and any(isinstance(part, nn.RNNBase) for part in module.modules())):
+    if mode == "stateful" or (module is not None and any(isinstance(part, nn.RNNBase) for part in module.modules())):
         return None
     found = runner.predictor.activations
     key = (mode == "causal", sample.x.shape[1:], sample.shape, sample.x.dtype, sample.x.device)

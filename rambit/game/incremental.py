@@ -74,6 +74,7 @@ class WindowRunner:
     def __init__(self, runner: Runner, differing: Differing, max_memory: int) -> None:
         self.runner, self.differing = runner, differing
         self.quarter = max_memory // 4
+        differing.bound(self.quarter // 4)
         self.most_references = max(1, self.quarter // differing.reference_bytes)
         self.at_once = max(1, self.quarter // 4 // ROW_BYTES)
         self.batch = MOST_WINDOWS

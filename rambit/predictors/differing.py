@@ -39,6 +39,10 @@ class Differing:
         with self.predictor.session():
             return self.incremental.gain(self.predictor._as_model_reads(x[:1]), *(1,) * len(self.incremental.axes))
 
+    def bound(self, size: int) -> None:
+        """Evaluate only so many rows together that none of their values takes more than this many bytes."""
+        self.incremental.together = min(self.incremental.together, size)
+
     def forget(self) -> None:
         """Read the weights anew."""
         self.incremental.forget()

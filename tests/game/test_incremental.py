@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rambit import RaMbIT
 from rambit.attribution import AFO, FO, Banzhaf, ExactShapley, Occlusion, ShapleySampling
@@ -275,13 +277,54 @@ def test_coalitions_near_the_original_or_the_replaced_series(model, kind, strate
 
 @pytest.mark.parametrize("options", [{"batch_size": 1}, {"batch_size": 17}, {"max_memory": 1 << 20}])
 @pytest.mark.parametrize("name", ["rambit-blocks", "rambit-interpolate", "occlusion", "sampling-segments"])
-def test_batches_and_memory_change_nothing_beyond_rounding(name, options):
+def test_batches_and_memory_change_nothing_beyond_rounding(name, options, evaluated):
     kind, given = options_of(name)
     model = network("conv")
-    expected, found = (
-        kind(model, evaluation="incremental", **given, **more).attribute(X, ids=[0, 1, 2]) for more in ({}, options)
-    )
+    expected = kind(model, evaluation="incremental", **given).attribute(X)
+    windows = sum(evaluated)
+    found = kind(model, evaluation="incremental", **given, **options).attribute(X)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    assert sum(evaluated) == 2 * windows  # rows share their references however small a batch of whole ones is
+
+
+class Peak(TorchDispatchMode):
+    """The most bytes of tensors that are there at the same time, of those that are made meanwhile."""
+
+    def __init__(self):
+        super().__init__()
+        self.sharing, self.now, self.most = {}, 0, 0
+
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+        result = op(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(tensor, torch.Tensor) and tensor.numel():
+                place, size = tensor.untyped_storage().data_ptr(), tensor.untyped_storage().nbytes()
+                self.sharing[place] = self.sharing.get(place, 0) + 1
+                self.now += size if self.sharing[place] == 1 else 0
+                self.most = max(self.most, self.now)
+                weakref.finalize(tensor, self._gone, place, size)
+        return result
+
+    def _gone(self, place, size):
+        self.sharing[place] -= 1
+        if self.sharing[place] == 0:
+            del self.sharing[place]
+            self.now -= size
+
+
+@pytest.mark.parametrize("pool", [nn.AdaptiveMaxPool1d(1), nn.AdaptiveAvgPool1d(1), nn.MaxPool1d(1000)])
+def test_peak_memory(pool):
+    """Values of many rows and references would take a hundred times as much."""
+    torch.manual_seed(0)
+    layers = nn.Conv1d(3, 32, 9, padding=4), nn.ReLU(), pool, nn.Flatten(), nn.Linear(32, 2)
+    x, limit = torch.randn(4, 3, 1000, generator=rng()), 6 << 20
+    method = Occlusion(
+        nn.Sequential(*layers).eval(), width=5, stride=(1, 5), evaluation="incremental", max_memory=limit
+    )
+    method.attribute(x[:1])  # with its trace
+    with Peak() as peak:
+        method.attribute(x)
+    assert peak.most <= limit
 
 
 def test_threads_share_a_model(evaluated):

@@ -46,6 +46,7 @@ class Incremental:
 
     def __init__(self, trace: Trace, *axes: int) -> None:
         self.program, self.axes = Program(trace), axes
+        self.together = TOGETHER
         self._together: dict[tuple[int, ...], int] = {}
 
     def forget(self) -> None:
@@ -54,8 +55,16 @@ class Incremental:
 
     @property
     def reference_bytes(self) -> int:
-        """What the reference of one row takes: its values, the same with the time first, and sums or maxima of them."""
-        return 3 * self.program.reference_bytes
+        """What the reference of one row takes: its values, the same with the time first, and sums or maxima of them.
+
+        And what it takes to make them: running maxima come with their indices.
+        """
+        return 3 * self.program.reference_bytes + 4 * self.program.largest_bytes
+
+    @property
+    def _first_rows(self) -> int:
+        """Rows of a width that are evaluated together when nothing is known of it: their values may be whole ones."""
+        return max(1, min(FIRST_ROWS, self.together // self.program.largest_bytes))
 
     def gain(self, x: Tensor, *widths: int) -> float:
         """How many times fewer multiplications a window of these widths takes than a whole row like x (1, …)."""
@@ -84,13 +93,13 @@ class Incremental:
         found: list[Tensor] = []
         begin = 0
         while begin < n:
-            end = min(n, begin + self._together.get(widths, FIRST_ROWS))
+            end = min(n, begin + self._together.get(widths, self._first_rows))
             rows = Rows(self.program, reference, which[begin:end])
             own = tuple(start[begin:end] for start in starts)
             state = rows.evaluate(Window.of(windows[begin:end], own, 0, self.axes))
             found.append(self._whole(rows, state))
             if widths not in self._together:  # by shapes alone: all rows of the same widths cost the same
-                self._together[widths] = max(1, min(MOST_ROWS, TOGETHER * (end - begin) // max(1, rows.largest)))
+                self._together[widths] = max(1, min(MOST_ROWS, self.together * (end - begin) // max(1, rows.largest)))
             begin = end
         return found[0] if len(found) == 1 else torch.cat(found)
 

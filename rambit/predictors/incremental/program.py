@@ -125,6 +125,12 @@ class Program:
         found: int = self.constant("bytes", lambda: sum(map(self._row_bytes, self.kept)))
         return found
 
+    @property
+    def largest_bytes(self) -> int:
+        """What the largest value of one row takes."""
+        found: int = self.constant("largest", lambda: max(1, *map(self._row_bytes, self.varying)))
+        return found
+
     def _row_bytes(self, node: Node) -> int:
         values: Any = node.meta.get("val")
         tensors = [

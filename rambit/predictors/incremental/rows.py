@@ -109,12 +109,15 @@ class Rows:
         """The value of an argument for all rows."""
         if not self.varies(arg):
             return self.fixed(arg)
-        state = self.states[arg]
-        if isinstance(state, Flattened):
-            return self._filled(arg, state.window, state.sizes).flatten(1)
-        if isinstance(state, Window):
-            return self._filled(arg, state)
-        return self.as_reference(arg) if state is None else state
+        value: Any = self.states[arg]
+        if isinstance(value, Flattened):
+            value = self._filled(arg, value.window, value.sizes).flatten(1)
+        elif isinstance(value, Window):
+            value = self._filled(arg, value)
+        elif value is None:
+            value = self.as_reference(arg)
+        self.largest = max(self.largest, size_of(value))
+        return value
 
     def as_reference(self, node: Node) -> Any:
         """The value that all rows share with their references."""
