@@ -12,6 +12,7 @@ from rambit import memory, ops
 from rambit.game import coalitions
 from rambit.game.engine import Engine
 from rambit.game.questions import Boxes, Coalitions
+from rambit.game.rectangles import Rectangles
 from rambit.game.rows import Column, base_rows
 
 
@@ -47,10 +48,15 @@ class BoxBuffer:
         self.stale, self.version = (boxes, offsets), self.buffer._version
         return x
 
-    def evaluate(self, boxes: Tensor, offsets: Tensor) -> Tensor:
-        """Outputs (n, C, 1) for these rows; the first time, a module is watched for what it writes into them."""
+    def evaluate(self, boxes: Tensor, offsets: Tensor, places: Rectangles | None = None) -> Tensor:
+        """Outputs (n, C, 1) for these rows; the first time, a module is watched for what it writes into them.
+
+        ``places``: where the rows differ from the replaced image, if they are to be evaluated by that.
+        """
         x, runner = self.build(boxes, offsets), self.engine.runner
         series = torch.zeros(len(x), dtype=torch.int64, device=x.device)  # there is one
+        if places is not None and self.engine.rectangles is not None:  # which makes copies
+            return self.engine.rectangles.outputs(x, series, places)
         if self.hands_copies:
             return runner.whole(x.clone(), self.engine.inputs, series)
         if self.looked:
@@ -80,15 +86,28 @@ def evaluate(engine: Engine, buffers: list[BoxBuffer], question: Boxes) -> Itera
         yield from _painted(engine, question, boxes, offsets)
         return
     step = max(1, runner.batch // engine.draws)
+    if engine.rectangles is not None:
+        engine.rectangles.begin(inputs)
     for begin in range(0, len(question), step):
-        own = offsets[begin : begin + step + 1]
-        outputs = [_evaluate(engine, buffer, boxes, own, begin, draw) for draw, buffer in enumerate(buffers)]
+        own, host = offsets[begin : begin + step + 1], question.offsets[begin : begin + step + 1]
+        outputs = []
+        for draw, buffer in enumerate(buffers):
+            places = None if engine.rectangles is None else Rectangles.of_boxes(question.boxes, host, draw)
+            outputs.append(_evaluate(engine, buffer, boxes, own, begin, draw, places))
         runner.settle(inputs)
         if not runner.dry:
             yield torch.stack(outputs, dim=1)[:, :, None]
 
 
-def _evaluate(engine: Engine, buffer: BoxBuffer, boxes: Tensor, offsets: Tensor, first: int, draw: int) -> Tensor:
+def _evaluate(
+    engine: Engine,
+    buffer: BoxBuffer,
+    boxes: Tensor,
+    offsets: Tensor,
+    first: int,
+    draw: int,
+    places: Rectangles | None,
+) -> Tensor:
     """Outputs (n, C) for n rows of one draw; an error names a row by its number in the question, from ``first`` on."""
     runner, n = engine.runner, len(offsets) - 1
     host = base_rows(np.zeros(n, dtype=np.int32), 1, 1)
@@ -99,7 +118,8 @@ def _evaluate(engine: Engine, buffer: BoxBuffer, boxes: Tensor, offsets: Tensor,
     with engine.predictor.session():
         for piece in runner.pieces(n, engine.steps):
             with piece:
-                found = buffer.evaluate(boxes, offsets[piece.begin : piece.end + 1])
+                own = None if places is None else places.take(piece.rows)
+                found = buffer.evaluate(boxes, offsets[piece.begin : piece.end + 1], own)
                 outputs.append(runner.check(found, names[piece.rows], engine.inputs)[:, :, 0].clone())
     return torch.cat(outputs) if outputs else torch.empty(0)
 

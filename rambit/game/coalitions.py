@@ -9,9 +9,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rambit import ops
 from rambit.game import incremental
 from rambit.game.engine import Engine
 from rambit.game.questions import Coalitions, Soft
+from rambit.game.rectangles import Rectangles
 from rambit.game.rows import Column, base_rows
 from rambit.game.runner import Inputs
 
@@ -30,6 +32,8 @@ def evaluate(engine: Engine, question: Coalitions, first: int = 0) -> Iterator[T
     own = None if question.series is None else engine.to_host(question.series).numpy()
     inputs = engine.inputs  # whose values may be refused, before the model is called
     step = max(1, engine.runner.batch // (S * B))
+    if engine.rectangles is not None:
+        engine.rectangles.begin(engine.inputs)
     if engine.windows is not None:
         engine.windows.begin(engine.inputs)
         masks_each = 1 if masks.ndim == 2 else B
@@ -96,14 +100,27 @@ def _evaluate(
         runner.settle(inputs)
         return found
     rows, names = runner.to_device(host), runner.to_device(named)
+    places = None if engine.rectangles is None or runner.dry else _rectangles(engine, masks, host)
     outputs: list[Tensor] = []
     for piece in runner.pieces(len(rows), engine.steps):
         with piece:
             part = rows[piece.rows]
-            found = runner.whole(runner.build(inputs, masks, part, T), inputs, part[:, Column.SERIES])
+            x, series = runner.build(inputs, masks, part, T), part[:, Column.SERIES]
+            if places is None or engine.rectangles is None:
+                found = runner.whole(x, inputs, series)
+            else:
+                found = engine.rectangles.outputs(x, series, places.take(piece.rows))
             outputs.append(runner.check(found, names[piece.rows], inputs)[:, :, 0].clone())
     runner.settle(inputs)
     return None if runner.dry else torch.cat(outputs)
+
+
+def _rectangles(engine: Engine, masks: Tensor, host: npt.NDArray[np.int32]) -> Rectangles:
+    """Where rows of masks (M, C, positions) of images differ from what is known."""
+    _, H, W = engine.sample.grid
+    kept = engine.to_host(masks[:, 0]).numpy().reshape(-1, H, W)[host[:, Column.MASK]]
+    series, draw = (host[:, column].astype(np.int64) for column in (Column.SERIES, Column.DRAW))
+    return Rectangles.of_masks(kept, series, draw, len(engine.sample), fixed=engine.inputs.fill == ops.Fill.FIXED)
 
 
 def evaluate_soft(engine: Engine, question: Soft) -> Iterator[Tensor]:

@@ -16,7 +16,7 @@ from rambit.allocator import keep_freed_blocks
 from rambit.checks import warn
 from rambit.counterfactuals import Counterfactual, Replay
 from rambit.counterfactuals.strategies import check_categories
-from rambit.game import guards, incremental, modes
+from rambit.game import guards, incremental, modes, rectangles
 from rambit.game.batch_size import activations_of, auto_batch
 from rambit.game.horizons import ANCHORS, Anchor, HorizonRule
 from rambit.game.modes import Evaluation
@@ -106,8 +106,13 @@ class Engine:
         self._may_trace = evaluation == "auto"
         #: What evaluates rows by what differs, in mode ``incremental``.
         self.windows: incremental.WindowRunner | None = None
+        self.rectangles: rectangles.RectangleRunner | None = None
         if self.mode == "incremental":
-            self.windows = self._window_runner(self._traced(cut, evaluation))
+            found = self._traced(cut, evaluation)
+            if sample.shape is None:
+                self.windows = self._window_runner(found)
+            else:
+                self.rectangles = rectangles.RectangleRunner(self.runner, found, self.max_memory, self._whole_rows)
         if sample.shape is not None and (anchor != "end" or predictor.features_last):
             raise ValueError("images need anchor='end' and layout='BDT'")
         # A fixed-length model that takes lengths gets the padding; every other one gets the series without it.
@@ -144,7 +149,14 @@ class Engine:
 
     def _fewer_rows(self) -> int:
         """Rows a call by what the model makes of them."""
-        x, activations = self.sample.x, activations_of(self.runner, self.sample, self.mode)
+        return self._rows_a_call(self.mode)
+
+    def _whole_rows(self) -> int:
+        """The same of whole rows, beside others that are evaluated in parts."""
+        return self._rows_a_call("full")
+
+    def _rows_a_call(self, mode: str) -> int:
+        x, activations = self.sample.x, activations_of(self.runner, self.sample, mode)
         D, T = x.shape[1:]
         return auto_batch(D, T, x.element_size(), self.max_memory, x.device, activations)
 
@@ -171,7 +183,7 @@ class Engine:
     def outweighs_a_trace(self, rows: int) -> bool:
         """Whether so many whole rows take so long that a trace may be tried."""
         module = self.predictor.module
-        if not self._may_trace or self.mode != "full" or module is None:
+        if not self._may_trace or self.mode != "full" or module is None or self.sample.shape is not None:
             return False
         return rows * multiplications(module, self.sample.x.shape[2]) >= WORTH_A_TRACE
 
@@ -183,15 +195,20 @@ class Engine:
         found = self._traceable(sample)
         problem = found if isinstance(found, str) else None
         if not (isinstance(found, str) or self.runner.dry):
-            problem = incremental.confirm(self.runner, sample, found, self.counterfactuals, self.seed)
+            confirm = incremental.confirm if sample.shape is None else rectangles.confirm
+            problem = confirm(self.runner, sample, found, self.counterfactuals, self.seed)
         if problem is not None or isinstance(found, str):
             raise ValueError(f"evaluation={evaluation!r} does not serve this model: {problem}")
         return found
 
     def _traceable(self, sample: TensorSample) -> Differing | str:
-        if sample.shape is not None or sample.extra or self.predictor.takes_series:
-            return "images and extra inputs are evaluated whole"
-        return Differing.of(self.predictor, sample.x)
+        if sample.extra or self.predictor.takes_series:
+            return "extra inputs are evaluated whole"
+        if sample.shape is None:
+            return Differing.of(self.predictor, sample.x)
+        if len(sample.shape) != 3 or self.predictor.layout != "BDT":
+            return "volumes are evaluated whole"
+        return Differing.of(self.predictor, sample.x.view(len(sample), *sample.shape))
 
     def to_host(self, tensor: Tensor) -> Tensor:
         """A device tensor on the host: the one place that synchronises; counted in ``runner.syncs``."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -56,6 +56,11 @@ class ReX(SearchSettings, ExtractionOptions):
     output: Output = option(default="auto", help="what the model returns: auto, logits or probs", recorded=False)
     binary_threshold: float = option(
         default=0.5, low=0, high=1, above=True, help="from which p on a model of one column decides for class 1"
+    )
+    evaluation: Literal["full", "incremental"] = option(
+        default="full",
+        help="incremental: images of modules that torch can trace, by what differs from the replaced image",
+        recorded=False,
     )
     max_memory: int | None = option(
         default=None, low=1 << 20, help="bound on what the engine allocates, in bytes (512 MiB)", recorded=False
@@ -229,7 +234,7 @@ class ReX(SearchSettings, ExtractionOptions):
             self.predictor,
             sample,
             mask_values(self.mask_value, sample),
-            evaluation="full",
+            evaluation=self.evaluation,
             max_memory=self.max_memory,
             seed=self.seed,
             progress=bar,

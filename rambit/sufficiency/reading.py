@@ -82,7 +82,8 @@ def subject_of(
         held,
         strategy,
         draws=len(strategy.values) if isinstance(strategy, Replay) else 1,
-        evaluation="full",
+        # Outputs of whole samples count: what a model claims of single steps has no use, and needs no check.
+        evaluation="full" if predictor.modes else "auto",
         max_memory=max_memory,
         seed=seed,
         progress=progress,

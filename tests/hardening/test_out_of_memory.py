@@ -352,7 +352,7 @@ def test_at_each_line_that_allocates(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["boxes", "coalitions", "rambit-mask-gru", "rambit-incremental"])
+@pytest.mark.parametrize("name", ["boxes", "coalitions", "rambit-mask-gru"])
 def test_at_each_op_that_allocates(name):
     check_ops(name, lambda sites: range(1, len(sites) + 1))
 

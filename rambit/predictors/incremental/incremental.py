@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,27 @@ def _recurrent_flops(x: Any, state: Any, weights: Any, *args: Any, out_val: Any 
     return sum(2 * x[0] * x[1] * weight[0] * weight[1] for weight in weights if len(weight) == 2)
 
 
-class Incremental:
-    """A traced module with the weights as they are when this is made. ``axis``: which dimension of x is the time."""
+_COUNTED = {RECURRENT.overloadpacket: _recurrent_flops}
 
-    def __init__(self, trace: Trace, axis: int) -> None:
-        self.program, self.axis = Program(trace), axis
-        self._together: dict[int, int] = {}
+
+def _flops(work: Callable[[], Any]) -> tuple[int, Any]:
+    """The floating-point operations of some work, and what it gives."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_COUNTED) as counter:
+        found = work()
+    return int(counter.get_total_flops()), found
+
+
+class Incremental:
+    """A traced module with the weights as they are when this is made.
+
+    ``axes``: which dimensions of x windows lie along: the time, or height and width.
+    """
+
+    def __init__(self, trace: Trace, *axes: int) -> None:
+        self.program, self.axes = Program(trace), axes
+        self._together: dict[tuple[int, ...], int] = {}
 
     def forget(self) -> None:
         """Read the weights anew."""
@@ -41,45 +57,40 @@ class Incremental:
         """What the reference of one row takes: its values, the same with the time first, and sums or maxima of them."""
         return 3 * self.program.reference_bytes
 
-    def gain(self, x: Tensor) -> float:
-        """How many times fewer multiplications a window of one step takes than a whole row like x (1, …)."""
-        from torch.utils.flop_counter import FlopCounterMode
-
-        with (
-            torch.no_grad(),
-            FlopCounterMode(display=False, custom_mapping={RECURRENT.overloadpacket: _recurrent_flops}) as whole,
-        ):
-            reference, _ = self.reference(x)
-        half = x.shape[self.axis] // 2
-        window, start = x.narrow(self.axis, half, 1), np.array([half])
+    def gain(self, x: Tensor, *widths: int) -> float:
+        """How many times fewer multiplications a window of these widths takes than a whole row like x (1, …)."""
+        starts = tuple(np.array([(x.shape[axis] - width) // 2]) for axis, width in zip(self.axes, widths, strict=True))
+        window = x
+        for axis, start, width in zip(self.axes, starts, widths, strict=True):
+            window = window.narrow(axis, int(start[0]), width)
         which = torch.zeros(1, dtype=torch.int64, device=x.device)
-        with (
-            torch.no_grad(),
-            FlopCounterMode(display=False, custom_mapping={RECURRENT.overloadpacket: _recurrent_flops}) as part,
-        ):
-            self.outputs(reference, which, window, start)
-        flops = [int(counter.get_total_flops()) for counter in (whole, part)]
-        return flops[0] / max(1, flops[1])
+        flops, (reference, _) = _flops(lambda: self.reference(x))
+        return flops / max(1, _flops(lambda: self.outputs(reference, which, window, starts))[0])
 
     def reference(self, x: Tensor) -> tuple[Reference, Tensor]:
         """The activations of rows x (R, …), as the model reads them, and their raw outputs."""
         return self.program.reference(x)
 
-    def outputs(self, reference: Reference, which: Tensor, windows: Tensor, start: Int64) -> Tensor:
-        """Raw outputs (n, …) of rows that are their references but for windows (n, …) along the time from ``start`` on.
+    def outputs(
+        self, reference: Reference, which: Tensor, windows: Tensor, starts: Int64 | tuple[Int64, ...]
+    ) -> Tensor:
+        """Raw outputs (n, …) of rows that are their references but for windows (n, …), which begin at ``starts`` (n,).
 
-        ``which`` (n,) int64: the reference of each row. ``windows`` have the dimensions of x, the time cut to a width.
+        ``which`` (n,) int64: the reference of each row. ``windows`` have the dimensions of x, the axes cut to widths;
+        two axes have two starts.
         """
-        n, width = len(windows), windows.shape[self.axis]
+        starts = starts if isinstance(starts, tuple) else (starts,)
+        n, widths = len(windows), tuple(windows.shape[axis] for axis in self.axes)
         found: list[Tensor] = []
         begin = 0
         while begin < n:
-            end = min(n, begin + self._together.get(width, FIRST_ROWS))
+            end = min(n, begin + self._together.get(widths, FIRST_ROWS))
             rows = Rows(self.program, reference, which[begin:end])
-            state = rows.evaluate(Window.of(windows[begin:end], start[begin:end], 0, self.axis))
+            own = tuple(start[begin:end] for start in starts)
+            state = rows.evaluate(Window.of(windows[begin:end], own, 0, self.axes))
             found.append(self._whole(rows, state))
-            if width not in self._together:  # by shapes alone: all rows of one width cost the same
-                self._together[width] = max(1, min(MOST_ROWS, TOGETHER * (end - begin) // max(1, rows.largest)))
+            if widths not in self._together:  # by shapes alone: all rows of the same widths cost the same
+                self._together[widths] = max(1, min(MOST_ROWS, TOGETHER * (end - begin) // max(1, rows.largest)))
             begin = end
         return found[0] if len(found) == 1 else torch.cat(found)
 

@@ -37,15 +37,15 @@ class Reference:
             self._tables[key] = make()
         return self._tables[key]
 
-    def places(self, node: Node, batch: int, axis: int, sizes: tuple[int, ...] = ()) -> Tensor:
-        """The value of a node as (R, places along the axis, …), contiguous; ``sizes`` of one that was flattened."""
+    def places(self, node: Node, batch: int, axes: tuple[int, ...], sizes: tuple[int, ...] = ()) -> Tensor:
+        """The value of a node as (R, places along the axes, …), contiguous; ``sizes`` of one that was flattened."""
 
         def make() -> Tensor:
             value: Tensor = self.value(node)
             value = value.reshape(len(self), *sizes) if sizes else value
-            return value.movedim((batch, axis), (0, 1)).contiguous()
+            return value.movedim((batch, *axes), tuple(range(1 + len(axes)))).contiguous()
 
-        found: Tensor = self.table((node, batch, axis), make)
+        found: Tensor = self.table((node, batch, axes), make)
         return found
 
     def is_finite(self, node: Node) -> bool:

@@ -6,7 +6,7 @@ made of them and the operator is called as it stands; so every graph is right.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,17 +16,13 @@ from torch.fx import Node
 from rambit.predictors.incremental.gather import gather, put
 from rambit.predictors.incremental.program import Program
 from rambit.predictors.incremental.reference import Reference
-from rambit.predictors.incremental.values import Flattened, Int64, State, Window, size_of
+from rambit.predictors.incremental.values import EvaluateWhole, Flattened, Int64, State, Window, size_of
 
 #: Windows wider than this part of the axis are made whole.
 WORTH = 0.5
 
 Rule = Callable[["Rows", Node], State]
 RULES: dict[Any, Rule] = {}
-
-
-class EvaluateWhole(Exception):
-    """Raised by a rule that does not apply: the operator has to be called on whole values."""
 
 
 def rule(*targets: Any) -> Callable[[Rule], Rule]:
@@ -128,36 +124,50 @@ class Rows:
         return self.program.call(node, lambda arg: self.as_reference(arg) if self.varies(arg) else self.fixed(arg))
 
     def _filled(self, node: Node, window: Window, sizes: tuple[int, ...] = ()) -> Tensor:
-        values = self.reference.places(node, window.batch, window.axis, sizes).index_select(0, self.which)
-        return window.at(put(values, window.data, self.on_device(window.start))).value
+        places = self.reference.places(node, window.batch, window.axes, sizes)
+        if len(window.axes) == 1:
+            values = places.index_select(0, self.which)
+            return window.at(put(values, window.data, self.on_device(window.start))).value
+        nothing = [torch.zeros_like(self.which)] * len(window.axes)
+        return window.at(self._gathered(places, nothing, places.shape[1 : 1 + len(nothing)], window)).value
+
+    def _gathered(
+        self, places: Tensor, starts: Sequence[Tensor], widths: Sequence[int], window: Window, outside: float = 0.0
+    ) -> Tensor:
+        own = [self.on_device(start) for start in window.starts]
+        return gather(places, self.which, starts, widths, window.data, own, outside)
 
     # -- places ---------------------------------------------------------------------------------------------------
 
-    def places(self, node: Node, like: Window, start: Int64, width: int, outside: float = 0.0) -> Tensor:
-        """Places (n, width, …) of a node's value from ``start`` (n,) on, along the axis of ``like``.
+    def places(
+        self,
+        node: Node,
+        like: Window,
+        starts: Int64 | tuple[Int64, ...],
+        widths: int | tuple[int, ...],
+        outside: float = 0.0,
+    ) -> Tensor:
+        """Places (n, *widths, …) of a node's value from ``starts`` (n,) on, along the axes of ``like``.
 
         ``outside``: what stands before the first place and after the last.
         """
+        starts = starts if isinstance(starts, tuple) else (starts,)
+        widths = widths if isinstance(widths, tuple) else (widths,)
         window = self.states[node]
+        begin = [self.on_device(start) for start in starts]
         if not isinstance(window, Window):
-            places = self.reference.places(node, like.batch, like.axis)
-            return gather(places, self.which, self.on_device(start), width, outside=outside)
-        if window.width == width and (window.start is start or bool((window.start == start).all())):
+            places = self.reference.places(node, like.batch, like.axes)
+            return gather(places, self.which, begin, widths, outside=outside)
+        if window.widths == widths and all(map(_same, window.starts, starts)):
             return window.data
-        return gather(
-            self.reference.places(node, window.batch, window.axis),
-            self.which,
-            self.on_device(start),
-            width,
-            window.data,
-            self.on_device(window.start),
-            outside,
-        )
+        places = self.reference.places(node, window.batch, window.axes)
+        return self._gathered(places, begin, widths, window, outside)
 
     def change(self, node: Node, window: Window, sizes: tuple[int, ...] = ()) -> Tensor:
-        """By how much the rows differ from their references where the window of a node's value lies, (n, width, …)."""
-        places = self.reference.places(node, window.batch, window.axis, sizes)
-        return window.data - gather(places, self.which, self.on_device(window.start), window.width)
+        """By how much rows differ from their references where the window of a node's value lies, (n, *widths, …)."""
+        places = self.reference.places(node, window.batch, window.axes, sizes)
+        begin = [self.on_device(start) for start in window.starts]
+        return window.data - gather(places, self.which, begin, window.widths)
 
     def on_device(self, start: Int64) -> Tensor:
         """Starts (n,) as a tensor beside the rows."""
@@ -185,3 +195,7 @@ def argument(node: Node, position: int, name: str, default: Any = None) -> Any:
 def require_narrow(width: int, places: int) -> None:
     """Wide windows are not worth their bookkeeping."""
     require(width <= WORTH * places)
+
+
+def _same(one: Int64, other: Int64) -> bool:
+    return one is other or bool((one == other).all())

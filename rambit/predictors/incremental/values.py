@@ -12,36 +12,59 @@ from torch import Tensor
 Int64 = npt.NDArray[np.int64]
 
 
+class EvaluateWhole(Exception):
+    """Raised where a rule does not apply: the operator has to be called on whole values."""
+
+
 @dataclass(frozen=True)
 class Window:
-    """Each row is its reference, but for ``width`` places along one axis, from ``start`` (n,) on.
+    """Each row is its reference, but for a window along one axis or two.
 
-    ``data`` (n, width, …) holds the places; after them come the value's other dimensions, in their order. ``batch`` and
-    ``axis`` say which dimensions of the value are the rows and the axis. No window reaches beyond the axis.
+    ``data`` (n, *widths, …) holds the places; after them come the value's other dimensions, in their order. ``starts``
+    says where it begins along each axis, (n,) each, ``batch`` and ``axes`` which dimensions of the value are the rows
+    and the axes. No window reaches beyond an axis.
     """
 
     data: Tensor
-    start: Int64
+    starts: tuple[Int64, ...]
     batch: int
-    axis: int
+    axes: tuple[int, ...]
 
     @property
-    def width(self) -> int:
-        return self.data.shape[1]
+    def widths(self) -> tuple[int, ...]:
+        return tuple(self.data.shape[1 : 1 + len(self.axes)])
 
     @property
     def value(self) -> Tensor:
-        """The windows with the dimensions of the value, the axis cut to the width."""
-        return self.data.movedim((0, 1), (self.batch, self.axis))
+        """The windows with the dimensions of the value, the axes cut to the widths."""
+        return self.data.movedim(tuple(range(1 + len(self.axes))), (self.batch, *self.axes))
 
-    def at(self, data: Tensor, start: Int64 | None = None) -> Window:
-        """Other places (n, w, …) of a value with these dimensions."""
-        return Window(data, self.start if start is None else start, self.batch, self.axis)
+    def at(self, data: Tensor, *starts: Int64) -> Window:
+        """Other places (n, *widths, …) of a value with these dimensions."""
+        return Window(data, starts or self.starts, self.batch, self.axes)
 
     @staticmethod
-    def of(value: Tensor, start: Int64, batch: int, axis: int) -> Window:
+    def of(value: Tensor, starts: Int64 | tuple[Int64, ...], batch: int, axes: int | tuple[int, ...]) -> Window:
         """From windows with the dimensions of the value."""
-        return Window(value.movedim((batch, axis), (0, 1)), start, batch, axis)
+        axes = (axes,) if isinstance(axes, int) else axes
+        starts = starts if isinstance(starts, tuple) else (starts,)
+        return Window(value.movedim((batch, *axes), tuple(range(1 + len(axes)))), starts, batch, axes)
+
+    # Of a window along a single axis; rules that read these are for no other.
+
+    @property
+    def axis(self) -> int:
+        if len(self.axes) > 1:
+            raise EvaluateWhole
+        return self.axes[0]
+
+    @property
+    def start(self) -> Int64:
+        return self.starts[self.axes.index(self.axis)]
+
+    @property
+    def width(self) -> int:
+        return self.widths[self.axes.index(self.axis)]
 
 
 @dataclass(frozen=True)
@@ -56,14 +79,18 @@ class Flattened:
 State: TypeAlias = Window | Flattened | Tensor | tuple[Any, ...] | None
 
 
-def union(windows: list[Window]) -> tuple[Int64, int]:
-    """Start (n,) and width of windows along one axis that hold all of these."""
+def union(windows: list[Window]) -> tuple[tuple[Int64, ...], tuple[int, ...]]:
+    """Starts and widths of windows along the same axes that hold all of these."""
     first = windows[0]
-    if all(window.width == first.width and window.start is first.start for window in windows):
-        return first.start, first.width
-    start = np.minimum.reduce([window.start for window in windows])
-    width = int((np.maximum.reduce([window.start + window.width for window in windows]) - start).max())
-    return start, width
+    if all(window.widths == first.widths and window.starts is first.starts for window in windows):
+        return first.starts, first.widths
+    starts, widths = [], []
+    for k in range(len(first.axes)):
+        start = np.minimum.reduce([window.starts[k] for window in windows])
+        stop = np.maximum.reduce([window.starts[k] + window.widths[k] for window in windows])
+        starts.append(start)
+        widths.append(int((stop - start).max()))
+    return tuple(starts), tuple(widths)
 
 
 def inside(start: Int64, width: int, size: int) -> Int64:

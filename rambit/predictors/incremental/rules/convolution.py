@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,18 +42,18 @@ class Field:
 
 @dataclass(frozen=True)
 class Sliding:
-    """An operator that slides over one or two dimensions, one of which windows lie along."""
+    """An operator that slides over one or two dimensions, of which windows lie along one or both."""
 
     x: Node
     window: Window
     spatial: int  # how many dimensions
-    along: int  # the one of the windows
+    along: tuple[int, ...]  # those of the windows
 
     @staticmethod
     def of(rows: Rows, node: Node) -> Sliding:
         x, window = rows.only_window(node)
-        require(window.batch == 0 and window.axis >= 2)
-        return Sliding(x, window, rank(x) - 2, window.axis - 2)
+        require(window.batch == 0 and min(window.axes) >= 2)
+        return Sliding(x, window, rank(x) - 2, tuple(axis - 2 for axis in window.axes))
 
     def each(self, value: Any) -> list[int]:
         """A setting for each dimension."""
@@ -61,16 +62,23 @@ class Sliding:
 
     def pads_beside(self, sides: Sequence[Pair]) -> list[int]:
         """What ``F.pad`` is to add in the other dimension."""
-        return [pad for k in reversed(range(self.spatial)) for pad in ((0, 0) if k == self.along else sides[k])]
+        return [pad for k in reversed(range(self.spatial)) for pad in ((0, 0) if k in self.along else sides[k])]
 
-    def slide(self, rows: Rows, node: Node, field: Field, outside: float, call: Callable[[Tensor], Tensor]) -> State:
-        """The windows of the result. ``call`` gives it for what they read, (n, C, 1, w) of one dimension."""
-        places = size(node, self.window.axis)
-        start, width = field.result_of(self.window.start, self.window.width, places)
-        require_narrow(width, places)
-        read = self.window.at(rows.places(self.x, self.window, *field.read_by(start, width), outside)).value
+    def slide(
+        self, rows: Rows, node: Node, fields: Sequence[Field], outside: float, call: Callable[[Tensor], Tensor]
+    ) -> State:
+        """The windows of the result. ``call`` gives it for what they read, (n, C, 1, w) of one dimension.
+
+        ``fields``: of each dimension.
+        """
+        window, own = self.window, [fields[k] for k in self.along]
+        places = [size(node, axis) for axis in window.axes]
+        starts, widths = zip(*map(Field.result_of, own, window.starts, window.widths, places), strict=True)
+        require_narrow(math.prod(widths), math.prod(places))
+        read_starts, read_widths = zip(*map(Field.read_by, own, starts, widths), strict=True)
+        read = window.at(rows.places(self.x, window, read_starts, read_widths, outside)).value
         found = call(read.unsqueeze(2)).squeeze(2) if self.spatial == 1 else call(read)
-        return Window.of(found, start, 0, self.window.axis)
+        return Window.of(found, starts, 0, window.axes)
 
 
 @rule(aten.conv1d.default, aten.conv1d.padding, aten.conv2d.default, aten.conv2d.padding)
@@ -79,8 +87,7 @@ def convolution(rows: Rows, node: Node) -> State:
     weight, bias = rows.fixed(node.args[1]), rows.fixed(argument(node, 2, "bias"))
     stride, dilation = (sliding.each(argument(node, at, name, 1)) for at, name in ((3, "stride"), (5, "dilation")))
     sides = _sides(sliding, argument(node, 4, "padding", 0), weight.shape[2:], dilation)
-    k = sliding.along
-    field = Field(weight.shape[2 + k], stride[k], dilation[k], sides[k][0])
+    fields = _fields(weight.shape[2:], stride, dilation, sides)
     beside, groups = sliding.pads_beside(sides), argument(node, 6, "groups", 1)
     # Channels come last in memory, as in windows; a single dimension is the second of two, for which there is such an
     # order at all.
@@ -91,7 +98,12 @@ def convolution(rows: Rows, node: Node) -> State:
     def call(read: Tensor) -> Tensor:
         return F.conv2d(F.pad(read, beside) if any(beside) else read, kernel, bias, stride, 0, dilation, groups)
 
-    return sliding.slide(rows, node, field, 0.0, call)
+    return sliding.slide(rows, node, fields, 0.0, call)
+
+
+def _fields(taps: Sequence[int], stride: list[int], dilation: list[int], sides: list[Pair]) -> list[Field]:
+    settings = zip(taps, stride, dilation, sides, strict=True)
+    return [Field(count, step, apart, before) for count, step, apart, (before, _) in settings]
 
 
 def _channels_last(weight: Tensor) -> Tensor:
@@ -130,8 +142,7 @@ def _pool(rows: Rows, node: Node, sliding: Sliding, dilation: list[int], outside
     taps = sliding.each(node.args[1])
     stride = sliding.each(argument(node, 2, "stride") or node.args[1])
     sides = [(pad, pad) for pad in sliding.each(argument(node, 3, "padding", 0))]
-    k, beside = sliding.along, sliding.pads_beside(sides)
-    field = Field(taps[k], stride[k], dilation[k], sides[k][0])
+    beside, fields = sliding.pads_beside(sides), _fields(taps, stride, dilation, sides)
     if sliding.spatial == 1:
         taps, stride, dilation = [1, *taps], [1, *stride], [1, *dilation]
 
@@ -139,4 +150,4 @@ def _pool(rows: Rows, node: Node, sliding: Sliding, dilation: list[int], outside
         read = F.pad(read, beside, value=outside) if any(beside) else read
         return F.avg_pool2d(read, taps, stride) if outside == 0.0 else F.max_pool2d(read, taps, stride, 0, dilation)
 
-    return sliding.slide(rows, node, field, outside, call)
+    return sliding.slide(rows, node, fields, outside, call)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,8 @@ from torch import Tensor
 from torch.fx import Node
 
 from rambit.predictors.incremental.operators import POINTWISE, SHAPED, aten
-from rambit.predictors.incremental.rows import EvaluateWhole, Rows, argument, rank, require, rule, size
-from rambit.predictors.incremental.values import Flattened, Int64, State, Window, union
+from rambit.predictors.incremental.rows import Rows, argument, rank, require, rule, size
+from rambit.predictors.incremental.values import EvaluateWhole, Flattened, Int64, State, Window, union
 
 #: What gives back its argument, in evaluation mode.
 _SAME = (
@@ -27,59 +28,64 @@ def pointwise(rows: Rows, node: Node) -> State:
     if isinstance(state, Flattened):
         require(len(node.all_input_nodes) == 1)
         return Flattened(state.window.at(_call(rows, node, lambda arg: state.window.data)), state.sizes)
-    like, start, width = _joint_window(rows, node, inputs)
+    like, starts, widths = _joint_window(rows, node, inputs)
 
     def value(arg: Node) -> Any:
         if rows.varies(arg):
-            return _varying(rows, arg, rank(node), like, start, width)
+            return _varying(rows, arg, rank(node), like, starts, widths)
         found = rows.fixed(arg)
-        return constant_places(rows, found, rank(node), like, start, width) if isinstance(found, Tensor) else found
+        return constant_places(rows, found, rank(node), like, starts, widths) if isinstance(found, Tensor) else found
 
-    return Window.of(_call(rows, node, value), start, like.batch, like.axis)
+    return Window.of(_call(rows, node, value), starts, like.batch, like.axes)
 
 
 def _call(rows: Rows, node: Node, value: Callable[[Node], Any]) -> Any:
     return value(node.args[0]) if node.target in _SAME else rows.program.call(node, value)  # type: ignore[arg-type]
 
 
-def _joint_window(rows: Rows, node: Node, inputs: list[Node]) -> tuple[Window, Int64, int]:
-    """A window with the dimensions of the result, and start (n,) and width of one that holds those of all inputs."""
+def _joint_window(rows: Rows, node: Node, inputs: list[Node]) -> tuple[Window, tuple[Int64, ...], tuple[int, ...]]:
+    """A window with the dimensions of the result, and starts and widths of one that holds those of all inputs."""
     states = [(arg, rows.states[arg]) for arg in inputs]
     require(all(state is None or isinstance(state, Window) for _, state in states))
     windows = [_aligned(state, rank(node) - rank(arg)) for arg, state in states if isinstance(state, Window)]
-    require(len({(window.batch, window.axis) for window in windows}) == 1)
-    # A single place that is broadcast along the axis changes all of them.
-    places = [size(arg, state.axis) for arg, state in states if isinstance(state, Window)]
-    require(all(count == size(node, windows[0].axis) for count in places))
-    start, width = union(windows)
-    require(width < size(node, windows[0].axis))
-    return windows[0], start, width
+    require(len({(window.batch, window.axes) for window in windows}) == 1)
+    # A single place that is broadcast along an axis changes all of them.
+    sizes = [size(node, axis) for axis in windows[0].axes]
+    places = [[size(arg, axis) for axis in state.axes] for arg, state in states if isinstance(state, Window)]
+    require(all(counts == sizes for counts in places))
+    starts, widths = union(windows)
+    require(math.prod(widths) < math.prod(sizes))
+    return windows[0], starts, widths
 
 
 def _aligned(window: Window, new: int) -> Window:
     """The same window, its dimensions counted as those of a result that has so many more: the last ones are shared."""
-    return Window(window.data, window.start, window.batch + new, window.axis + new)
+    return Window(window.data, window.starts, window.batch + new, tuple(axis + new for axis in window.axes))
 
 
-def _varying(rows: Rows, arg: Node, dimensions: int, like: Window, start: Int64, width: int) -> Tensor:
+def _varying(
+    rows: Rows, arg: Node, dimensions: int, like: Window, starts: tuple[Int64, ...], widths: tuple[int, ...]
+) -> Tensor:
     """An input where the window lies, in its own dimensions."""
     new = dimensions - rank(arg)
-    if rows.states[arg] is None and (like.axis < new or size(arg, like.axis - new) == 1):
-        return rows.as_reference(arg)  # type: ignore[no-any-return]  # it is broadcast along the axis
+    if rows.states[arg] is None and all(axis < new or size(arg, axis - new) == 1 for axis in like.axes):
+        return rows.as_reference(arg)  # type: ignore[no-any-return]  # it is broadcast along the axes
     require(like.batch >= new)
     own = _aligned(like, -new)
-    return own.at(rows.places(arg, own, start, width), start).value
+    return own.at(rows.places(arg, own, starts, widths), *starts).value
 
 
-def constant_places(rows: Rows, value: Tensor, dimensions: int, like: Window, start: Int64, width: int) -> Tensor:
+def constant_places(
+    rows: Rows, value: Tensor, dimensions: int, like: Window, starts: tuple[Int64, ...], widths: tuple[int, ...]
+) -> Tensor:
     """A constant where the window lies: of one that differs along the axis, each row has other places."""
     if value.ndim == 0:  # which does not decide the type of the result
         return value
     value = value[(None,) * (dimensions - value.ndim)]
-    if value.shape[like.axis] == 1:
+    if all(value.shape[axis] == 1 for axis in like.axes):
         return value
     places = value.movedim((like.batch, like.axis), (0, 1))  # (1 or n, T, …)
-    at = rows.on_device(start)[:, None] + torch.arange(width, device=places.device)
+    at = rows.on_device(starts[0])[:, None] + torch.arange(widths[0], device=places.device)
     if len(places) == 1:
         return like.at(places[0][at]).value
     return like.at(places[torch.arange(len(places), device=at.device)[:, None], at]).value
@@ -102,10 +108,10 @@ def batch_norm(rows: Rows, node: Node) -> State:
         return scale.to(window.data.dtype).view(channels), shift.to(window.data.dtype).view(channels)
 
     scale, shift = (
-        constant_places(rows, part, rank(x), window, window.start, window.width)
+        constant_places(rows, part, rank(x), window, window.starts, window.widths)
         for part in rows.program.constant(("scale and shift", node), make)
     )
-    return Window.of(torch.addcmul(shift, window.value, scale), window.start, window.batch, window.axis)
+    return Window.of(torch.addcmul(shift, window.value, scale), window.starts, window.batch, window.axes)
 
 
 @rule(aten.prelu.default)
@@ -115,9 +121,9 @@ def prelu(rows: Rows, node: Node) -> State:
     slope = rows.fixed(node.args[1])
     if slope.numel() > 1:
         slope = slope.view(1, -1, *(1,) * (rank(x) - 2))
-        slope = constant_places(rows, slope, rank(x), window, window.start, window.width)
+        slope = constant_places(rows, slope, rank(x), window, window.starts, window.widths)
     value = window.value
-    return Window.of(torch.where(value > 0, value, value * slope), window.start, window.batch, window.axis)
+    return Window.of(torch.where(value > 0, value, value * slope), window.starts, window.batch, window.axes)
 
 
 @rule(*SHAPED)

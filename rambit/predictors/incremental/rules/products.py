@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.fx import Node
 
 from rambit.predictors.incremental.operators import PRODUCTS, aten
-from rambit.predictors.incremental.rows import EvaluateWhole, Rows, rank, require, require_narrow, rule, size
-from rambit.predictors.incremental.values import Flattened, State, Window
+from rambit.predictors.incremental.rows import Rows, rank, require, require_narrow, rule, size
+from rambit.predictors.incremental.values import EvaluateWhole, Flattened, State, Window
 
 #: Bytes of weights that are gathered for rows at a time.
 GATHERED = 1 << 22

@@ -18,8 +18,8 @@ from torch.fx import Node
 from rambit import memory
 from rambit.predictors.fused import Parts, Steps
 from rambit.predictors.incremental.operators import aten
-from rambit.predictors.incremental.rows import EvaluateWhole, Rows, argument, rank, require, rule, size
-from rambit.predictors.incremental.values import Int64, State, Window
+from rambit.predictors.incremental.rows import Rows, argument, rank, require, rule, size
+from rambit.predictors.incremental.values import EvaluateWhole, Int64, State, Window
 from rambit.predictors.recurrent_op import RECURRENT
 
 Reading = Literal["last", "sum", "max"]
@@ -121,7 +121,7 @@ class Direction:
 
     def __init__(self, rows: Rows, node: Node, x: Node, window: Window, backward: bool) -> None:
         self.rows, self.node, self.backward = rows, node, backward
-        places = rows.reference.places(x, window.batch, window.axis)  # (R, T, D)
+        places = rows.reference.places(x, window.batch, (window.axis,))  # (R, T, D)
         self.T = places.shape[1]
         self.places, self.data = (values.flip(1) if backward else values for values in (places, window.data))
         self.start = self.T - window.start - window.width if backward else window.start

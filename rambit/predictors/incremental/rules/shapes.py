@@ -120,7 +120,7 @@ def join(rows: Rows, node: Node) -> State:
     dim = int(argument(node, 1, "dim", 0)) % rank(node)
     windows = _windows(rows, parts)
     like = windows[0]
-    if dim == like.axis:  # one window stays one, only elsewhere
+    if dim in like.axes:  # one window stays one, only elsewhere
         require(len(windows) == 1)
         before = 0
         for arg in parts:
@@ -129,10 +129,10 @@ def join(rows: Rows, node: Node) -> State:
             before += size(arg, dim)
         return like.at(like.data, like.start + before)
     require(dim != like.batch)
-    start, width = union(windows)
-    require_narrow(width, size(node, like.axis))
-    values = [_part(rows, arg, like, start, width) for arg in parts]
-    return Window.of(torch.cat(values, dim), start, like.batch, like.axis)
+    starts, widths = union(windows)
+    require_narrow(math.prod(widths), math.prod(size(node, axis) for axis in like.axes))
+    values = [_part(rows, arg, like, starts, widths) for arg in parts]
+    return Window.of(torch.cat(values, dim), starts, like.batch, like.axes)
 
 
 @rule(aten.stack.default)
@@ -141,11 +141,11 @@ def stack(rows: Rows, node: Node) -> State:
     dim = int(argument(node, 1, "dim", 0)) % rank(node)
     windows = _windows(rows, parts)
     like = windows[0]
-    start, width = union(windows)
-    require_narrow(width, size(parts[0], like.axis))
-    values = [_part(rows, arg, like, start, width) for arg in parts]
-    batch, axis = (at + (at >= dim) for at in (like.batch, like.axis))
-    return Window.of(torch.stack(values, dim), start, batch, axis)
+    starts, widths = union(windows)
+    require_narrow(math.prod(widths), math.prod(size(parts[0], axis) for axis in like.axes))
+    values = [_part(rows, arg, like, starts, widths) for arg in parts]
+    batch, *axes = (at + (at >= dim) for at in (like.batch, *like.axes))
+    return Window.of(torch.stack(values, dim), starts, batch, tuple(axes))
 
 
 def _windows(rows: Rows, parts: Sequence[Node]) -> list[Window]:
@@ -153,17 +153,18 @@ def _windows(rows: Rows, parts: Sequence[Node]) -> list[Window]:
     states = [rows.states[arg] for arg in parts if rows.varies(arg)]
     require(all(state is None or isinstance(state, Window) for state in states))
     windows = [state for state in states if isinstance(state, Window)]
-    require(len({(window.batch, window.axis) for window in windows}) == 1)
+    require(len({(window.batch, window.axes) for window in windows}) == 1)
     return windows
 
 
-def _part(rows: Rows, arg: Node, like: Window, start: Int64, width: int) -> Tensor:
+def _part(rows: Rows, arg: Node, like: Window, starts: tuple[Int64, ...], widths: tuple[int, ...]) -> Tensor:
     """A value where the window lies, in its own dimensions."""
     if rows.varies(arg):
-        return like.at(rows.places(arg, like, start, width)).value
-    places = constant_places(rows, rows.fixed(arg), rank(arg), like, start, width)
+        return like.at(rows.places(arg, like, starts, widths)).value
+    places = constant_places(rows, rows.fixed(arg), rank(arg), like, starts, widths)
     sizes = list(places.shape)
-    sizes[like.batch], sizes[like.axis] = len(rows), width
+    for dim, count in zip((like.batch, *like.axes), (len(rows), *widths), strict=True):
+        sizes[dim] = count
     return places.expand(sizes)
 
 

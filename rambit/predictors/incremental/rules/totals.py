@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.fx import Node
 
 from rambit.predictors.incremental.operators import aten
-from rambit.predictors.incremental.rows import EvaluateWhole, Rows, argument, rank, require, rule, size
-from rambit.predictors.incremental.values import State, Window
+from rambit.predictors.incremental.rows import Rows, argument, rank, require, rule, size
+from rambit.predictors.incremental.values import EvaluateWhole, State, Window
 
 _ADAPTIVE = (
     *(aten.adaptive_avg_pool1d.default, aten.adaptive_avg_pool2d.default),
@@ -38,8 +38,9 @@ def total(rows: Rows, node: Node) -> State:
     over, keepdim = _reduced(node, x)
     require(window.batch not in over and node.kwargs.get("dtype") is None and window.data.is_floating_point())
     count = 1 if node.target is aten.sum.dim_IntList else math.prod(size(x, dim) for dim in over)
-    if window.axis not in over:
+    if not set(window.axes) & set(over):
         return _beside(window, over, keepdim, lambda value: value.sum(over, keepdim) / count)
+    require(set(window.axes) <= set(over))
     require(rows.reference.is_finite(x))
     # In float64, so that what a few places change is not lost in what many of them add up to.
     before = rows.reference.table(
@@ -53,8 +54,8 @@ def total(rows: Rows, node: Node) -> State:
 
 def _beside(window: Window, over: list[int], keepdim: bool, reduce: Callable[[Tensor], Tensor]) -> Window:
     """Reduced over other dimensions than the axis."""
-    batch, axis = (at - (0 if keepdim else sum(dim < at for dim in over)) for at in (window.batch, window.axis))
-    return Window.of(reduce(window.value), window.start, batch, axis)
+    batch, *axes = (at - (0 if keepdim else sum(dim < at for dim in over)) for at in (window.batch, *window.axes))
+    return Window.of(reduce(window.value), window.starts, batch, tuple(axes))
 
 
 #: Of each operator: whether it looks for the largest, and whether it says where that is as well.
@@ -86,7 +87,7 @@ def extreme(rows: Rows, node: Node) -> State:
 
 def _over_axis(rows: Rows, x: Node, window: Window, largest: bool) -> Tensor:
     """Of the window, and of the reference before and after it, (n, 1, …)."""
-    places = rows.reference.places(x, window.batch, window.axis)
+    places = rows.reference.places(x, window.batch, (window.axis,))
     running = torch.cummax if largest else torch.cummin
     further, reduce = (torch.maximum, torch.amax) if largest else (torch.minimum, torch.amin)
 
