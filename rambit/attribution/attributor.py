@@ -347,7 +347,7 @@ class Attributor(Options, ABC):
                 axes = game.predictor.axes_of(found.shape[1])
                 seen = game.runner.seen()
                 moved, graded = moved or seen[0], graded or seen[1]
-                rows, row_steps, mode = rows + game.runner.rows, row_steps + game.runner.row_steps, game.mode
+                rows, row_steps, mode = rows + game.runner.rows, row_steps + game.runner.row_steps, game.mode_in_words
         gathered.clear(~(gathered.evaluated & batch.needed()))
         guards.look_back(rows, call.predictor, moved=moved, graded=graded)
         values, stderr, windows = (batch.restore(gathered.get(name)) for name in ("values", "stderr", "windows"))

@@ -104,6 +104,7 @@ class Engine:
         self.predictor = self.runner.predictor = recognised(predictor, sample, anchor, evaluation, flips)
         self.mode = modes.choose(self.runner, sample, anchor, evaluation, flips, counterfactuals, draws, seed)
         self._may_trace = evaluation == "auto"
+        self._not_incremental: str | None = None  # why, where it was tried
         #: What evaluates rows by what differs, in mode ``incremental``.
         self.windows: incremental.WindowRunner | None = None
         self.rectangles: rectangles.RectangleRunner | None = None
@@ -170,13 +171,16 @@ class Engine:
         self._may_trace = False
         found = self._traceable(self.sample)
         if isinstance(found, str):
+            self._not_incremental = found
             return
         if not self.runner.dry:
             problem = incremental.confirm(self.runner, self.sample, found, self.counterfactuals, self.seed)
             if problem is not None:
+                self._not_incremental = problem
                 warn(f"the model was traced, but {problem}; falling back")
                 return
         if found.gain(self.sample.x) < LEAST_GAIN:
+            self._not_incremental = "it would save little"
             return
         self.mode, self.windows = "incremental", self._window_runner(found)
 
@@ -214,9 +218,14 @@ class Engine:
         """A device tensor on the host: the one place that synchronises; counted in ``runner.syncs``."""
         return self.runner.to_host(tensor)
 
+    @property
+    def mode_in_words(self) -> str:
+        """The mode, and why it is no other where another one would have paid."""
+        return self.mode if self._not_incremental is None else f"{self.mode} (not incremental: {self._not_incremental})"
+
     def cost(self) -> Cost:
         """What has been evaluated so far; a game made with ``dry=True`` counts, and does not call the model."""
-        return Cost(self.runner.rows, self.runner.row_steps, self.max_memory, self.mode)
+        return Cost(self.runner.rows, self.runner.row_steps, self.max_memory, self.mode_in_words)
 
     def note_original(self, series: slice, outputs: Tensor | None) -> None:
         """Keep outputs (b, C) at the last step of original series that a question evaluated; None from a dry game."""
