@@ -101,7 +101,8 @@ class StatefulEvaluation(FlipEvaluation):
         waiting: list[tuple[Int32, Tensor, int]] = []
         together = 0
         for host_rows, rows, width in self.runner.planned(plan):
-            if host_rows[0, Column.START] == 0 or 2 * len(rows) > self.runner.batch:
+            alone = 2 * len(rows) > self.runner.batch or self.runner.predictor.long_state
+            if host_rows[0, Column.START] == 0 or alone:
                 self.evaluate_chunk(host_rows, rows, width, scored)
                 continue
             if together + len(rows) > self.runner.batch:

@@ -55,6 +55,8 @@ class Predictor(ABC):
     proven = False
     #: The claims were read from its graph: nobody made them who should hear that one does not hold.
     recognised = False
+    #: Several steps cost it less in one call than one by one, even of a few rows: its state is long.
+    long_state = False
     #: Rows are built with features last in memory, so that the model reads them without a copy.
     features_last = False
     #: The model takes lengths: where each series ends.

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from rambit.predictors.causal_program import CausalProgram
+from rambit.predictors.causal_program import CausalProgram, Convolution
 from rambit.predictors.causal_rules import causal_program
 from rambit.predictors.module import ModulePredictor
 from rambit.predictors.predictor import Predictor, State, Walk
@@ -48,6 +48,11 @@ class RecognisedPredictor(ModulePredictor):
     def modes(self) -> frozenset[str]:  # type: ignore[override]
         """What the graph claims."""
         return frozenset({"causal", "stateful"})
+
+    @property
+    def long_state(self) -> bool:  # type: ignore[override]
+        """Whether its state are the steps that convolutions saw, which each call copies."""
+        return any(isinstance(part, Convolution) for part in self.program.body)
 
     def call_steps(self, x: Tensor, **extra: Tensor) -> Tensor:
         return self.call_advance(x, None)[0]
