@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from rambit.memory import is_out_of_memory
+from rambit import memory
 from rambit.predictors.fused import is_wrapped
 from rambit.predictors.holding import evaluating
 from rambit.predictors.identity import structure
@@ -121,7 +122,7 @@ def _address(tensor: Tensor) -> int:
 
 
 def _traced(predictor: ModulePredictor, x: Tensor, call: Call) -> Trace | str:
-    rows = predictor._as_model_reads(x.new_zeros(ROWS, *x.shape[1:]))
+    rows = predictor._as_model_reads(memory.zeros((ROWS, *x.shape[1:]), x))
     try:
         with _silence(), evaluating(None):
             called = _Called(predictor, call)

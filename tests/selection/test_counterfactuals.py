@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from rambit.game import batch_size
 from rambit.game.runner import Runner
 from rambit.selection import CounterfactualExplainer, CounterfactualGenerator
 from rambit.selection import counterfactuals as ours
@@ -125,7 +126,8 @@ def test_a_step_that_is_gone_costs_no_row(monkeypatch):
     whole = Runner.whole
     monkeypatch.setattr(Runner, "whole", lambda self, z, *rest: evaluated.append(len(z)) or whole(self, z, *rest))
     explainer = CounterfactualExplainer(CounterfactualGenerator(4), Network(2).double())
-    explainer._predictor.looked = True  # that look is not counted
+    explainer._predictor.looked = True  # that look is not counted, nor is the one at what a row costs
+    monkeypatch.setattr(batch_size, "read_activations", lambda *_: None)
     found = explainer.compute_attribution_scores(x, mask)
     assert sum(evaluated) == 2 + 2 + 3, "x, x · mask, and the three steps that are still there"
     wanted = naive.attribution(Network(2).double().eval(), x, mask)
