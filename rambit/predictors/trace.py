@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
-from rambit.memory import is_out_of_memory
 from rambit import memory
+from rambit.memory import is_out_of_memory
 from rambit.predictors.fused import is_wrapped
 from rambit.predictors.holding import evaluating
 from rambit.predictors.identity import structure
