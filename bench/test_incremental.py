@@ -5,10 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench import series_models
+from bench import image_models, series_models
+from bench.image_models import trained_images
 from bench.series_models import trained
 from bench.timing import best, measure
 from rambit.attribution import FO, RaMbIT
+from rambit.counterfactuals import Zero
+from rambit.game import Game
+from rambit.game.questions import Coalitions
+from rambit.game.tensor_sample import TensorSample
 from rambit.predictors import Predictor
 from rambit.predictors.differing import Differing
 
@@ -113,6 +118,34 @@ def test_captum(benchmark, report, threads):
         ratio=ratio,
         rows=result.rows,
         row_steps=result.row_steps,
+    )
+
+
+@pytest.mark.parametrize("name", ["ResNet18", "EfficientNetLite0"])
+def test_images(benchmark, report, count_threads, name):
+    """Occlusion by squares of 16 in steps of 8 of an image of 224: every eighth square, in rectangles and whole."""
+    threads, side = count_threads(1), 224
+    model = trained_images(getattr(image_models, name))
+    sample = TensorSample.spatial(torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(1)))
+    corners = [(y, x) for y in range(0, side - 15, 8) for x in range(0, side - 15, 8)][::8]
+    masks = torch.ones(len(corners), side, side, dtype=torch.bool)
+    for mask, (y, x) in zip(masks, corners, strict=True):
+        mask[y : y + 16, x : x + 16] = False
+
+    def evaluate(how):
+        game = Game(Predictor.of(model, output="logits"), sample, Zero(), evaluation=how)
+        return torch.cat(list(game.evaluate(Coalitions(masks.flatten(1)))))
+
+    torch.testing.assert_close(evaluate("incremental"), evaluate("full"), rtol=1e-4, atol=1e-5)
+    seconds, _ = measure(benchmark, lambda: evaluate("incremental"), rounds=2)
+    whole = best(lambda: evaluate("full"), rounds=2)
+    found = Differing.of(Predictor.of(model), sample.x.view(1, 3, side, side))
+    report(
+        f"occlusion of an image, {name}, {threads}",
+        f"{whole / seconds:.2f} x whole rows ({1e3 * whole / len(masks):.1f} ms a row; "
+        f"bound {found.incremental.gain(sample.x.view(1, 3, side, side), 16, 16):.1f})",
+        ratio=whole / seconds,
+        rows=len(masks),
     )
 
 
