@@ -32,6 +32,7 @@ def rows(x, value, masks, seed=0):
     predictor = Predictor.of(model, output="logits")
     predictor.looked = True  # only the rows that are asked for
     game = Game(predictor, sample, mask_values(value, sample), seed=seed)
+    game.runner.fewer = None  # nor is what a row costs looked at
     list(game.evaluate(Coalitions(masks)))
     return torch.cat(seen)
 
