@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+
+_one_stance = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,15 @@ def read_activations(call: Callable[[], Tensor], rows: Tensor) -> Activations | 
     return Activations(seen.most // len(rows), seen.total // len(rows), seen.ops, seen.weights)
 
 
-def _uncompiled() -> AbstractContextManager[Any]:
+@contextmanager
+def _uncompiled() -> Iterator[None]:
     """In which a compiled model is called as it was written: of what the compiler makes of it nothing is seen."""
-    loaded = "torch._dynamo" in sys.modules  # if not, nothing was compiled
-    return torch.compiler.set_stance("force_eager") if loaded else nullcontext()
+    if "torch._dynamo" not in sys.modules:  # then nothing was compiled
+        yield
+        return
+    # One thread at a time: each gives back the stance that it found, which must not be another's.
+    with _one_stance, torch.compiler.set_stance("force_eager"):
+        yield
 
 
 class _Made(TorchDispatchMode):  # type: ignore[no-untyped-call]

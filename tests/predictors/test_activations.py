@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -133,3 +135,22 @@ def test_other_kinds_of_modules():
     for kind in kinds:
         found = read(kind)
         assert (found.made, found.ops) == (expected.made, expected.ops)
+
+
+def test_threads_give_back_the_compiler_as_they_found_it():
+    """Each finds another's stance unless they take turns; then nothing would be compiled any more."""
+    import torch._dynamo.eval_frame as compiler
+
+    def read(seconds):
+        rows = torch.randn(2, 3)
+
+        def call():
+            time.sleep(seconds)
+            return rows * 2
+
+        return read_activations(call, rows)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(read, [0.02, 0.05, 0.01, 0.04, 0.03, 0.02]))
+    assert all(one is not None for one in found)
+    assert compiler._stance.stance == "default"
