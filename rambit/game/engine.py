@@ -36,7 +36,7 @@ Int32 = npt.NDArray[np.int32]
 #: Multiplications, of whole rows, that outweigh a trace and the libraries that it needs: some ten seconds of a core.
 WORTH_A_TRACE = 2.5e11
 #: How many times fewer multiplications windows must take: their bookkeeping costs as well.
-LEAST_GAIN = 2.5
+LEAST_GAIN = 1.8
 #: Rows a call at most, whatever batch size is given: more would only cost memory.
 MOST_ROWS = 1 << 20
 
