@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rambit.predictors.incremental.program import Program
 from rambit.predictors.incremental.reference import Reference
@@ -22,20 +23,30 @@ MOST_ROWS = 512
 FIRST_ROWS = 32
 
 
-def _recurrent_flops(x: Any, state: Any, weights: Any, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
-    return sum(2 * x[0] * x[1] * weight[0] * weight[1] for weight in weights if len(weight) == 2)
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up floating-point operations; torch's own counter hooks into modules, which are then not plain any more."""
 
+    def __init__(self) -> None:
+        from torch.utils.flop_counter import flop_registry
 
-_COUNTED = {RECURRENT.overloadpacket: _recurrent_flops}
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops, self._registry = 0, flop_registry
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if func is RECURRENT:
+            x, weights = args[0], args[2]
+            self.flops += sum(2 * x.shape[0] * x.shape[1] * weight.numel() for weight in weights if weight.ndim == 2)
+        elif func.overloadpacket in self._registry:
+            self.flops += int(self._registry[func.overloadpacket](*args, **(kwargs or {}), out_val=found))
+        return found
 
 
 def _flops(work: Callable[[], Any]) -> tuple[int, Any]:
     """The floating-point operations of some work, and what it gives."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_COUNTED) as counter:
+    with torch.no_grad(), _Counter() as counter:
         found = work()
-    return int(counter.get_total_flops()), found
+    return counter.flops, found
 
 
 class Incremental:
