@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.fx import Node
 
 from rambit.predictors.causal_program import (
@@ -27,8 +27,8 @@ from rambit.predictors.causal_program import (
 )
 from rambit.predictors.incremental.operators import POINTWISE, aten
 from rambit.predictors.incremental.program import Program
-from rambit.predictors.incremental.rows import argument, rank
-from rambit.predictors.recurrent_op import RECURRENT
+from rambit.predictors.incremental.rows import argument, order_of, rank
+from rambit.predictors.recurrent_op import RECURRENT, sharing
 from rambit.predictors.trace import Trace
 
 
@@ -82,7 +82,6 @@ RULES: dict[Any, Rule] = {}
 #: What gives its argument back, in evaluation mode.
 _SAME = (aten.dropout.default, aten.feature_dropout.default, aten.contiguous.default, aten.alias.default)
 _CASTS = (aten.to.dtype, aten.to.dtype_layout, aten.to.device, aten.type_as.default)
-_MODULES = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn_tanh": nn.RNN, "rnn_relu": nn.RNN}
 _ALL = torch.iinfo(torch.int64).max
 
 
@@ -255,13 +254,7 @@ def _moved(steps: Steps, node: Node, gone: Sequence[int]) -> Steps:
 
 @rule(aten.transpose.int, aten.permute.default, aten.t.default)
 def reorder(reading: Reading, node: Node) -> tuple[Kind, Part]:
-    args: Any = node.args
-    steps, order = reading.steps_of(args[0], node, padded=True), list(range(rank(node)))
-    if node.target is aten.permute.default:
-        order = [dim % len(order) for dim in args[1]]
-    else:
-        one, other = args[1:3] if len(args) > 1 else (0, 1)
-        order[one], order[other] = order[other], order[one]
+    steps, order = reading.steps_of(node.args[0], node, padded=True), order_of(node)
     return replace(steps, rows=order.index(steps.rows), time=order.index(steps.time)), Operator(node)
 
 
@@ -433,20 +426,9 @@ def recurrent(reading: Reading, node: Node) -> tuple[Kind, Part]:
         reading.fixed(node, *state)
         initial = state
     tensors = [reading.trace.tensors[weight] for weight in weights]
-    rnn = _sharing(kind, tensors, layers=layers, bias=bias)
+    rnn = sharing(kind, tensors, layers=layers, bias=bias)
     return Layers(steps, layers), Recurrence(node, rnn, not batch_first, initial)
 
 
 def _is_zeros(node: Node) -> bool:
     return node.target in (aten.zeros.default, aten.zeros_like.default)
-
-
-def _sharing(kind: str, tensors: Sequence[Tensor], *, layers: int, bias: bool) -> nn.RNNBase:
-    """A recurrent module that reads (N, w, D), with these tensors as its weights."""
-    features, hidden = tensors[0].shape[1], tensors[1].shape[1]
-    more = {"nonlinearity": kind.removeprefix("rnn_")} if kind.startswith("rnn") else {}
-    made = _MODULES[kind](features, hidden, layers, bias=bias, batch_first=True, device="meta", **more)
-    for name, tensor in zip(list(made._flat_weights_names), tensors, strict=True):
-        setattr(made, name, nn.Parameter(tensor, requires_grad=False))
-    rnn: nn.RNNBase = made.eval()
-    return rnn

@@ -17,7 +17,7 @@ _library.define(  # type: ignore[no-untyped-call]
     "recurrent(Tensor x, Tensor[] state, Tensor[] weights, str kind, bool bias, int layers, bool bidirectional, "
     "bool batch_first) -> Tensor[]"
 )
-#: Of each exact type: how torch calls it, and how many parts its state has.
+#: Of each exact type: how torch calls it; plain ones are ``rnn_tanh`` or ``rnn_relu``.
 KINDS: dict[type[nn.Module], str] = {nn.GRU: "gru", nn.LSTM: "lstm", nn.RNN: "rnn"}
 
 
@@ -78,3 +78,15 @@ def _forward(rnn: Any, x: Any, state: Any = None) -> Any:
     given = list(state) if lstm else [state]
     hidden, *after = RECURRENT(x, given, weights, kind, rnn.bias, rnn.num_layers, rnn.bidirectional, rnn.batch_first)
     return hidden, (tuple(after) if lstm else after[0])
+
+
+def sharing(kind: str, weights: Sequence[Tensor], *, layers: int, bias: bool) -> nn.RNNBase:
+    """A module of one direction that reads (N, w, D), of the operator's kind, with these tensors as its weights."""
+    features, hidden = weights[0].shape[1], weights[1].shape[1]
+    plain = kind.startswith("rnn_")
+    more = {"nonlinearity": kind.removeprefix("rnn_")} if plain else {}
+    module: Any = nn.RNN if plain else {"gru": nn.GRU, "lstm": nn.LSTM}[kind]
+    made: nn.RNNBase = module(features, hidden, layers, bias=bias, batch_first=True, device="meta", **more)
+    for name, weight in zip(list(made._flat_weights_names), weights, strict=True):
+        setattr(made, name, nn.Parameter(weight, requires_grad=False))
+    return made.eval()

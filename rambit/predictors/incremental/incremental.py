@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from rambit.predictors.incremental.program import Program
 from rambit.predictors.incremental.reference import Reference
 from rambit.predictors.incremental.rows import Rows
-from rambit.predictors.incremental.values import Int64, State, Window
+from rambit.predictors.incremental.values import Int64, Window
 from rambit.predictors.recurrent_op import RECURRENT
 from rambit.predictors.trace import Trace
 
@@ -109,13 +109,9 @@ class Incremental:
             end = min(n, begin + self._together.get(widths, self._first_rows))
             rows = Rows(self.program, reference, which[begin:end])
             own = tuple(start[begin:end] for start in starts)
-            state = rows.evaluate(Window.of(windows[begin:end], own, 0, self.axes))
-            found.append(self._whole(rows, state))
+            rows.evaluate(Window.of(windows[begin:end], own, 0, self.axes))
+            found.append(rows.whole(self.program.trace.output))
             if widths not in self._together:  # by shapes alone: all rows of the same widths cost the same
                 self._together[widths] = max(1, min(MOST_ROWS, self.together * (end - begin) // max(1, rows.largest)))
             begin = end
         return found[0] if len(found) == 1 else torch.cat(found)
-
-    def _whole(self, rows: Rows, state: State) -> Tensor:
-        output: Tensor = rows.whole(self.program.trace.output)
-        return output

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from rambit.predictors.incremental.gather import gather, put
+from rambit.predictors.incremental.operators import aten
 from rambit.predictors.incremental.program import Program
 from rambit.predictors.incremental.reference import Reference
 from rambit.predictors.incremental.values import EvaluateWhole, Flattened, Int64, State, Window, size_of
@@ -193,6 +194,17 @@ def rank(node: Node) -> int:
 def argument(node: Node, position: int, name: str, default: Any = None) -> Any:
     """An argument given by position or by name."""
     return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
+
+
+def order_of(node: Node) -> list[int]:
+    """Of a permutation or transposition: which dimension of the argument each one of the result is."""
+    args: Any = node.args
+    order = list(range(rank(node)))
+    if node.target is aten.permute.default:
+        return [dim % len(order) for dim in args[1]]
+    one, other = (0, 1) if node.target is aten.t.default else (args[1], args[2])
+    order[one], order[other] = order[other], order[one]
+    return order
 
 
 def require_narrow(width: int, places: int) -> None:

@@ -18,9 +18,9 @@ from torch.fx import Node
 from rambit import memory
 from rambit.predictors.fused import Parts, Steps
 from rambit.predictors.incremental.operators import aten
-from rambit.predictors.incremental.rows import Rows, argument, rank, require, rule, size
+from rambit.predictors.incremental.rows import Rows, argument, order_of, rank, require, rule, size
 from rambit.predictors.incremental.values import EvaluateWhole, Int64, State, Window
-from rambit.predictors.recurrent_op import RECURRENT
+from rambit.predictors.recurrent_op import RECURRENT, sharing
 
 Reading = Literal["last", "sum", "max"]
 #: What hands on its argument as it is.
@@ -75,13 +75,7 @@ def size_is_kept(before: Node, after: Node) -> bool:
 
 
 def _moved(node: Node, order: tuple[int, int, int]) -> tuple[int, int, int]:
-    args: Any = node.args
-    dims = list(range(3))
-    if node.target is aten.permute.default:
-        dims = [dim % 3 for dim in args[1]]
-    else:
-        one, other = args[1] % 3, args[2] % 3
-        dims[one], dims[other] = dims[other], dims[one]
+    dims = order_of(node)
     rows, time, features = (dims.index(dim) for dim in order)
     return rows, time, features
 
@@ -198,16 +192,7 @@ def _module(rows: Rows, node: Node, backward: bool) -> nn.RNNBase:
     weights, kind, bias, layers, bidirectional = args[2:7]
     each = 4 if bias else 2
     used = [weight for k, weight in enumerate(weights) if not bidirectional or (k // each) % 2 == backward]
-    given = [rows.fixed(weight) for weight in used]
-    more = {"num_layers": layers, "bias": bias, "batch_first": True, "device": "meta"}
-    if kind.startswith("rnn"):
-        more["nonlinearity"] = kind.removeprefix("rnn_")
-    module: nn.RNNBase = {"gru": nn.GRU, "lstm": nn.LSTM}.get(kind, nn.RNN)(
-        given[0].shape[1], given[1].shape[1], **more
-    )
-    for name, weight in zip(module._flat_weights_names, given, strict=True):
-        module._parameters[name] = nn.Parameter(weight, requires_grad=False)
-    return module
+    return sharing(kind, [rows.fixed(weight) for weight in used], layers=layers, bias=bias)
 
 
 @rule(RECURRENT)

@@ -13,7 +13,17 @@ from torch import Tensor
 from torch.fx import Node
 
 from rambit.predictors.incremental.operators import aten
-from rambit.predictors.incremental.rows import WORTH, Rows, argument, rank, require, require_narrow, rule, size
+from rambit.predictors.incremental.rows import (
+    WORTH,
+    Rows,
+    argument,
+    order_of,
+    rank,
+    require,
+    require_narrow,
+    rule,
+    size,
+)
 from rambit.predictors.incremental.rules.pointwise import constant_places
 from rambit.predictors.incremental.values import Flattened, Int64, State, Window, inside, union
 
@@ -21,19 +31,8 @@ from rambit.predictors.incremental.values import Flattened, Int64, State, Window
 @rule(aten.permute.default, aten.transpose.int, aten.t.default)
 def reorder(rows: Rows, node: Node) -> State:
     _, window = rows.only_window(node)
-    order = _order(node)
+    order = order_of(node)
     return Window.of(window.value.permute(order), window.start, order.index(window.batch), order.index(window.axis))
-
-
-def _order(node: Node) -> list[int]:
-    """Which dimension of the argument each one of the result is."""
-    args: Any = node.args
-    order = list(range(rank(node)))
-    if node.target is aten.permute.default:
-        return [dim % len(order) for dim in args[1]]
-    one, other = (0, 1) if node.target is aten.t.default else (args[1], args[2])
-    order[one], order[other] = order[other], order[one]
-    return order
 
 
 @rule(aten.unsqueeze.default)
