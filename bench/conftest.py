@@ -67,7 +67,7 @@ def place(request, count_threads):
     if request.param != "cuda":
         yield Place(torch.device("cpu"), count_threads(request.param))
     else:
-        with torch.backends.cudnn.flags(allow_tf32=False):
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             yield Place(torch.device("cuda"), "GPU")
 
 

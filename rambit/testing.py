@@ -189,7 +189,7 @@ def what_is_explained_is_kept(case: Case) -> None:
     method = case.method()
     lengths = [case.X.shape[2]] * (len(case.X) - 1) + [case.X.shape[2] - 1]
     result = method.explain(case.X, lengths=lengths, labels={"series": [f"<{i}>" for i in range(len(case.X))]})
-    assert result.X is not None and torch.equal(result.X[:-1], case.X[:-1].cpu()), "the series differ"  # noqa: PT018
+    assert result.X is not None and torch.equal(result.X[:-1].cpu(), case.X[:-1].cpu()), "the series differ"  # noqa: PT018
     assert result.labels.series is not None and result.labels.series[0] == "<0>", "labels were lost"  # noqa: PT018
     with method.predictor.session():
         whole = [method.predictor.whole(x[None, :, :end])[0, :, 0] for x, end in zip(case.X, lengths, strict=True)]

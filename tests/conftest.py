@@ -31,6 +31,7 @@ def device(request):
             pytest.skip("no CUDA device here")
         if not ops.HAS_CUDA_OPS:
             pytest.skip("rambit was built without CUDA ops")
+        torch.backends.cudnn.allow_tf32 = False  # whose rounding is no business of ours
     return torch.device(request.param)
 
 

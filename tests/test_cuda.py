@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rambit import RaMbIT, ops, testing
+from rambit import Attribution, RaMbIT, ops, testing
 from rambit.attribution import Occlusion, WinIT
+from rambit.counterfactuals import Zero
 from rambit.distributed import attribute_many
+from rambit.game import Game, TensorSample
 from rambit.models import GRUClassifier
 from rambit.predictors import Predictor
 from rambit.rex import ReX
 from rambit.sufficiency import explain
+from tests.game import test_incremental, test_rectangles
 from tests.models_for_tests import GRU, Transformer
 from tests.rex.test_explainer import planted
 from tests.sufficiency.test_explain import Picture
@@ -32,7 +35,7 @@ def seeded(make):
 
 def exact_products(test):
     """cuDNN rounds float32 to TF32 unless told otherwise, which is no business of ours."""
-    return torch.backends.cudnn.flags(allow_tf32=False)(test)
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)(test)
 
 
 @pytest.mark.parametrize("check", testing.CHECKS, ids=lambda check: check.__name__)
@@ -82,6 +85,62 @@ def test_another_stream_than_the_default_one(method):
         found = method(model, **options).attribute(X.to(GPU))
     stream.synchronize()
     assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", ["rambit-blocks", "fo", "occlusion", "sampling-segments"])
+@pytest.mark.parametrize("name", ["conv", "max", "mlp", "mixed"])
+def test_only_what_differs_is_evaluated(name, kind):
+    method, options = test_incremental.options_of(kind)
+    model, x = test_incremental.network(name), test_incremental.X
+    expected = method(model, evaluation="full", **options).explain(x)
+    found = method(model.to(GPU), evaluation="incremental", **options).explain(x.to(GPU))
+    assert (found.mode, found.rows, found.row_steps) == ("incremental", expected.rows, expected.row_steps)
+    torch.testing.assert_close(found.values.cpu(), expected.values, rtol=1e-7, atol=1e-9)
+
+
+def test_networks_with_rounded_products_are_confirmed_too():
+    """As cuDNN rounds unless told otherwise: windows round no more than whole rows do."""
+    options = {"L": 4, "anchor": "end", "counterfactuals": "zero", "num_samples": 1}
+    model, x = test_incremental.network("conv", dtype=torch.float32), test_incremental.X.float()
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
+        found = RaMbIT(model.to(GPU), evaluation="incremental", **options).explain(x.to(GPU))
+        expected = RaMbIT(model, evaluation="full", **options).explain(x.to(GPU))
+    assert found.mode == "incremental"
+    torch.testing.assert_close(found.values, expected.values, rtol=2e-2, atol=2e-3)
+
+
+def test_rectangles_of_images():
+    question = test_rectangles.Coalitions(test_rectangles.masks_of(20).to(GPU))
+    x = torch.randn(2, 2, test_rectangles.H, test_rectangles.W, dtype=torch.float64, device=GPU)
+    predictor = Predictor.of(test_rectangles.model().to(GPU), output="logits")
+    found, expected = (
+        torch.cat(list(Game(predictor, TensorSample.spatial(x), Zero(), evaluation=mode).evaluate(question)))
+        for mode in ("incremental", "full")
+    )
+    torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10)
+
+
+class PlainLSTM(torch.nn.Module):
+    """Claims nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.head = torch.nn.LSTM(3, 8, batch_first=True), torch.nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.head(self.rnn(x.transpose(1, 2))[0][:, -1])
+
+
+@pytest.mark.parametrize("anchor", ["cell", "mask"])
+def test_a_plain_recurrent_module_is_recognised(anchor):
+    """It goes on from states, as on the CPU; also where cuDNN rounds products, as it does unless told otherwise."""
+    model, options = seeded(PlainLSTM), {**SMALL, "anchor": anchor}
+    expected = RaMbIT(model, evaluation="prefix", **options).attribute(X)
+    found = RaMbIT(model.to(GPU), evaluation="stateful", **options).attribute(X.to(GPU))
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-9, atol=1e-12)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
+        found = RaMbIT(model.float(), evaluation="stateful", **options).attribute(X.float().to(GPU))
+    torch.testing.assert_close(found.cpu(), expected.float(), rtol=2e-2, atol=2e-3)
 
 
 def test_batches_and_memory_change_nothing_but_rounding():
@@ -160,6 +219,22 @@ def test_autocast(dtype):
     found = RaMbIT(Predictor.of(model, autocast=dtype), **SMALL).attribute(x)
     assert float((found - expected).abs().max()) < 0.1
     assert float(torch.corrcoef(torch.stack((found.flatten(), expected.flatten())))[0, 1]) > 0.9
+
+
+def test_a_result_is_read_kept_and_drawn(tmp_path):
+    found = RaMbIT(seeded(GRU).to(GPU), **SMALL).explain(X.to(GPU))
+    found.save(tmp_path / "result")
+    kept = Attribution.load(tmp_path / "result")
+    assert torch.equal(kept.values.cpu(), found.values.cpu())
+    assert str(found)
+    assert found.to_numpy().shape == tuple(X.shape)
+    assert len(found.to_frame()) == len(kept.to_frame())
+    assert found.top(3) == kept.top(3)
+    assert found.compare(kept)["spearman"] == pytest.approx(1)
+    for part in (found.by_feature(), found.by_time(), found.isel(series=0, time=slice(2, 5)).values):
+        assert part.device.type == "cuda"
+    pytest.importorskip("matplotlib")
+    found.plot(tmp_path / "result.png")
 
 
 def test_a_folder_of_results(tmp_path):

@@ -26,7 +26,7 @@ from rambit.game.recognition import recognised
 from rambit.game.rows import base_rows
 from rambit.game.runner import Inputs, Runner
 from rambit.game.tensor_sample import TensorSample
-from rambit.game.work import Flipped
+from rambit.game.work import SPEED, Flipped
 from rambit.memory import DEFAULT_MEMORY
 from rambit.predictors import Predictor
 from rambit.predictors.differing import Differing
@@ -35,8 +35,9 @@ from rambit.predictors.work import multiplications
 Int32 = npt.NDArray[np.int32]
 #: Multiplications, of whole rows, that outweigh a trace and the libraries that it needs: some ten seconds of a core.
 WORTH_A_TRACE = 2.5e11
-#: How many times fewer multiplications windows must take: their bookkeeping costs as well.
-LEAST_GAIN = 1.8
+#: How many times fewer multiplications windows must take, by device type: their bookkeeping costs as well, and a GPU
+#: waits for it.
+LEAST_GAIN = {"cpu": 1.8, "cuda": 4.0}
 #: Rows a call at most, whatever batch size is given: more would only cost memory.
 MOST_ROWS = 1 << 20
 
@@ -179,7 +180,8 @@ class Engine:
                 self._not_incremental = problem
                 warn(f"the model was traced, but {problem}; falling back")
                 return
-        if found.gain(self.sample.x) < LEAST_GAIN:
+        x = self.sample.x
+        if found.gain(x) < LEAST_GAIN.get(x.device.type, LEAST_GAIN["cpu"]):
             self._not_incremental = "it would save little"
             return
         self.mode, self.windows = "incremental", self._window_runner(found)
@@ -189,7 +191,8 @@ class Engine:
         module = self.predictor.module
         if not self._may_trace or self.mode != "full" or module is None or self.sample.shape is not None:
             return False
-        return rows * multiplications(module, self.sample.x.shape[2]) >= WORTH_A_TRACE
+        worth = WORTH_A_TRACE * SPEED.get(self.sample.x.device.type, 1)
+        return rows * multiplications(module, self.sample.x.shape[2]) >= worth
 
     def _window_runner(self, differing: Differing) -> incremental.WindowRunner:
         return incremental.WindowRunner(self.runner, differing, self.max_memory)

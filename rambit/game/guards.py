@@ -43,7 +43,7 @@ def look(runner: Runner, sample: TensorSample, strategy: Counterfactual, seed: i
     )
     runner.predictor = predictor.as_given().raw()
     try:
-        with predictor.session():
+        with predictor.session(), probes.exact_products(x.device):
             first = _outputs(runner, x, inputs, series)
             again = _outputs(runner, x[1:].flip(0), inputs, series[1:].flip(0)).flip(0)
             moved = _moved(first[1:], again)

@@ -37,8 +37,8 @@ FEW = 4
 NARROW = 0.125
 #: Windows wider than this part of the series are whole rows.
 WORTH = 0.5
-#: Windows a call of the interpreter, which cuts them further to what caches hold.
-MOST_WINDOWS = 4096
+#: Windows a call of the interpreter, which cuts them further to what caches hold, by device type.
+MOST_WINDOWS = {"cpu": 1 << 12, "cuda": 1 << 15}
 #: What is known of a row before it is evaluated, in bytes: its description, window and reference, sorted.
 ROW_BYTES = 256
 
@@ -77,7 +77,7 @@ class WindowRunner:
         differing.bound(self.quarter // 4)
         self.most_references = max(1, self.quarter // differing.reference_bytes)
         self.at_once = max(1, self.quarter // 4 // ROW_BYTES)
-        self.batch = MOST_WINDOWS
+        self.batch = MOST_WINDOWS.get(runner.device.type, MOST_WINDOWS["cpu"])
         self._kept: tuple[bytes, Reference] | None = None
 
     def masks_at_once(self, rows: int, cells: int) -> int:
@@ -263,7 +263,7 @@ def confirm(
     predictor = runner.predictor.raw()
     x, _ = probes.rows(sample, strategy, seed, predictor.features_last)
     T, checked = x.shape[2], Differing(predictor, differing.incremental)
-    with predictor.session():
+    with predictor.session(), probes.exact_products(x.device):
         for width in sorted({1, max(1, T // 8)}):
             both = partial(_both_ways, checked, x, x.flip(0), width)
             try:

@@ -128,7 +128,7 @@ def choose(
     x, series = probes.rows(sample, counterfactuals, seed, predictor.features_last)
     extremes = probes.extremes(sample, counterfactuals, draws, seed)
     rows = Probes(runner, predictor, torch.cat((x, extremes)), torch.cat((series, series[: len(extremes)])), sample)
-    with predictor.session():
+    with predictor.session(), probes.exact_products(x.device):
         expected = _expected(rows, anchor)
         for candidate in order:
             problem = _confirm(candidate, rows, expected)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -66,6 +70,26 @@ def allowed(value: Tensor) -> Tensor:
     """By how much two ways to these outputs may differ."""
     absolute, relative = TOLERANCE[value.dtype]
     return absolute * value.abs().amax().clamp(min=1) + relative * value.abs()
+
+
+@contextmanager
+def exact_products(device: torch.device) -> Iterator[None]:
+    """float32 products in full, for the whole process: a GPU may round their factors to 10 bits (TF32), as torch lets
+    cuDNN do unless told otherwise, and two ways to an output then differ by more than ``allowed``.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    cudnn: Any = torch.backends.cudnn
+    kinds = (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul)
+    before = [kind.fp32_precision for kind in kinds]
+    try:
+        for kind in kinds:
+            kind.fp32_precision = "ieee"
+        yield
+    finally:
+        for kind, precision in zip(kinds, before, strict=True):
+            kind.fp32_precision = precision
 
 
 def vary(outputs: Tensor) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from rambit.game.horizons import Anchor
 from rambit.game.modes import NEEDS, Evaluation
 from rambit.game.tensor_sample import TensorSample
-from rambit.game.work import Flipped
+from rambit.game.work import SPEED, Flipped
 from rambit.predictors import ModulePredictor, Predictor
 from rambit.predictors.work import multiplications
 
@@ -35,7 +35,8 @@ def recognised(
         return predictor
     T = sample.cut().x.shape[2]
     if evaluation == "auto" and anchor != "end":
-        worth = flips().work("prefix").row_steps * multiplications(predictor.module, T) >= WORTH_A_TRACE * T
+        least = WORTH_A_TRACE * SPEED.get(sample.x.device.type, 1) * T
+        worth = flips().work("prefix").row_steps * multiplications(predictor.module, T) >= least
     else:
         worth = evaluation in NEEDS
     if not worth:

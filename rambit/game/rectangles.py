@@ -166,7 +166,7 @@ def confirm(
     assert sample.shape is not None
     x = probes.rows(sample, strategy, seed, False)[0].reshape(-1, *sample.shape)
     n, (H, W) = len(x), x.shape[2:]
-    with predictor.session():
+    with predictor.session(), probes.exact_products(x.device):
         for height, width in {(1, 1), (max(1, H // 4), max(1, W // 4))}:
             starts = tuple(np.linspace(0, room, n).round().astype(np.int64) for room in (H - height, W - width))
             rows, windows = x.clone(), memory.empty((n, x.shape[1], height, width), x)

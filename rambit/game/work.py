@@ -34,8 +34,9 @@ class Price:
 
 
 #: By device type. "cpu": fitted to GRU, LSTM and RNN of 8 to 200 units and 1 to 3 layers by ``python -m
-#: bench.mode_costs`` (two shared cores, torch 2.13). "cuda": solved from what bench/results/nvidia-h200.json holds of
-#: GRU-50 and GRU-200; a step of a walk is bound by its launches there.
+#: bench.mode_costs`` (two shared cores, torch 2.13). "cuda": solved from what GRU-50 and GRU-200 took on
+#: an H200; a step of a walk is bound by its launches there. In 13 of 91 cases
+#: the slower mode was taken there, at most 2.1 times as slow; prices fitted to those did so in 13 others, at most 2.4.
 PRICES: dict[str, dict[Way, Price]] = {
     "cpu": {
         "whole": Price(170e-6, 15e-6, 0.11e-6, 46e-12),
@@ -48,6 +49,10 @@ PRICES: dict[str, dict[Way, Price]] = {
         "advance": Price(430e-6, 0.0, 1.8e-9, 7e-14),
     },
 }
+
+
+#: How many times as many multiplications a device does in a second as a core, of networks large enough to be traced.
+SPEED = {"cpu": 1, "cuda": 80}
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,8 @@ _BY_STRIDES = (torch.ops.aten.as_strided.default, torch.ops.aten.as_strided_copy
 _CHECKS_TYPES = torch.ops.aten._assert_tensor_metadata.default
 #: The rows of the call that is traced: a number that is no other size by chance.
 ROWS = 7
+#: For how many a graph must hold at least. A GPU's batch norm has another kernel, and the same numbers, for very many.
+MOST_ROWS = 1 << 15
 
 #: What torch says of a model that it cannot export; ``trace`` returns the reason.
 _LOGGERS = ("torch.fx.experimental.symbolic_shapes", "torch._export", "torch.export")
@@ -194,8 +196,9 @@ def _of_program(program: ExportedProgram, called: nn.Module) -> Trace | str:
             return reason
     named = {node.name: node for node in nodes if node.op == "placeholder"}
     x = named.pop(signature.user_inputs[0])
-    if not _for_any_rows(program, x):
-        return "its graph is for some numbers of rows"
+    rows = _rows(program, x)
+    if not (rows[0] <= 2 and rows[1] >= MOST_ROWS):
+        return f"its graph is for some numbers of rows, {rows[0]} to {rows[1]}"
     named_tensors = (called.named_parameters, called.named_buffers)
     values = dict(chain.from_iterable(tensors(remove_duplicate=False) for tensors in named_tensors))
     values.update(program.constants)
@@ -221,11 +224,13 @@ def _needed(nodes: tuple[Node, ...], output: Node) -> tuple[Node, ...]:
     return tuple(node for node in nodes if node in found or node.op == "placeholder")
 
 
-def _for_any_rows(program: ExportedProgram, x: Node) -> bool:
-    """Whether a graph holds for two rows and for any larger number."""
+def _rows(program: ExportedProgram, x: Node) -> tuple[int, int]:
+    """For how few and how many rows a graph holds."""
     rows = x.meta["val"].shape[0]
-    allowed = None if isinstance(rows, int) else program.range_constraints.get(rows.node.expr)
-    return allowed is not None and bool(allowed.lower <= 2 and allowed.upper >= 2**31)
+    if isinstance(rows, int):
+        return rows, rows
+    allowed = program.range_constraints.get(rows.node.expr)
+    return (rows.node.hint, rows.node.hint) if allowed is None else (int(allowed.lower), int(min(allowed.upper, 2**31)))
 
 
 def _refused(node: Node) -> str | None:

@@ -16,13 +16,24 @@ from torch import nn
 from rambit import RaMbIT
 from rambit.attribution import ExactShapley, Occlusion
 from rambit.counterfactuals import Zero
-from rambit.game import Game, TensorSample
+from rambit.game import Game, TensorSample, probes
 from rambit.predictors import PredictionError, Predictor
 from rambit.rex import ReX
 from tests.game import sound_models
 
 X = torch.randn(6, 2, 5, generator=torch.Generator().manual_seed(0))
 OPTIONS = {"num_samples": 1, "anchor": "end", "L": 3}
+
+
+def test_products_are_exact_while_outputs_are_compared():
+    """On a GPU; torch takes the settings where there is none, too."""
+    kinds = (torch.backends.cudnn.conv, torch.backends.cudnn.rnn, torch.backends.cuda.matmul)
+    before = [kind.fp32_precision for kind in kinds]
+    with probes.exact_products(torch.device("cuda")):
+        assert [kind.fp32_precision for kind in kinds] == ["ieee"] * 3
+    assert [kind.fp32_precision for kind in kinds] == before != ["ieee"] * 3
+    with probes.exact_products(torch.device("cpu")):
+        assert [kind.fp32_precision for kind in kinds] == before
 
 
 def linear(x):

@@ -422,7 +422,7 @@ class Opaque(nn.Module):
 def worthwhile(monkeypatch):
     """A few rows outweigh a trace, and any gain is enough."""
     monkeypatch.setattr(engine, "WORTH_A_TRACE", 4 * B * engine.multiplications(network("conv"), T))
-    monkeypatch.setattr(engine, "LEAST_GAIN", 1.0)
+    monkeypatch.setattr(engine, "LEAST_GAIN", {"cpu": 1.0})
 
 
 def mode_of(kind, model, x=X, **options):
@@ -444,12 +444,12 @@ def test_auto_takes_it(name, worthwhile, evaluated):
 
 
 def test_auto_leaves_it_where_rows_do_not_outweigh_a_trace(monkeypatch):
-    monkeypatch.setattr(engine, "LEAST_GAIN", 1.0)
+    monkeypatch.setattr(engine, "LEAST_GAIN", {"cpu": 1.0})
     assert mode_of(RaMbIT, network("conv"), **RAMBIT) == "full"
 
 
 def test_auto_leaves_it_where_windows_gain_little(worthwhile, monkeypatch):
-    monkeypatch.setattr(engine, "LEAST_GAIN", 1000.0)
+    monkeypatch.setattr(engine, "LEAST_GAIN", {"cpu": 1000.0})
     assert mode_of(RaMbIT, network("conv"), **RAMBIT) == "full (not incremental: it would save little)"
 
 

@@ -17,9 +17,10 @@ from rambit.predictors.incremental.values import Int64, Window
 from rambit.predictors.recurrent_op import RECURRENT
 from rambit.predictors.trace import Trace
 
-#: Bytes of the largest value of rows that are evaluated together, so that it stays in a cache, and rows at most.
-TOGETHER = 1 << 22
-MOST_ROWS = 512
+#: Bytes of the largest value of rows that are evaluated together, by device type: what stays in a cache, or what keeps
+#: a GPU busy for longer than it takes to tell it. And rows at most.
+TOGETHER = {"cpu": 1 << 22, "cuda": 1 << 28}
+MOST_ROWS = {"cpu": 512, "cuda": 1 << 15}
 FIRST_ROWS = 32
 
 
@@ -57,7 +58,8 @@ class Incremental:
 
     def __init__(self, trace: Trace, *axes: int) -> None:
         self.program, self.axes = Program(trace), axes
-        self.together = TOGETHER
+        kind = trace.x.meta["val"].device.type
+        self.together, self.most_rows = TOGETHER.get(kind, TOGETHER["cpu"]), MOST_ROWS.get(kind, MOST_ROWS["cpu"])
         self._together: dict[tuple[int, ...], int] = {}
 
     def forget(self) -> None:
@@ -112,6 +114,7 @@ class Incremental:
             rows.evaluate(Window.of(windows[begin:end], own, 0, self.axes))
             found.append(rows.whole(self.program.trace.output))
             if widths not in self._together:  # by shapes alone: all rows of the same widths cost the same
-                self._together[widths] = max(1, min(MOST_ROWS, self.together * (end - begin) // max(1, rows.largest)))
+                fitting = self.together * (end - begin) // max(1, rows.largest)
+                self._together[widths] = max(1, min(self.most_rows, fitting))
             begin = end
         return found[0] if len(found) == 1 else torch.cat(found)

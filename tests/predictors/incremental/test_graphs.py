@@ -126,7 +126,7 @@ def simple(r: random.Random, C: int, L: int) -> Step:
         lambda x: F.interpolate(x, size=L, mode="linear"),
         lambda x: x.roll(1, 2),
         lambda x: torch.fft.rfft(x, dim=2).abs() / L if L > 1 else x,
-        lambda x: x.gather(2, at.expand_as(x)),
+        lambda x: x.gather(2, at.to(x.device).expand_as(x)),
         lambda x: x.cummax(2).values,
         lambda x: x[:, :, ::2],
         lambda x: torch.einsum("nct,nkt->nkt", x, x) / C,
@@ -218,19 +218,19 @@ class Forest(nn.Module):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_graph_gives_what_whole_rows_give(seed):
+def test_a_graph_gives_what_whole_rows_give(seed, device):
     with torch.random.fork_rng():
         features_last = seed % 2 == 1
         dtype = torch.float32 if seed % 3 == 0 else torch.float64
-        forest = Forest(seed, features_last).eval().to(dtype)
+        forest = Forest(seed, features_last).eval().to(device, dtype)
     predictor = ModulePredictor(forest, layout="BTD" if features_last else "BDT")
-    found = trace(predictor, torch.zeros(1, D, T, dtype=dtype))
+    found = trace(predictor, torch.zeros(1, D, T, dtype=dtype, device=device))
     assert not isinstance(found, str), found
     incremental = Incremental(found, 1 if features_last else 2)
     sizes = (None, D) if features_last else (D, None)
     with torch.no_grad():
         for widest in (1, 4, T):
-            case = random_case(seed, sizes, T, widest, dtype=dtype)
+            case = random_case(seed, sizes, T, widest, dtype=dtype).to(device)
             reference, outputs = incremental.reference(case.x)
             # A single row, too: of those some operators of a module would lose the dimension of the rows.
             twice = torch.cat([case.x, case.x])

@@ -51,22 +51,22 @@ def rows_with(x, which, windows, starts):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [(1, 1), (4, 2), (19, 3)])
 @pytest.mark.parametrize("kind", LAYERS)
-def test_rectangles_give_what_whole_images_give(kind, size, dtype):
+def test_rectangles_give_what_whole_images_give(kind, size, dtype, device):
     torch.manual_seed(0)
-    model = Net(*LAYERS[kind](), channels=4, added=kind == "prelu").to(dtype)
+    model = Net(*LAYERS[kind](), channels=4, added=kind == "prelu").to(device, dtype)
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.running_mean.normal_()
             part.running_var.uniform_(0.5, 2)
-    x = torch.randn(2, 2, 19, 23, dtype=dtype)
+    x = torch.randn(2, 2, 19, 23, dtype=dtype).to(device)
     found = trace(Predictor.of(model.eval()), x)
     assert not isinstance(found, str), found
     n, generator = 12, np.random.default_rng(1)
     starts = tuple(generator.integers(0, side - width + 1, n) for side, width in zip((19, 23), size, strict=True))
     for start, side, width in zip(starts, (19, 23), size, strict=True):  # both edges
         start[0], start[1] = 0, side - width
-    which = torch.from_numpy(generator.integers(0, 2, n))
-    windows = torch.randn(n, 2, *size, dtype=dtype)
+    which = torch.from_numpy(generator.integers(0, 2, n)).to(device)
+    windows = torch.randn(n, 2, *size, dtype=dtype).to(device)
     with torch.no_grad():
         incremental = Incremental(found, 2, 3)
         reference, _ = incremental.reference(x)

@@ -126,6 +126,10 @@ class Case:
     def __init__(self, x: Tensor, axis: int, which: Tensor, windows: Tensor, start: Any) -> None:
         self.x, self.axis, self.which, self.windows, self.start = x, axis, which, windows, start
 
+    def to(self, device: torch.device) -> Case:
+        """The same on a device."""
+        return Case(self.x.to(device), self.axis, self.which.to(device), self.windows.to(device), self.start)
+
     @property
     def rows(self) -> Tensor:
         return whole_rows(self.x, self.which, self.windows, self.start, self.axis)
