@@ -213,8 +213,8 @@ def test_a_settings_file_and_flags_over_it(rambit, zoo):
     [
         ("itres = 3", "rex.toml: unknown option 'itres'; did you mean iters?"),
         ("zzz = 3", "unknown option 'zzz'; there are iters, "),
-        ("[rex]\niters = 3", "unknown option 'rex'"),
-        ("iters = ", "rex.toml is not a TOML file"),
+        ("[rex]\niters = 3", "rex.toml: iters is given in [rex], but belongs in [causal]"),
+        ("iters = ", "rex.toml: not a TOML file"),
         ("iters = 2.5", "rex.toml: iters must be a whole number, got 2.5"),
         ("iters = true", "rex.toml: iters must be a whole number, got True"),
         ("weighted = 1", "rex.toml: weighted must be true or false, got 1"),

@@ -102,7 +102,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     try:
         return tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"it is not a TOML file: {error}") from None
+        raise ValueError(f"not a TOML file: {error}") from None
 
 
 def warn_of_unused(path: str | Path, names: list[str]) -> None:

@@ -162,9 +162,7 @@ class Explanation:
         self.result = self._result(explainer, decision, found)
         self.sufficiency_mask, self.sufficiency_confidence = self._mask(found.mask), found.confidence
         if not found.mask.any():
-            warn(
-                "what replaces the input has its class by itself: nothing is kept; rex-xai keeps the first chunk"
-            )
+            warn("what replaces the input has its class by itself: nothing is kept; rex-xai keeps the first chunk")
         if found.necessary is None:
             return
         self.necessity_mask = self._mask(found.necessary)
