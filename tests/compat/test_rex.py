@@ -114,16 +114,10 @@ def test_every_documented_key_is_read_and_mapped():
     [warning] = said
     listed = str(warning.message).split("here: ")[1].split(", ")
     assert sorted(listed) == sorted(f"[{section}] {name}" for section, names in UNUSED.items() for name in names)
-    document = keys.read_document(keys_of_example())
+    document = keys.read_document(rex.read_config_file(EXAMPLE))
     assert document.keys() == keys.BY_NAME.keys()
     images = {name: value for name, value in keys.as_options(document).items() if name in ("mean", "std")}
     assert images == {"mean": (0.8, 1.0, 1.2), "std": (0.4, 0.6, 0.8)}
-
-
-def keys_of_example():
-    from rambit.compat.rex.causal_args import read_toml
-
-    return read_toml(EXAMPLE)
 
 
 def test_defaults_are_rex_xais():
@@ -254,6 +248,48 @@ def test_the_script_of_the_notebook(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[0] == "there is no target yet"
     assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_script_of_the_tutorial(tmp_path):
+    """The same by functions, of one explanation and of several; with calls of 0.3 where they differ from 0.4's."""
+    pillow = pytest.importorskip("PIL.Image")
+    pytest.importorskip("matplotlib")
+    pixels = (255 * image()[0].permute(1, 2, 0).numpy()).astype(np.uint8)
+    pillow.fromarray(pixels).save(tmp_path / "a.png")
+
+    args = rex.CausalArgs()
+    args.gpu, args.iters, args.seed, args.min_box_size = False, 3, 1, 4
+    args.path = str(tmp_path / "a.png")
+    device = rex.get_device(gpu=False)
+    prediction_function = predicted(Corner())
+    data = rex.load_and_preprocess_data(["N", 3, 16, 16], device, args)
+    data.set_mask_value(0, device=device)
+    data.target = rex.predict_target(data, prediction_function)
+    resp_maps, stats = rex.calculate_responsibility(data, args, prediction_function)
+    exp = rex.Explanation(resp_maps, prediction_function, data, args, stats)
+    exp.extract(rex.Strategy.Global)
+    assert exp.show(tmp_path / "b.png") is not None
+    assert set(rex.analyze(exp, data.mode)) >= {"area", "entropy", "insertion_curve", "deletion_curve"}
+
+    args.spotlights, args.chunk_size, args.spatial_initial_radius = 4, 3, 4
+    multi_exp = rex.MultiExplanation(resp_maps, prediction_function, data, args, stats)
+    multi_exp.extract(rex.Strategy.MultiSpotlight)
+    clauses = multi_exp.separate_by(0)
+    assert len(multi_exp.show(multi_style="composite", clauses=[clauses[0]])) == 1
+    multi_exp.save(tmp_path / "c.png", clauses=clauses[0])
+    multi_exp.save(tmp_path / "d.png", multi_style="separate")
+    made = {path.name for path in tmp_path.glob("*.png")}
+    assert made == {
+        "a.png",
+        "b.png",
+        f"c_{clauses[0]}.png",
+        *(f"d_{i}.png" for i in range(len(multi_exp.explanations))),
+    }
+
+    x = torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None]
+    expected = Explainer(Corner(), iters=3, seed=1, min_box_size=4).explain(x)
+    assert torch.equal(exp.final_mask[0], expected.mask)
+    assert exp.sufficiency_confidence == pytest.approx(expected.confidence, abs=1e-6)
 
 
 def test_contrastive_and_complete():

@@ -209,10 +209,10 @@ def read_options(args: argparse.Namespace) -> tuple[dict[str, Any], list[tuple[s
 def _read_settings(path: str) -> tuple[dict[str, Any], str]:
     """The options of a file, and in whose names it says them."""
     from rambit.compat.rex import keys
-    from rambit.compat.rex.causal_args import read_toml, warn_of_unused
+    from rambit.compat.rex.causal_args import read_config_file, warn_of_unused
 
     try:
-        document = read_toml(path)
+        document = read_config_file(path)
         if not keys.is_rex_xai(document):
             return _read_document(document), "in rambit's names"
         values = keys.read_document(document)

@@ -7,7 +7,7 @@ each with its reason, is in docs/rex-xai.md.
 """
 
 from rambit.compat.rex.api import ReX
-from rambit.compat.rex.causal_args import CausalArgs, load_config
+from rambit.compat.rex.causal_args import CausalArgs, load_config, process_config_dict, read_config_file
 from rambit.compat.rex.data import (
     Data,
     Prediction,
@@ -46,4 +46,6 @@ __all__ = [
     "load_and_preprocess_data",
     "load_config",
     "predict_target",
+    "process_config_dict",
+    "read_config_file",
 ]

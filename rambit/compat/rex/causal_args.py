@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rambit.checks import warn
 from rambit.compat.rex.keys import KEYS, PREPARATION, as_options, read_document, without_counterpart
-from rambit.rex import Strategy
+from rambit.rex import Distribution, Strategy
 from rambit.store import read_file
 
 if sys.version_info >= (3, 11):
@@ -87,16 +88,22 @@ def load_config(config_path: str | Path | None = None) -> CausalArgs:
         return args
     args.config_location = str(path)
     try:
-        values = read_document(read_toml(path))
+        process_config_dict(read_config_file(path), args, path)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{path}: {error}") from None
-    for name, value in values.items():
-        setattr(args, name, value)
-    warn_of_unused(path, without_counterpart(values))
     return args
 
 
-def read_toml(path: str | Path) -> dict[str, Any]:
+def process_config_dict(config_file_args: Mapping[str, Any], args: CausalArgs, path: str | Path = "rex.toml") -> None:
+    """Change these settings to what a file's content says. Warns and raises as `load_config`, in the name of `path`."""
+    values = read_document(config_file_args)
+    vars(args).update(values)
+    if args.distribution is Distribution.Uniform:
+        args.distribution_args = None
+    warn_of_unused(path, without_counterpart(values))
+
+
+def read_config_file(path: str | Path) -> dict[str, Any]:
     """A TOML file as it is. Raises ValueError or OSError."""
     data = read_file(path)
     try:

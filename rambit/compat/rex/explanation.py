@@ -214,8 +214,8 @@ class Explanation:
         assert self.result is not None
         return self.result.plot(path, x=self.data.picture())
 
-    def save(self, path: str | Path) -> None:
-        """Draw what `show` shows to a file."""
+    def save(self, path: str | Path, mask: Any = None) -> None:
+        """Draw what `show` shows to a file, whatever the mask."""
         self.show(path)
 
     def heatmap_plot(self, path: str | Path | None = None) -> Figure:
@@ -297,15 +297,36 @@ class MultiExplanation(Explanation):
 
         Raises ValueError naming multi_style.
         """
+        return [part.plot(x=self.data.picture()) for part in self._pictured(multi_style, clauses).values()]
+
+    def save(
+        self,
+        path: str | Path,
+        mask: Any = None,
+        clauses: Sequence[int] | Sequence[Sequence[int]] | None = None,
+        multi_style: str | None = None,
+    ) -> None:
+        """Draw what `show` shows; pictures of `clauses`, one or some, and separate ones have numbers in their names."""
+        one = clauses is not None and all(isinstance(entry, int) for entry in clauses)
+        sets: Any = [clauses] if one else clauses
+        for numbers, part in self._pictured(multi_style, sets).items():
+            name = Path(path)
+            part.plot(name if numbers is None else name.with_stem(f"{name.stem}_{numbers}"), x=self.data.picture())
+
+    def _pictured(self, multi_style: str | None, clauses: Sequence[Sequence[int]] | None) -> dict[Any, RexExplanation]:
+        """What goes into each picture, by the numbers of its explanations; None of all of them."""
         style = one_of("multi_style", multi_style or self.args.multi_style, ("composite", "separate"))
         if self.result is None:
             self.extract()
         assert self.result is not None
-        sets = [range(len(self._parts))] if clauses is None else clauses
+        everything = tuple(range(len(self._parts)))
+        sets: dict[Any, Sequence[int]] = {None: everything} if clauses is None else {tuple(one): one for one in clauses}
         if style == "separate":
-            sets = [[i] for clause in sets for i in clause]
-        parts = [replace(self.result, spotlights=torch.stack([self._parts[i] for i in one])) for one in sets]
-        return [part.plot(x=self.data.picture()) for part in parts]
+            sets = {i: [i] for one in sets.values() for i in one}
+        return {
+            numbers: replace(self.result, spotlights=torch.stack([self._parts[i] for i in one]))
+            for numbers, one in sets.items()
+        }
 
 
 def analyze(exp: Explanation, data_mode: str | None = None) -> dict[str, float | None]:
