@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -132,6 +134,8 @@ def test_defaults_are_rex_xais():
     }
     assert defaults.objective.value == ours["objective"]
     assert "iters" in repr(args)
+    args.iters = 4
+    assert vars(copy.copy(args)) == vars(args)
 
 
 def test_the_example_gives_what_our_names_give():
@@ -478,7 +482,9 @@ def test_steps_in_the_wrong_order_and_wrong_functions():
     one = held()
     with pytest.raises(RuntimeError, match="calculate_responsibility first"):
         one.extract_sufficient_explanation()
-    one.set_prediction_function(lambda mutants, target=None: [])
+    one.set_prediction_function(lambda mutants, target=None: [None])
+    with pytest.raises(ValueError, match="must predict a class for data, got None"):
+        one.set_target()
     with pytest.raises(TypeError, match="raw=True"):
         one.calculate_responsibility()
     one.set_prediction_function(lambda mutants, target=None, raw=False: [])
@@ -505,6 +511,19 @@ def test_files_by_the_settings(tmp_path):
     args.path, args.mode = str(tmp_path / "a.npy"), "spectral"
     spectrum = rex.load_and_preprocess_data(["N", 1, 12], rex.get_device(False), args)
     assert spectrum.data.tolist() == [[pixels[0, :, 0].tolist()]]
-    args.path = "a.nii"
+
+    def preprocess(path, shape, device, mode):
+        data = rex.Data(np.load(path), shape, device, mode=mode, process=True)
+        data.data /= 255
+        return data
+
+    args.script, args.context_location = SimpleNamespace(preprocess=preprocess), str(tmp_path / "a.npy")
+    scripted = rex.load_and_preprocess_data(["N", 1, 12], "cpu", args)
+    assert torch.equal(scripted.data, spectrum.data / 255)
+    assert torch.equal(scripted.context, scripted.data)
+    args.script = None
+    with pytest.raises(ValueError, match="context_location needs a script"):
+        rex.load_and_preprocess_data(["N", 1, 12], "cpu", args)
+    args.path, args.context_location = "a.nii", None
     with pytest.raises(ValueError, match=r"a\.nii must be an image"):
         rex.load_and_preprocess_data(["N", 1, 12], "cpu", args)

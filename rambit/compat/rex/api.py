@@ -125,7 +125,8 @@ class ReX:
         """An `explanation` of these maps, of which nothing is extracted yet."""
         if self.maps is None or self.stats is None:
             raise RuntimeError("call calculate_responsibility first")
-        kind = MultiExplanation if self.args.strategy is Strategy.MultiSpotlight else Explanation
+        several = self.args.options()["strategy"] is Strategy.MultiSpotlight
+        kind = MultiExplanation if several else Explanation
         self.explanation = kind(self.maps, self.prediction_function, self._data(), self.args, self.stats)
         return self
 

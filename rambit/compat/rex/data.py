@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -264,11 +263,16 @@ def get_device(gpu: bool) -> torch.device:
 def load_and_preprocess_data(model_shape: Sequence[Any], device: Any, args: CausalArgs) -> Data:
     """The input at `args.path`: by `args.script.preprocess`, else an image, or an array of mode spectral or tabular.
 
-    Raises ValueError for a file of another kind, OSError, and ImportError for images without pillow.
+    A script reads the context at `args.context_location` too, if there is one. Raises ValueError for a file of another
+    kind, and for a context without a script; OSError, and ImportError for images without pillow.
     """
     if args.script is not None:
-        loaded: Data = args.script.preprocess(args.path, model_shape, device)
-        return loaded
+        data = _by_script(args, args.path, model_shape, device)
+        if args.context_location is not None:
+            data.context = _by_script(args, args.context_location, model_shape, device).data
+        return data
+    if args.context_location is not None:
+        raise ValueError("context_location needs a script that reads it; without one, set data.context")
     suffix = Path(args.path).suffix.lower()
     if suffix in IMAGES:
         data = Data(open_image(args.path), model_shape, device, mode="RGB")
@@ -277,6 +281,13 @@ def load_and_preprocess_data(model_shape: Sequence[Any], device: Any, args: Caus
     if suffix == ".npy" and args.mode in ("spectral", "tabular"):
         return Data(np.load(args.path), model_shape, device, mode=args.mode, process=True)
     raise ValueError(f"{args.path} must be an image ({' '.join(IMAGES)}) or, of mode spectral or tabular, a .npy file")
+
+
+def _by_script(args: CausalArgs, path: str, model_shape: Sequence[Any], device: Any) -> Data:
+    """What a script's `preprocess(path, shape, device)` makes of a file; it may take the mode as well."""
+    more = {"mode": args.mode} if "mode" in inspect.signature(args.script.preprocess).parameters else {}
+    loaded: Data = args.script.preprocess(path, model_shape, device, **more)
+    return loaded
 
 
 def open_image(path: str | Path) -> Any:
@@ -293,7 +304,7 @@ def predict_target(data: Data, args: Any, prediction_func: Any = None) -> Predic
     """The prediction for the whole input, which is explained. `args` may be left out, as before 0.4."""
     found = (prediction_func or args)(data.data, None)
     found = found[0] if isinstance(found, list) else found
-    if found is None or found.is_empty() or not math.isfinite(found.confidence):
-        raise ValueError("prediction_func must predict a class for data, got none")
+    if getattr(found, "classification", None) is None or found.confidence is None:
+        raise ValueError(f"prediction_func must predict a class for data, got {found!r}")
     target: Prediction = found
     return target

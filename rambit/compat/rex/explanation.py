@@ -88,8 +88,8 @@ def calculate_responsibility(
 def _decision(data: Data, args: CausalArgs, prediction_func: Any) -> tuple[Explainer, Decision]:
     """Our explainer with these settings, and the decision about this input. Raises ValueError or TypeError."""
     target = data.target
-    if target is None or target.is_empty():
-        raise ValueError("data.target must be a prediction: predict_target makes it")
+    if getattr(target, "classification", None) is None or target.confidence is None:
+        raise ValueError(f"data.target must be a prediction, as predict_target makes it, got {target!r}")
     options = {**args.options(), "mask_value": data.replacement(args.mask_value)}
     explainer = Explainer(data.predictor(prediction_func), **options)
     decision = explainer.decision(data.x(), target=target.classification)
@@ -125,13 +125,8 @@ class Explanation:
             raise ValueError("data.target must be a prediction of a class that maps hold")
         if not keep_all_maps:
             maps.subset(data.target.classification)
-        self.maps, self.prediction_func, self.data, self.args, self.run_stats = (
-            maps,
-            prediction_func,
-            data,
-            args,
-            run_stats,
-        )
+        self.maps, self.run_stats = maps, run_stats
+        self.prediction_func, self.data, self.args = prediction_func, data, args
         self.target_map = torch.from_numpy(np.ascontiguousarray(maps.get(data.target.classification))).to(data.device)
         self.sufficiency_mask: Tensor | None = None
         self.sufficiency_confidence: float | None = None
@@ -161,8 +156,6 @@ class Explanation:
         found = self._extract(decision, explainer, explainer.strategy)
         self.result = self._result(explainer, decision, found)
         self.sufficiency_mask, self.sufficiency_confidence = self._mask(found.mask), found.confidence
-        if not found.mask.any():
-            warn("what replaces the input has its class by itself: nothing is kept; rex-xai keeps the first chunk")
         if found.necessary is None:
             return
         self.necessity_mask = self._mask(found.necessary)
@@ -179,6 +172,9 @@ class Explanation:
         return extract(decision, map_, strategy, explainer, logs=self.maps.logs, seed=explainer.seed)
 
     def _result(self, explainer: Explainer, decision: Decision, found: Found) -> RexExplanation:
+        """What was found as one of ours; a warning where it is nothing."""
+        if not found.mask.any():
+            warn("what replaces the input has its class by itself: nothing is kept; rex-xai keeps the first chunk")
         stats = self.run_stats
         x = self.data.x()
         return RexExplanation(
