@@ -9,7 +9,7 @@ export GOMP_SPINCOUNT := 5000
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 NATIVE := CMakeLists.txt pyproject.toml constraints.txt $(wildcard csrc/*.* csrc/*/*.*)
 
-.PHONY: setup demo test quick lint pytest native cuda wheel pythons bench bench-check profile peers rex-env study compare documents clean
+.PHONY: setup demo test quick lint pytest fallback native cuda wheel pythons bench bench-check profile peers rex-env study compare documents clean
 
 setup: $(VENV)/installed
 
@@ -25,7 +25,7 @@ $(VENV)/installed: $(VENV)/created $(NATIVE)
 demo: setup
 	$(BIN)/rambit demo
 
-test: lint pytest native cuda wheel
+test: lint pytest fallback native cuda wheel
 
 # The checks of a minute, for while one works.
 quick: setup
@@ -40,6 +40,10 @@ lint: setup
 
 pytest: setup
 	$(BIN)/python -m pytest
+
+# The ops in plain torch, as devices without native ones have them, in the place of the native ops.
+fallback: setup
+	$(BIN)/python -m pytest --fallback tests/ops -m wheel
 
 # The torch-free C++ test, under AddressSanitizer and UndefinedBehaviorSanitizer.
 native: setup
