@@ -1,7 +1,6 @@
 """Learned timestamp selection: which steps of a series (B, T, D) suffice for a task, trained together with it.
 
-The interface is that of the TSInfluenceScoring package, but for two things: `InfluenceFramework` takes neither
-``sigma`` nor ``mi_hidden_dim``, and ``use_mi`` without target features is an error.
+The interface is that of the TSInfluenceScoring package: a script of its users needs another import, and nothing else.
 """
 
 from rambit.plots.selection import visualize_selection
