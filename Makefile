@@ -9,7 +9,7 @@ export GOMP_SPINCOUNT := 5000
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 NATIVE := CMakeLists.txt pyproject.toml constraints.txt $(wildcard csrc/*.* csrc/*/*.*)
 
-.PHONY: setup demo test quick lint pytest fallback native cuda wheel pythons bench bench-check profile peers rex-env study compare documents clean
+.PHONY: setup demo test quick lint pytest fallback native cuda wheel pythons bench bench-check bench-compare profile peers rex-env study compare documents clean
 
 setup: $(VENV)/installed
 
@@ -68,14 +68,20 @@ PYTHONS ?= python3.10 python3.12 python3.13
 pythons: setup
 	sh tests/pythons.sh $(abspath $(BIN))/python $(PYTHONS)
 
-# Every figure in one table, kept under the machine's name.
+# Every figure in one table; pytest-benchmark keeps the run under the machine's name.
 bench: setup peers
-	$(BIN)/python -m pytest bench --benchmark-only --benchmark-quiet --record build/bench.json
-	mv build/bench.json bench/results/$$($(BIN)/python -m bench.machine).json
+	$(BIN)/python -m pytest bench --benchmark-only --benchmark-quiet --benchmark-autosave \
+	  --benchmark-storage=bench/results/$$($(BIN)/python -m bench.machine)
 
-# Fails when a ratio has fallen by more than 15 % twice in a row, or could not be measured.
+# Fails when a ratio falls short twice in a row of what it must be on every machine, or could not be measured.
+STORAGE ?= build/benchmarks
 bench-check: setup peers rex-env
-	$(BIN)/python -m bench.check
+	$(BIN)/python -m bench.check --storage $(STORAGE)
+
+# Fails when a ratio is more than 15 % worse than in another checkout twice in a row: `make bench-compare BASE=../base`.
+bench-compare: setup peers
+	$(MAKE) -C $(BASE) setup peers
+	$(BIN)/python -m bench.check --against $(BASE)
 
 # Where each capability's time goes.
 profile: setup

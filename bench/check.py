@@ -1,98 +1,146 @@
-"""Fails when a tracked ratio has fallen by more than 15 % twice in a row, or was not measured: ``make bench-check``.
+"""What pytest-benchmark cannot do: judge ratios within a run, which it stores as ``extra_info`` but compares none of.
 
-bench/thresholds.toml holds what each ratio was when it was last accepted on a machine: how many times faster ours is
-than the baseline ([higher]), or how many times the bare model's time or memory it takes ([lower]); and what it must be
-on every machine, without any allowance ([at_least], [at_most]). What falls short is run once more, to tell noise from
-loss. A benchmark that fails, or that a machine cannot run (a peer that is not installed), is named with the reason and
-fails the check, which would otherwise pass on a machine that measures nothing.
+``python -m bench.check`` runs every benchmark and holds its ratios against bench/thresholds.toml: what they must be on
+every machine ([at_least], [at_most]). A tracked benchmark that was not measured fails too: a machine that measures
+nothing would pass.
+
+``python -m bench.check --against FOLDER`` runs the quick ones there, in that checkout's own environment, and here,
+alternately: a ratio that is more than 15 % worse here both times fails.
+
+What falls short is run once more, alone, to tell noise from loss.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+
+from bench.machine import machine
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-HERE = Path(__file__).parent
-#: How many times worse a ratio may be, and whether more is better, by section of thresholds.toml.
-SECTIONS = {"higher": (1.15, True), "lower": (1.15, False), "at_least": (1.0, True), "at_most": (1.0, False)}
-#: Sections that hold on the machine alone where they were measured.
-ACCEPTED = ("higher", "lower")
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+#: How many times worse than another commit's a ratio may be.
+ALLOWED = 1.15
+#: Some of every capability (pytest's -k), of one thread, which disturbs others least and is disturbed least.
+QUICK = (
+    "test_masked_batch[one and large",
+    "test_boxed_batch[one and large",
+    "test_against_the_definition[one and gru50-small",
+    "test_against_one_call_a_window[one and small",
+    "test_feature_ablation[one and batch",
+    "test_shapley_sampling[one",
+    "test_time_interpret[one and large",
+    "test_attribution[one and 200-20-",
+    "test_diversity[one and 200-soft",
+    "test_against_one_row_at_a_time[one and 120",
+    "test_against_the_twin[one and 128",
+    "test_length[one and 100]",
+    "with_masks[cell",
+    "test_import",
+)
+
+Limits = dict[str, dict[str, float]]
 
 
-def run(tests: list[str], record: Path) -> dict[str, Any]:
-    """The record of a run of these tests (bench/conftest.py)."""
-    command = [sys.executable, "-m", "pytest", *tests, "--benchmark-only", "--benchmark-quiet", "--record", str(record)]
-    outcome = subprocess.run(command, cwd=HERE.parent).returncode
-    if outcome not in (0, 1):  # 1: some failed, which the record says
-        raise SystemExit(f"pytest ended with {outcome}")
-    return json.loads(record.read_text(encoding="utf-8"))
+def run(folder: Path, storage: Path, *options: str, failures: bool = True) -> dict[str, float]:
+    """The ratios of a run in that checkout, by figure; pytest-benchmark keeps it in ``storage``."""
+    python = sys.executable if folder == ROOT else str(folder / ".venv" / "bin" / "python")
+    command = [python, "-m", "pytest", "--benchmark-only", "--benchmark-quiet", f"--benchmark-storage={storage}"]
+    known = set(storage.rglob("*.json"))
+    outcome = subprocess.run([*command, *options], cwd=folder).returncode
+    stored = set(storage.rglob("*.json")) - known
+    if outcome > failures or not stored:  # 1: some failed
+        raise SystemExit(f"pytest ended with {outcome} in {folder}")
+    return ratios(json.loads(stored.pop().read_text(encoding="utf-8")))
 
 
-def ratios(record: dict[str, Any]) -> dict[str, float]:
-    """The tracked ratios of a run, by figure."""
-    return {row["test"]: row["ratio"] for row in record["figures"] if row["ratio"] is not None}
-
-
-def losses(found: dict[str, float], thresholds: dict[str, dict[str, float]]) -> dict[str, str]:
-    """What is worse than it may be, in words, by figure."""
-    worse = {}
-    for section, accepted in thresholds.items():
-        allowed, more_is_better = SECTIONS[section]
-        for figure, value in accepted.items():
-            if figure not in found:
-                continue
-            factor = value / found[figure] if more_is_better else found[figure] / value
-            if factor > allowed:
-                worse[figure] = f"{found[figure]:.3g}, {section.replace('_', ' ')}: {value:.3g}"
-    return worse
-
-
-def missing(record: dict[str, Any], thresholds: dict[str, dict[str, float]]) -> dict[str, str]:
-    """Why a tracked figure was not measured, by figure."""
-    found = ratios(record)
+def ratios(stored: dict) -> dict[str, float]:
+    """The ratios in what pytest-benchmark stored of a run, by figure: a test, or ``test # part``."""
     return {
-        figure: next((why for test, why in record["not_run"].items() if figure.startswith(test)), "no such benchmark")
-        for accepted in thresholds.values()
-        for figure in accepted
-        if figure not in found
+        benchmark["fullname"].removeprefix("bench/") + key.removeprefix("ratio").replace(" ", " # ", 1): value
+        for benchmark in stored["benchmarks"]
+        for key, value in benchmark["extra_info"].items()
+        if key.partition(" ")[0] == "ratio"
     }
 
 
-def main() -> int:
-    thresholds = tomllib.loads((HERE / "thresholds.toml").read_text(encoding="utf-8"))
-    accepted_on = thresholds.pop("machine")
-    build = HERE.parent / "build"
-    record = run(["bench"], build / "bench.json")
-    if record["machine"] != accepted_on:
-        print(f"{' and '.join(ACCEPTED)} were accepted on {accepted_on}, this is {record['machine']}: not compared")
-        thresholds = {section: figures for section, figures in thresholds.items() if section not in ACCEPTED}
-    worse = losses(ratios(record), thresholds)
+def tests(figures: dict) -> list[str]:
+    """What pytest calls the tests of these figures."""
+    return sorted({"bench/" + figure.partition(" # ")[0] for figure in figures})
+
+
+def losses(found: dict[str, float], reference: Limits, allowed: float = 1.0) -> dict[str, str]:
+    """What is more than ``allowed`` times worse than in ``reference``, in words, by figure."""
+    return {
+        figure: f"{found[figure]:.3g}, {section.replace('_', ' ')}: {value:.3g}"
+        for section, figures in reference.items()
+        for figure, value in figures.items()
+        if figure in found and (value / found[figure] if section == "at_least" else found[figure] / value) > allowed
+    }
+
+
+def against_limits(limits: Limits, storage: Path) -> dict[str, str]:
+    """What falls short of its limit twice or is not measured, in words, by figure."""
+    found = run(ROOT, storage, "bench", "--benchmark-autosave")
+    worse = losses(found, limits)
     if worse:
-        print("worse than accepted; once more, to tell noise from loss:")
-        for figure, words in worse.items():
-            print(f"  {figure}: {words}")
-        tests = sorted({"bench/" + figure.partition(" # ")[0] for figure in worse})
-        found = ratios(run(tests, build / "bench-again.json"))
-        still = losses(found, thresholds)
+        again = run(ROOT, ROOT / "build" / "again", *tests(worse), "--benchmark-autosave")
+        still = losses(again, limits)
         worse = {
             figure: still.get(figure, words)
             for figure, words in worse.items()
-            if figure in still or figure not in found
+            if figure in still or figure not in again
         }
-    not_run = missing(record, thresholds)
+    unmeasured = {figure for figures in limits.values() for figure in figures} - found.keys()
+    return worse | dict.fromkeys(sorted(unmeasured), "not measured; pytest says why above")
+
+
+def against_checkout(base: Path, limits: Limits, storage: Path) -> dict[str, str]:
+    """What is worse here than in the other checkout, twice, in words, by figure."""
+    chosen, worse = ["bench", "-k", " or ".join(QUICK)], {}
+    for pair in range(2):
+        before = run(base, storage, *chosen, "--benchmark-save=base")
+        after = run(ROOT, storage, *chosen, "--benchmark-save=head", failures=False)
+        reference = {
+            section: {figure: before[figure] for figure in figures if figure in before}
+            for section, figures in limits.items()
+        }
+        found = {figure: after[figure] for figure in after if pair == 0 or figure in worse}
+        for figure in sorted(before.keys() ^ after.keys()):
+            print(f"not in both, not compared: {figure}")
+        worse = losses(found, reference, ALLOWED)
+        if not worse:
+            break
+        chosen = tests(worse)
+    return worse
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--against", type=Path, metavar="FOLDER", help="another checkout, with an environment in .venv")
+    parser.add_argument("--storage", type=Path, default=ROOT / "build" / "benchmarks", help="where runs are kept")
+    options = parser.parse_args()
+    limits = tomllib.loads((HERE / "thresholds.toml").read_text(encoding="utf-8"))
+    if options.against is None:
+        worse = against_limits(limits, options.storage.resolve() / machine())
+    else:
+        storage = ROOT / "build" / "compared"
+        shutil.rmtree(storage, ignore_errors=True)
+        worse = against_checkout(options.against.resolve(), limits, storage)
+        compare = [sys.executable, "-m", "pytest_benchmark", f"--storage={storage}", "compare"]
+        subprocess.run([*compare, "--columns=min,median", "--group-by=fullname"], check=True)
     for figure, words in worse.items():
         print(f"LOST  {figure}: {words}")
-    for figure, why in not_run.items():
-        print(f"NOT RUN  {figure}: {why}")
-    return 1 if worse or not_run else 0
+    return 1 if worse else 0
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -15,8 +14,8 @@ from bench.machine import machine
 #: Programs and helpers: pytest would import them to look for doctests, and some want packages of their own.
 collect_ignore = [path.name for path in Path(__file__).parent.glob("*.py") if not path.name.startswith("test_")]
 
-FIGURES: list[dict[str, object]] = []
-INFO: dict[str, dict[str, float]] = {}
+#: The lines of the table: file, case, figure, and what else is known of its test.
+FIGURES: list[tuple[str, str, str, dict[str, float]]] = []
 #: The columns of the table beside the figure: heading, what of a test's extra_info it shows, and how.
 COLUMNS = {
     "rows": ("rows", "{:,}".format),
@@ -27,8 +26,12 @@ COLUMNS = {
 }
 
 
-def pytest_addoption(parser):
-    parser.addoption("--record", type=Path, help="write the figures of this run to a JSON file")
+def pytest_benchmark_update_machine_info(machine_info):
+    """What tells machines apart, without what only this one is called."""
+    machine_info |= {"class": machine(), "torch": torch.__version__}
+    for name in ("node", "release"):
+        machine_info.pop(name, None)
+    machine_info.get("cpu", {}).pop("flags", None)
 
 
 @pytest.fixture
@@ -76,47 +79,32 @@ def report(request, benchmark):
     """Add a line to the table that is printed at the end; ``ratio`` is what bench/check.py tracks.
 
     ``part`` names a further figure of the same test. Anything else is noted beside the figure: ``rows``, ``row_steps``,
-    ``overhead`` (over the bare model's time on the same batches), ``bytes_per_second``.
+    ``overhead`` (over the bare model's time on the same batches), ``bytes_per_second``. pytest-benchmark keeps it all.
     """
-    test = f"{Path(request.node.path).name}::{request.node.name}"
 
     def line(what: str, figure: str, *, ratio: float | None = None, part: str = "", **info: float) -> None:
-        benchmark.extra_info.update(info)
+        known = {f"figure {part}".strip(): f"{what}: {figure}", **info}
         if ratio is not None:
-            benchmark.extra_info[f"ratio {part}".strip()] = ratio
-        key = f"{test} # {part}" if part else test
-        FIGURES.append({"test": key, "what": what, "figure": figure, "ratio": ratio})
-        INFO[test] = benchmark.extra_info
+            known[f"ratio {part}".strip()] = ratio
+        benchmark.extra_info.update(known)
+        FIGURES.append((Path(request.node.path).name, what, figure, {} if part else benchmark.extra_info))
 
     return line
 
 
-def pytest_terminal_summary(terminalreporter, config):
+def pytest_terminal_summary(terminalreporter):
     if FIGURES:
         terminalreporter.section(f"figures: {machine()}")
         for line in table():
             terminalreporter.write_line(line)
-    path = config.getoption("--record")
-    if path is not None:
-        record = {"machine": machine(), "torch": torch.__version__, "figures": FIGURES, "info": INFO}
-        stats = terminalreporter.stats
-        why = {report.nodeid: report.longrepr[2] for report in stats.get("skipped", [])}
-        why |= {report.nodeid: "failed" for kind in ("failed", "error") for report in stats.get(kind, [])}
-        record["not_run"] = {test.removeprefix("bench/"): reason for test, reason in why.items()}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_suffix(".new")
-        new.write_text(json.dumps(record, indent=1) + "\n")
-        new.replace(path)
 
 
 def table():
     """The lines of the table: a heading for each file, a line for each figure."""
     rows = []
-    for figure in FIGURES:
-        test, _, part = figure["test"].partition(" # ")
-        info = {} if part else INFO[test]
+    for file, what, figure, info in FIGURES:
         cells = [show(info[key]) if key in info else "" for key, show in COLUMNS.values()]
-        rows.append((test.partition("::")[0], figure["what"], figure["figure"], *cells))
+        rows.append((file, what, figure, *cells))
     heading = ("", "what", "figure", *COLUMNS)
     width = [max(len(row[k]) for row in (heading, *rows)) for k in range(len(heading))]
 

@@ -76,9 +76,9 @@ def beyond_model(x, roi, seed):
     """Milliseconds a mutant of the search alone, beyond the model."""
     model = Planted(roi)
     explainer = ReX(model, seed=seed)
-    evaluated = explainer.evaluated(x)
+    decision = explainer.decision(x)
     model.seconds, begin = 0.0, time.perf_counter()
-    result = search(evaluated, explainer.search)
+    result = search(decision, explainer)
     return (time.perf_counter() - begin - model.seconds) / result.stats["mutants"] * 1e3
 
 
@@ -116,14 +116,14 @@ def test_against_the_twin(benchmark, report, threads, size):
     x, roi = planted(size)
     model = Planted(roi)
     explainer = ReX(model, seed=0)
-    options = {name: getattr(value, "value", value) for name, value in vars(explainer.search).items()}
+    options = explainer.settings()
 
     def output(masks):
         confidence, label = model(x * torch.from_numpy(masks)).softmax(1).max(1)
         return label.numpy(), confidence.numpy()
 
     def ours():
-        return search(explainer.evaluated(x), explainer.search)
+        return search(explainer.decision(x), explainer)
 
     def theirs():
         return naive.search(output, (1, size, size), 2, options)

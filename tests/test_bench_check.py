@@ -1,89 +1,119 @@
-"""What counts as a loss against the accepted ratios, what was not measured, and that the thresholds can be read."""
+"""What counts as a loss against limits and against another checkout, what was not measured, the page of the history."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from bench import check
+from bench import check, history
 
-ACCEPTED = {
-    "higher": {"a": 100.0, "b": 10.0, "gone": 3.0},
-    "lower": {"c": 1.0, "d": 2.0},
-    "at_least": {"a": 90.0, "b": 9.0},
-    "at_most": {"c": 1.2, "d": 1.0},
-}
+LIMITS = {"at_least": {"a": 90.0, "b": 9.0}, "at_most": {"c": 1.2, "d": 1.0}}
+GOOD = {"a": 95.0, "b": 10.0, "c": 1.0, "d": 1.0}
+CAPABILITIES = "rambit winit rex selection sufficiency captum time_interpret memory import masked_batch incremental"
 
 
-def record(not_run=None, **figures):
-    rows = [{"test": test, "ratio": ratio} for test, ratio in figures.items()]
-    return {"machine": "here", "figures": rows, "not_run": not_run or {}}
-
-
-def test_more_than_fifteen_percent_is_a_loss_and_nothing_less():
-    changes = {section: ACCEPTED[section] for section in ("higher", "lower")}
-    assert check.losses({"a": 87.0, "b": 9.0, "c": 1.14, "d": 1.0}, changes) == {}
-    worse = check.losses({"a": 86.0, "b": 20.0, "c": 1.16, "d": 3.0}, changes)
-    assert set(worse) == {"a", "c", "d"}
-    assert worse["a"] == "86, higher: 100"
-
-
-def test_a_requirement_has_no_allowance():
-    required = {section: ACCEPTED[section] for section in ("at_least", "at_most")}
-    assert check.losses({"a": 90.0, "b": 9.0, "c": 1.2, "d": 1.0}, required) == {}
-    assert set(check.losses({"a": 89.9, "b": 9.0, "c": 1.21, "d": 1.0}, required)) == {"a", "c"}
-
-
-def test_what_was_not_measured_is_named_with_its_reason():
-    thresholds = {"higher": {"f.py::t[x]": 1.0, "f.py::t[x] # part": 1.0, "g.py::t": 1.0, "h.py::t": 1.0, "i": 2.0}}
-    found = record(not_run={"f.py::t[x]": "no peer", "g.py": "not installed"}, i=2.0)
-    assert check.missing(found, thresholds) == {
-        "f.py::t[x]": "no peer",
-        "f.py::t[x] # part": "no peer",
-        "g.py::t": "not installed",
-        "h.py::t": "no such benchmark",
+def stored(commit="0123456789", day=1, machine="here", **extra_info):
+    """A run as pytest-benchmark stores it."""
+    return {
+        "machine_info": {"class": machine},
+        "commit_info": {"id": commit},
+        "datetime": f"2026-01-{day:02}T00:00:00+00:00",
+        "benchmarks": [{"fullname": "bench/f.py::t[one thread]", "extra_info": extra_info}],
     }
 
 
+@pytest.fixture
+def runs(monkeypatch):
+    """Has ``check.run`` return these ratios in turn; lists what was asked of it: the folder, and the tests."""
+    asked = []
+
+    def provide(*outcomes):
+        left = iter(outcomes)
+
+        def run(folder, storage, *options, failures=True):
+            asked.append((folder, *[option for option in options if option.startswith("bench")]))
+            return next(left)
+
+        monkeypatch.setattr(check, "run", run)
+        return asked
+
+    return provide
+
+
+def test_ratios_are_found_in_what_is_stored():
+    run = stored(ratio=2.0, rows=5, figure="2 x", **{"ratio bare model": 0.5, "figure bare model": "half"})
+    assert check.ratios(run) == {"f.py::t[one thread]": 2.0, "f.py::t[one thread] # bare model": 0.5}
+
+
+def test_a_limit_has_no_allowance():
+    assert check.losses({"a": 90.0, "b": 9.0, "c": 1.2, "d": 1.0}, LIMITS) == {}
+    worse = check.losses({"a": 89.9, "b": 9.0, "c": 1.21, "d": 1.0}, LIMITS)
+    assert worse == {"a": "89.9, at least: 90", "c": "1.21, at most: 1.2"}
+
+
 @pytest.mark.parametrize(
-    ("first", "second", "code"),
+    ("first", "second", "lost"),
     [
-        (record(a=95.0, b=10.0, c=1.0, d=1.0, gone=3.0), None, 0),
-        (record(a=80.0, b=10.0, c=1.0, d=1.0, gone=3.0), record(a=95.0), 0),  # noise
-        (record(a=80.0, b=10.0, c=1.0, d=1.0, gone=3.0), record(a=80.0), 1),  # a loss
-        (record(a=80.0, b=10.0, c=1.0, d=1.0, gone=3.0), record({"a": "failed"}), 1),  # nobody knows
-        (record({"gone": "no peer"}, a=95.0, b=10.0, c=1.0, d=1.0), None, 1),
+        (GOOD, None, {}),
+        (GOOD | {"a": 80.0}, {"a": 95.0}, {}),  # noise
+        (GOOD | {"a": 80.0}, {"a": 81.0}, {"a": "81, at least: 90"}),
+        (GOOD | {"a": 80.0}, {}, {"a": "80, at least: 90"}),  # it failed: nobody knows
+        ({"a": 95.0, "b": 10.0, "c": 1.0}, None, {"d": "not measured; pytest says why above"}),
     ],
     ids=["good", "noise", "loss", "failed again", "not run"],
 )
-def test_only_what_falls_short_twice_or_is_not_run_fails(monkeypatch, capsys, first, second, code):
-    evaluated = []
-
-    def run(tests, path):
-        evaluated.append(tests)
-        return first if len(evaluated) == 1 else second
-
-    monkeypatch.setattr(check, "run", run)
-    monkeypatch.setattr(check.tomllib, "loads", lambda text: {"machine": "here", **ACCEPTED})
-    assert check.main() == code
-    assert evaluated == [["bench"]] + [["bench/a"]] * (second is not None)
-    assert ("LOST  a" in capsys.readouterr().out) == (code == 1 and second is not None)
+def test_only_what_falls_short_twice_or_is_not_measured_is_lost(runs, tmp_path, first, second, lost):
+    asked = runs(first, second)
+    assert check.against_limits(LIMITS, tmp_path) == lost
+    assert [tests for _, *tests in asked] == [["bench"]] + [["bench/a"]] * (second is not None)
 
 
-def test_elsewhere_only_what_must_hold_everywhere_is_checked(monkeypatch, capsys):
-    monkeypatch.setattr(check, "run", lambda tests, path: record(a=90.0, b=9.0, c=1.2, d=1.0, gone=1.0))
-    monkeypatch.setattr(check.tomllib, "loads", lambda text: {"machine": "there", **ACCEPTED})
-    assert check.main() == 0
-    assert "accepted on there, this is here" in capsys.readouterr().out
+def test_fifteen_percent_worse_than_the_other_checkout_twice_is_a_loss_whatever_the_limits(runs, tmp_path):
+    base = {"a": 200.0, "b": 10.0, "c": 1.0, "d": 0.5, "gone": 1.0}
+    head = {"a": 170.0, "b": 8.8, "c": 1.16, "d": 0.57}
+    asked = runs(base, head, {"a": 200.0, "c": 1.0}, {"a": 180.0, "c": 1.2})
+    assert check.against_checkout(tmp_path, LIMITS, tmp_path) == {"c": "1.2, at most: 1"}
+    assert [folder for folder, *_ in asked] == [tmp_path, check.ROOT] * 2
+    assert asked[2][1:] == asked[3][1:] == ("bench/a", "bench/c")
 
 
-def test_the_thresholds_name_each_figure_once_in_a_known_section():
-    thresholds = check.tomllib.loads((check.HERE / "thresholds.toml").read_text(encoding="utf-8"))
-    assert thresholds.pop("machine")
-    assert set(thresholds) == set(check.SECTIONS)
-    for one, other in (("higher", "lower"), ("at_least", "at_most")):
-        assert not thresholds[one].keys() & thresholds[other].keys()
-    for figures in thresholds.values():
-        for figure in figures:
-            file, _, test = figure.partition("::")
-            name = test.partition("[")[0].partition(" #")[0]
-            assert f"def {name}(" in (check.HERE / file).read_text(encoding="utf-8")
+def test_what_is_no_loss_is_not_run_again(runs, tmp_path, capsys):
+    asked = runs({"a": 200.0, "old": 1.0}, {"a": 180.0, "new": 1.0})
+    assert check.against_checkout(tmp_path, LIMITS, tmp_path) == {}
+    assert len(asked) == 2
+    assert "not compared: new\n" in capsys.readouterr().out
+
+
+def test_the_thresholds_name_each_figure_once_and_every_capability():
+    limits = check.tomllib.loads((check.HERE / "thresholds.toml").read_text(encoding="utf-8"))
+    assert set(limits) == {"at_least", "at_most"}
+    assert not limits["at_least"].keys() & limits["at_most"].keys()
+    figures = [figure for figures in limits.values() for figure in figures]
+    for figure in figures:
+        file, _, test = figure.partition("::")
+        name = test.partition("[")[0].partition(" #")[0]
+        assert f"def {name}(" in (check.HERE / file).read_text(encoding="utf-8")
+    for capability in CAPABILITIES.split():
+        mine = [figure for figure in figures if figure.startswith(f"test_{capability}.py")]
+        assert any(all(part in figure for part in quick.split(" and ")) for figure in mine for quick in check.QUICK)
+
+
+def test_the_page_has_a_line_for_each_figure_and_machine_with_the_commits_in_order(tmp_path):
+    for number, run in enumerate(
+        [stored("b" * 40, 2, ratio=3.0), stored("a" * 40, 1, ratio=2.0), stored(machine="<there>", ratio=1.0)]
+    ):
+        (tmp_path / f"{number}.json").write_text(json.dumps(run), encoding="utf-8")
+    read = history.read(tmp_path)
+    assert read["here"]["f.py::t[one thread]"] == [("a" * 9 + " of 2026-01-01", 2.0), ("b" * 9 + " of 2026-01-02", 3.0)]
+    page = history.page(read)
+    assert page.count("<polyline") == 2
+    assert "<h2>&lt;there&gt;</h2>" in page
+    first, second = (page.index("a" * 9), page.index("b" * 9))
+    assert first < second
+
+
+def test_the_page_reads_the_runs_that_are_kept_here():
+    read = history.read(check.HERE / "results")
+    assert {"amd-epyc-2", "nvidia-h200"} <= set(read)
+    assert read["nvidia-h200"]["test_captum.py::test_feature_ablation[cuda-free-16384]"]
