@@ -1,6 +1,6 @@
 """One page with a line for each tracked figure over commits, of the runs that pytest-benchmark stored.
 
-``python -m bench.history FOLDER`` writes FOLDER/index.html, from every run below FOLDER, by class of machine.
+``python -m bench.history FOLDER > page.html``: every run below FOLDER, by class of machine.
 """
 
 from __future__ import annotations
@@ -62,5 +62,4 @@ def page(history: History) -> str:
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1])
-    (target / "index.html").write_text(page(read(target)), encoding="utf-8")
+    print(page(read(Path(sys.argv[1]))), end="")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import torch
 from rambit.predictors import Predictor, Walk
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+#: Short work is repeated for so many seconds: the shortest of a few runs of a millisecond would be chance.
+LONG_ENOUGH = 0.3
 #: Every way into a model: what its time is told by.
 ENTRIES = ((Predictor, ("whole", "steps", "advance")), (Walk, ("step", "outputs")))
 
@@ -27,10 +30,10 @@ def done(result: Any = None) -> Any:
     return result
 
 
-def best(work: Callable[[], object], rounds: int) -> float:
-    """The shortest of ``rounds`` runs, in seconds."""
-    times = []
-    for _ in range(rounds):
+def best(work: Callable[[], object], rounds: int, at_least: float = LONG_ENOUGH) -> float:
+    """The shortest of ``rounds`` runs, or of more that take ``at_least`` so long together; in seconds."""
+    times: list[float] = []
+    while len(times) < rounds or sum(times) < at_least:
         begin = time.perf_counter()
         done(work())
         times.append(time.perf_counter() - begin)
@@ -38,7 +41,8 @@ def best(work: Callable[[], object], rounds: int) -> float:
 
 
 def measure(benchmark: Any, work: Callable[[], Any], *, rounds: int, warmup_rounds: int = 0) -> tuple[float, Any]:
-    """The shortest of ``rounds`` runs of ours, in seconds, and what it returned; on Linux, notes its peak memory."""
+    """The shortest of at least ``rounds`` runs of ours, in seconds, and its result; on Linux, notes its peak memory."""
+    rounds = max(rounds, ceil(LONG_ENOUGH / best(work, rounds=1, at_least=0)))
     if CLEAR.exists():
         _give_back()
         CLEAR.write_text("5")  # the peak starts anew
@@ -76,7 +80,7 @@ def overhead(work: Callable[[], object]) -> float:
         inside += time.perf_counter() - begin
 
     with around_model(clock):
-        return best(work, rounds=1) / inside
+        return best(work, rounds=1, at_least=0) / inside
 
 
 @contextmanager
