@@ -43,19 +43,20 @@ class Blocks(BiWinIT):
         if self.shape == "box":
             return super()._distances(call, game, target)
         blocks, W = self._blocks(game), self.window_size
-        values = self._values_by_window(call, game)
-        later = values.clone()  # what replaces nothing at the first step of a window
+        values = self._values_by_window(game)
+        later = values.clone()  # windows that begin a step later: at their first step stands x itself
+        later[..., :-1, 1:] = values[..., 1:, :-1]
         later[..., 0] = game.sample.x
         kept, _ = game.distances(Windows(blocks, W, counterfactual=Replay(later)), call.metric, target)
         whole = torch.empty_like(kept)
         for d in range(len(blocks)):
             headed = later.clone()
-            headed[:, :, d, :, 0] = values[:, :, d, :, 0]
+            headed[:, :, d] = values[:, :, d]
             question = Windows(blocks[d : d + 1], W, counterfactual=Replay(headed))
             whole[:, d : d + 1], _ = game.distances(question, call.metric, target)
         return clipped(whole), clipped(kept)
 
-    def _values_by_window(self, call: Call, game: Game) -> Tensor:
+    def _values_by_window(self, game: Game) -> Tensor:
         """(S, B, D, T, W): what stands at step p + j of a window from p."""
         x, ids, W = game.sample.x, game.sample.ids, self.window_size
         found = game.counterfactuals.windows(x, None, ids, game.draws, W, seed=self.seed)

@@ -56,8 +56,8 @@ def auprc(scores: Array, truth: Array, *, skip_first: bool = False, scale: bool 
 def auprc_trapezoid(scores: Array, truth: Array, *, skip_first: bool = False, scale: bool = False) -> float:
     """Area under the curve of precision over recall by trapezoids, from (recall 0, precision 1); in [0, 1].
 
-    Otherwise as `auprc`, whose steps do not interpolate between points that no threshold gives; this one is at times
-    larger. The "AUPRC" that WinIT's and RaMbIT's repositories report.
+    Otherwise as `auprc`, whose steps do not interpolate between what two thresholds give. It is the "AUPRC" that
+    WinIT's and RaMbIT's repositories report, whose "AP" is `auprc`.
     """
     s, y = _read(scores, truth, skip_first)
     _, hits, misses = _counts(_scaled(s) if scale else s, y)
