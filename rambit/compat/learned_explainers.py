@@ -120,6 +120,7 @@ class DynamaskExplainer(Explainer):
         parts = ["dynamask", self.blur_type] + ["celoss"] * (self.loss_str != "logloss")
         parts += ["timereg", str(self.time_reg_factor), "sizereg", str(self.size_reg_factor_dilation)]
         parts += ["area", area, "epoch", str(self.num_epoch)] + ["lastonly"] * self.use_last_timestep_only
-        if len(areas) > 2 and tuple(areas) != AREAS:
+        says_all = len(areas) < 3 and area != f"{AREAS[0]}-{AREAS[-1]}"
+        if not says_all and tuple(areas) != AREAS:
             parts += ["between", *map(str, areas[1:-1])]
         return "_".join(parts)
