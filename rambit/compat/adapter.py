@@ -97,6 +97,8 @@ class Explainer(ABC):
 class GeneratedExplainer(Explainer):
     """An explainer that may draw from a generator, trained on the data and kept in a file under ``path``."""
 
+    num_features: int
+
     def __init__(self, data_name: str, path: str | Path, **options: Any) -> None:
         super().__init__(**options)
         self.data_name, self.path = data_name, Path(path)

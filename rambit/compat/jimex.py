@@ -103,4 +103,6 @@ class JIMEx(Explainer):
             name += "_usedatadist"
         if self.wd_bounds != WD_BOUNDS:
             name += f"_wd_bounds_{wd}"
-        return name + "_zero" * (self.all_zero_cf and self.background is not None)
+        if self.all_zero_cf and self.background is not None:  # without data it is zero in any case
+            name += "_zero"
+        return name

@@ -37,7 +37,7 @@ class FITExplainer(GeneratedExplainer):
         super().__init__(
             data_name, path, device=device, num_features=feature_size, random_state=random_state, unused=unused
         )
-        self.feature_size, self.n_samples = feature_size, num_samples
+        self.n_samples = num_samples
 
     @property
     def generator_file(self) -> Path:
@@ -45,7 +45,7 @@ class FITExplainer(GeneratedExplainer):
         return self.path / f"{self.data_name}_fit_generator.safetensors"
 
     def _new_generator(self) -> GeneratorModel:
-        return JointGenerator(self.feature_size, prediction_size=1)
+        return JointGenerator(self.num_features, prediction_size=1)
 
     def attribute(self, x: Any) -> Array:
         """Importance (B, D, T) of x (B, D, T)."""

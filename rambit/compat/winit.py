@@ -53,7 +53,6 @@ class WinITExplainer(GeneratedExplainer):
         )
         if conditional and joint:
             raise ValueError("joint=True draws all features together: it cannot be conditional too")
-        self.features: int = num_features
         self.window_size, self.num_samples, self.metric = window_size, num_samples, metric
         self.conditional, self.joint = conditional, joint
 
@@ -65,8 +64,8 @@ class WinITExplainer(GeneratedExplainer):
 
     def _new_generator(self) -> GeneratorModel:
         if self.joint:
-            return JointGenerator(self.features, prediction_size=self.window_size)
-        return FeatureGenerator(self.features, prediction_size=self.window_size, conditional=self.conditional)
+            return JointGenerator(self.num_features, prediction_size=self.window_size)
+        return FeatureGenerator(self.num_features, prediction_size=self.window_size, conditional=self.conditional)
 
     def _options(self, all_zero_cf: bool) -> dict[str, Any]:
         values: Any = self.generator or "zero"
