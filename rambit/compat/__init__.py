@@ -1,6 +1,6 @@
 """The explainers of WinIT's and RaMbIT's repositories over ours, by the same names: the constructors, ``set_model``,
-``attribute``, the generator methods and ``get_name``; ``Masker``, which removes what scores high; and the measures that
-their runner reports. What differs is in ``docs/winit-and-rambit.md``.
+``attribute``, the generator methods and ``get_name``; ``Masker`` and ``Masker1``, which remove what scores high; and
+the measures that their runner reports. What differs is in ``docs/winit-and-rambit.md``.
 """
 
 from rambit.compat.adapter import MockExplainer
@@ -8,7 +8,7 @@ from rambit.compat.biwinit import BiWinITExplainer
 from rambit.compat.gradient_explainers import DeepLiftExplainer, GradientShapExplainer, IGExplainer
 from rambit.compat.jimex import JIMEx
 from rambit.compat.learned_explainers import DynamaskExplainer, FITExplainer
-from rambit.compat.masker import Masker, aggregate_scores
+from rambit.compat.masker import Masker, Masker1, aggregate_scores
 from rambit.compat.occlusion_explainers import AFOExplainer, FOExplainer
 from rambit.compat.winit import OGWinITExplainer, WinITExplainer
 from rambit.metrics import aup_by_rank as aup
@@ -26,6 +26,7 @@ __all__ = [
     "IGExplainer",
     "JIMEx",
     "Masker",
+    "Masker1",
     "MockExplainer",
     "OGWinITExplainer",
     "WinITExplainer",

@@ -49,16 +49,46 @@ def aggregate_scores(scores: Float, aggregate_method: AggregateMethod = "mean") 
     return found
 
 
-class Masker:
+class _Masker:
+    """What both maskers share: how scores are read, and what is counted.
+
+    After ``mask``, by the keys of its scores: ``start_masked_count`` (D, T), in how many series a removal begins there,
+    ``all_masked_count`` (D, T), in how many a cell is replaced, and ``feature_masked`` (T,), how many features have a
+    removal that begins there.
+    """
+
+    def __init__(self, seed: int, absolutize: bool, aggregate_method: AggregateMethod) -> None:
+        self.seed, self.absolutize = count("seed", seed, 0), flag("absolutize", absolutize)
+        self.aggregate_method = one_of("aggregate_method", aggregate_method, AGGREGATE_METHODS)
+        self.start_masked_count: dict[Any, Int] = {}
+        self.all_masked_count: dict[Any, Int] = {}
+        self.feature_masked: dict[Any, Int] = {}
+
+    def _read(self, x_test: Float, importance_scores: Mapping[Any, Float], steps: int = 1) -> dict[Any, Float]:
+        """Scores (N, D, T) of these series; ValueError for scores of others, or for fewer steps."""
+        if x_test.ndim != 3 or x_test.shape[2] < steps:
+            raise ValueError(f"x_test must be (N, D, T), T at least {steps}, got {x_test.shape}")
+        given = {key: aggregate_scores(np.asarray(s), self.aggregate_method) for key, s in importance_scores.items()}
+        for key, scores in given.items():
+            if scores.shape != x_test.shape:
+                raise ValueError(f"importance_scores[{key!r}] must be {x_test.shape} like x_test, got {scores.shape}")
+        return {key: np.abs(scores) if self.absolutize else scores for key, scores in given.items()}
+
+    def _count(self, changes: Mapping[Any, _Change]) -> dict[Any, Float]:
+        """Note what was replaced; the series as they are now."""
+        self.start_masked_count = {key: one.starts.sum(axis=0) for key, one in changes.items()}
+        self.all_masked_count = {key: one.masked.sum(axis=0) for key, one in changes.items()}
+        self.feature_masked = {key: one.starts.any(axis=1).sum(axis=0) for key, one in changes.items()}
+        return {key: one.x for key, one in changes.items()}
+
+
+class Masker(_Masker):
     """Replaces the observations of highest scores by the value before them, from each on.
 
     ``mask_method``: ``end`` replaces to the end of the series, ``std`` until the value first lies further from the
     observation's than its feature's standard deviation, ``end_fit`` like end, from step 10 on, as in FIT's.
     ``top``: a count (int) for each series, or a share (float) of all cells together. ``balanced``: a count is one of
     replaced cells, not of removals. ``seed`` shuffles equal scores; ``absolutize``: by their magnitude.
-
-    After ``mask``, by the keys of its scores: ``start_masked_count`` (D, T), in how many series a removal begins there,
-    ``all_masked_count`` (D, T), in how many a cell is replaced, and ``feature_masked`` (T,).
     """
 
     def __init__(
@@ -70,39 +100,25 @@ class Masker:
         absolutize: bool,
         aggregate_method: AggregateMethod = "mean",
     ) -> None:
+        super().__init__(seed, absolutize, aggregate_method)
         self.mask_method = one_of("mask_method", mask_method, MASK_METHODS)
         self.local = isinstance(top, (int, np.integer)) and not isinstance(top, bool)
         self.top = count("top", top, 0) if self.local else number("top", top, 0.0, 1.0)
-        self.balanced, self.absolutize = flag("balanced", balanced), flag("absolutize", absolutize)
+        self.balanced = flag("balanced", balanced)
         if self.balanced and (not self.local or mask_method == "end_fit"):
             raise ValueError("balanced=True applies to a count top=, with mask_method='std' or 'end'")
-        self.seed = count("seed", seed, 0)
-        self.aggregate_method = one_of("aggregate_method", aggregate_method, AGGREGATE_METHODS)
         self.min_time = MIN_TIME[mask_method]
-        self.start_masked_count: dict[Any, Int] = {}
-        self.all_masked_count: dict[Any, Int] = {}
-        self.feature_masked: dict[Any, Int] = {}
 
     def mask(self, x_test: Float, importance_scores: Mapping[Any, Float]) -> dict[Any, Float]:
         """``x_test`` (N, D, T) without what scores high, for each of ``importance_scores``, (N, D, T) or (N, D, T, W).
 
         Raises ValueError for scores of other series, or for series that are over before the first step to remove.
         """
-        if x_test.ndim != 3 or x_test.shape[2] <= self.min_time:
-            raise ValueError(f"x_test must be (N, D, T), T at least {self.min_time + 1}, got {x_test.shape}")
-        given = {key: aggregate_scores(np.asarray(s), self.aggregate_method) for key, s in importance_scores.items()}
-        for key, scores in given.items():
-            if scores.shape != x_test.shape:
-                raise ValueError(f"importance_scores[{key!r}] must be {x_test.shape} like x_test, got {scores.shape}")
-        found, starts, everything, features = {}, {}, {}, {}
-        for key, scores in given.items():
-            change = _Change(x_test.copy(), self.mask_method)
-            self._remove(change, np.abs(scores) if self.absolutize else scores)
-            found[key], starts[key] = change.x, change.starts.sum(axis=0)
-            everything[key] = change.masked.sum(axis=0)
-            features[key] = (change.starts.sum(axis=1) > 0).sum(axis=0)
-        self.start_masked_count, self.all_masked_count, self.feature_masked = starts, everything, features
-        return found
+        changes = {}
+        for key, scores in self._read(x_test, importance_scores, self.min_time + 1).items():
+            changes[key] = _Change(x_test.copy(), self.mask_method)
+            self._remove(changes[key], scores)
+        return self._count(changes)
 
     def _remove(self, change: _Change, scores: Float) -> None:
         if self.mask_method == "end_fit":
@@ -168,6 +184,65 @@ class Masker:
         return f"{kind}{self.top}_{self.mask_method}_{self.aggregate_method}"
 
 
+class Masker1(_Masker):
+    """Replaces single cells of each series, those of its highest or lowest scores, or all the others.
+
+    ``mask_method`` is ``cells``. ``substitution``: ``zero``, or ``mean``, that of the feature over the series' steps.
+    ``balanced`` and ``seed`` have no effect, as there.
+    """
+
+    def __init__(
+        self,
+        mask_method: Literal["cells"],
+        balanced: bool,
+        seed: int,
+        absolutize: bool,
+        aggregate_method: AggregateMethod = "mean",
+        substitution: Literal["zero", "mean"] = "zero",
+    ) -> None:
+        super().__init__(seed, absolutize, aggregate_method)
+        self.mask_method = one_of("mask_method", mask_method, ("cells",))
+        if flag("balanced", balanced):
+            raise ValueError("balanced=True does not apply to single cells")
+        self.substitution = one_of("substitution", substitution, ("zero", "mean"))
+
+    def mask(
+        self,
+        x_test: Float,
+        importance_scores: Mapping[Any, Float],
+        k: float,
+        direction: Literal["top", "bottom"] = "top",
+        mode: Literal["remove", "keep"] = "remove",
+    ) -> dict[Any, Float]:
+        """``x_test`` (N, D, T) without, or with only (``keep``), the k highest or lowest cells of each series.
+
+        ``k``: a count (int) from 1, or a share (float) of the cells, rounded, but at least one. Raises ValueError or
+        TypeError for others, and for scores of other series.
+        """
+        one_of("direction", direction, ("top", "bottom"))
+        one_of("mode", mode, ("remove", "keep"))
+        given = self._read(x_test, importance_scores)
+        cells = x_test[0].size
+        if isinstance(k, (float, np.floating)):
+            k = max(1, round(number("k", k, 0.0, 1.0, above=True) * cells))
+        k = count("k", k, 1, cells)
+        mean = x_test.mean(axis=2, keepdims=True)
+        values = np.broadcast_to(mean if self.substitution == "mean" else np.zeros_like(mean), x_test.shape)
+        changes = {}
+        for key, scores in given.items():
+            rows = scores.reshape(len(scores), -1)
+            chosen = np.zeros(rows.shape, dtype=bool)
+            order = np.argsort(-rows if direction == "top" else rows, axis=1)
+            np.put_along_axis(chosen, order[:, :k], True, axis=1)
+            change = changes[key] = _Change(x_test.copy(), self.mask_method)
+            change.replace(chosen.reshape(scores.shape) == (mode == "remove"), values)
+        return self._count(changes)
+
+    def get_name(self) -> str:
+        """The published name."""
+        return f"cells_{self.substitution}_{self.aggregate_method}"
+
+
 class _Change:
     """Series x (N, D, T) that are being changed, which cells were replaced, and where a removal began."""
 
@@ -186,3 +261,8 @@ class _Change:
         self.masked[n, d, t:end] = True
         self.starts[n, d, t] = True
         return int(end - t)
+
+    def replace(self, where: Bool, values: Float) -> None:
+        """Put these values where the mask (N, D, T) says, each a removal of its own."""
+        self.x[where] = values[where]
+        self.masked, self.starts = where, where

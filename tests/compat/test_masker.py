@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rambit.attribution import WinIT
-from rambit.compat import Masker, aggregate_scores
+from rambit.compat import Masker, Masker1, aggregate_scores
 from tests.models_for_tests import GRU
 from tests.naive import masker as naive
 from tests.naive.winit import aggregate
@@ -83,6 +83,43 @@ def test_scores_by_window_are_aggregated():
         aggregate_scores(windows, "median")
     with pytest.raises(ValueError, match=r"scores must be \(N, D, T\)"):
         aggregate_scores(windows[0, 0])
+
+
+@pytest.mark.parametrize("substitution", ["zero", "mean"])
+@pytest.mark.parametrize("mode", ["remove", "keep"])
+@pytest.mark.parametrize("direction", ["top", "bottom"])
+def test_single_cells(direction, mode, substitution):
+    random = np.random.default_rng(5)
+    x, scores = random.normal(size=(3, 2, 5)), random.normal(size=(3, 2, 5))
+    made = Masker1("cells", False, 0, False, substitution=substitution)
+    for k, removed in ((1, 1), (4, 4), (10, 10), (0.26, 3), (0.01, 1), (1.0, 10)):
+        found = made.mask(x, {0: scores}, k=k, direction=direction, mode=mode)[0]
+        expected, masked = naive.cells(x, scores, removed, direction, mode, substitution)
+        np.testing.assert_allclose(found, expected, atol=1e-15)
+        np.testing.assert_array_equal(made.all_masked_count[0], masked.sum(axis=0))
+        np.testing.assert_array_equal(made.start_masked_count[0], masked.sum(axis=0))
+    assert made.get_name() == f"cells_{substitution}_mean"
+
+
+def test_single_cells_refuse():
+    x = np.ones((1, 2, 5))
+    for change, words in (
+        ({"mask_method": "std"}, "mask_method must be one of cells"),
+        ({"balanced": True}, "balanced=True does not apply"),
+        ({"substitution": "median"}, "substitution must be one of zero, mean"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            Masker1(**{"mask_method": "cells", "balanced": False, "seed": 0, "absolutize": False, **change})
+    made = Masker1("cells", False, 0, True)
+    for call, words in (
+        ({"k": 11}, "k must be at most 10"),
+        ({"k": 0}, "k must be at least 1"),
+        ({"k": 0.0}, "k must be above 0"),
+        ({"k": 1, "direction": "up"}, "direction must be one of top, bottom"),
+        ({"k": 1, "mode": "drop"}, "mode must be one of remove, keep"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            made.mask(x, {0: x}, **call)
 
 
 def test_names():

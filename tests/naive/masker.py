@@ -42,6 +42,18 @@ def masker(x, scores, method, top, balanced=False):
     return x, masked, starts
 
 
+def cells(x, scores, k, direction, mode, substitution):
+    """Series without, or with only, single cells, and which were replaced."""
+    x, masked = x.copy(), np.zeros(x.shape, bool)
+    N, D, T = x.shape
+    for n in range(N):
+        best = sorted(np.ndindex(D, T), key=lambda cell: scores[(n, *cell)], reverse=direction == "top")
+        means = [float(np.mean(x[n, d])) if substitution == "mean" else 0.0 for d in range(D)]
+        for d, t in best[:k] if mode == "remove" else best[k:]:
+            x[n, d, t], masked[n, d, t] = means[d], True
+    return x, masked
+
+
 def fit_starts(scores, top, best):
     """Where FIT's removals begin: the first cell of a feature in the highest share; the highest cells of a series."""
     N, D, T = scores.shape

@@ -23,6 +23,7 @@ from rambit.compat import (
     FOExplainer,
     JIMEx,
     Masker,
+    Masker1,
     MockExplainer,
     OGWinITExplainer,
     WinITExplainer,
@@ -385,3 +386,9 @@ def removals(draw: Draw) -> None:
     draw.close(found[0], expected, 0, 0)
     draw.equal(made.all_masked_count[0].tolist(), masked.sum(axis=0).tolist())
     draw.equal(made.start_masked_count[0].tolist(), starts.sum(axis=0).tolist())
+    k, direction, mode, value = (
+        draw.whole(1, D * T),
+        *map(draw.of, ("top", "remove", "zero"), ("bottom", "keep", "mean")),
+    )
+    cells = draw.call(Masker1("cells", False, 0, False, how, value).mask, x, {0: scores}, k, direction, mode)
+    draw.close(cells[0], naive_masker.cells(x, single, k, direction, mode, value)[0])
