@@ -114,7 +114,7 @@ class Masker(_Masker):
 
         Raises ValueError for scores of other series, or for series that are over before the first step to remove.
         """
-        changes = {}
+        x_test, changes = np.asarray(x_test), {}
         for key, scores in self._read(x_test, importance_scores, self.min_time + 1).items():
             changes[key] = _Change(x_test.copy(), self.mask_method)
             self._remove(changes[key], scores)
@@ -123,14 +123,14 @@ class Masker(_Masker):
     def _remove(self, change: _Change, scores: Float) -> None:
         if self.mask_method == "end_fit":
             remove = self._fit_of_each if self.local else self._fit_of_all
-            return remove(change, scores.copy())
-        order = self._order(scores)
-        if not self.local:
-            cells = int(order.size * self.top)
-            return self._walk(change, scores, order.ravel()[:cells], cells)
-        for one in order:
-            self._walk(change, scores, one, int(self.top))
-        return None
+            remove(change, scores.copy())
+        elif self.local:
+            for one in self._order(scores):
+                self._walk(change, scores, one, int(self.top))
+        else:
+            order = self._order(scores)[0]
+            cells = int(len(order) * self.top)
+            self._walk(change, scores, order[:cells], cells)
 
     def _order(self, scores: Float) -> Int:
         """Cells from the first step that may go, highest scores first, equal ones shuffled: (N, cells), or (1, all)."""
@@ -221,6 +221,7 @@ class Masker1(_Masker):
         """
         one_of("direction", direction, ("top", "bottom"))
         one_of("mode", mode, ("remove", "keep"))
+        x_test = np.asarray(x_test)
         given = self._read(x_test, importance_scores)
         cells = x_test[0].size
         if isinstance(k, (float, np.floating)):
