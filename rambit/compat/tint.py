@@ -6,9 +6,10 @@ Every name of ``tint.attr`` can be imported from here; all but ``TimeForwardTunn
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,10 @@ from rambit.attribution.external import library
 from rambit.attribution.occlusion import inside_windows, window_starts
 from rambit.counterfactuals import Replay
 from rambit.game import Game, TensorSample, Windows, probes
+from rambit.game.modes import Evaluation
 from rambit.game.progress import Progress, progress
 from rambit.predictors import ModulePredictor, PredictionError
+from rambit.predictors.work import multiplications
 
 attr = library("tint.attr", "time_interpret")
 log_usage = library("captum.log", "captum").log_usage
@@ -29,6 +32,8 @@ __all__ = list(attr.__all__)  # noqa: PLE0605  # whatever time_interpret lists
 
 #: Series of which rows are made to check that the engine may evaluate a model.
 PROBED = 2
+#: Multiplications, of prefixes, that outweigh a trace, for a tunnel that will be called again: half a second of a core.
+WORTH_A_TRACE = 2e9
 #: Arguments of the occlusions with which, unless they are None, time_interpret answers.
 UNUSED = ("additional_forward_args", "attributions_fn")
 USED = ("sliding_window_shapes", "strides", "target", "perturbations_per_eval")
@@ -71,7 +76,7 @@ class TimeForwardTunnel(attr.TimeForwardTunnel):  # type: ignore[misc]  # the li
         scores = None
         if not temporal_target and temporal_additional_forward_args is None:
             call = Call.read(self.attribution_method, inputs, task, threshold, kwargs)
-            scores = None if call is None else call.scores(show_progress)
+            scores = None if call is None else call.scores(_SEEN.setdefault(self, Seen()), show_progress)
         if scores is None:
             # As its own classes call each other: the use of one method is logged once.
             return super().attribute.__wrapped__(
@@ -88,6 +93,25 @@ class TimeForwardTunnel(attr.TimeForwardTunnel):  # type: ignore[misc]  # the li
         found = _by_time(scores) if return_temporal_attributions else scores
         return (found,) if isinstance(inputs, tuple) else found
 
+
+@dataclass
+class Model:
+    """A module that the engine may evaluate on the rows of a call: its outputs for a row, () or (C,), and the mode."""
+
+    predictor: ModulePredictor
+    outputs: tuple[int, ...]
+    mode: Evaluation = "auto"
+
+
+@dataclass
+class Seen:
+    """What a tunnel found out of its module in earlier calls, by their settings, for as long as it is the same one."""
+
+    identity: Any = None
+    models: dict[Any, Model | None] = field(default_factory=dict)
+
+
+_SEEN: WeakKeyDictionary[TimeForwardTunnel, Seen] = WeakKeyDictionary()
 
 #: Which classes of time_interpret these stand for, by module and name.
 CLASSES = {"tint.attr": {"TimeForwardTunnel": TimeForwardTunnel}}
@@ -163,23 +187,56 @@ class Call:
             target,
         )
 
-    def scores(self, show_progress: bool) -> Tensor | None:
+    def scores(self, seen: Seen, show_progress: bool) -> Tensor | None:
         """(B, T, D) float32, or (B * C, T, D) where all outputs are explained; None where time_interpret answers."""
+        model = self._model(seen)
+        explained = None if model is None else self._explained(model.outputs)
+        if model is None or explained is None:
+            return None
+        state = torch.get_rng_state()
+        try:
+            return self._evaluate(model, explained, show_progress)
+        except PredictionError:  # an output is not finite, which time_interpret passes on
+            torch.set_rng_state(state)
+            return None
+
+    # -- how the module is evaluated ----------------------------------------------------------------------------------
+
+    def _model(self, seen: Seen) -> Model | None:
+        """What was seen of the module for settings like these, or is now; None where the engine may not evaluate it."""
         predictor = ModulePredictor(self.module, output="regression", layout="BTD")
+        digest = predictor.digest()
+        if digest is None:
+            return self._looked_at(predictor)
+        identity = (digest, *(part.training for part in self.module.modules()))
+        if seen.identity != identity:
+            seen.identity, seen.models = identity, {}
+        settings = (self.x.shape, self.x.dtype, self.x.device, len(self.windows), self.draws)
+        if settings not in seen.models:
+            seen.models[settings] = self._looked_at(predictor)
+        return seen.models[settings]
+
+    def _looked_at(self, predictor: ModulePredictor) -> Model | None:
         few = min(PROBED, len(self.x))
         replaced = self.data if self.baseline is None else self.baseline
         assert replaced is not None
         outputs = _outputs_of_a_row(predictor, torch.cat((self.x[:few], replaced[:few])), few)
-        explained = None if outputs is None else self._explained(outputs)
-        if explained is None:
+        if outputs is None:
             return None
         predictor.looked = True  # at more than the engine's own look would see
-        state = torch.get_rng_state()
-        try:
-            return self._evaluate(predictor, explained, show_progress)
-        except PredictionError:  # an output is not finite, which time_interpret passes on
-            torch.set_rng_state(state)
-            return None
+        return Model(self._recognised(predictor), outputs)
+
+    def _recognised(self, predictor: ModulePredictor) -> ModulePredictor:
+        """The predictor, with the state that the graph of a recurrent network shows where a trace may pay."""
+        B, T, _ = self.x.shape
+        row_steps = B * (1 + self.draws * len(self.windows)) * T * (T + 1) // 2
+        worth = row_steps * multiplications(self.module, T) >= WORTH_A_TRACE * T
+        if predictor.modes or not worth or not any(isinstance(part, nn.RNNBase) for part in self.module.modules()):
+            return predictor
+        from rambit.predictors.recognised import RecognisedPredictor  # with what torch's tracing needs
+
+        found = RecognisedPredictor.of(predictor, self.x.transpose(1, 2))
+        return predictor if isinstance(found, str) else found
 
     # -- what is explained --------------------------------------------------------------------------------------------
 
@@ -207,20 +264,21 @@ class Call:
 
     # -- evaluation ---------------------------------------------------------------------------------------------------
 
-    def _evaluate(self, predictor: ModulePredictor, explained: Explained, show_progress: bool) -> Tensor:
+    def _evaluate(self, model: Model, explained: Explained, show_progress: bool) -> Tensor:
         B, T, D = self.x.shape
         groups = self._groups()
         drawn = self._drawn(explained.count)
         questions = len(groups) * (1 if drawn is None else explained.count)
 
         def count() -> int:
-            game = self._game(predictor, drawn, dry=True)
+            game = self._game(model, drawn, dry=True)
             game.distances(Windows(self.windows, 1, first=0), ops.Metric.DIFF, explained.columns)
             return game.runner.row_steps * questions
 
         best: Tensor | None = None
         with progress(show_progress, count) as bar:
-            game = self._game(predictor, drawn, bar=bar)
+            game = self._game(model, drawn, bar=bar)
+            model.mode, model.predictor.confirmed = game.mode, True
             for number in range(explained.count):
                 if number == 0 or drawn is not None:
                     scores, original = self._by_output(game, explained.columns, groups, drawn, number)
@@ -232,12 +290,19 @@ class Call:
         assert best is not None
         return best.float()
 
-    def _game(
-        self, predictor: ModulePredictor, drawn: Tensor | None, *, bar: Progress | None = None, dry: bool = False
-    ) -> Game:
+    def _game(self, model: Model, drawn: Tensor | None, *, bar: Progress | None = None, dry: bool = False) -> Game:
         sample = TensorSample(self.x.transpose(1, 2), torch.arange(len(self.x), device=self.x.device))
         values = Replay(self._values(drawn, 0, self._groups()[0]))
-        return Game(predictor, sample, values, anchor="cell", draws=self.draws, progress=bar, dry=dry)
+        return Game(
+            model.predictor,
+            sample,
+            values,
+            anchor="cell",
+            draws=self.draws,
+            evaluation=model.mode,
+            progress=bar,
+            dry=dry,
+        )
 
     def _by_output(
         self, game: Game, columns: Tensor, groups: list[slice], drawn: Tensor | None, number: int
