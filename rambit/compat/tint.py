@@ -28,7 +28,7 @@ from rambit.predictors.work import multiplications
 attr = library("tint.attr", "time_interpret")
 log_usage = library("captum.log", "captum").log_usage
 
-__all__ = list(attr.__all__)  # noqa: PLE0605  # whatever time_interpret lists
+__all__ = list(attr.__all__)
 
 #: Series of which rows are made to check that the engine may evaluate a model.
 PROBED = 2
@@ -43,7 +43,7 @@ def __getattr__(name: str) -> Any:
     return getattr(attr, name)
 
 
-class TimeForwardTunnel(attr.TimeForwardTunnel):  # type: ignore[misc]  # the library has no types
+class TimeForwardTunnel(attr.TimeForwardTunnel):  # type: ignore[misc, name-defined]  # the library has no types
     """time_interpret's tunnel, over TemporalOcclusion and TemporalAugmentedOcclusion in few calls of the model.
 
     Same arguments, and the same numbers up to rounding. A module with a state, which it claims or its graph shows,
@@ -78,7 +78,7 @@ class TimeForwardTunnel(attr.TimeForwardTunnel):  # type: ignore[misc]  # the li
             call = Call.read(self.attribution_method, inputs, task, threshold, kwargs)
             scores = None if call is None else call.scores(_SEEN.setdefault(self, Seen()), show_progress)
         if scores is None:
-            # As its own classes call each other: the use of one method is logged once.
+            # Without its own decorator, as its classes call each other: each use is logged once.
             return super().attribute.__wrapped__(
                 self,
                 inputs,
@@ -326,7 +326,7 @@ class Call:
         return [slice(first, None, apart) for first in range(apart)]
 
     def _drawn(self, targets: int) -> Tensor | None:
-        """Series of ``data`` by (time, target, draw, window, series), in the order in which time_interpret draws them."""
+        """Series of ``data`` by (time, target, draw, window, series): the order in which time_interpret draws them."""
         if self.data is None:
             return None
         B, T, _ = self.x.shape
@@ -431,8 +431,8 @@ def _column(target: Any, x: Tensor, C: int) -> Tensor | None:
 def _outputs_of_a_row(predictor: ModulePredictor, rows: Tensor, few: int) -> tuple[int, ...] | None:
     """The shape of a row's outputs, () or (C,); None for a module that the engine may not evaluate.
 
-    The module must give the same as it stands and in evaluation mode, for rows together and for the first ``few`` alone,
-    and neither draw random numbers nor change a buffer. It is left as it was, and so are the generators.
+    The module must give the same as it stands and in evaluation mode, for rows together and for the first ``few``
+    alone, and neither draw random numbers nor change a buffer. It is left as it was, and so are the generators.
     """
     module = predictor.module
     assert module is not None
@@ -467,7 +467,7 @@ def _close(one: Tensor, other: Tensor) -> bool:
 
 
 def _by_time(scores: Tensor) -> Tensor:
-    """(N, T, T, D) of scores (N, T, D), as seen from each time: NaN at earlier times, which no window covers, then 0."""
+    """(N, T, T, D) of scores (N, T, D), seen from each time: NaN before it, where nothing is replaced, then 0."""
     N, T, D = scores.shape
     found = scores.new_zeros(N, T, T, D)
     earlier = torch.ones(T, T, dtype=torch.bool, device=scores.device).tril(-1)
