@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.parameter import is_lazy
 
 from rambit import arrays, ops
 from rambit.attribution.external import library
@@ -32,6 +33,8 @@ __all__ = list(attr.__all__)
 
 #: Series of which rows are made to check that the engine may evaluate a model.
 PROBED = 2
+#: Settings of which a tunnel keeps what it found out of its module.
+MOST_SETTINGS = 8
 #: Multiplications, of prefixes, that outweigh a trace, for a tunnel that will be called again: half a second of a core.
 WORTH_A_TRACE = 2e9
 #: Arguments of the occlusions with which, unless they are None, time_interpret answers.
@@ -213,6 +216,8 @@ class Call:
             seen.identity, seen.models = identity, {}
         settings = (self.x.shape, self.x.dtype, self.x.device, len(self.windows), self.draws)
         if settings not in seen.models:
+            if len(seen.models) == MOST_SETTINGS:
+                seen.models.clear()
             seen.models[settings] = self._looked_at(predictor)
         return seen.models[settings]
 
@@ -252,15 +257,17 @@ class Call:
         if self.task in ("binary", "multiclass"):
             return Explained(every, 1, lambda original: [original.argmax(dim=1)])
         if self.task == "multilabel":
-            # What explains a label is the output whose number is 1 where the label is there, and 0 where it is not.
-            labels = lambda original: list((original.sigmoid() > self.threshold).long().unbind(1))  # noqa: E731
-            return Explained(every, C, labels) if C > 1 else None
+            return Explained(every, C, self._labels) if C > 1 else None
         several = self.target if isinstance(self.target, tuple) else (self.target,)
         columns = [column for one in several if (column := _column(one, self.x, C)) is not None]
         if not columns or len(columns) < len(several):
             return None
         numbers = [torch.full((B, T), k, device=self.x.device) for k in range(len(columns))]
         return Explained(torch.stack(columns), len(columns), lambda original: numbers)
+
+    def _labels(self, original: Tensor) -> list[Tensor]:
+        """For each label the number of the output that explains it: 1 where the label is there, 0 where it is not."""
+        return list((original.sigmoid() > self.threshold).long().unbind(1))
 
     # -- evaluation ---------------------------------------------------------------------------------------------------
 
@@ -366,7 +373,9 @@ def _reads(forward_func: Any, x: Tensor) -> bool:
     if not isinstance(forward_func, nn.Module) or torch.is_autocast_enabled(x.device.type):
         return False
     weights = chain(forward_func.parameters(), forward_func.buffers())
-    return all(w.device == x.device and (w.dtype == x.dtype or not w.is_floating_point()) for w in weights)
+    return all(
+        w.device == x.device and (w.dtype == x.dtype or not w.is_floating_point()) and not is_lazy(w) for w in weights
+    )
 
 
 def _windows(features: int, shapes: Any, strides: Any) -> Tensor | None:

@@ -343,6 +343,24 @@ def test_other_methods_are_time_interprets(asked, tint):
     assert not asked.same(tint.Occlusion(model), X[:, :1], sliding_window_shapes=(1, 1), target=1)
 
 
+def test_weights_that_are_made_by_the_first_call(tint, ours):
+    model = Made(nn.LazyLinear(4))
+    first, again = (
+        side.TimeForwardTunnel(tint.TemporalOcclusion(model)).attribute(X, sliding_window_shapes=(1,), target=1)
+        for side in (ours, tint)
+    )
+    torch.testing.assert_close(first, again)
+
+
+def test_more_settings_than_a_tunnel_keeps(tint, ours, monkeypatch):
+    monkeypatch.setattr(ours, "MOST_SETTINGS", 2)
+    method = tint.TemporalOcclusion(GRU(3, 4))
+    tunnel, theirs = ours.TimeForwardTunnel(method), tint.TimeForwardTunnel(method)
+    for steps in (2, 3, 4, 2, 6):
+        found = [side.attribute(X[:, :steps], sliding_window_shapes=(1,), target=1) for side in (tunnel, theirs)]
+        torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
+
+
 def test_a_progress_bar(tint, ours, capsys):
     tunnel = ours.TimeForwardTunnel(tint.TemporalOcclusion(GRU(3, 4)))
     tunnel.attribute(X, sliding_window_shapes=(1,), target=1)
