@@ -78,7 +78,8 @@ STORAGE ?= build/benchmarks
 bench-check: setup peers rex-env
 	$(BIN)/python -m bench.check --storage $(STORAGE)
 
-# Fails when a ratio is more than 15 % worse than in another checkout twice in a row: `make bench-compare BASE=../base`.
+# Fails when a ratio is more than 15 % worse than in another checkout twice in a row.
+BASE ?= ../base
 bench-compare: setup peers
 	$(MAKE) -C $(BASE) setup peers
 	$(BIN)/python -m bench.check --against $(BASE)
