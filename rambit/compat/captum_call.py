@@ -1,0 +1,182 @@
+"""A call of one of captum's methods, read for a game of several inputs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from captum._utils.common import (
+    _expand_target,
+    _format_additional_forward_args,
+    _format_tensor_into_tuples,
+    _select_targets,
+)
+from captum.attr._utils.common import _format_input_baseline
+from torch import Tensor, nn
+
+from rambit.game.tuple_game import TupleGame
+from rambit.game.tuple_sample import TupleSample
+from rambit.predictors.activations import Activations
+from rambit.predictors.call import CallPredictor
+
+#: Layers whose calls draw random numbers, or change them, while they train.
+_IN_TRAINING = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
+
+
+class NotServed(Exception):
+    """The call is passed on to captum."""
+
+
+class Target:
+    """captum's ``target``, for as many copies of the batch as a call holds."""
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
+        self.expanded: tuple[int, Any] = (1, target)
+
+    def select(self, output: Any, copies: int) -> Any:
+        """What is explained of an output: a number for each example, or whatever else the target leaves."""
+        if isinstance(output, torch.futures.Future):
+            raise NotServed("the function returned a future")
+        if copies == 1:
+            return _select_targets(output, self.target)
+        if isinstance(self.target, list) and isinstance(self.target[0], tuple):
+            return self._select_tuples(output, copies)
+        if self.expanded[0] != copies:
+            self.expanded = copies, self._of(copies, output.device)
+        return _select_targets(output, self.expanded[1])
+
+    def _of(self, copies: int, device: torch.device) -> Any:
+        if isinstance(self.target, list):  # as a tensor, which is not made of each element anew
+            return torch.tensor(self.target, device=device).repeat(copies)
+        return _expand_target(self.target, copies)
+
+    def _select_tuples(self, output: Tensor, copies: int) -> Tensor:
+        if not all(isinstance(place, int) for one in self.target for place in one):
+            return _select_targets(output, self.target * copies)  # type: ignore[no-any-return]
+        places = torch.tensor(self.target, device=output.device).repeat(copies, 1)
+        return output[(torch.arange(len(output), device=output.device), *places.unbind(dim=1))]
+
+
+class Call:
+    """What was given to ``attribute``, checked: NotServed where it is nothing that a game evaluates as captum does.
+
+    ``joining``: elements join the baselines (Shapley values); otherwise baselines replace elements (ablation).
+    """
+
+    def __init__(
+        self,
+        method: Any,
+        inputs: Any,
+        baselines: Any,
+        target: Any,
+        args: Any,
+        together: int,
+        *,
+        joining: bool = False,
+    ) -> None:
+        if not isinstance(together, int) or together < 1:
+            raise NotServed("perturbations_per_eval is refused there")
+        self.method, self.is_tuple = method, isinstance(inputs, tuple)
+        self.tensors, given = _format_input_baseline(inputs, baselines)
+        self.device, self.B = self.tensors[0].device, len(self.tensors[0]) if self.tensors[0].ndim else 0
+        if len(given) != len(self.tensors) or self.B == 0 or not all(map(self._plain, self.tensors)):
+            raise NotServed("inputs are of another kind")
+        even = all(len(tensor) == self.B for tensor in self.tensors)
+        values = tuple(_value(x, one, joining) for x, one in zip(self.tensors, given, strict=True))
+        turned = any(value.dtype != x.dtype for value, x in zip(values, self.tensors, strict=True))
+        self.together = together
+        # Inputs that a baseline turns into another type are turned only where they are replaced, so that which ones
+        # are depends on what shares a call.
+        self.one_by_one = not even or (turned and (len(self.tensors) > 1 or joining))
+        if self.one_by_one and (together > 1 or joining):
+            raise NotServed("inputs have different numbers of rows, or baselines another type")
+        places = _format_additional_forward_args(args) or ()
+        rows = [isinstance(arg, Tensor) and arg.ndim > 0 and (together > 1 or len(arg) == self.B) for arg in places]
+        self.sample = TupleSample(self.tensors, values, tuple(places), tuple(rows))
+        self.predictor = CallPredictor(method.forward_func, Target(target).select)
+        if self.predictor.module is not None and any(
+            part.training and isinstance(part, _IN_TRAINING) for part in self.predictor.module.modules()
+        ):
+            raise NotServed("layers that draw random numbers or learn are in training mode")
+
+    def _plain(self, tensor: Tensor) -> bool:
+        """Whether rows of a tensor can be made by choosing between its elements and others: not where one is NaN or
+        infinite, since captum multiplies it by 0."""
+        if tensor.layout != torch.strided or tensor.device != self.device or tensor.ndim == 0 or tensor.is_complex():
+            return False
+        return not tensor.is_floating_point() or bool(tensor.isfinite().all())
+
+    def game(self, progress: Any = None) -> TupleGame:
+        """The game of this call."""
+        known: dict[object, Activations | None] = vars(self.method).setdefault("_rambit_activations", {})
+        together = 1 if self.one_by_one else None if self.together == 1 else self.together
+        return TupleGame(self.predictor, self.sample, together=together, known=known, progress=progress)
+
+    def masks(self, feature_mask: Any) -> tuple[Tensor, ...]:
+        """The number of each element's feature (1 or B, …) for each input."""
+        masks = _format_tensor_into_tuples(feature_mask)
+        if len(masks) != len(self.tensors):
+            raise NotServed("feature_mask is refused there")
+        return tuple(map(self._mask, masks, self.tensors))
+
+    def _mask(self, mask: Tensor, x: Tensor) -> Tensor:
+        if mask.ndim > x.ndim or mask.is_floating_point() or (0 < mask.ndim < x.ndim and self.together > 1):
+            raise NotServed("feature_mask is refused there, or read differently")
+        mask = mask.to(self.device, torch.int64)
+        mask = mask.view(*[1] * (x.ndim - mask.ndim), *mask.shape)
+        rows = len(mask)
+        if rows not in (1, len(x)) or any(a not in (1, b) for a, b in zip(mask.shape[1:], x.shape[1:], strict=True)):
+            raise NotServed("feature_mask is refused there")
+        return mask.expand(rows, *x.shape[1:])
+
+    def result(self, parts: Sequence[Tensor]) -> Any:
+        """In the form of the inputs."""
+        return tuple(parts) if self.is_tuple else parts[0]
+
+
+def _value(x: Tensor, baseline: Any, joining: bool) -> Tensor:
+    """What replaces elements of an input, in the type of its replaced rows."""
+    if not isinstance(baseline, Tensor):
+        if joining:
+            return x.new_full((1,) * x.ndim, baseline)
+        one = x.new_ones(1)
+        kind = x.dtype if x.is_floating_point() else (one + baseline * one).dtype
+        return torch.full((1,) * x.ndim, baseline, dtype=kind, device=x.device)
+    if baseline.ndim > x.ndim or torch.broadcast_shapes(baseline.shape, x.shape) != x.shape:
+        raise NotServed("a baseline has another shape")
+    if joining and (baseline.shape[1:] != x.shape[1:] or len(baseline) not in (1, len(x))):
+        raise NotServed("a baseline has another shape")
+    if baseline.device != x.device or (baseline.is_floating_point() and not bool(baseline.isfinite().all())):
+        raise NotServed("a baseline holds NaN, is infinite or lies elsewhere")
+    value = baseline.view(*[1] * (x.ndim - baseline.ndim), *baseline.shape)
+    return value.to(torch.promote_types(value.dtype, x.dtype)) if not joining else value
+
+
+def spread(values: Tensor, places: Tensor) -> Tensor:
+    """Values of features (F, K) at the elements of an input: (K, …), of whose features ``places`` (1 or B, …) tells.
+
+    Where each example has features of its own, K = B or B times as many outputs.
+    """
+    rows = len(places)
+    flat = places.reshape(rows, -1)
+    if rows == 1:
+        return values.t()[:, flat[0]].view(-1, *places.shape[1:])
+    by_row = values.t().view(rows, -1, len(values))
+    found = by_row.gather(2, flat[:, None].expand(-1, by_row.shape[1], -1))
+    return found.view(-1, *places.shape[1:])
+
+
+def check_outputs(outputs: Tensor) -> None:
+    """NotServed where differences of outputs cannot be multiplied by masks without harm: NaN, infinite or bool."""
+    if outputs.dtype == torch.bool or (outputs.is_floating_point() and not bool(outputs.isfinite().all())):
+        raise NotServed("outputs are NaN, infinite or bool")
+
+
+@functools.cache
+def keeps_parts(kind: type, base: type) -> bool:
+    """Whether a class overrides none of the private methods that make one of captum's what it is."""
+    names = [name for name in dir(base) if name.startswith("_") and not name.startswith("__")]
+    return all(getattr(kind, name) is getattr(base, name) for name in names if callable(getattr(base, name)))
