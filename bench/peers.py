@@ -1,8 +1,8 @@
 """Runs a peer's own tests with our drop-in classes in the place of its own: ``python -m bench.peers [NAME …]``.
 
-Its sources are cloned into a temporary folder, at the version that is installed, or taken from ``--sources``; nothing of
-them stays. A test counts as *delegated* where one of its calls went on to the peer's own method, as *refused* where it
-failed. The table is printed and kept in results/peers/; the exit status is 1 where a test was refused.
+Its sources are cloned into a temporary folder, at the version that is installed, or taken from ``--sources``; nothing
+of them stays. A test counts as *delegated* where one of its calls went on to the peer's own method, as *refused* where
+it failed. The table is printed and kept in results/peers/; the exit status is 1 where a test was refused.
 """
 
 from __future__ import annotations

@@ -3,12 +3,12 @@
 Each class is a subclass of captum's that overrides ``attribute`` alone, with its arguments and results; random choices
 come from torch's generator in captum's order, so that equal seeds give equal numbers. Differences are of rounding. What
 is not evaluated here goes to captum's own method: futures, NaN or infinite values (which captum multiplies by 0, and so
-keeps), functions that draw random numbers, layers in training mode that do or that learn, FeaturePermutation, and
-whatever captum refuses; the logger of this module says so, with the reason, at level DEBUG. Tested with captum 0.8 and 0.9.
+keeps), functions that draw random numbers, layers in training mode that do or that learn, data loaders, and whatever
+captum refuses. The logger of this module says so, with the reason, at level DEBUG. Tested with captum 0.8 and 0.9.
 
 ``perturbations_per_eval`` above 1 says that rows may share a call, and is how many do at most. At 1, captum's default,
-the unchanged inputs and the first perturbation are evaluated alone and in a larger call: where both come out equal, calls
-are as large as pays; else each perturbation has a call of its own, as in captum.
+the first row and the first perturbation are evaluated alone and in a larger call: where both come out equal, calls are
+as large as pays; else each perturbation has a call of its own, as in captum.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ except ImportError as error:
 
 from captum._utils.common import _format_feature_mask, _get_feature_idx_to_tensor_idx
 from captum._utils.progress import progress
+from captum.attr._core import dataloader_attr
+from captum.attr._core.feature_permutation import _permute_feature
 from captum.attr._core.shapley_value import _all_perm_generator, _perm_generator
 from captum.attr._utils.batching import _batch_example_iterator
 from captum.attr._utils.common import _format_and_verify_sliding_window_shapes, _format_and_verify_strides
@@ -37,7 +39,7 @@ from captum.log import log_usage
 from rambit.compat.captum_call import Call, NotServed, check_outputs, keeps_parts, spread
 from rambit.game.shapley_values import exact_shapley
 from rambit.game.tuple_game import FEW, DrawsError, TupleGame
-from rambit.game.tuple_sample import Coded, Groups, Joining, Players, Question, Singles, Whole, WindowPlaces
+from rambit.game.tuple_sample import Coded, Groups, Joining, Players, Question, Shuffled, Singles, Whole, WindowPlaces
 from rambit.predictors import PredictionError
 
 __all__ = [
@@ -106,7 +108,7 @@ class FeatureAblation(attr.FeatureAblation):  # type: ignore[misc]
         given = (inputs, baselines, target, additional_forward_args)
 
         def serve() -> Any:
-            if kwargs or not keeps_parts(type(self), attr.FeatureAblation):
+            if kwargs or not keeps_parts(self, attr.FeatureAblation):
                 raise NotServed("a subclass makes its perturbations itself")
             return _ablate(Call(self, *given, perturbations_per_eval), feature_mask, show_progress)
 
@@ -118,36 +120,33 @@ class FeatureAblation(attr.FeatureAblation):  # type: ignore[misc]
         )
 
 
-def _ablate(call: Call, feature_mask: Any, show_progress: bool) -> Any:
-    ids = None
-    least = getattr(call.method, "_min_examples_per_batch_grouped", None)
-    some_left_out = least is not None or not all(tensor.numel() for tensor in call.tensors)
-    if feature_mask is not None or some_left_out:
+dataloader_attr.SUPPORTED_METHODS.add(FeatureAblation)  # which compares types
+
+
+def _ablate(call: Call, feature_mask: Any, show_progress: bool, *, shuffled: bool = False) -> Any:
+    """Changes of the outputs where features are replaced, or ``shuffled`` among the examples."""
+    least = getattr(call.method, "_min_examples_per_batch_grouped", None) or 0
+    left_out = not all(len(tensor) >= least and tensor.numel() for tensor in call.tensors)
+    ids, order = None, None
+    question: Question = Singles(call.tensors)
+    if feature_mask is not None or left_out or shuffled:
         ids = call.masks(_format_feature_mask(feature_mask, call.tensors))
-        if not _ACROSS:
-            ids = _apart(ids)
-        order = _features(call, ids, some_left_out)
-        question: Question = Groups(ids, order)
-    else:
-        question = Singles(call.tensors)
+        ids = ids if _ACROSS else _apart(ids)
+        order = _features(call, ids, left_out)
+        question = Shuffled(call.tensors, ids, order, _permutation) if shuffled else Groups(ids, order)
     outputs, _ = _evaluate(call, question, show_progress)
-    K = outputs.shape[1]
     changes = outputs[:1] - outputs[1:]
-    if ids is None:
-        parts, begin = [], 0
-        for tensor in call.tensors:
-            size = tensor[0].numel()
-            parts.append(changes[begin : begin + size].t().reshape(K, *tensor.shape[1:]))
-            begin += size
-    else:
-        if any(len(one) not in (1, K) for one in ids):
-            raise NotServed("masks of each example, of a function that has not one output for each")
-        parts = [spread(*_where(order, changes, one)) for one in ids]
     if call.method.use_weights:
-        if some_left_out:
+        if left_out:
             raise NotServed("features without weight")
-        parts = [part.float() for part in parts]
-    return call.result(parts)
+        changes = changes.float()
+    if ids is None or order is None:
+        sizes = [tensor[0].numel() for tensor in call.tensors]
+        parts = zip(torch.split(changes, sizes), call.tensors, strict=True)
+        return call.result([part.t().reshape(-1, *tensor.shape[1:]) for part, tensor in parts])
+    if any(len(one) not in (1, changes.shape[1]) for one in ids):
+        raise NotServed("masks of each example, of a function that has not one output for each")
+    return call.result([spread(*_places(order, changes, one)) for one in ids])
 
 
 def _apart(ids: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -159,19 +158,20 @@ def _apart(ids: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(found)
 
 
-def _features(call: Call, ids: tuple[Tensor, ...], some_left_out: bool) -> Tensor:
+def _features(call: Call, ids: tuple[Tensor, ...], left_out: bool) -> Tensor:
     """The features in captum's order: those of the first input, then further ones of the next."""
-    features = dict.fromkeys(torch.cat([one.unique() for one in ids]).tolist())
-    if some_left_out and _ACROSS:
-        tensors_of = _get_feature_idx_to_tensor_idx(ids)
-        skips = call.method._should_skip_inputs_and_warn
-        features = {one: None for one in features if not skips([one], tensors_of, call.tensors)}
-    if not features or (some_left_out and call.together > 1):
-        raise NotServed("features are left out")
-    return torch.tensor(list(features), device=call.device)
+    features = list(dict.fromkeys(torch.cat([torch.unique(one) for one in ids]).tolist()))
+    if left_out:
+        if call.together > 1 or not _ACROSS:
+            raise NotServed("inputs are empty, or have few examples")
+        tensors_of, skips = _get_feature_idx_to_tensor_idx(ids), call.method._should_skip_inputs_and_warn
+        features = [one for one in features if not skips([one], tensors_of, call.tensors)]
+    if not features:
+        raise NotServed("there are no features")
+    return torch.tensor(features, device=call.device)
 
 
-def _where(order: Tensor, changes: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+def _places(order: Tensor, changes: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     """Changes (F + 1, K) of the features in ``order``, then 0 for others, and which of them each element is of."""
     known, rank = order.sort()
     place = torch.searchsorted(known, ids.contiguous()).clamp(max=len(order) - 1)
@@ -179,7 +179,48 @@ def _where(order: Tensor, changes: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]
     return torch.cat((changes, changes.new_zeros(1, changes.shape[1]))), place
 
 
-class Occlusion(attr.Occlusion):  # type: ignore[misc]
+class FeaturePermutation(attr.FeaturePermutation, FeatureAblation):  # type: ignore[misc]
+    """captum's FeaturePermutation; with a ``perm_func`` of one's own it is captum's."""
+
+    @log_usage()  # type: ignore[untyped-decorator]
+    def attribute(
+        self,
+        inputs: Any,
+        target: Any = None,
+        additional_forward_args: Any = None,
+        feature_mask: Any = None,
+        perturbations_per_eval: int = 1,
+        show_progress: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """See captum."""
+
+        def serve() -> Any:
+            own = self.perm_func is not _permute_feature or not keeps_parts(self, attr.FeaturePermutation)
+            if own or set(kwargs) - {"baselines"}:
+                raise NotServed("a subclass makes its perturbations itself")
+            call = Call(self, inputs, None, target, additional_forward_args, perturbations_per_eval, keeps_types=True)
+            if call.B == 1 or (len(call.tensors) > 1 and perturbations_per_eval > 1):
+                raise NotServed("permutations are refused there, or drawn in another order")
+            return _ablate(call, feature_mask, show_progress, shuffled=True)
+
+        return _or_captum(
+            serve,
+            lambda: super(FeaturePermutation, self).attribute(
+                inputs, target, additional_forward_args, feature_mask, perturbations_per_eval, show_progress, **kwargs
+            ),
+        )
+
+
+def _permutation(n: int) -> Tensor:
+    """A random order of n examples that is another than theirs, drawn as captum does."""
+    found = torch.randperm(n)
+    while torch.equal(found, torch.arange(n)):
+        found = torch.randperm(n)
+    return found
+
+
+class Occlusion(attr.Occlusion, FeatureAblation):  # type: ignore[misc]
     """captum's Occlusion."""
 
     @log_usage()  # type: ignore[untyped-decorator]
@@ -198,7 +239,7 @@ class Occlusion(attr.Occlusion):  # type: ignore[misc]
         given = (baselines, target, additional_forward_args, perturbations_per_eval)
 
         def serve() -> Any:
-            if not keeps_parts(type(self), attr.Occlusion) or not self.use_weights:
+            if not keeps_parts(self, attr.Occlusion) or not self.use_weights:
                 raise NotServed("a subclass makes its perturbations itself")
             return _occlude(Call(self, inputs, *given), sliding_window_shapes, strides, show_progress)
 
@@ -217,7 +258,7 @@ def _occlude(call: Call, windows: Any, strides: Any, show_progress: bool) -> Any
     ]
     for tensor, window, stride in zip(call.tensors, windows, each, strict=True):
         axes = list(zip(tensor.shape[1:], window, stride, strict=True))
-        if not axes or not all(0 < w <= size and 0 < s and (w == size or s <= w) for size, w, s in axes):
+        if not axes or not all(0 < w <= size and s > 0 and (w == size or s <= w) for size, w, s in axes):
             raise NotServed("windows or strides are refused there")
     question = WindowPlaces(call.tensors, windows, each)
     outputs, _ = _evaluate(call, question, show_progress)
@@ -248,9 +289,10 @@ class ShapleyValueSampling(attr.ShapleyValueSampling):  # type: ignore[misc]
         given = (inputs, baselines, target, additional_forward_args)
 
         def serve() -> Any:
-            if not keeps_parts(type(self), attr.ShapleyValueSampling) or n_samples < 1:
+            kept = keeps_parts(self, attr.ShapleyValueSampling)
+            if not kept or n_samples < 1 or isinstance(self, attr.ShapleyValues):
                 raise NotServed("a subclass makes its perturbations itself")
-            call = Call(self, *given, perturbations_per_eval, joining=True)
+            call = Call(self, *given, perturbations_per_eval, keeps_types=True)
             return _shapley(call, feature_mask, n_samples, show_progress)
 
         return _or_captum(
@@ -261,7 +303,7 @@ class ShapleyValueSampling(attr.ShapleyValueSampling):  # type: ignore[misc]
         )
 
 
-class ShapleyValues(attr.ShapleyValues):  # type: ignore[misc]
+class ShapleyValues(attr.ShapleyValues, ShapleyValueSampling):  # type: ignore[misc]
     """captum's ShapleyValues, from the 2^n coalitions of n features: each is evaluated once."""
 
     @log_usage()  # type: ignore[untyped-decorator]
@@ -279,15 +321,15 @@ class ShapleyValues(attr.ShapleyValues):  # type: ignore[misc]
         given = (inputs, baselines, target, additional_forward_args)
 
         def serve() -> Any:
-            if not keeps_parts(type(self), attr.ShapleyValues):
+            if not keeps_parts(self, attr.ShapleyValues):
                 raise NotServed("a subclass makes its perturbations itself")
-            return _shapley(Call(self, *given, perturbations_per_eval, joining=True), feature_mask, 0, show_progress)
+            return _shapley(
+                Call(self, *given, perturbations_per_eval, keeps_types=True), feature_mask, 0, show_progress
+            )
 
         return _or_captum(
             serve,
-            lambda: super(ShapleyValues, self).attribute(
-                *given, feature_mask, perturbations_per_eval, show_progress
-            ),
+            lambda: super(ShapleyValues, self).attribute(*given, feature_mask, perturbations_per_eval, show_progress),
         )
 
 
@@ -297,7 +339,8 @@ def _shapley(call: Call, feature_mask: Any, n_samples: int, show_progress: bool)
     players = Players(call.tensors, ids)
     n = players.first[-1] if ids is None else max(int(one.max()) for one in ids) + 1
     if ids is not None:
-        numbers = torch.cat([one.unique() for one in ids]).unique()
+        numbers = torch.cat([torch.unique(one) for one in ids])
+        numbers = torch.unique(numbers)
         if int(numbers[0]) < 0:
             raise NotServed("feature_mask holds negative numbers")
         if len(numbers) < n:
@@ -320,12 +363,10 @@ def _shapley(call: Call, feature_mask: Any, n_samples: int, show_progress: bool)
     assert game.shape is not None
     shape = game.shape or torch.Size([1])
     _check_shape(call, shape, ids)
-    whole = range(0)
     parts = []
     for index, tensor in enumerate(call.tensors):
         if ids is None:
-            whole = range(players.first[index], players.first[index + 1])
-            part = values[whole.start : whole.stop].t()
+            part = values[players.first[index] : players.first[index + 1]].t()
         else:
             part = spread(values, ids[index])
         parts.append(part.reshape(*shape, *tensor.shape[1:]).float())
@@ -343,17 +384,13 @@ def _payoffs(call: Call, order: Tensor, players: Players, show_progress: bool) -
     """Outputs (R, n + 1, K) along orders (R, n) of players that join."""
     R, n = order.shape
     if n <= _CODED:
-        codes, rows = (torch.ones_like(order) << order).cumsum(dim=1).unique(return_inverse=True)
+        codes, rows = torch.unique((torch.ones_like(order) << order).cumsum(dim=1), return_inverse=True)
         question: Question = Coded(torch.cat((codes.new_zeros(1), codes)), n, players)
         outputs, game = _evaluate(call, question, show_progress)
         return outputs[torch.cat((rows.new_zeros(R, 1), rows + 1), dim=1)], game
     outputs, game = _evaluate(call, Joining(order, players), show_progress)
     first, last = (outputs[row].expand(R, 1, -1) for row in (0, -1))
     return torch.cat((first, outputs[1:-1].view(R, n - 1, -1), last), dim=1), game
-
-
-class FeaturePermutation(attr.FeaturePermutation):  # type: ignore[misc]
-    """captum's FeaturePermutation, as it is."""
 
 
 class Lime(attr.Lime):  # type: ignore[misc]
@@ -378,7 +415,7 @@ class Lime(attr.Lime):  # type: ignore[misc]
         return super().attribute(*given, feature_mask, n_samples, together, return_input_shape, show_progress)
 
 
-class KernelShap(attr.KernelShap):  # type: ignore[misc]
+class KernelShap(attr.KernelShap, Lime):  # type: ignore[misc]
     """captum's KernelShap, whose samples share calls of the function."""
 
     @log_usage()  # type: ignore[untyped-decorator]
@@ -422,7 +459,3 @@ def _samples_together(
         return call.game().shares(question, n_samples)
 
     return int(_or_captum(found, lambda: 1))
-
-
-class FeaturePermutation(attr.FeaturePermutation):  # type: ignore[misc]
-    """captum's FeaturePermutation, as it is."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import inspect
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
+from captum import attr
 from captum._utils.common import (
     _expand_target,
     _format_additional_forward_args,
@@ -63,7 +65,7 @@ class Target:
 class Call:
     """What was given to ``attribute``, checked: NotServed where it is nothing that a game evaluates as captum does.
 
-    ``joining``: elements join the baselines (Shapley values); otherwise baselines replace elements (ablation).
+    ``keeps_types``: rows have the inputs' types whatever the baselines'; else both are joined as in x + baseline.
     """
 
     def __init__(
@@ -75,23 +77,27 @@ class Call:
         args: Any,
         together: int,
         *,
-        joining: bool = False,
+        keeps_types: bool = False,
     ) -> None:
         if not isinstance(together, int) or together < 1:
             raise NotServed("perturbations_per_eval is refused there")
+        if not isinstance(method.forward_func, nn.Module) and not inspect.signature(method.forward_func).parameters:
+            raise NotServed("the function takes nothing")
+        if isinstance(getattr(method.forward_func, "__self__", None), attr.DataLoaderAttribution):
+            raise NotServed("each call reads all of a data loader")
         self.method, self.is_tuple = method, isinstance(inputs, tuple)
         self.tensors, given = _format_input_baseline(inputs, baselines)
         self.device, self.B = self.tensors[0].device, len(self.tensors[0]) if self.tensors[0].ndim else 0
         if len(given) != len(self.tensors) or self.B == 0 or not all(map(self._plain, self.tensors)):
             raise NotServed("inputs are of another kind")
         even = all(len(tensor) == self.B for tensor in self.tensors)
-        values = tuple(_value(x, one, joining) for x, one in zip(self.tensors, given, strict=True))
+        values = tuple(_value(x, one, keeps_types) for x, one in zip(self.tensors, given, strict=True))
         turned = any(value.dtype != x.dtype for value, x in zip(values, self.tensors, strict=True))
         self.together = together
         # Inputs that a baseline turns into another type are turned only where they are replaced, so that which ones
         # are depends on what shares a call.
-        self.one_by_one = not even or (turned and (len(self.tensors) > 1 or joining))
-        if self.one_by_one and (together > 1 or joining):
+        self.one_by_one = not even or (turned and (len(self.tensors) > 1 or keeps_types))
+        if self.one_by_one and (together > 1 or keeps_types):
             raise NotServed("inputs have different numbers of rows, or baselines another type")
         places = _format_additional_forward_args(args) or ()
         rows = [isinstance(arg, Tensor) and arg.ndim > 0 and (together > 1 or len(arg) == self.B) for arg in places]
@@ -127,32 +133,36 @@ class Call:
             raise NotServed("feature_mask is refused there, or read differently")
         mask = mask.to(self.device, torch.int64)
         mask = mask.view(*[1] * (x.ndim - mask.ndim), *mask.shape)
-        rows = len(mask)
-        if rows not in (1, len(x)) or any(a not in (1, b) for a, b in zip(mask.shape[1:], x.shape[1:], strict=True)):
+        if not _broadcasts(mask.shape, x.shape):
             raise NotServed("feature_mask is refused there")
-        return mask.expand(rows, *x.shape[1:])
+        return mask.expand(-1, *x.shape[1:])
 
     def result(self, parts: Sequence[Tensor]) -> Any:
         """In the form of the inputs."""
         return tuple(parts) if self.is_tuple else parts[0]
 
 
-def _value(x: Tensor, baseline: Any, joining: bool) -> Tensor:
+def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
+    """Whether a tensor of one shape can be expanded to another."""
+    return len(shape) <= len(to) and all(a in (1, b) for a, b in zip(reversed(shape), reversed(to), strict=False))
+
+
+def _value(x: Tensor, baseline: Any, keeps_types: bool) -> Tensor:
     """What replaces elements of an input, in the type of its replaced rows."""
     if not isinstance(baseline, Tensor):
-        if joining:
+        if keeps_types:
             return x.new_full((1,) * x.ndim, baseline)
         one = x.new_ones(1)
         kind = x.dtype if x.is_floating_point() else (one + baseline * one).dtype
         return torch.full((1,) * x.ndim, baseline, dtype=kind, device=x.device)
-    if baseline.ndim > x.ndim or torch.broadcast_shapes(baseline.shape, x.shape) != x.shape:
+    if not _broadcasts(baseline.shape, x.shape):
         raise NotServed("a baseline has another shape")
-    if joining and (baseline.shape[1:] != x.shape[1:] or len(baseline) not in (1, len(x))):
+    if keeps_types and (baseline.shape[1:] != x.shape[1:] or len(baseline) not in (1, len(x))):
         raise NotServed("a baseline has another shape")
     if baseline.device != x.device or (baseline.is_floating_point() and not bool(baseline.isfinite().all())):
         raise NotServed("a baseline holds NaN, is infinite or lies elsewhere")
     value = baseline.view(*[1] * (x.ndim - baseline.ndim), *baseline.shape)
-    return value.to(torch.promote_types(value.dtype, x.dtype)) if not joining else value
+    return value.to(torch.promote_types(value.dtype, x.dtype)) if not keeps_types else value
 
 
 def spread(values: Tensor, places: Tensor) -> Tensor:
@@ -175,8 +185,13 @@ def check_outputs(outputs: Tensor) -> None:
         raise NotServed("outputs are NaN, infinite or bool")
 
 
+def keeps_parts(method: Any, base: type) -> bool:
+    """Whether the class of a method overrides no private part of the one of captum's that it stands for."""
+    kind: Any = type(method)
+    return _same_parts(kind, base)
+
+
 @functools.cache
-def keeps_parts(kind: type, base: type) -> bool:
-    """Whether a class overrides none of the private methods that make one of captum's what it is."""
+def _same_parts(kind: Hashable, base: Hashable) -> bool:
     names = [name for name in dir(base) if name.startswith("_") and not name.startswith("__")]
     return all(getattr(kind, name) is getattr(base, name) for name in names if callable(getattr(base, name)))

@@ -150,7 +150,7 @@ class TupleGame:
     def _outputs(self, question: Question, begin: int, end: int) -> Tensor:
         """The outputs of rows begin … end-1, from one call, as they come."""
         count, sample = end - begin, self.sample
-        tensors = [sample.rows(k, question.kept(k, begin, end), count) for k in range(len(sample.tensors))]
+        tensors = [sample.rows(k, question, begin, end) for k in range(len(sample.tensors))]
         found = self.predictor.outputs(tensors, sample.args_of(count), count)
         if self.shape is not None:
             wanted = self.shape if count == 1 else (count * self.shape[0], *self.shape[1:])

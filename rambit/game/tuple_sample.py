@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,11 +36,14 @@ class TupleSample:
         """Bytes of one row of all inputs."""
         return sum(tensor.nbytes for tensor in self.tensors) // len(self)
 
-    def rows(self, index: int, kept: Tensor | None, count: int) -> Tensor:
-        """``count`` copies (count * B, …) of an input, with its value where ``kept`` (count, 1 or B, …) is False."""
-        x, value = self.tensors[index], self.values[index]
+    def rows(self, index: int, question: Question, begin: int, end: int) -> Tensor:
+        """An input in the question's rows begin … end-1, each of B: (rows * B, …)."""
+        x, count = self.tensors[index], end - begin
+        kept = question.kept(index, begin, end)
         if kept is not None:
-            return torch.where(kept, x, value).view(count * len(x), *x.shape[1:])
+            values = question.values(index, begin, end)
+            values = self.values[index] if values is None else values
+            return torch.where(kept, x, values).view(count * len(x), *x.shape[1:])
         return x if count == 1 else x.expand(count, *x.shape).reshape(count * len(x), *x.shape[1:])
 
     def args_of(self, count: int) -> tuple[Any, ...]:
@@ -51,27 +55,32 @@ class TupleSample:
         )
 
 
-class Question(Protocol):
+class Question(ABC):
     """Rows of a sample; row 0 is the one that all others are compared with."""
 
+    @abstractmethod
     def __len__(self) -> int: ...
 
+    @abstractmethod
     def kept(self, index: int, begin: int, end: int) -> Tensor | None:
         """Which elements of an input rows begin … end-1 keep, (end - begin, 1 or B, …) bool; None: all of them."""
 
+    def values(self, index: int, begin: int, end: int) -> Tensor | None:
+        """What replaces elements of an input in these rows, (end - begin, B, …); None: the sample's values."""
+        return None
 
-class Whole:
+
+class Whole(Question):
     """The inputs as they are, alone."""
 
     def __len__(self) -> int:
         return 1
 
     def kept(self, index: int, begin: int, end: int) -> Tensor | None:
-        """See ``Question``."""
         return None
 
 
-class Singles:
+class Singles(Question):
     """The inputs as they are, then each element of each input replaced alone, in their order."""
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
@@ -84,7 +93,6 @@ class Singles:
         return int(self.first[-1])
 
     def kept(self, index: int, begin: int, end: int) -> Tensor | None:
-        """See ``Question``."""
         if end <= self.first[index] or begin >= self.first[index + 1]:
             return None
         found = memory.full((end - begin, self.sizes[index]), self.like, True, torch.bool)
@@ -92,7 +100,7 @@ class Singles:
         return found.view(end - begin, 1, *self.shapes[index])
 
 
-class Groups:
+class Groups(Question):
     """The inputs as they are, then all elements of each group replaced together.
 
     ``ids``: which group each element is of, (1 or B, …) int64 for each input; ``order`` (groups,): the row of each.
@@ -108,14 +116,34 @@ class Groups:
         return len(self.order)
 
     def kept(self, index: int, begin: int, end: int) -> Tensor | None:
-        """See ``Question``."""
         if not any(self.has[index][begin:end]):
             return None
         ids = self.ids[index]
         return ids != self.order[begin:end].view(-1, *[1] * ids.ndim)
 
 
-class WindowPlaces:
+class Shuffled(Groups):
+    """The inputs as they are, then each group's elements taken from other examples.
+
+    ``permutation(B)`` gives the examples (B,) int64 they are taken from; it is called for each group in ``order`` and
+    each input that has it.
+    """
+
+    def __init__(
+        self, tensors: Sequence[Tensor], ids: Sequence[Tensor], order: Tensor, permutation: Callable[[int], Tensor]
+    ) -> None:
+        super().__init__(ids, order)
+        self.tensors = tensors
+        B, device = len(tensors[0]), tensors[0].device
+        same = torch.arange(B)
+        drawn = [[permutation(B) if has[row] else same for has in self.has] for row in range(len(self))]
+        self.taken = [torch.stack(of_one).to(device) for of_one in zip(*drawn, strict=True)]
+
+    def values(self, index: int, begin: int, end: int) -> Tensor | None:
+        return self.tensors[index][self.taken[index][begin:end]]
+
+
+class WindowPlaces(Question):
     """The inputs as they are, then windows of each, replaced one after another; along the first axis first.
 
     For each input a window's shape and how far apart they are (strides); the last may reach beyond the end.
@@ -124,7 +152,8 @@ class WindowPlaces:
     def __init__(self, tensors: Sequence[Tensor], windows: Sequence[Any], strides: Sequence[Any]) -> None:
         self.covers: list[list[Tensor]] = []  # for each input and axis (places, size) bool: what each place covers
         for tensor, window, stride in zip(tensors, windows, strides, strict=True):
-            self.covers.append([_cover(*axis, tensor.device) for axis in zip(tensor.shape[1:], window, stride)])
+            axes = zip(tensor.shape[1:], window, stride, strict=True)
+            self.covers.append([_cover(*axis, tensor.device) for axis in axes])
         counts = [int(np.prod([len(cover) for cover in covers], dtype=np.int64)) for covers in self.covers]
         self.first = np.cumsum([1, *counts]).tolist()
 
@@ -132,7 +161,6 @@ class WindowPlaces:
         return int(self.first[-1])
 
     def kept(self, index: int, begin: int, end: int) -> Tensor | None:
-        """See ``Question``."""
         low, high = max(begin, self.first[index]), min(end, self.first[index + 1])
         if low >= high:
             return None
@@ -191,7 +219,7 @@ class Players:
         return masks.index_select(1, ids.flatten()).view(len(masks), *ids.shape)
 
 
-class Coded:
+class Coded(Question):
     """Coalitions of at most 62 players, each a number (N,) int64: bit k is set where player k takes part."""
 
     def __init__(self, codes: Tensor, count: int, players: Players) -> None:
@@ -202,12 +230,11 @@ class Coded:
         return len(self.codes)
 
     def kept(self, index: int, begin: int, end: int) -> Tensor | None:
-        """See ``Question``."""
         masks = (self.codes[begin:end, None] >> self.bits) & 1
         return self.players.elements(masks.bool(), index)
 
 
-class Joining:
+class Joining(Question):
     """Players that join one after another, in each of several orders (R, n): nobody, then for each order its first
     1 … n - 1 players, then all."""
 
@@ -219,7 +246,6 @@ class Joining:
         return R * (n - 1) + 2
 
     def kept(self, index: int, begin: int, end: int) -> Tensor | None:
-        """See ``Question``."""
         R, n = self.place.shape
         row = torch.arange(begin - 1, end - 1, device=self.place.device)
         joined = row % (n - 1) + 1
