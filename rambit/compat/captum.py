@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ try:
 except ImportError as error:
     raise ImportError(f'captum cannot be imported ({error}): pip install "rambit[baselines]"') from error
 
-from captum._utils.common import _format_feature_mask, _get_feature_idx_to_tensor_idx
+from captum._utils.common import _format_feature_mask
 from captum._utils.progress import progress
 from captum.attr._core import dataloader_attr
 from captum.attr._core.feature_permutation import _permute_feature
@@ -130,6 +131,8 @@ def _ablate(call: Call, feature_mask: Any, show_progress: bool, *, shuffled: boo
     ids, order = None, None
     question: Question = Singles(call.tensors)
     if feature_mask is not None or left_out or shuffled:
+        if left_out and (call.together > 1 or not _ACROSS):
+            raise NotServed("inputs are empty, or have few examples")
         ids = call.masks(_format_feature_mask(feature_mask, call.tensors))
         ids = ids if _ACROSS else _apart(ids)
         order = _features(call, ids, left_out)
@@ -160,11 +163,11 @@ def _apart(ids: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 def _features(call: Call, ids: tuple[Tensor, ...], left_out: bool) -> Tensor:
     """The features in captum's order: those of the first input, then further ones of the next."""
-    features = list(dict.fromkeys(torch.cat([torch.unique(one) for one in ids]).tolist()))
+    of_inputs = [torch.unique(one).tolist() for one in ids]
+    features = list(dict.fromkeys(chain(*of_inputs)))
     if left_out:
-        if call.together > 1 or not _ACROSS:
-            raise NotServed("inputs are empty, or have few examples")
-        tensors_of, skips = _get_feature_idx_to_tensor_idx(ids), call.method._should_skip_inputs_and_warn
+        skips = call.method._should_skip_inputs_and_warn
+        tensors_of = {one: [index for index, known in enumerate(of_inputs) if one in known] for one in features}
         features = [one for one in features if not skips([one], tensors_of, call.tensors)]
     if not features:
         raise NotServed("there are no features")
@@ -199,9 +202,9 @@ class FeaturePermutation(attr.FeaturePermutation, FeatureAblation):  # type: ign
             own = self.perm_func is not _permute_feature or not keeps_parts(self, attr.FeaturePermutation)
             if own or set(kwargs) - {"baselines"}:
                 raise NotServed("a subclass makes its perturbations itself")
-            call = Call(self, inputs, None, target, additional_forward_args, perturbations_per_eval, keeps_types=True)
-            if call.B == 1 or (len(call.tensors) > 1 and perturbations_per_eval > 1):
-                raise NotServed("permutations are refused there, or drawn in another order")
+            call = Call(self, inputs, None, target, additional_forward_args, perturbations_per_eval, kind="shuffle")
+            if (len(call.tensors) > 1 and perturbations_per_eval > 1) or not _ACROSS:
+                raise NotServed("permutations are drawn in another order")
             return _ablate(call, feature_mask, show_progress, shuffled=True)
 
         return _or_captum(
@@ -292,7 +295,7 @@ class ShapleyValueSampling(attr.ShapleyValueSampling):  # type: ignore[misc]
             kept = keeps_parts(self, attr.ShapleyValueSampling)
             if not kept or n_samples < 1 or isinstance(self, attr.ShapleyValues):
                 raise NotServed("a subclass makes its perturbations itself")
-            call = Call(self, *given, perturbations_per_eval, keeps_types=True)
+            call = Call(self, *given, perturbations_per_eval, kind="join")
             return _shapley(call, feature_mask, n_samples, show_progress)
 
         return _or_captum(
@@ -323,9 +326,7 @@ class ShapleyValues(attr.ShapleyValues, ShapleyValueSampling):  # type: ignore[m
         def serve() -> Any:
             if not keeps_parts(self, attr.ShapleyValues):
                 raise NotServed("a subclass makes its perturbations itself")
-            return _shapley(
-                Call(self, *given, perturbations_per_eval, keeps_types=True), feature_mask, 0, show_progress
-            )
+            return _shapley(Call(self, *given, perturbations_per_eval, kind="join"), feature_mask, 0, show_progress)
 
         return _or_captum(
             serve,
@@ -375,8 +376,9 @@ def _shapley(call: Call, feature_mask: Any, n_samples: int, show_progress: bool)
 
 def _check_shape(call: Call, shape: torch.Size, ids: tuple[Tensor, ...] | None) -> None:
     """NotServed for outputs of a shape that captum refuses, or combines with masks in a way of its own."""
+    several = shape.numel() > 1 and not _ACROSS
     of_each = ids is not None and any(len(one) > 1 for one in ids)
-    if (call.together > 1 or of_each) and shape[0] != call.B:
+    if (call.together > 1 or of_each or several) and shape[0] != call.B:
         raise NotServed("the function has not one output for each example")
 
 

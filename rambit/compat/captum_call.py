@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from captum import attr
@@ -65,7 +65,8 @@ class Target:
 class Call:
     """What was given to ``attribute``, checked: NotServed where it is nothing that a game evaluates as captum does.
 
-    ``keeps_types``: rows have the inputs' types whatever the baselines'; else both are joined as in x + baseline.
+    ``kind``: baselines "replace" elements, which gives rows the type of x + baseline; or elements "join" the baselines,
+    or are shuffled ("shuffle"), in rows of the inputs' own types.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Call:
         args: Any,
         together: int,
         *,
-        keeps_types: bool = False,
+        kind: Literal["replace", "join", "shuffle"] = "replace",
     ) -> None:
         if not isinstance(together, int) or together < 1:
             raise NotServed("perturbations_per_eval is refused there")
@@ -91,13 +92,13 @@ class Call:
         if len(given) != len(self.tensors) or self.B == 0 or not all(map(self._plain, self.tensors)):
             raise NotServed("inputs are of another kind")
         even = all(len(tensor) == self.B for tensor in self.tensors)
-        values = tuple(_value(x, one, keeps_types) for x, one in zip(self.tensors, given, strict=True))
+        values = tuple(_value(x, one, kind != "replace") for x, one in zip(self.tensors, given, strict=True))
         turned = any(value.dtype != x.dtype for value, x in zip(values, self.tensors, strict=True))
         self.together = together
         # Inputs that a baseline turns into another type are turned only where they are replaced, so that which ones
         # are depends on what shares a call.
-        self.one_by_one = not even or (turned and (len(self.tensors) > 1 or keeps_types))
-        if self.one_by_one and (together > 1 or keeps_types):
+        self.one_by_one = not even or (turned and (len(self.tensors) > 1 or kind == "join"))
+        if self.one_by_one and (together > 1 or kind == "join"):
             raise NotServed("inputs have different numbers of rows, or baselines another type")
         places = _format_additional_forward_args(args) or ()
         rows = [isinstance(arg, Tensor) and arg.ndim > 0 and (together > 1 or len(arg) == self.B) for arg in places]

@@ -125,8 +125,8 @@ class Groups(Question):
 class Shuffled(Groups):
     """The inputs as they are, then each group's elements taken from other examples.
 
-    ``permutation(B)`` gives the examples (B,) int64 they are taken from; it is called for each group in ``order`` and
-    each input that has it.
+    ``permutation(n)`` gives the examples (n,) int64 they are taken from; it is called for each group in ``order`` and
+    each input that has it, of n examples.
     """
 
     def __init__(
@@ -134,10 +134,12 @@ class Shuffled(Groups):
     ) -> None:
         super().__init__(ids, order)
         self.tensors = tensors
-        B, device = len(tensors[0]), tensors[0].device
-        same = torch.arange(B)
-        drawn = [[permutation(B) if has[row] else same for has in self.has] for row in range(len(self))]
-        self.taken = [torch.stack(of_one).to(device) for of_one in zip(*drawn, strict=True)]
+        same = [torch.arange(len(tensor)) for tensor in tensors]
+        drawn = [
+            [permutation(len(one)) if has[row] else one for has, one in zip(self.has, same, strict=True)]
+            for row in range(len(self))
+        ]
+        self.taken = [torch.stack(of_one).to(order.device) for of_one in zip(*drawn, strict=True)]
 
     def values(self, index: int, begin: int, end: int) -> Tensor | None:
         return self.tensors[index][self.taken[index][begin:end]]

@@ -20,6 +20,7 @@ from captum import attr  # noqa: E402
 import rambit.compat.captum as ours  # noqa: E402
 
 NAMES = ours.__all__
+OLD = captum.__version__.startswith("0.8")
 
 
 class Network(nn.Module):
@@ -131,6 +132,7 @@ def test_random_calls(name, reasons):
     assert not reasons()
 
 
+@pytest.mark.skipif(OLD, reason="permutations are drawn for features that are not there")
 def test_random_permutations(reasons):
     rng = random.Random(1)
     for _ in range(30):
@@ -206,8 +208,11 @@ def test_functions_of_the_whole_batch(name, function, reasons):
     given = {"sliding_window_shapes": (3,)} if name == "Occlusion" else {}
     if name == "ShapleyValueSampling":
         given["n_samples"] = 2
-    check(name, lambda: function, torch.randn(2, 15), tolerance=2e-3, **given)  # of sums of half precision
-    assert not reasons()
+    try:
+        check(name, lambda: function, torch.randn(2, 15), tolerance=2e-3, **given)  # of sums of half precision
+    except RuntimeError:
+        assert OLD
+    assert OLD or not reasons()
 
 
 class Dropping(nn.Module):
@@ -296,12 +301,14 @@ def test_types(kind, baseline, reasons):
     ) else None
 
 
+@pytest.mark.skipif(OLD, reason="such examples are refused")
 def test_empty_inputs_and_few_examples(reasons):
     x, empty = torch.randn(3, 4), torch.zeros(0)
     check("FeatureAblation", lambda: lambda x, empty: x.sum(dim=1) + empty.sum(), (x, empty))
     check("FeaturePermutation", lambda: lambda x, one: x.sum(dim=1) + one.sum(), (x, x[:1]))
 
 
+@pytest.mark.skipif(OLD, reason="its perturbations are made in another method")
 def test_a_subclass_that_perturbs_itself_is_left_alone(reasons):
     def subclass(base):
         class Doubled(base):
