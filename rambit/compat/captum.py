@@ -28,15 +28,20 @@ try:
 except ImportError as error:
     raise ImportError(f'captum cannot be imported ({error}): pip install "rambit[baselines]"') from error
 
-from captum._utils.common import _format_feature_mask
+from captum._utils.common import _format_additional_forward_args, _format_feature_mask
 from captum._utils.progress import progress
 from captum.attr._core import dataloader_attr
 from captum.attr._core.feature_permutation import _permute_feature
 from captum.attr._core.shapley_value import _all_perm_generator, _perm_generator
 from captum.attr._utils.batching import _batch_example_iterator
-from captum.attr._utils.common import _format_and_verify_sliding_window_shapes, _format_and_verify_strides
+from captum.attr._utils.common import (
+    _format_and_verify_sliding_window_shapes,
+    _format_and_verify_strides,
+    _format_input_baseline,
+)
 from captum.log import log_usage
 
+from rambit import rex
 from rambit.compat.captum_call import Call, NotServed, check_outputs, keeps_parts, spread
 from rambit.game.shapley_values import exact_shapley
 from rambit.game.tuple_game import FEW, DrawsError, TupleGame
@@ -49,6 +54,7 @@ __all__ = [
     "KernelShap",
     "Lime",
     "Occlusion",
+    "ReX",
     "ShapleyValueSampling",
     "ShapleyValues",
 ]
@@ -461,3 +467,59 @@ def _samples_together(
         return call.game().shares(question, n_samples)
 
     return int(_or_captum(found, lambda: 1))
+
+
+class ReX(attr.PerturbationAttribution):  # type: ignore[misc]
+    """``rambit.rex.ReX`` in captum's form: how responsible each position is for the class that the model decides for.
+
+    ``settings``: those of ``rambit.rex.ReX``, but for ``mask_value``, which is ``baselines`` here.
+    """
+
+    def __init__(self, forward_func: Callable[..., Any], **settings: Any) -> None:
+        super().__init__(forward_func)
+        if "mask_value" in settings:
+            raise ValueError("mask_value is given to attribute, as baselines")
+        self.settings = settings
+        rex.ReX(forward_func, **settings)  # which refuses what is wrong before anything is explained
+
+    def attribute(
+        self, inputs: Any, baselines: Any = None, target: Any = None, additional_forward_args: Any = None
+    ) -> Any:
+        """Responsibility, float32, in the shape of ``inputs``: all channels of a position have the same.
+
+        ``inputs``: a tensor (B, C, H, W), (B, C, Z, H, W) or (B, D, T), or a tuple of one. ``baselines``: a number, or
+        a tensor that broadcasts to it; default 0. ``target``: None, a class, or one for each example, as a list or
+        tensor; it must be the class that the model gives to the example, which is what ReX explains.
+        ``additional_forward_args``: a tensor (B, …) or a tuple of these. Raises TypeError or ValueError naming the
+        argument, and NoExplanationError where nothing passes.
+        """
+        tensors, given = _format_input_baseline(inputs, 0 if baselines is None else baselines)
+        if len(tensors) != 1 or len(given) != 1:
+            raise ValueError(f"inputs and baselines must be one tensor each, got {len(tensors)} and {len(given)}")
+        x, baseline, B = tensors[0], given[0], len(tensors[0])
+        classes = _classes(target, B)
+        extra = _format_additional_forward_args(additional_forward_args)
+        several = isinstance(baseline, Tensor) and baseline.ndim == x.ndim and len(baseline) > 1
+        parts = []
+        for rows in [slice(b, b + 1) for b in range(B)] if several else [slice(0, B)]:
+            value = baseline
+            if isinstance(baseline, Tensor):
+                value = (baseline[rows] if several else baseline).expand(1, *x.shape[1:]).to(x.dtype)
+            method = rex.ReX(self.forward_func, mask_value=value, **self.settings)
+            beside = None if extra is None else tuple(one[rows] for one in extra)
+            wanted = None if classes is None else classes[rows]
+            parts.append(method.attribute(x[rows], target=wanted, extra=beside))
+        found = torch.cat(parts)
+        found = found if x.ndim == 3 else found[:, None].expand(x.shape).contiguous()
+        return (found,) if isinstance(inputs, tuple) else found
+
+
+def _classes(target: Any, B: int) -> list[int] | None:
+    """The class of each of B examples."""
+    if target is None:
+        return None
+    found = target.tolist() if isinstance(target, Tensor) else target
+    classes = [found] * B if isinstance(found, int) else found
+    if not isinstance(classes, list) or len(classes) not in (1, B):
+        raise ValueError(f"target must be None, a class, or {B} classes, one for each example, got {target!r}")
+    return classes * B if len(classes) < B else classes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Hashable, Sequence
 from typing import Any, Literal
 
@@ -114,7 +115,7 @@ class Call:
         infinite, since captum multiplies it by 0."""
         if tensor.layout != torch.strided or tensor.device != self.device or tensor.ndim == 0 or tensor.is_complex():
             return False
-        return not tensor.is_floating_point() or bool(tensor.isfinite().all())
+        return _finite(tensor)
 
     def game(self, progress: Any = None) -> TupleGame:
         """The game of this call."""
@@ -143,6 +144,13 @@ class Call:
         return tuple(parts) if self.is_tuple else parts[0]
 
 
+def _finite(values: Tensor) -> bool:
+    """Whether no value is NaN or infinite: seen from their sum, unless that overflows."""
+    if not values.is_floating_point() or math.isfinite(values.sum()):
+        return True
+    return bool(values.isfinite().all())
+
+
 def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
     """Whether a tensor of one shape can be expanded to another."""
     return len(shape) <= len(to) and all(a in (1, b) for a, b in zip(reversed(shape), reversed(to), strict=False))
@@ -160,7 +168,7 @@ def _value(x: Tensor, baseline: Any, keeps_types: bool) -> Tensor:
         raise NotServed("a baseline has another shape")
     if keeps_types and (baseline.shape[1:] != x.shape[1:] or len(baseline) not in (1, len(x))):
         raise NotServed("a baseline has another shape")
-    if baseline.device != x.device or (baseline.is_floating_point() and not bool(baseline.isfinite().all())):
+    if baseline.device != x.device or not _finite(baseline):
         raise NotServed("a baseline holds NaN, is infinite or lies elsewhere")
     value = baseline.view(*[1] * (x.ndim - baseline.ndim), *baseline.shape)
     return value.to(torch.promote_types(value.dtype, x.dtype)) if not keeps_types else value
@@ -182,7 +190,7 @@ def spread(values: Tensor, places: Tensor) -> Tensor:
 
 def check_outputs(outputs: Tensor) -> None:
     """NotServed where differences of outputs cannot be multiplied by masks without harm: NaN, infinite or bool."""
-    if outputs.dtype == torch.bool or (outputs.is_floating_point() and not bool(outputs.isfinite().all())):
+    if outputs.dtype == torch.bool or not _finite(outputs):
         raise NotServed("outputs are NaN, infinite or bool")
 
 

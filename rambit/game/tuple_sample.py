@@ -190,7 +190,7 @@ class WindowPlaces(Question):
         total = values.t().reshape(-1, *reversed(counts)).permute(0, *range(len(counts), 0, -1))
         number = values.new_ones((), dtype=torch.float32)
         for axis, cover in enumerate(covers):
-            total = torch.tensordot(total, cover.to(total.dtype), dims=([1], [0]))  # the axis comes back as the last
+            total = total.movedim(1, -1) @ cover.to(total.dtype)  # the axis comes back as the last
             shape = [1] * len(covers)
             shape[axis] = cover.shape[1]
             number = number * cover.sum(dim=0).view(shape)

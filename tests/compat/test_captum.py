@@ -18,6 +18,7 @@ captum = pytest.importorskip("captum")
 from captum import attr  # noqa: E402
 
 import rambit.compat.captum as ours  # noqa: E402
+from rambit import rex  # noqa: E402
 
 NAMES = ours.__all__
 OLD = captum.__version__.startswith("0.8")
@@ -325,7 +326,7 @@ def test_a_subclass_that_perturbs_itself_is_left_alone(reasons):
 
 
 def test_they_are_captum_s(capsys):
-    for name in NAMES:
+    for name in set(NAMES) - {"ReX"}:
         assert issubclass(getattr(ours, name), getattr(attr, name))
     assert issubclass(ours.Occlusion, ours.FeatureAblation)
     method = ours.ShapleyValues(Network())
@@ -399,3 +400,44 @@ def test_without_captum_the_extra_is_named():
     code = "import sys; sys.modules['captum'] = None; import rambit.compat.captum"
     outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert 'pip install "rambit[baselines]"' in outcome.stderr.splitlines()[-1]
+
+
+def planted(x, offset=None):
+    """Class 1 where the middle of an image or series is bright."""
+    middle = x.flatten(2)[:, 0].view(len(x), -1)
+    n = middle.shape[1]
+    found = middle[:, n // 2 - 2 : n // 2 + 2].mean(dim=1)
+    found = found if offset is None else found + offset
+    return torch.stack((0.5 - found, found - 0.5), dim=1) * 8
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 4, 12), (2, 1, 20)])
+@pytest.mark.parametrize("baselines", [None, 0.1, "one", "each"])
+def test_rex(shape, baselines):
+    x = torch.ones(shape)
+    given = {"one": torch.full((1, *shape[1:]), 0.1), "each": torch.full(shape, 0.1)}.get(baselines, baselines)
+    found = ours.ReX(planted, iters=2).attribute(x, baselines=given, target=1)
+    for b in range(2):
+        value = 0 if baselines is None else torch.full((1, *shape[1:]), 0.1)
+        expected = rex.ReX(planted, iters=2, mask_value=value).attribute(x[b : b + 1])[0]
+        assert torch.equal(found[b], expected.expand(shape[1:]))
+    assert float(found.max()) > 0
+
+
+def test_rex_takes_captum_s_arguments():
+    x = torch.ones(2, 1, 8, 8)
+    method = ours.ReX(planted, iters=2)
+    assert isinstance(method, attr.PerturbationAttribution)
+    expected = method.attribute(x)
+    for target in (1, [1, 1], [1], torch.tensor([1, 1]), torch.tensor(1)):
+        assert torch.equal(method.attribute((x,), target=target)[0], expected)
+    offset = torch.zeros(2)
+    assert torch.equal(method.attribute(x, additional_forward_args=offset), expected)
+    with pytest.raises(ValueError, match="target must be"):
+        method.attribute(x, target=(1, 0))
+    with pytest.raises(ValueError, match="target must be the class that the model gives"):
+        method.attribute(x, target=0)
+    with pytest.raises(ValueError, match="inputs and baselines must be one tensor each"):
+        method.attribute((x, x))
+    with pytest.raises(ValueError, match="mask_value is given to attribute"):
+        ours.ReX(planted, mask_value=1)
