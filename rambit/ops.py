@@ -14,7 +14,7 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
-from rambit import memory
+from rambit import fallback, memory
 
 
 def _load(name: str) -> bool:
@@ -30,6 +30,7 @@ if not _load("_ops"):
         "rambit's native library is missing: install the package (pip install .), do not run it from source"
     )
 HAS_CUDA_OPS = torch.version.cuda is not None and _load("_ops_cuda")
+_native = torch.ops.rambit
 
 
 class Family(IntEnum):
@@ -111,14 +112,14 @@ def sample_masks(
 ) -> Tensor:
     """Sample masks (L, D, T), True = kept; mask number ``index[l]`` depends on the seed and its target cell alone."""
     out = memory.empty((len(index), D, T), index, torch.bool)
-    torch.ops.rambit.sample_masks(out, index, target_cells, int(family), *wt, *wd, p, seed)
+    _native.sample_masks(out, index, target_cells, int(family), *wt, *wd, p, seed)
     return out
 
 
 def shift_windows(masks: Tensor, room: Tensor, window: int) -> Tensor:
     """Move masks (L, D, T) by 0 … window-1 steps, at most ``room[l]``: (L, window, D, T). The rest is kept."""
     out = memory.empty((masks.shape[0], window, *masks.shape[1:]), masks, torch.bool)
-    torch.ops.rambit.shift_windows(out, masks, room)
+    _native.shift_windows(out, masks, room)
     return out
 
 
@@ -134,7 +135,7 @@ def draw(
     seed: int = 0,
 ) -> Tensor:
     """Fill ``out`` (S, B, D, T) with counterfactual values keyed by (seed, series id, draw, position)."""
-    torch.ops.rambit.draw(out, background, ids, int(kind), low, high, first_draw, seed)
+    _native.draw(out, background, ids, int(kind), low, high, first_draw, seed)
     return out
 
 
@@ -160,7 +161,7 @@ def masked_batch(
     (N, 9) int32 are described in game/rows.py. With Fill.WINDOWS, ``windows`` (K, B, D, T, P) gives the values of a
     replaced window by its start and the steps since.
     """
-    torch.ops.rambit.masked_batch(out, x, draws, masks, rows, observed, int(fill), windows)
+    _native.masked_batch(out, x, draws, masks, rows, observed, int(fill), windows)
     return out
 
 
@@ -178,7 +179,7 @@ def boxed_batch(
     (N + 1,) int64. ``stale``: the boxes and offsets that the first rows of ``out`` were last written with, from the
     same ``outside``; less is then written. Values are floating or bool.
     """
-    torch.ops.rambit.boxed_batch(out, inside, outside, boxes, offsets, *(stale or (None, None)))
+    _native.boxed_batch(out, inside, outside, boxes, offsets, *(stale or (None, None)))
     return out
 
 
@@ -198,7 +199,7 @@ def gather_windows(
     ``outside``, 0 where values are not floating. Real numbers or bool; out and window have any strides and share no
     memory.
     """
-    torch.ops.rambit.gather_windows(out, places, which, start, window, window_start, outside)
+    _native.gather_windows(out, places, which, start, window, window_start, outside)
     return out
 
 
@@ -207,13 +208,13 @@ def put_windows(out: Tensor, window: Tensor, start: Tensor) -> Tensor:
 
     0 <= start <= T - v. Any strides; real numbers or bool; no memory may be shared.
     """
-    torch.ops.rambit.put_windows(out, window, start)
+    _native.put_windows(out, window, start)
     return out
 
 
 def distance(out: Tensor, outputs: Tensor, reference: Tensor, series: Tensor, target: Tensor, metric: Metric) -> Tensor:
     """Write ``out`` (N, K) float64: metric(reference[series[i], :, k], outputs[i, :, k])."""
-    torch.ops.rambit.distance(out, outputs, reference, series, target, int(metric))
+    _native.distance(out, outputs, reference, series, target, int(metric))
     return out
 
 
@@ -235,9 +236,7 @@ def score(
     ``outputs`` (N, C, K) are the outputs at the last K of the row's ``width`` steps, ``base`` (M * S * B, T) the
     distances of the base rows.
     """
-    torch.ops.rambit.score(
-        contributions, outputs, reference, base, masks, rows, target, width, int(metric), int(reduce)
-    )
+    _native.score(contributions, outputs, reference, base, masks, rows, target, width, int(metric), int(reduce))
 
 
 def accumulate(
@@ -251,7 +250,7 @@ def accumulate(
     target_cell: Tensor | None = None,
 ) -> None:
     """Average contributions over draws and over the masks of a unit; add each unit, in order, to the running sums."""
-    torch.ops.rambit.accumulate(total, squares, contributions, unit, weight, unit_weight, count, target_cell)
+    _native.accumulate(total, squares, contributions, unit, weight, unit_weight, count, target_cell)
 
 
 def gru_step(
@@ -262,7 +261,7 @@ def gru_step(
     Gates (N, 3 H), in torch's order reset, update, new, are the products with the weights; the biases (3 H,) are added
     here. Any strides; float32 is correct to 3 units in the last place of each gate.
     """
-    torch.ops.rambit.gru_step(out, input_gates, hidden_gates, input_bias, hidden_bias, state)
+    _native.gru_step(out, input_gates, hidden_gates, input_bias, hidden_bias, state)
     return out
 
 
@@ -280,7 +279,7 @@ def lstm_step(
     Gates (N, 4 H), in torch's order input, forget, new, output, are the products with the weights; the biases (4 H,)
     are added here. No memory may be shared. Any strides; as precise as `gru_step`.
     """
-    torch.ops.rambit.lstm_step(out, cell_out, input_gates, hidden_gates, input_bias, hidden_bias, cell)
+    _native.lstm_step(out, cell_out, input_gates, hidden_gates, input_bias, hidden_bias, cell)
     return out
 
 
@@ -297,7 +296,7 @@ def rnn_step(
     Sums (N, H) are the products with the weights; the biases (H,) are added here. Any strides; as precise as
     `gru_step`.
     """
-    torch.ops.rambit.rnn_step(out, input_sums, hidden_sums, input_bias, hidden_bias, int(activation))
+    _native.rnn_step(out, input_sums, hidden_sums, input_bias, hidden_bias, int(activation))
     return out
 
 
@@ -322,3 +321,10 @@ _OPS = (
 )
 for _name in _OPS:
     torch.library.register_fake(f"rambit::{_name}", _nothing_to_infer)
+#: Device types that have no native ops, where plain torch does their work.
+FALLBACK = (
+    *(["cuda"] if torch.cuda.is_available() and not HAS_CUDA_OPS else []),
+    *(["xpu"] if torch.xpu.is_available() else []),
+)
+for _type in FALLBACK:
+    fallback.register(_type, _OPS)

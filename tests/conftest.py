@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
@@ -11,7 +12,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from rambit import ops
+from rambit import fallback, ops
 from rambit.game import modes
 from rambit.game.work import PRICES, Price
 
@@ -21,6 +22,15 @@ settings.register_profile(
     "rambit", deadline=None, derandomize=True, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("rambit")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--fallback", action="store_true", help="on the CPU, too, plain torch in place of the native ops")
+
+
+def pytest_configure(config):
+    if config.getoption("--fallback"):
+        ops._native = SimpleNamespace(**fallback.OPS)
 
 
 @pytest.fixture(scope="session", params=["cpu", "cuda"])

@@ -175,7 +175,7 @@ class Engine:
             self._not_incremental = found
             return
         if not self.runner.dry:
-            problem = incremental.confirm(self.runner, self.sample, found, self.counterfactuals, self.seed)
+            problem = self._against(found, self.sample)
             if problem is not None:
                 self._not_incremental = problem
                 warn(f"the model was traced, but {problem}; falling back")
@@ -202,11 +202,15 @@ class Engine:
         found = self._traceable(sample)
         problem = found if isinstance(found, str) else None
         if not (isinstance(found, str) or self.runner.dry):
-            confirm = incremental.confirm if sample.shape is None else rectangles.confirm
-            problem = confirm(self.runner, sample, found, self.counterfactuals, self.seed)
+            problem = self._against(found, sample)
         if problem is not None or isinstance(found, str):
             raise ValueError(f"evaluation={evaluation!r} does not serve this model: {problem}")
         return found
+
+    def _against(self, differing: Differing, sample: TensorSample) -> str | None:
+        """What speaks against evaluating a model by what differs, from a call on a few rows; None if nothing does."""
+        confirm = incremental.confirm if sample.shape is None else rectangles.confirm
+        return confirm(self.runner, sample, differing, self.counterfactuals, self.seed, self.max_memory)
 
     def _traceable(self, sample: TensorSample) -> Differing | str:
         if sample.extra or self.predictor.takes_series:

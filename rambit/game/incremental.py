@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rambit import ops
+from rambit import memory, ops
 from rambit._plan import FlipPlan
 from rambit.counterfactuals import Counterfactual
 from rambit.game import probes
@@ -254,18 +254,26 @@ class CoalitionEvaluation:
 
 
 def confirm(
-    runner: Runner, sample: TensorSample, differing: Differing, strategy: Counterfactual, seed: int
+    runner: Runner, sample: TensorSample, differing: Differing, strategy: Counterfactual, seed: int, max_memory: int
 ) -> str | None:
     """What speaks against incremental evaluation: outputs of windows in rows as the engine makes them; None if nothing.
 
     A trace is made from one call; a model may take another way for other values.
     """
+    x, _ = probes.rows(sample, strategy, seed, runner.predictor.features_last)
+    T = x.shape[2]
+    return differs(runner, differing, x, sorted({(1,), (max(1, T // 8),)}), max_memory)
+
+
+def differs(
+    runner: Runner, differing: Differing, x: Tensor, sizes: list[tuple[int, ...]], max_memory: int
+) -> str | None:
+    """How outputs of rows x (N, D, T) or (N, C, H, W) with windows of other rows in them differ from whole rows'."""
     predictor = runner.predictor.raw()
-    x, _ = probes.rows(sample, strategy, seed, predictor.features_last)
-    T, checked = x.shape[2], Differing(predictor, differing.incremental)
+    checked, together = Differing(predictor, differing.incremental), max_memory // 4 // differing.reference_bytes
     with predictor.session(), probes.exact_products(x.device):
-        for width in sorted({1, max(1, T // 8)}):
-            both = partial(_both_ways, checked, x, x.flip(0), width)
+        for size in sizes:
+            both = partial(_both_ways, checked, x, size, max(1, together))
             try:
                 found, value = torch.cat(runner.uncounted(len(x), both)).unbind(1)
             except (TypeError, IndexError, RuntimeError, ValueError) as error:
@@ -280,17 +288,24 @@ def confirm(
     return None
 
 
-def _both_ways(differing: Differing, x: Tensor, other: Tensor, width: int, part: slice) -> Tensor:
-    """Outputs (n, 2, C, 1) of rows of x (N, D, T) with windows of ``other`` in them: by what differs, and whole."""
-    n, D, T = x.shape
-    start = np.linspace(0, T - width, n).round().astype(np.int64)[part]
-    at = torch.from_numpy(start)[:, None] + torch.arange(width)
-    index = at.to(x.device)[:, None].expand(-1, D, -1)
-    windows = other[part].gather(2, index)
-    value = differing.predictor.whole(x[part].scatter(2, index, windows), None, {})
-    reference = differing.reference(x[part].clone())
-    which = torch.arange(len(start), device=x.device)
-    return torch.stack((differing.outputs(reference, which, windows, start), value), dim=1)
+def _both_ways(differing: Differing, x: Tensor, size: tuple[int, ...], together: int, part: slice) -> Tensor:
+    """Outputs (n, 2, C, 1) of a part of the rows x, with windows of the rows in reverse: by what differs, and whole."""
+    n, places = len(x), x.shape[2:]
+    starts = [np.linspace(0, T - w, n).round().astype(np.int64) for T, w in zip(places, size, strict=True)]
+    found = []
+    for begin in range(part.start, part.stop, together):
+        chosen = slice(begin, min(begin + together, part.stop))
+        rows, windows = x[chosen].clone(), memory.empty((chosen.stop - begin, x.shape[1], *size), x)
+        for k, row in enumerate(rows):
+            at = (slice(start[begin + k], start[begin + k] + w) for start, w in zip(starts, size, strict=True))
+            where = (slice(None), *at)
+            windows[k] = row[where] = x[n - 1 - begin - k][where]
+        value = differing.predictor.whole(rows, None, {})
+        reference = differing.reference(x[chosen].clone())
+        own = tuple(start[chosen] for start in starts)
+        outputs = differing.outputs(reference, torch.arange(len(rows), device=x.device), windows, own)
+        found.append(torch.stack((outputs, value), dim=1))
+    return torch.cat(found)
 
 
 def by_width(start: Int32, stop: Int32, reference: Int64, T: int) -> Iterator[tuple[int, Int64]]:

@@ -15,10 +15,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rambit import memory
 from rambit.counterfactuals import Counterfactual
 from rambit.game import probes
-from rambit.game.incremental import span_of
+from rambit.game.incremental import differs, span_of
 from rambit.game.runner import Inputs, Runner
 from rambit.game.tensor_sample import TensorSample
 from rambit.predictors.differing import Differing
@@ -158,23 +157,10 @@ class RectangleRunner:
 
 
 def confirm(
-    runner: Runner, sample: TensorSample, differing: Differing, strategy: Counterfactual, seed: int
+    runner: Runner, sample: TensorSample, differing: Differing, strategy: Counterfactual, seed: int, max_memory: int
 ) -> str | None:
     """What speaks against rectangles: their outputs in images as the engine makes them; None if nothing does."""
-    predictor = runner.predictor.raw()
-    checked = Differing(predictor, differing.incremental)
     assert sample.shape is not None
     x = probes.rows(sample, strategy, seed, False)[0].reshape(-1, *sample.shape)
-    n, (H, W) = len(x), x.shape[2:]
-    with predictor.session(), probes.exact_products(x.device):
-        for height, width in {(1, 1), (max(1, H // 4), max(1, W // 4))}:
-            starts = tuple(np.linspace(0, room, n).round().astype(np.int64) for room in (H - height, W - width))
-            rows, windows = x.clone(), memory.empty((n, x.shape[1], height, width), x)
-            for k, (y, z) in enumerate(zip(*starts, strict=True)):
-                windows[k] = x[-1 - k, :, y : y + height, z : z + width]
-                rows[k, :, y : y + height, z : z + width] = windows[k]
-            value = predictor.whole(rows, None, {})
-            found = checked.outputs(checked.reference(x.clone()), torch.arange(n, device=x.device), windows, starts)
-            if bool(value.isfinite().all()) and not bool(((found - value).abs() <= probes.allowed(value)).all()):
-                return f"its outputs then differ by {float((found - value).abs().max()):.2g} from those of whole images"
-    return None
+    H, W = x.shape[2:]
+    return differs(runner, differing, x, sorted({(1, 1), (max(1, H // 4), max(1, W // 4))}), max_memory)

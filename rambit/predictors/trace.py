@@ -221,6 +221,8 @@ def _needed(nodes: tuple[Node, ...], output: Node) -> tuple[Node, ...]:
     for node in reversed(nodes):
         if node in found:
             found.update(node.all_input_nodes)
+        elif node.op != "placeholder" and not node.users:
+            node.graph.erase_node(node)  # what nobody reads is no user of what it reads
     return tuple(node for node in nodes if node in found or node.op == "placeholder")
 
 

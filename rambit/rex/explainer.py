@@ -107,7 +107,7 @@ class ReX(SearchSettings, ExtractionOptions):
             wanted = None if target is None else count("target", target, -(2**31), 2**31 - 1)
             decision = self._decision(x, wanted, bar, self._extra(extra, x))
             named.check_outputs(len(decision.outputs))
-            result = self._search(decision)
+            result = self.responsibility(decision)
             grid = _grid(x)
             maps = {label: torch.from_numpy(map_).to(x.device).view(grid) for label, map_ in result.maps.items()}
             logs = result.log_maps.get(decision.target)
@@ -158,7 +158,7 @@ class ReX(SearchSettings, ExtractionOptions):
             with _named(f"X[{b}]"):
                 mine = {name: values[b : b + 1] for name, values in beside.items()}
                 decision = self._decision(X[b : b + 1], wanted, None, mine)
-                maps.append(torch.from_numpy(self._search(decision).maps[decision.target]))
+                maps.append(torch.from_numpy(self.responsibility(decision).maps[decision.target]))
         grid = X.shape[1:] if X.ndim == 3 else X.shape[2:]
         return torch.stack(maps).view(len(X), *grid).to(X.device)
 
@@ -169,6 +169,20 @@ class ReX(SearchSettings, ExtractionOptions):
         """
         x = self._one(x)
         return self._decision(x, target, None, self._extra(extra, x))
+
+    def responsibility(self, decision: Decision) -> SearchResult:
+        """The maps (Z, H, W) of every class seen, of a `decision`. Raises NoExplanationError where no part passes."""
+        result = search(decision, self)
+        if not result.stats["mutants"]:
+            raise NoExplanationError(
+                f"min_box_size={self.min_box_size} leaves nothing to split in an input of {decision.terms} positions"
+            )
+        if decision.target not in result.maps:
+            raise NoExplanationError(
+                f"none of {result.stats['mutants']:,} mutants gives class {decision.target} with the confidence that "
+                "passes: try other values of mask_value, confidence_filter, min_box_size, iters or seed"
+            )
+        return result
 
     def evaluate(
         self,
@@ -241,19 +255,6 @@ class ReX(SearchSettings, ExtractionOptions):
         )
         dimensions = 3 if x.ndim == 5 else 1 if x.ndim == 3 and x.shape[1] == 1 else 2
         return Decision(game, dimensions=dimensions, target=target)
-
-    def _search(self, decision: Decision) -> SearchResult:
-        result = search(decision, self)
-        if not result.stats["mutants"]:
-            raise NoExplanationError(
-                f"min_box_size={self.min_box_size} leaves nothing to split in an input of {decision.terms} positions"
-            )
-        if decision.target not in result.maps:
-            raise NoExplanationError(
-                f"none of {result.stats['mutants']:,} mutants gives class {decision.target} with the confidence that "
-                "passes: try other values of mask_value, confidence_filter, min_box_size, iters or seed"
-            )
-        return result
 
 
 @contextmanager

@@ -208,13 +208,96 @@ def test_a_settings_file_and_flags_over_it(rambit, zoo):
     assert found.settings == expected.record()["settings"]
 
 
+REX_XAI = """
+[rex]
+mask_value = 0.5
+seed = 2
+gpu = false
+batch_size = 8
+[rex.onnx]
+means = [0.4, 0.5, 0.6]
+stds = [0.2, 0.3, 0.4]
+[CAUSAL]
+iters = 7
+min_box_size = 4
+queue_style = "Intersection"
+queue_len = "all"
+search_limit = 300
+[explanation]
+chunk = 5
+[explanation.multi]
+strategy = "spotlight"
+spotlights = 4
+"""
+
+
+def test_a_settings_file_of_rex_xai(rambit, zoo):
+    x = photo(zoo / "a.png")
+    (zoo / "rex.toml").write_text(REX_XAI)
+    run = ("rex", "a.png", "--model", "zoo:bright", "--out", "a.safetensors")
+    done = rambit(*run, "-c", "rex.toml", "--iters", 2)
+    assert done.code == 0, done.err
+    x = (x - torch.tensor([0.4, 0.5, 0.6]).view(1, 3, 1, 1)) / torch.tensor([0.2, 0.3, 0.4]).view(1, 3, 1, 1)
+    options = {"queue": "intersection", "queue_len": None, "search_limit": 300, "chunk_size": 5, "mask_value": 0.5}
+    options |= {"iters": 2, "min_box_size": 4, "spotlights": 4, "seed": 2}
+    expected = ReX(bright, **options).explain(x)
+    found = RexExplanation.load("a.safetensors")
+    assert same(found, expected)
+    assert found.settings == expected.record()["settings"]
+    lines = dict(line.split("  ", 1) for line in done.out.splitlines())
+    assert lines["settings"].strip() == "rex.toml, in rex-xai's names"
+    assert "rex.toml: these are known, and change no explanation here: [rex] batch_size, " in done.err
+    assert "[explanation.multi] strategy (as for rex-xai's command line, --strategy says it)" in done.err
+    (zoo / "ours.toml").write_text("iters = 2\nmin_box_size = 4\n")
+    done = rambit(*run, "--config", "ours.toml", "--force")
+    assert "ours.toml, in rambit's names" in done.out
+    assert done.err == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (("--multi",), {"strategy": "multi_spotlight"}),
+        (("--multi", 3), {"strategy": "multi_spotlight", "spotlights": 3}),
+        (("--contrastive",), {"strategy": "contrastive"}),
+        (("--complete",), {"strategy": "complete"}),
+        (("-s", "spotlight"), {"strategy": "multi_spotlight"}),
+        (("--strategy", "linear", "--confidence", 0.5), {"strategy": "global", "minimum_confidence_threshold": 0.5}),
+    ],
+)
+def test_flags_of_rex_xai(given, meant):
+    parser = Parser()
+    rex_options.add_options(parser)
+    options, read_from = rex_options.read_options(parser.parse_args([str(one) for one in given]))
+    assert options == meant
+    assert read_from == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[causal]\nitres = 3", "rex.toml: unknown key 'itres' in [causal]; did you mean iters in [causal]?"),
+        ("iters = 3\n[causal]\n", "rex.toml: iters is given outside of all sections, but belongs in [causal]"),
+        ('[rex]\nmask_value = "context"', "'context' needs another input, which is given in Python alone"),
+        ('[rex]\nmask_value = "random"', "rex.toml: [rex] mask_value must be a number, min, mean, spectral or context"),
+        ('[causal]\nqueue_len = "some"', "rex.toml: queue_len must be an integer, got 'some'"),
+        ("[rex.onnx]\nstds = [0, 1, 1]", "rex.toml: stds must be above 0"),
+    ],
+)
+def test_wrong_settings_of_rex_xai(fails, zoo, text, said):
+    photo(zoo / "a.png")
+    (zoo / "rex.toml").write_text(text)
+    assert said in fails("rex", "a.png", "--model", "zoo:bright", "--out", "a.safetensors", "--settings", "rex.toml")
+    assert not (zoo / "a.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("itres = 3", "rex.toml: unknown option 'itres'; did you mean iters?"),
         ("zzz = 3", "unknown option 'zzz'; there are iters, "),
-        ("[rex]\niters = 3", "unknown option 'rex'"),
-        ("iters = ", "rex.toml is not a TOML file"),
+        ("[rex]\niters = 3", "rex.toml: iters is given in [rex], but belongs in [causal]"),
+        ("iters = ", "rex.toml: not a TOML file"),
         ("iters = 2.5", "rex.toml: iters must be a whole number, got 2.5"),
         ("iters = true", "rex.toml: iters must be a whole number, got True"),
         ("weighted = 1", "rex.toml: weighted must be true or false, got 1"),

@@ -6,18 +6,21 @@ import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from tqdm import tqdm
 
 from rambit import RaMbIT
-from rambit.attribution import AFO, FO, Banzhaf, ExactShapley, Occlusion, ShapleySampling
+from rambit.attribution import AFO, FO, Banzhaf, ExactShapley, Occlusion, ShapleySampling, checkpoint
 from rambit.counterfactuals import CarryForward, Replay, Zero
 from rambit.game import Coalitions, Game, TensorSample, engine
 from rambit.predictors import Predictor, trace
 from rambit.predictors.differing import Differing
+from rambit.testing import check_attributor
 
 B, D, T = 3, 3, 32
 
@@ -527,3 +530,53 @@ def test_a_later_question_of_a_game_may_be_worth_it(worthwhile, monkeypatch, eva
     assert sum(evaluated) > CONFIRMED
     expected = torch.cat(list(game(network("conv"), Zero(), "full").evaluate(Coalitions(many))))
     torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-9)
+
+
+# -- runs --------------------------------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_run_goes_on(tmp_path, monkeypatch, evaluated):
+    monkeypatch.setattr(checkpoint, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(Game, "_group_size", lambda *_: 1)
+    method = RaMbIT(network("conv"), evaluation="incremental", **{**RAMBIT, "L": 6})
+    expected, outputs, calls = method.explain(X), Differing.outputs, 0
+
+    def interrupted(*args):
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            raise KeyboardInterrupt
+        return outputs(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Differing, "outputs", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            method.explain(X, checkpoint=tmp_path / "run")
+    done = sum(evaluated)
+    resumed = method.explain(X, checkpoint=tmp_path / "run")
+    assert torch.equal(resumed.values, expected.values)
+    assert resumed.mode == "incremental"
+    assert resumed.rows < expected.rows
+    assert sum(evaluated) > done
+
+
+def test_progress_counts_rows_as_whole_ones(monkeypatch):
+    told = []
+
+    class Bar(tqdm):
+        def update(self, n=1):
+            told.append(n)
+            return super().update(n)
+
+    monkeypatch.setattr(import_module("rambit.game.progress"), "tqdm", Bar)
+    method = RaMbIT(network("conv"), evaluation="incremental", **RAMBIT)
+    method.explain(X, show_progress=True)
+    assert sum(told) == method.cost(X).row_steps
+
+
+def test_it_keeps_every_promise():
+    def make(model, **options):
+        fixed = {"anchor": "end", "L": 2, "num_samples": 1, "counterfactuals": "zero"}
+        return RaMbIT(model, evaluation="incremental", **fixed, **options)
+
+    check_attributor(make, model=nn.Sequential(network("conv"), nn.Softmax(dim=1)).eval(), X=X)

@@ -12,6 +12,7 @@ from rambit.game import Game, rectangles
 from rambit.game.questions import Boxes, Coalitions
 from rambit.game.tensor_sample import TensorSample
 from rambit.predictors import PredictionError, Predictor
+from rambit.predictors.differing import Differing
 from rambit.rex import ReX
 
 H, W = 20, 24
@@ -114,6 +115,15 @@ def test_what_cannot_be_evaluated_so_says_why():
     volumes = TensorSample.spatial(torch.zeros(1, 1, 3, 4, 4))
     with pytest.raises(ValueError, match="volumes are evaluated whole"):
         Game(Predictor.of(nn.Sequential(nn.Flatten(), nn.Linear(48, 2))), volumes, Zero(), evaluation="incremental")
+
+
+def test_a_graph_that_fails_for_other_values_is_not_used(monkeypatch):
+    def fails(self, reference, which, windows, starts):
+        raise RuntimeError("no kernel for this")
+
+    monkeypatch.setattr(Differing, "outputs", fails)
+    with pytest.raises(ValueError, match=r"evaluating it that way failed \(RuntimeError: no kernel"):
+        game("incremental")
 
 
 def test_unusable_outputs_are_named():

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+pytestmark = pytest.mark.wheel
 LIBRARIES = ["_ops", "_ops_cuda"]
+#: What a library may ask the loader for: torch, by no version, and what every Linux has.
+NEEDED = r"lib(torch_cpu|torch_cuda|stdc\+\+|m|gcc_s|c|dl|rt|pthread)\.so(\.\d)?|ld-linux[\w-]*\.so\.\d"
 TARGET = (2, 10)  # as in CMakeLists.txt
 #: Where torch declares the C functions of its stable ABI, each under a guard that names the version it came with.
 HEADERS = [f"torch/csrc/{name}" for name in ("stable/c/shim.h", "inductor/aoti_torch/c/shim.h")]
@@ -88,6 +91,20 @@ def test_a_newer_function_would_be_seen():
 def test_nothing_of_the_unstable_namespaces(library):
     names = undefined(library) + undefined(library, "--demangle")
     assert [n for n in names if re.search(r"\b(c10|at|torch)::|_ZN?K?(3c10|2at)", n)] == []
+
+
+def test_it_needs_no_library_of_a_version_of_cuda_or_torch(library):
+    if shutil.which("readelf") is None:
+        pytest.skip("readelf is not here")
+    listed = subprocess.run(["readelf", "-d", library], capture_output=True, text=True, check=True).stdout
+    needed = re.findall(r"\(NEEDED\).*\[(.+)\]", listed)
+    assert "libtorch_cpu.so" in needed
+    assert [name for name in needed if not re.fullmatch(NEEDED, name)] == []
+
+
+def test_the_cuda_library_is_loaded_where_torch_has_cuda():
+    loaded = any("_ops_cuda" in path for path in torch.ops.loaded_libraries)
+    assert loaded == (torch.version.cuda is not None and importlib.util.find_spec("rambit._ops_cuda") is not None)
 
 
 def test_the_plan_does_not_know_torch():

@@ -28,7 +28,7 @@ examples:
 
 The result holds the responsibility map and a small part of the input that suffices for the model's output.
 Unsigned samples of up to 16 bits are read as 0 … 1; signed, 32-bit and float samples keep their values.
-A settings file has the same names, with underscores, one a line:  iters = 30
+A settings file has the same names, with underscores, one a line:  iters = 30; or it is a rex.toml of rex-xai.
 Of many inputs the results go into a folder, as they come; the same command goes on after an interruption. An input
 for which no part suffices is named and left out.
 In Python: rambit.rex.RexExplanation.load("cat.safetensors").mask
@@ -59,7 +59,7 @@ def add(commands: common.Commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Explain the input or inputs, write the files and print what was found."""
-    given = read_options(args)
+    given, args.read_from = read_options(args)
     sources, many = find_sources(args, {o.name: given.pop(o.name) for o in IMAGES if o.name in given})
     target = given.get("target")
     if many:
@@ -99,6 +99,7 @@ def _explain_one(
         kept = f"nothing: what replaces the input has the class by itself, with a confidence of {found.confidence:.4f}"
     rows: list[tuple[str, Any]] = [
         ("input", f"{args.input}: {' x '.join(map(str, one.x.shape[1:]))}"),
+        *args.read_from,
         ("class", found.target),
         ("kept", kept),
         *([] if found.spotlights is None else [("explanations", len(found.spotlights))]),

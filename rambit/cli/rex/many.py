@@ -53,6 +53,7 @@ def explain_many(args: argparse.Namespace, explainer: ReX, sources: list[Source]
         common.table(
             [
                 ("inputs", f"{len(sources)} of {args.input}"),
+                *args.read_from,
                 ("explained", f"{made} now, {len(areas) - made} before"),
                 *([("left out", missing)] if missing else []),
                 ("kept", f"{sum(areas) / len(areas):.2%} on average"),

@@ -1,10 +1,9 @@
-"""ReX's options, as flags and in a settings file, under one name and with one meaning."""
+"""ReX's options, as flags and in a settings file, under one name and with one meaning; and rex-xai's names of them."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -16,13 +15,6 @@ from rambit.options import Option as Declared
 from rambit.rex import ReX, SearchSettings
 from rambit.rex.explainer import MAX_POSITIONS
 from rambit.rex.extraction.extraction_options import CircleOptions
-from rambit.store import read_file
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 
 _MOST = 2**31 - 1  # what the search counts with
 _whole = common.whole(_MOST)
@@ -52,6 +44,11 @@ def _size(text: str) -> tuple[int, int]:
     return parts[0], parts[-1]
 
 
+def _strategy(text: str) -> str:
+    """rex-xai's names are taken too."""
+    return {"multi": "multi_spotlight", "spotlight": "multi_spotlight", "linear": "global"}.get(text, text)
+
+
 def _output(text: str) -> str:
     if text not in ("auto", "logits", "probs"):
         raise ValueError
@@ -66,6 +63,7 @@ class Option:
     help: str
     parse: Callable[[str], Any] | None = str
     expects: str = "text"
+    aliases: tuple[str, ...] = ()
 
     @property
     def flag(self) -> str:
@@ -80,8 +78,9 @@ class Option:
         if self.parse is None:
             group.add_argument(self.flag, dest=self.name, action="store_true", default=argparse.SUPPRESS, help=help_)
         else:
+            flags = (self.flag, *self.aliases)
             group.add_argument(
-                self.flag, dest=self.name, metavar="VALUE", type=self.read, default=argparse.SUPPRESS, help=help_
+                *flags, dest=self.name, metavar="VALUE", type=self.read, default=argparse.SUPPRESS, help=help_
             )
 
     def read(self, value: Any) -> Any:
@@ -108,8 +107,11 @@ READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "max_memory": (common.memory, "a size"),
     "seed": (int, _INT),
     "output": (_output, "auto, logits or probs"),
+    "strategy": (_strategy, "text"),
     "device": (common.device, "a device"),
 }
+#: Flags of rex-xai's that mean the same.
+ALIASES = {"minimum_confidence_threshold": ("--confidence",), "strategy": ("-s",)}
 
 
 def _declared(declared: Declared) -> Option:
@@ -120,8 +122,9 @@ def _declared(declared: Declared) -> Option:
     }
     of_its_type = next((found for kind, found in by_type.items() if kind in declared.kinds), (str, "text"))
     parse, expects = READERS.get(declared.name, of_its_type)
-    listed = f": {', '.join(declared.names)}" if declared.names and declared.name not in READERS else ""
-    return Option(declared.name, declared.help + listed, None if bool in declared.kinds else parse, expects)
+    listed = f": {', '.join(declared.names)}" if declared.enum is not None or declared.name not in READERS else ""
+    aliases = ALIASES.get(declared.name, ())
+    return Option(declared.name, declared.help + listed, None if bool in declared.kinds else parse, expects, aliases)
 
 
 _DECLARED = {declared.name: declared for declared in SearchSettings.options()}
@@ -148,35 +151,94 @@ GROUPS = {"ReX": REX, "spatial, multi_spotlight": CIRCLES, "model": MODEL, "imag
 OPTIONS = {option.name: option for group in GROUPS.values() for option in group}
 
 
+class _Multi(argparse.Action):
+    """--multi [N]: several explanations, and how many are looked for."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        namespace.strategy = "multi_spotlight"
+        if values is not None:
+            namespace.spotlights = values
+
+
 def add_options(parser: common.Parser) -> None:
-    """Every option as a flag, and --settings."""
-    parser.add_argument("--settings", metavar="FILE", help="a TOML file with options, such as min_box_size = 20")
+    """Every option as a flag, --settings, and rex-xai's flags that mean the same."""
+    parser.add_argument(
+        "--settings",
+        "-c",
+        "--config",
+        metavar="FILE",
+        help="a TOML file with options, such as min_box_size = 20, or with the sections of a rex.toml of rex-xai",
+    )
     for title, options in GROUPS.items():
         group = parser.add_argument_group(title)
         for option in options:
             option.add(group)
+    group = parser.add_argument_group("rex-xai's flags, beside -c, --config, -s, --confidence")
+    group.add_argument(
+        "--multi",
+        nargs="?",
+        type=_whole,
+        metavar="N",
+        action=_Multi,
+        default=argparse.SUPPRESS,
+        help="--strategy multi_spotlight [--spotlights N]",
+    )
+    for strategy in ("contrastive", "complete"):
+        group.add_argument(
+            f"--{strategy}",
+            dest="strategy",
+            action="store_const",
+            const=strategy,
+            default=argparse.SUPPRESS,
+            help=f"--strategy {strategy}",
+        )
 
 
-def read_options(args: argparse.Namespace) -> dict[str, Any]:
-    """What was given, in the file and by flags, which come first. Raises ValueError or OSError."""
-    given = {} if args.settings is None else _read_toml(args.settings)
-    return given | {name: getattr(args, name) for name in OPTIONS if hasattr(args, name)}
+def read_options(args: argparse.Namespace) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """What was given, in the file and by flags, which come first; and a line for a report of which file was read.
+
+    Raises ValueError or OSError.
+    """
+    by_flag = {name: getattr(args, name) for name in OPTIONS if hasattr(args, name)}
+    if args.settings is None:
+        return by_flag, []
+    given, whose = _read_settings(args.settings)
+    return given | by_flag, [("settings", f"{args.settings}, {whose}")]
 
 
-def _read_toml(path: str) -> dict[str, Any]:
-    data = read_file(path)
+def _read_settings(path: str) -> tuple[dict[str, Any], str]:
+    """The options of a file, and in whose names it says them."""
+    from rambit.compat.rex import keys
+    from rambit.compat.rex.causal_args import read_config_file, warn_of_unused
+
     try:
-        document = tomllib.loads(data.decode())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not a TOML file: {error}") from None
+        document = read_config_file(path)
+        if not keys.is_rex_xai(document):
+            return _read_document(document), "in rambit's names"
+        values = keys.read_document(document)
+        given = keys.as_options(values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    except TypeError as error:
+        raise TypeError(f"{path}: {error}") from None
+    if given.get("mask_value") == "context":
+        raise ValueError(f"{path}: [rex] mask_value 'context' needs another input, which is given in Python alone")
+    unused = keys.without_counterpart(values)
+    if given.pop("strategy", None) is not None:
+        unused.append("[explanation.multi] strategy (as for rex-xai's command line, --strategy says it)")
+    warn_of_unused(path, unused)
+    return given, "in rex-xai's names"
+
+
+def _read_document(document: dict[str, Any]) -> dict[str, Any]:
     given = {}
     for name, value in document.items():
         if name not in OPTIONS:
             close = difflib.get_close_matches(name, OPTIONS, 1)
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(OPTIONS)}"
-            raise ValueError(f"{path}: unknown option {name!r}; {hint}")
+            raise ValueError(f"unknown option {name!r}; {hint}")
         try:
             given[name] = OPTIONS[name].read(value)
         except argparse.ArgumentTypeError as error:
-            raise ValueError(f"{path}: {name} {error}") from None
+            raise ValueError(f"{name} {error}") from None
     return given

@@ -464,3 +464,27 @@ def test_threads_share_a_model_while_it_is_traced(counted):
     assert failed == []
     assert wrong == []
     assert len(counted) == 2
+
+
+class Pooled(nn.Module):
+    """The largest value of each channel, by whatever way it is written."""
+
+    def __init__(self, pool):
+        super().__init__()
+        self.body, self.pool = nn.Sequential(nn.Conv1d(3, 16, 5, padding=2), nn.ReLU()), pool
+
+    def forward(self, x):
+        return self.pool(self.body(x))
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [lambda x: x.max(2).values, lambda x: x.max(-1)[0], lambda x: torch.max(x, dim=2, keepdim=True)[0].squeeze(2)],
+)
+def test_what_nobody_reads_keeps_no_rule_from_being_used(pool):
+    """Where the largest value lies is in the graph, but in no result."""
+    x = torch.randn(2, 3, 200)
+    with torch.no_grad():
+        found = trace(ModulePredictor(Pooled(pool).eval()), x)
+    assert isinstance(found, Trace)
+    assert Incremental(found, 2).gain(x[:1], 1) > 20

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
+from rambit import memory
 from rambit.predictors.incremental.operators import aten
 from rambit.predictors.incremental.rows import Rows, argument, rank, require, rule, size
 from rambit.predictors.incremental.values import EvaluateWhole, State, Window
@@ -91,16 +92,20 @@ def _over_axis(rows: Rows, x: Node, window: Window, largest: bool) -> Tensor:
     running = torch.cummax if largest else torch.cummin
     further, reduce = (torch.maximum, torch.amax) if largest else (torch.minimum, torch.amin)
 
-    def make() -> tuple[Tensor, Tensor]:
-        """The extremes before each place and from each place on, (R, T + 1, …)."""
-        none = torch.full_like(places[:, :1], float("-inf") if largest else float("inf"))
-        before = torch.cat((none, running(places, dim=1).values), dim=1)
-        after = torch.cat((running(places.flip(1), dim=1).values.flip(1), none), dim=1)
-        return before, after
+    R, T, *beside = places.shape
 
-    before, after = rows.reference.table(("extremes", x, window.batch, window.axis, largest), make)
+    def make() -> tuple[Tensor, Tensor]:
+        """The extremes of the first places and of the last ones, by how many these are, (R, T + 1, …)."""
+        none = float("-inf") if largest else float("inf")
+        first, last = (memory.full((R, T + 1, *beside), places, none) for _ in range(2))
+        index = memory.empty((R, T, *beside), places, torch.int64)  # which torch makes as well
+        running(places, dim=1, out=(first[:, 1:], index))
+        running(places.flip(1), dim=1, out=(last[:, 1:], index))
+        return first, last
+
+    first, last = rows.reference.table(("extremes", x, window.batch, window.axis, largest), make)
     start = rows.on_device(window.start)
-    outside = further(before[rows.which, start], after[rows.which, start + window.width])
+    outside = further(first[rows.which, start], last[rows.which, T - start - window.width])
     return further(reduce(window.data, 1), outside).unsqueeze(1)
 
 
