@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import subprocess
 import sys
 import threading
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +23,7 @@ import rambit.compat.captum as ours  # noqa: E402
 from rambit import rex  # noqa: E402
 
 NAMES = ours.__all__
+DOCUMENT = Path(__file__).parents[2] / "docs" / "captum.md"
 OLD = captum.__version__.startswith("0.8")
 
 
@@ -441,3 +444,20 @@ def test_rex_takes_captum_s_arguments():
         method.attribute((x, x))
     with pytest.raises(ValueError, match="mask_value is given to attribute"):
         ours.ReX(planted, mask_value=1)
+
+
+@pytest.mark.skipif(not DOCUMENT.exists(), reason="the sources are not here")
+def test_the_documentation_s_script_gives_captum_s_numbers():
+    """The examples of captum's own documentation, in our words, with one import changed."""
+    pytest.importorskip("sklearn")
+    (script,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), flags=re.S)
+    found, expected = {}, {}
+    for names, text in ((found, script), (expected, script.replace("rambit.compat.captum", "captum.attr"))):
+        torch.manual_seed(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            exec(compile(text, str(DOCUMENT), "exec"), names)
+    results = [name for name, value in found.items() if isinstance(value, torch.Tensor)]
+    assert len(results) == 10
+    for name in results:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-5)
