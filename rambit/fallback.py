@@ -137,7 +137,8 @@ def boxed_batch(
     n, _, *space = out.shape
     corners = torch.zeros(n, *(size + 1 for size in space), dtype=torch.int32, device=out.device)
     row = torch.repeat_interleave(torch.arange(n, device=out.device), offsets.diff())
-    low, high = boxes.long()[:, 0::2], boxes.long()[:, 1::2]
+    own = boxes[int(offsets[0]) : int(offsets[-1])].long()
+    low, high = own[:, 0::2], own[:, 1::2]
     there = (low < high).all(dim=1)
     for corner in range(8):
         ends = [bool(corner >> axis & 1) for axis in range(3)]

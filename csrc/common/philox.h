@@ -5,6 +5,10 @@
 #include <cmath>
 #include <cstring>
 
+#if defined(_MSC_VER) && !defined(__CUDA_ARCH__)
+#include <intrin.h>
+#endif
+
 #include "portable.h"
 
 namespace rambit {
@@ -44,6 +48,8 @@ RAMBIT_HD uint64_t word64(const Words& w, int half) {
 RAMBIT_HD int64_t below(uint64_t bits, int64_t n) {
 #ifdef __CUDA_ARCH__
   return static_cast<int64_t>(__umul64hi(bits, static_cast<uint64_t>(n)));
+#elif defined(_MSC_VER)
+  return static_cast<int64_t>(__umulh(bits, static_cast<uint64_t>(n)));
 #else
   return static_cast<int64_t>((static_cast<unsigned __int128>(bits) * static_cast<uint64_t>(n)) >> 64);
 #endif

@@ -6,9 +6,9 @@ namespace rambit::cpu {
 namespace {
 
 // One row whose elements lie side by side: a loop that vectorises.
-RAMBIT_WIDE void gru_row(float* __restrict__ out, const float* __restrict__ x, const float* __restrict__ h,
-                         const float* __restrict__ input_bias, const float* __restrict__ hidden_bias,
-                         const float* __restrict__ state, int64_t H) {
+RAMBIT_WIDE void gru_row(float* __restrict out, const float* __restrict x, const float* __restrict h,
+                         const float* __restrict input_bias, const float* __restrict hidden_bias,
+                         const float* __restrict state, int64_t H) {
   for (int64_t j = 0; j < H; ++j)
     out[j] = gru_value(x[j] + input_bias[j], x[H + j] + input_bias[H + j], x[2 * H + j] + input_bias[2 * H + j],
                        h[j] + hidden_bias[j], h[H + j] + hidden_bias[H + j], h[2 * H + j] + hidden_bias[2 * H + j], state[j]);

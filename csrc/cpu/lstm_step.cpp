@@ -6,9 +6,9 @@ namespace rambit::cpu {
 namespace {
 
 // One row whose elements lie side by side: a loop that vectorises.
-RAMBIT_WIDE void lstm_row(float* __restrict__ out, float* __restrict__ cell_out, const float* __restrict__ x,
-                          const float* __restrict__ h, const float* __restrict__ input_bias,
-                          const float* __restrict__ hidden_bias, const float* __restrict__ cell, int64_t H) {
+RAMBIT_WIDE void lstm_row(float* __restrict out, float* __restrict cell_out, const float* __restrict x,
+                          const float* __restrict h, const float* __restrict input_bias,
+                          const float* __restrict hidden_bias, const float* __restrict cell, int64_t H) {
   for (int64_t j = 0; j < H; ++j) {
     const float input = (x[j] + input_bias[j]) + (h[j] + hidden_bias[j]);
     const float forget = (x[H + j] + input_bias[H + j]) + (h[H + j] + hidden_bias[H + j]);

@@ -10,8 +10,8 @@ namespace {
 
 // Elements are moved as raw bits: a fixed counterfactual needs no arithmetic.
 #define RAMBIT_BLEND(NAME, BITS)                                                                                      \
-  RAMBIT_WIDE void NAME(BITS* __restrict__ out, const BITS* __restrict__ x, const BITS* __restrict__ other,           \
-                        const uint8_t* __restrict__ mask, int64_t n) {                                                \
+  RAMBIT_WIDE void NAME(BITS* __restrict out, const BITS* __restrict x, const BITS* __restrict other,           \
+                        const uint8_t* __restrict mask, int64_t n) {                                                \
     for (int64_t i = 0; i < n; ++i) out[i] = mask[i] != 0 ? x[i] : other[i];                                          \
   }
 RAMBIT_BLEND(blend, uint16_t)

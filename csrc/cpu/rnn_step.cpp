@@ -6,8 +6,8 @@ namespace rambit::cpu {
 namespace {
 
 // One row whose elements lie side by side: a loop that vectorises.
-RAMBIT_WIDE void rnn_row(float* __restrict__ out, const float* __restrict__ x, const float* __restrict__ h,
-                         const float* __restrict__ input_bias, const float* __restrict__ hidden_bias, int64_t H,
+RAMBIT_WIDE void rnn_row(float* __restrict out, const float* __restrict x, const float* __restrict h,
+                         const float* __restrict input_bias, const float* __restrict hidden_bias, int64_t H,
                          Activation activation) {
   for (int64_t j = 0; j < H; ++j) out[j] = rnn_value((x[j] + input_bias[j]) + (h[j] + hidden_bias[j]), activation);
 }

@@ -82,6 +82,15 @@ def score_colours(signed: bool) -> Any:
     return ListedColormap(colormaps["Blues"](np.linspace(0.0, 0.8, 256)), "rambit-scores")
 
 
+def show(figure: Figure) -> None:
+    """A window with the figure, until it is closed, or a picture in a notebook; a backend without windows warns."""
+    from matplotlib import pyplot
+
+    pyplot.figure(FigureClass=lambda **options: figure)  # windows belong to pyplot, which is lent this figure
+    pyplot.show()
+    pyplot.close(figure)
+
+
 def save(figure: Figure, path: str | Path | None) -> Figure:
     """The figure, written to `path` by its suffix if there is one. Errors: ValueError for another suffix."""
     if path is not None:

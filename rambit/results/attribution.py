@@ -199,6 +199,50 @@ class Attribution:
         notes = {name: value for name, value in given.items() if value is not None}
         return self._grid().dataset(self.outputs, {**notes, "method": self.settings.get("method", "")})
 
+    def to_shap(self, columns: str | None = None, *, X: Any = None, target: Any = None) -> Any:
+        """A shap.Explanation: shap's bar, beeswarm and heatmap draw it, and its waterfall one series of it.
+
+        It has a row for each series and a column for each of ``columns``: "features" (the sum of a feature's scores),
+        "timestamps" or "cells"; None: features, or timestamps where there is one feature. With several ``targets`` it
+        has them as a third axis, unless ``target`` names one. ``X``: the input, like the values or a frame, instead of
+        the one that was kept.
+
+        A group's or player's score, which each of its cells has, is divided among these, so that a sum counts it once;
+        padding and what was not evaluated count nothing. ``base_values`` are the explained outputs less all scores, so
+        that a waterfall ends at the output: for Shapley values, what the model gives with everything replaced; for
+        methods whose scores have no such sum, a remainder. They are 0 where scores are no changes of one output
+        (another distance than "diff"). ``data``: the input; of features, its mean over times; none for timestamps of
+        several features.
+
+        Errors: ValueError naming the argument, or where it is not known which cells are a group; ImportError without
+        shap.
+        """
+        from rambit.results import shap_columns
+
+        result = self if X is None else replace(self, X=self._read_input(X))
+        result = result if target is None else result._of_target(target)
+        outputs = result._explained_outputs()
+        return shap_columns.explanation(result._grid(), result.settings, columns, outputs, result.seconds)
+
+    def _explained_outputs(self) -> Tensor | None:
+        """The outputs (B, K) whose changes the scores are; None where they are something else."""
+        if self.outputs is None or self.settings.get("distance") != "diff":
+            return None
+        outputs = self.outputs.detach().cpu().double()
+        shape, outputs = outputs.shape[1:], outputs.flatten(1)
+        if self.targets is None and self.target is None:  # of a function of the outputs
+            return outputs if outputs.shape[1] == 1 else None
+        chosen = [self.targets] * len(outputs) if self.targets is not None else torch.as_tensor(self.target).tolist()
+        indices = torch.as_tensor(chosen).view(len(outputs), -1, len(shape))
+        flat = indices[..., 0] if len(shape) == 1 else indices[..., 0] * shape[1] + indices[..., 1]
+        return outputs.gather(1, flat)
+
+    def _read_input(self, X: Any) -> Tensor:
+        """A given input in the layout of the values."""
+        if frames.is_frame(X):
+            X = frames.read("X", X).in_layout(self.settings.get("layout", "BDT"))
+        return arrays.whole("X", X)
+
     def by_feature(self) -> Tensor:
         """How much each feature matters: the mean of |score| over its times, (B, D) or (B, K, D) float64.
 
@@ -335,9 +379,7 @@ class Attribution:
         from rambit import plots
 
         result, chosen = self._of_target(target), self._numbered(series)
-        if frames.is_frame(X):
-            X = frames.read("X", X).in_layout(self.settings.get("layout", "BDT"))
-        drawn = result.X if X is None else None if X is False else arrays.whole("X", X)
+        drawn = result.X if X is None else None if X is False else self._read_input(X)
         if drawn is not None and tuple(drawn.shape) != tuple(result.values.shape):
             raise ValueError(
                 f"X must have the shape of values {tuple(result.values.shape)}, given {tuple(drawn.shape)}"

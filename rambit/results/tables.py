@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 _ROWS = 1 << 14
 
 
-def library(name: str) -> Any:
-    """pandas or xarray. Errors: ImportError that says what to install."""
+def library(name: str, extra: str = "frames") -> Any:
+    """pandas, xarray or shap. Errors: ImportError that says what to install."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(f"this needs {name}: pip install 'rambit[frames]'") from error
+        raise ImportError(f"this needs {name}: pip install 'rambit[{extra}]'") from error
 
 
 def csv_bytes(columns: Mapping[str, NDArray[Any]]) -> bytes:

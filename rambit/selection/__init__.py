@@ -1,7 +1,10 @@
 """Learned timestamp selection: which steps of a series (B, T, D) suffice for a task, trained together with it.
 
-The interface is that of the TSInfluenceScoring package, but for two things: `InfluenceFramework` takes neither
-``sigma`` nor ``mi_hidden_dim``, and ``use_mi`` without target features is an error.
+The interface is that of the TSInfluenceScoring package: a script of its users needs another import and nothing else,
+and a seed gives the weights that it gives there. Other than there, by design: gradients through hard masks, which are
+those that `mechanisms` describes; Gumbel selection, which draws k steps if k is given, and in evaluation mode takes the
+highest scores; ``total_loss``, which counts the mutual information too; the shuffle of that, which leaves no pair
+together; the framework's ``mi_hidden_dim``, by default ``input_dim``; the cosine distance where nothing is left, 0.
 """
 
 from rambit.plots.selection import visualize_selection

@@ -46,6 +46,8 @@ class CounterfactualGenerator(nn.Module):
         self.input_dim = count("input_dim", input_dim, 1, MOST)
         self.hidden_dim = count("hidden_dim", hidden_dim, 1, MOST)
         self.perturbation_scale = number("perturbation_scale", perturbation_scale, 0.0, above=True)
+        if generation_method == "removal":
+            return  # and draw no weights
         layers = [
             nn.Linear(input_dim, hidden_dim),
             nn.ReLU(),
@@ -55,7 +57,7 @@ class CounterfactualGenerator(nn.Module):
         ]
         if generation_method == "perturbation":
             self.perturbation_net = nn.Sequential(*layers, nn.Tanh())
-        elif generation_method == "replacement":
+        else:
             self.replacement_net = nn.Sequential(*layers)
 
     def forward(self, x: Tensor, mask: Tensor, intervention_type: Intervention = "modify_selected") -> Tensor:

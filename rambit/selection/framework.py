@@ -23,9 +23,10 @@ TASKS: dict[str, Callable[[], TaskLoss | None]] = {"regression": lambda: None, "
 class InfluenceFramework(nn.Module):
     """A selector, the loss that trains it and, with ``use_counterfactual``, a counterfactual generator.
 
-    Its parts are ``selector``, ``loss_module`` and ``counterfactual_generator`` (or None). ``diversity_epsilon`` as in
-    `CombinedLoss`; ``selector_options`` are further arguments of `TimestampSelector`: temperature, dropout, threshold,
-    positions.
+    Its parts are ``selector``, ``loss_module`` and ``counterfactual_generator`` (or None). ``sigma``, ``mi_hidden_dim``
+    (None: ``input_dim``) and ``diversity_epsilon`` are those of `CombinedLoss`, ``perturbation_scale`` is that of
+    `CounterfactualGenerator`; ``selector_options`` are further arguments of `TimestampSelector`: temperature, dropout,
+    threshold, positions.
     """
 
     def __init__(
@@ -43,6 +44,9 @@ class InfluenceFramework(nn.Module):
         use_counterfactual: bool = True,
         generation_method: GenerationMethod = "perturbation",
         diversity_epsilon: float = 1e-6,
+        sigma: float = 1.0,
+        mi_hidden_dim: int | None = None,
+        perturbation_scale: float = 0.1,
         **selector_options: Any,
     ) -> None:
         super().__init__()
@@ -53,12 +57,14 @@ class InfluenceFramework(nn.Module):
             alpha_diversity,
             alpha_mi,
             use_mi,
-            mi_hidden_dim=input_dim,  # what is compared and pooled is x itself
+            sigma,
+            mi_hidden_dim=input_dim if mi_hidden_dim is None else mi_hidden_dim,  # what is pooled is x itself
             diversity_epsilon=diversity_epsilon,
         )
+        self.use_counterfactual = flag("use_counterfactual", use_counterfactual)
         self.counterfactual_generator = (
-            CounterfactualGenerator(input_dim, hidden_dim, generation_method)
-            if flag("use_counterfactual", use_counterfactual)
+            CounterfactualGenerator(input_dim, hidden_dim, generation_method, perturbation_scale)
+            if self.use_counterfactual
             else None
         )
 
@@ -74,7 +80,7 @@ class InfluenceFramework(nn.Module):
         outputs = {"mask": mask, "selected": self.selector.get_selected_timestamps(x, mask)}
         if return_details:
             outputs |= {"scores": scores, "stats": self.selector.compute_selection_stats(mask)}
-            if self.counterfactual_generator is not None:
+            if self.use_counterfactual and self.counterfactual_generator is not None:
                 outputs["counterfactual"] = self.counterfactual_generator(x, mask)
         return outputs
 
@@ -88,7 +94,8 @@ class InfluenceFramework(nn.Module):
     ) -> tuple[Tensor, dict[str, float]]:
         """The total and its parts, as `CombinedLoss` gives them with x (B, T, D) as features.
 
-        mask (B, T): the one that the predictions were made with; None selects anew. target_features: (B, D).
+        mask (B, T): the one that the predictions were made with; None selects anew. target_features: (B, H), as
+        `CombinedLoss.forward` has them.
         """
         mask = self.selector(x)[0] if mask is None else mask_of(mask, series("x", x))
         return cast(tuple[Tensor, dict[str, float]], self.loss_module(predictions, targets, x, mask, target_features))
@@ -137,7 +144,7 @@ class ModelAgnosticWrapper(nn.Module):
     ) -> dict[str, float]:
         """One step of the optimizer on series x (B, T, D); the parts of the loss as `CombinedLoss` names them.
 
-        The mask that made the predictions is the mask that is scored. target_features (B, D) are needed with use_mi.
+        The mask that made the predictions is the mask that is scored. target_features (B, H) serve use_mi.
         Raises RuntimeError, and leaves the weights as they were, where the loss is NaN.
         """
         optimizer.zero_grad()

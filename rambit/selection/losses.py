@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rambit.checks import count, flag, number
+from rambit.checks import count, flag, number, warn
 from rambit.models.sequence_classifier import MOST
 from rambit.selection.logdet import log_det, log_det_of_support, rbf_kernel
 from rambit.selection.selection_checks import finite, mask_of, series
@@ -80,8 +80,8 @@ class DiversityLoss(nn.Module):
 class MutualInformationLoss(nn.Module):
     """Minus an estimate, in nats, of the mutual information of what is selected and the target.
 
-    A critic of [pooled selected features, target features], both of size ``hidden_dim``, with ``critic_dim`` units
-    (None: ``hidden_dim``), gives the Donsker-Varadhan bound E[critic] - log E[exp critic] of pairs that belong
+    A critic of [pooled selected features, target features], of size 2 · ``hidden_dim`` together, with ``critic_dim``
+    units (None: ``hidden_dim``), gives the Donsker-Varadhan bound E[critic] - log E[exp critic] of pairs that belong
     together against shuffled ones (Belghazi et al., 2018). Trained with the loss, the bound becomes tight.
     """
 
@@ -92,18 +92,19 @@ class MutualInformationLoss(nn.Module):
         self.mi_estimator = nn.Sequential(nn.Linear(2 * hidden_dim, units), nn.ReLU(), nn.Linear(units, 1))
 
     def forward(self, selected_features: Tensor, target_features: Tensor, mask: Tensor) -> Tensor:
-        """A scalar for selected_features (B, T, H), target_features (B, H) and a mask (B, T); B is at least 2.
+        """A scalar for selected_features (B, T, D), target_features (B, 2 · hidden_dim - D) and a mask (B, T).
 
         Features are pooled by their mean with the mask as weights. The shuffle is drawn from torch's generator; no
-        shuffled pair belongs together.
+        shuffled pair belongs together. A series alone has no other to be compared with: its estimate is 0.
         """
-        weights = mask_of(mask, series("selected_features", selected_features, self.hidden_dim))
-        B = len(weights)
-        if finite("target_features", target_features).shape != (B, self.hidden_dim):
-            wanted, got = (B, self.hidden_dim), tuple(target_features.shape)
-            raise ValueError(f"target_features must have shape (B, H) = {wanted}, got {got}")
-        if B < 2:
-            raise ValueError("selected_features must hold at least 2 series, so that there are others to compare with")
+        weights = mask_of(mask, series("selected_features", selected_features))
+        B, _, D = selected_features.shape
+        wanted, both = (B, 2 * self.hidden_dim - D), f"2 * hidden_dim = {2 * self.hidden_dim}"
+        if wanted[1] < 1:
+            raise ValueError(f"selected_features must have fewer features than {both}, got {D}")
+        if finite("target_features", target_features).shape != wanted:
+            got = tuple(target_features.shape)
+            raise ValueError(f"target_features must have shape {wanted}, {both} with selected_features, got {got}")
         total = (selected_features * weights[..., None]).sum(dim=1)
         pooled = total / weights.sum(dim=1, keepdim=True).clamp(min=_LEAST)
         order = torch.randperm(B, device=pooled.device)
@@ -136,10 +137,10 @@ class CombinedLoss(nn.Module):
         self.alpha_task = number("alpha_task", alpha_task)
         self.alpha_diversity, self.alpha_mi = number("alpha_diversity", alpha_diversity), number("alpha_mi", alpha_mi)
         self.diversity_epsilon = number("diversity_epsilon", diversity_epsilon, 0.0, above=True)
-        self.use_mi = flag("use_mi", use_mi)
+        self.use_mi, size = flag("use_mi", use_mi), count("mi_hidden_dim", mi_hidden_dim, 1, MOST)
         self.task_loss = TaskConsistencyLoss(task_loss_fn)
         self.diversity_loss = DiversityLoss(sigma)
-        self.mi_loss = MutualInformationLoss(mi_hidden_dim) if use_mi else None
+        self.mi_loss = MutualInformationLoss(size) if use_mi else None
 
     def forward(
         self,
@@ -152,7 +153,8 @@ class CombinedLoss(nn.Module):
         """The total, a scalar, and floats: task_loss, diversity_loss, total_loss and, when used, mi_loss.
 
         ``features`` (B, T, D) are compared by the diversity loss and pooled by the mutual information's, ``mask`` is
-        (B, T), ``target_features`` (B, mi_hidden_dim). A term of weight 0 is reported all the same.
+        (B, T), ``target_features`` (B, 2 · mi_hidden_dim - D): without them the mutual information is left out, with a
+        warning. A term of weight 0 is reported all the same.
         """
         # Without a weight there is no gradient to work out, which costs more than the value.
         compared = (features, mask) if self.alpha_diversity else (features.detach(), mask.detach())
@@ -160,9 +162,9 @@ class CombinedLoss(nn.Module):
             "task_loss": (self.alpha_task, self.task_loss(predictions, targets, mask)),
             "diversity_loss": (self.alpha_diversity, self.diversity_loss(*compared, self.diversity_epsilon)),
         }
-        if self.mi_loss is not None:
-            if target_features is None:
-                raise ValueError("target_features must be given with use_mi=True")
+        if self.mi_loss is not None and target_features is None:
+            warn("use_mi=True is without effect in this loss: it was given no target_features")
+        elif self.mi_loss is not None:
             parts["mi_loss"] = (self.alpha_mi, self.mi_loss(features, target_features, mask))
         total = cast(Tensor, sum(weight * loss for weight, loss in parts.values()))
         values = {name: float(loss.detach()) for name, (_, loss) in parts.items()}

@@ -36,8 +36,9 @@ class AttentionScorer(nn.Module):
             raise ValueError(f"hidden_dim must be a multiple of num_heads={num_heads}, got {hidden_dim}")
         self.positions = flag("positions", positions)
         rate = dropout_rate(dropout)
-        self.input_projection = nn.Linear(input_dim, hidden_dim)
+        # In this order a seed gives the weights that TSInfluenceScoring draws from it.
         self.attention = nn.MultiheadAttention(hidden_dim, num_heads, dropout=rate, batch_first=True)
+        self.input_projection = nn.Linear(input_dim, hidden_dim)
         self.score_layer = nn.Sequential(
             nn.Linear(hidden_dim, hidden_dim // 2), nn.ReLU(), nn.Dropout(rate), nn.Linear(hidden_dim // 2, 1)
         )

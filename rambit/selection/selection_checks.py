@@ -40,13 +40,17 @@ def series(name: str, x: Tensor, input_dim: int | None = None) -> Tensor:
 
 
 def mask_of(mask: Tensor, x: Tensor) -> Tensor:
-    """A mask (B, T) of series x (B, T, D), finite, in the type of x; bool masks become 0 and 1."""
+    """A mask (B, T) of series x (B, T, D), finite, in the type of x; integers must be 0 and 1, which bools become."""
     if not isinstance(mask, Tensor):
         raise TypeError(f"mask must be a tensor, got {type(mask).__name__}")
     if mask.shape != x.shape[:2]:
         raise ValueError(f"mask must have shape (B, T) = {tuple(x.shape[:2])}, got {tuple(mask.shape)}")
-    if mask.dtype != torch.bool and not mask.is_floating_point():
-        raise TypeError(f"mask must be bool or floating, got {mask.dtype}")
+    if mask.is_complex():
+        raise TypeError(f"mask must hold real numbers, got {mask.dtype}")
+    if mask.dtype != torch.bool and not mask.is_floating_point() and not torch.compiler.is_compiling():
+        wrong = mask[(mask != 0) & (mask != 1)]
+        if len(wrong):
+            raise ValueError(f"mask must hold 0 and 1 where it is of integers, got {int(wrong[0])}")
     return finite("mask", mask.to(x.dtype))
 
 

@@ -73,7 +73,7 @@ class TimestampSelector(nn.Module):
 
         The three scores are those of the mask's own values.
         """
-        values = mask.detach()
+        values = mask.detach().double()
         kept = (values > 0.5).double()
         return {
             "num_selected": float(kept.sum(dim=-1).mean()),

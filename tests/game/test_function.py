@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from rambit.attribution import ExactShapley
-from rambit.attribution.shapley import group_cells
 from rambit.counterfactuals import Replay
 from rambit.game import CoalitionFunction, Game, TensorSample
+from rambit.game.players import group_cells
 from rambit.predictors import Predictor
 from tests.models_for_tests import GRU
 

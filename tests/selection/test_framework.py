@@ -61,6 +61,29 @@ def test_loss_with_the_mask_given_and_anew():
         framework.compute_loss(x, a, b, mask=torch.ones(4, 5))
 
 
+def test_options_reach_their_parts():
+    framework = InfluenceFramework(
+        3, 8, 2, k=2, use_mi=True, sigma=0.4, mi_hidden_dim=2, perturbation_scale=0.7, temperature=0.3, dropout=0.2
+    )
+    assert framework.loss_module.diversity_loss.sigma == 0.4
+    assert framework.loss_module.mi_loss.hidden_dim == 2
+    assert framework.counterfactual_generator.perturbation_scale == 0.7
+    assert (framework.selector.temperature, framework.selector.dropout) == (0.3, 0.2)
+    _, parts = framework.compute_loss(torch.randn(4, 6, 3), torch.randn(4, 1), torch.randn(4, 1), torch.randn(4, 1))
+    assert "mi_loss" in parts
+    assert InfluenceFramework(3, 8, 2, k=2, use_mi=True).loss_module.mi_loss.hidden_dim == 3
+    for name, wrong in (("sigma", 0.0), ("mi_hidden_dim", 0), ("perturbation_scale", -1.0)):
+        with pytest.raises(ValueError, match=f"{name} must be"):
+            InfluenceFramework(3, 8, 2, k=2, **{name: wrong})
+
+
+def test_counterfactuals_can_be_switched_off():
+    framework = InfluenceFramework(3, 8, 2, k=2)
+    assert framework.use_counterfactual is True
+    framework.use_counterfactual = False
+    assert "counterfactual" not in framework(torch.randn(4, 6, 3), return_details=True)
+
+
 def test_simple_framework_by_task():
     x, wrong = torch.randn(4, 6, 3), torch.tensor([0, 1, 1, 0])
     for task, outputs, y in (("regression", 1, torch.randn(4, 1)), ("classification", 2, wrong)):
@@ -126,8 +149,8 @@ def test_what_users_of_the_interface_do():
     x, y = torch.randn(8, 6, 3), torch.randn(8, 1)
     parts = wrapper.train_step(x, y, optimiser, target_features=torch.randn(8, 3))
     assert "mi_loss" in parts
-    with pytest.raises(ValueError, match="target_features must be given with use_mi=True"):
-        wrapper.train_step(x, y, optimiser)
+    with pytest.warns(UserWarning, match="it was given no target_features"):
+        assert "mi_loss" not in wrapper.train_step(x, y, optimiser)
 
 
 def test_fit_repeats_and_leaves_the_generator():
@@ -282,7 +305,7 @@ def test_wrong_attribution():
             attributor.explain(bad)
 
 
-def test_plot(tmp_path):
+def test_plot(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     x, mask = torch.randn(3, 20, 2), torch.zeros(3, 20)
     mask[1, [4, 9]] = 1
@@ -292,7 +315,18 @@ def test_plot(tmp_path):
     assert (shown == mask[1].numpy()).all()
     assert len(figure.axes[0].lines) == 2
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert capsys.readouterr().out == f"saved to {tmp_path / 'a.png'}\n"
     with pytest.raises(ValueError, match="sample_idx must be 0 to 2"):
         visualize_selection(x, mask, 3)
     with pytest.raises(ValueError, match=r"mask must be \(B, T\)"):
         visualize_selection(x, mask[:, 1:])
+
+
+def test_without_a_path_there_is_a_window(monkeypatch, capsys):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    before, windows = pyplot.get_fignums(), []
+    monkeypatch.setattr(pyplot, "show", lambda: windows.append(pyplot.gcf()))
+    figure = visualize_selection(torch.randn(3, 20, 2), torch.ones(3, 20, dtype=torch.int64))
+    assert windows == [figure]
+    assert pyplot.get_fignums() == before
+    assert capsys.readouterr().out == ""

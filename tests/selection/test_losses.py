@@ -164,6 +164,14 @@ def test_memory_of_two_thousand_steps():
     assert int(out.stdout) / 2**20 < 1.5, "GiB, with the libraries"
 
 
+def test_integer_masks_are_those_of_floats():
+    x, whole = torch.randn(2, 5, 3), torch.randint(2, (2, 5), generator=torch.Generator().manual_seed(0))
+    for mask in (whole, whole.to(torch.uint8), whole.bool()):
+        torch.testing.assert_close(DiversityLoss()(x, mask), DiversityLoss()(x, whole.float()))
+        loss = TaskConsistencyLoss()
+        torch.testing.assert_close(loss(x, x + 1, mask), loss(x, x + 1, whole.float()))
+
+
 # -- mutual information ------------------------------------------------------------------------------------------------
 
 
@@ -179,6 +187,25 @@ def test_the_bound_is_the_definition():
     with torch.no_grad():
         wanted = -naive.mutual_information(loss.mi_estimator, pooled, target, order)
     assert found == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_series_alone_tells_nothing():
+    loss = MutualInformationLoss(3)
+    features = torch.randn(1, 4, 2, requires_grad=True)
+    value = loss(features, torch.randn(1, 4), torch.ones(1, 4))  # 2 and 4 features: 2 * hidden_dim together
+    value.backward()
+    assert float(value.detach()) == 0
+    assert not features.grad.any()
+    assert not any(weight.grad.any() for weight in loss.parameters())
+
+
+def test_without_target_features_there_is_a_warning():
+    a, b, x, mask = torch.randn(4, 1), torch.randn(4, 1), torch.randn(4, 5, 3), torch.rand(4, 5)
+    with pytest.warns(UserWarning, match="use_mi=True is without effect in this loss"):
+        total, parts = CombinedLoss(use_mi=True, mi_hidden_dim=3)(a, b, x, mask)
+    wanted, plain = CombinedLoss()(a, b, x, mask)
+    assert torch.equal(total, wanted)
+    assert parts == plain
 
 
 @pytest.mark.parametrize("scale", [1e4, -1e4])
@@ -265,8 +292,10 @@ def test_wrong_arguments():
         DiversityLoss()(features, mask.index_put((torch.tensor(1), torch.tensor(2)), torch.tensor(math.nan)))
     with pytest.raises(ValueError, match="features holds NaN"):
         DiversityLoss()(features * math.nan, mask)
-    with pytest.raises(TypeError, match="mask must be bool or floating"):
-        DiversityLoss()(features, mask.long())
+    with pytest.raises(TypeError, match=r"mask must hold real numbers, got torch\.complex64"):
+        DiversityLoss()(features, mask.cfloat())
+    with pytest.raises(ValueError, match="mask must hold 0 and 1 where it is of integers, got 2"):
+        DiversityLoss()(features, torch.full((2, 5), 2))
     with pytest.raises(ValueError, match="epsilon must be above 0, got 0"):
         DiversityLoss()(features, mask, epsilon=0)
     with pytest.raises(ValueError, match="sigma must be"):
@@ -275,11 +304,11 @@ def test_wrong_arguments():
         TaskConsistencyLoss()(torch.zeros(4, 1), torch.zeros(4))
     with pytest.raises(ValueError, match="predictions holds NaN"):
         TaskConsistencyLoss()(torch.full((4, 1), math.nan), torch.zeros(4, 1))
-    with pytest.raises(ValueError, match="target_features must be given with use_mi=True"):
-        CombinedLoss(use_mi=True, mi_hidden_dim=3)(torch.zeros(2), torch.zeros(2), features, mask)
-    with pytest.raises(ValueError, match=r"target_features must have shape \(B, H\) = \(2, 3\), got \(2, 4\)"):
+    with pytest.raises(ValueError, match="mi_hidden_dim must be at least 1"):
+        CombinedLoss(mi_hidden_dim=0)
+    with pytest.raises(ValueError, match=r"target_features must have shape \(2, 3\), 2 \* hidden_dim = 6 with"):
         MutualInformationLoss(3)(features, torch.zeros(2, 4), mask)
-    with pytest.raises(ValueError, match="at least 2 series"):
-        MutualInformationLoss(3)(features[:1], torch.zeros(1, 3), mask[:1])
+    with pytest.raises(ValueError, match=r"selected_features must have fewer features than 2 \* hidden_dim = 2, got 3"):
+        MutualInformationLoss(1)(features, torch.zeros(2, 1), mask)
     with pytest.raises(ValueError, match="hidden_dim must be at least 1"):
         MutualInformationLoss(0)

@@ -17,5 +17,5 @@ def test_the_three_timestamps_are_recovered(method, marked):
 
 @pytest.mark.slow
 def test_diversity_covers_redundant_clusters_more_evenly():
-    plain, diverse = ([evenness(alpha, seed) for seed in range(3)] for alpha in (0.0, 1.0))
-    assert all(more > less for more, less in zip(diverse, plain, strict=True)), (plain, diverse)
+    plain, diverse = ([evenness(alpha, seed) for seed in range(5)] for alpha in (0.0, 1.0))
+    assert sum(diverse) > 1.5 * sum(plain), (plain, diverse)

@@ -61,7 +61,8 @@ def diversity(draw: Draw) -> None:
         draw.close(found, -naive.ensemble_likelihood(x, mask, sigma, epsilon), 1e-7, 1e-7)
         return
     loss = DiversityLoss(sigma)
-    kernel = draw.call(loss.compute_kernel_matrix, x, mask)
+    hard = bool(((mask == 0) | (mask == 1)).all())
+    kernel = draw.call(loss.compute_kernel_matrix, x, mask.to(draw.of(torch.int64, torch.bool)) if hard else mask)
     draw.close(kernel, naive.kernel(x, sigma) * mask[:, :, None] * mask[:, None], 1e-7, 1e-9)
     found = draw.call(gradients, lambda x, mask: loss(x, mask, epsilon), x, mask)
     wanted = gradients(lambda x, mask: naive.diversity(x, mask, sigma, epsilon), x, mask)
