@@ -223,6 +223,8 @@ class FeaturePermutation(attr.FeaturePermutation, FeatureAblation):  # type: ign
 
 def _permutation(n: int) -> Tensor:
     """A random order of n examples that is another than theirs, drawn as captum does."""
+    if n < 2:
+        raise NotServed("one example has no other order")
     found = torch.randperm(n)
     while torch.equal(found, torch.arange(n)):
         found = torch.randperm(n)

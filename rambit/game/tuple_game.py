@@ -92,7 +92,7 @@ class TupleGame:
         if not all(map(torch.equal, before, _generators(self.device))):
             _set_generators(self.device, before)
             raise DrawsError("the function draws random numbers")
-        if self.together is not None and found.ndim == 0:
+        if found.ndim == 0 and self.together is not None and self.together > 1:
             raise PredictionError("the function returned one number for the batch: its rows cannot share a call")
         self.shape = found.shape
         self.runner.count(1, 1)

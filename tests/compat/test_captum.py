@@ -312,6 +312,14 @@ def test_empty_inputs_and_few_examples(reasons):
     check("FeaturePermutation", lambda: lambda x, one: x.sum(dim=1) + one.sum(), (x, x[:1]))
 
 
+def test_one_example_is_not_permuted():
+    for module in (attr, ours):
+        method = module.FeaturePermutation(Network())
+        method._min_examples_per_batch_grouped = None  # as in captum 0.8
+        with pytest.raises(AssertionError, match="batch_size = 1"):
+            method.attribute(torch.randn(1, 4), target=0)
+
+
 @pytest.mark.skipif(OLD, reason="its perturbations are made in another method")
 def test_a_subclass_that_perturbs_itself_is_left_alone(reasons):
     def subclass(base):
