@@ -32,7 +32,7 @@ def test_drop_in(benchmark, report, threads, method, case, tmp_path):
 
     def attributor():
         result = direct.explain(X)
-        return result.values if method == "JIMEx" else result.windows
+        return result.values if method == "JIMEx" else result.windows.double()
 
     assert torch.equal(torch.from_numpy(explainer.attribute(X)), attributor())
     seconds, _ = measure(benchmark, lambda: explainer.attribute(X), rounds=10)

@@ -6,8 +6,11 @@ Replacing values are given to both sides, since each would draw its own.
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
+from torch import nn
 
 from bench.timing import best, measure, overhead
 from rambit.attribution import FIT, FO, Occlusion
@@ -15,6 +18,7 @@ from rambit.counterfactuals import JointGenerator
 from rambit.models import GRUClassifier
 
 tint = pytest.importorskip("tint.attr")
+ours = importlib.import_module("rambit.compat.tint")
 
 CASES = {"small": (32, 4, 3, 20), "large": (64, 16, 6, 60)}
 #: Rows a call of theirs, as many as ours ask at most.
@@ -150,3 +154,62 @@ def test_time_interpret(benchmark, report, threads, method, case):
         row_steps=result.row_steps,
         overhead=overhead(ours),
     )
+
+
+class Recurrent(nn.Module):
+    """A GRU as people write it: it claims nothing."""
+
+    def __init__(self, D, H):
+        super().__init__()
+        self.rnn, self.head = nn.GRU(D, H, batch_first=True), nn.Linear(H, 2)
+
+    def forward(self, x):
+        return self.head(self.rnn(x)[0][:, -1])
+
+
+class WithState(Recurrent):
+    """The same, that says so."""
+
+    def advance(self, x, state):
+        hidden, after = self.rnn(x, None if state is None else state.transpose(0, 1).contiguous())
+        return self.head(hidden).transpose(1, 2), after.transpose(0, 1)
+
+
+class Opaque(nn.Module):
+    """Convolutions that look both ways: it has no state."""
+
+    def __init__(self, D, H):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv1d(D, H, 5, padding=2), nn.ReLU(), nn.Conv1d(H, H, 5, padding=2), nn.ReLU())
+        self.head = nn.Linear(H, 2)
+
+    def forward(self, x):
+        return self.head(self.layers(x.transpose(1, 2)).mean(2))
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("kind", [Recurrent, WithState, Opaque])
+@pytest.mark.parametrize("augmented", [False, True], ids=["occlusion", "augmented"])
+def test_drop_in(benchmark, report, threads, augmented, kind, case):
+    """The tunnel with one import changed, beside time_interpret's at its default and with whole steps in a call."""
+    H, B, D, T = CASES[case]
+    torch.manual_seed(0)
+    model, x, data = kind(D, H).eval(), torch.randn(B, T, D), torch.randn(20, T, D)
+    method = (
+        tint.TemporalAugmentedOcclusion(model, data, is_temporal=True) if augmented else tint.TemporalOcclusion(model)
+    )
+    tunnel, theirs = ours.TimeForwardTunnel(method), tint.TimeForwardTunnel(method)
+
+    def attribute(side, **options):
+        torch.manual_seed(0)
+        return side.attribute(x, sliding_window_shapes=(1,), target=1, **options)
+
+    torch.testing.assert_close(attribute(tunnel), attribute(theirs), rtol=1e-3, atol=1e-6)
+    seconds, _ = measure(benchmark, lambda: attribute(tunnel), rounds=5)
+    default = best(lambda: attribute(theirs), rounds=2)
+    together = min(best(lambda n=n: attribute(theirs, perturbations_per_eval=n), rounds=2) for n in (2, 3, D))
+    words = f"tunnel over {'augmented ' * augmented}occlusion, {kind.__name__}-{H}, B={B} D={D} T={T}, {threads}"
+    for part, baseline in {"": default, "best": together}.items():
+        of = f"time_interpret's {'best perturbations_per_eval' if part else 'default'}"
+        figure = f"{baseline / seconds:.1f} x ({baseline:.4f} s; ours {seconds:.4f} s)"
+        report(f"{words}: {of}", figure, ratio=baseline / seconds, part=part)

@@ -191,7 +191,7 @@ def test_arguments_of_tsinfluencescoring(name):
 
 def test_arguments_of_the_published_winit(tmp_path):
     assert begins_with(compat.WinITExplainer, WINIT)
-    assert begins_with(compat.WinITExplainer.set_model, {"self": ..., "model": ...})
+    assert begins_with(compat.WinITExplainer.set_model, {"self": ..., "model": ..., "set_eval": True})
     assert begins_with(compat.WinITExplainer.attribute, {"self": ..., "x": ...})
     assert {"train_generators", "test_generators", "load_generators", "get_name"} <= set(dir(compat.WinITExplainer))
     blocks = compat.BiWinITExplainer("cpu", 3, "toy", tmp_path, None, 5)  # by position, as there

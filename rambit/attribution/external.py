@@ -108,6 +108,7 @@ class External(Attributor):
                 "the model returned NaN or infinite values, or no probabilities, "
                 f"for {bad} of the {len(x)} rows of a call by {type(self).__name__}"
             )
+        runner.note(outputs.detach())
         if chosen is None:
             return outputs
         runner.check_target(chosen, ops.Metric.DIFF, outputs)

@@ -85,7 +85,7 @@ class Occlusion(GroupedAttributor):
             return Part(by_group[..., player.to(by_group.device)].view(-1, B, D, T), None)
         steps = T if game.sample.length is None else game.sample.length
         height, width = min(self.height, D), min(self.width, steps)
-        rows, columns = _starts(D, height, self.stride[0]), _starts(steps, width, self.stride[1])
+        rows, columns = window_starts(D, height, self.stride[0]), window_starts(steps, width, self.stride[1])
         corners = torch.cartesian_prod(rows, columns)
         piece = max(1, game.max_memory // 8 // (D * T))
         questions = (
@@ -102,7 +102,7 @@ class Occlusion(GroupedAttributor):
         for k in range(width):
             total[:, :, columns + k] += down[:, :D]
         total = total[:, :, :T].view(-1, B, D, T)
-        covered = _inside(rows, height, D).sum(0)[:, None] * _inside(columns, width, T).sum(0)
+        covered = inside_windows(rows, height, D).sum(0)[:, None] * inside_windows(columns, width, T).sum(0)
         return Part(total / covered.to(total.device).clamp(min=1), None)
 
 
@@ -118,18 +118,18 @@ def _group_distances(game: Game, player: Tensor, metric: ops.Metric, target: Ten
     return distances.mean(dim=2).transpose(1, 2)
 
 
-def _starts(size: int, window: int, stride: int) -> Tensor:
+def window_starts(size: int, window: int, stride: int) -> Tensor:
     """Where windows start: every stride, until one reaches the end."""
     return torch.arange(0, size - window + stride, stride)
 
 
 def _windows(corners: Tensor, window: tuple[int, int], size: tuple[int, int]) -> Tensor:
     """(n, D, T) bool: what the windows at these corners (n, 2) cover."""
-    rows, columns = (_inside(corners[:, axis], window[axis], size[axis]) for axis in (0, 1))
+    rows, columns = (inside_windows(corners[:, axis], window[axis], size[axis]) for axis in (0, 1))
     return rows[:, :, None] & columns[:, None]
 
 
-def _inside(starts: Tensor, window: int, size: int) -> Tensor:
+def inside_windows(starts: Tensor, window: int, size: int) -> Tensor:
     """(n, size) bool: the places that each window covers."""
     after = torch.arange(size) - starts[:, None]
     return (after >= 0) & (after < window)

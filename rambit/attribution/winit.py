@@ -40,7 +40,7 @@ class WinIT(RemovalAttributor):
         if game.sample.observed is not None:
             seen = seen * game.sample.observed[..., None]
         after_the_first = torch.arange(game.rule.T, device=game.device) > 0  # no window begins at time 0
-        return Part(self._aggregate(seen), None, _by_prediction(seen), after_the_first)
+        return Part(self._aggregate(seen), None, by_prediction(seen), after_the_first)
 
     def _seen(self, call: Call, game: Game, target: Tensor) -> Tensor:
         """(K, B, D, T, W): entry [k, b, d, p, j] is observation (d, p) for the prediction at p + j."""
@@ -69,7 +69,7 @@ def _exists(T: int, W: int, device: torch.device) -> Tensor:
     return torch.arange(T, device=device)[:, None] + torch.arange(W, device=device) < T
 
 
-def _by_prediction(seen: Tensor) -> Tensor:
+def by_prediction(seen: Tensor) -> Tensor:
     """From [p, j], observation and age, to [t, l]: observation t - W + l + 1 seen from t."""
     T, W = seen.shape[3:]
     out = torch.zeros_like(seen)
@@ -84,15 +84,29 @@ class BiWinIT(WinIT):
 
     The block of features d … d + height - 1 is replaced over [t - n, t], n = 0 … window_size - 1; the score of its head
     cell (d, t - n) for the prediction at t is the distance with the whole block replaced, minus the distance with the
-    head cell kept. Results as in WinIT.
+    head cell kept. Results as in WinIT. Source: the repository of RaMbIT (visriv/rambit), whose BiWinIT this is.
     """
 
     height: int = option(default=2, help="features in a block")
 
     def _seen(self, call: Call, game: Game, target: Tensor) -> Tensor:
-        D = game.sample.x.shape[1]
-        feature = torch.arange(D)
-        blocks = (feature >= feature[:, None]) & (feature < feature[:, None] + self.height)  # row d: from d on
-        whole, _ = game.distances(Windows(blocks, self.window_size), call.metric, target)
-        kept, _ = game.distances(Windows(blocks, self.window_size, heads=feature), call.metric, target)
-        return (whole.clamp(-CLIP, CLIP) - kept.clamp(-CLIP, CLIP)).transpose(1, 2)
+        whole, kept = self._distances(call, game, target)
+        return whole - kept
+
+    def _distances(self, call: Call, game: Game, target: Tensor) -> tuple[Tensor, Tensor]:
+        """With the whole block replaced, and with its head kept: each (K, B, D, T, W), by observation and age."""
+        feature = torch.arange(game.sample.x.shape[1])
+        whole, _ = game.distances(Windows(self._blocks(game), self.window_size), call.metric, target)
+        heads_kept = Windows(self._blocks(game), self.window_size, heads=feature)
+        kept, _ = game.distances(heads_kept, call.metric, target)
+        return clipped(whole), clipped(kept)
+
+    def _blocks(self, game: Game) -> Tensor:
+        """(D, D) bool: row d holds the features of the block whose head is d."""
+        feature = torch.arange(game.sample.x.shape[1])
+        return (feature >= feature[:, None]) & (feature < feature[:, None] + self.height)
+
+
+def clipped(distances: Tensor) -> Tensor:
+    """Distances (K, D, B, T, W) of windows, as (K, B, D, T, W) within ±1e6."""
+    return distances.clamp(-CLIP, CLIP).transpose(1, 2)

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
-from rambit.attribution import BiWinIT, WinIT
+from rambit.attribution import WinIT
 from rambit.attribution.attributor import Distance
-from rambit.compat.adapter import Explainer
-from rambit.counterfactuals import FeatureGenerator, GeneratorModel, JointGenerator, declared, read_background
+from rambit.checks import flag, warn
+from rambit.compat.adapter import Array, GeneratedExplainer
+from rambit.counterfactuals import FeatureGenerator, GeneratorModel, JointGenerator, declared
 
 
-class WinITExplainer(Explainer):
+class WinITExplainer(GeneratedExplainer):
     """Importance (B, D, T, W): entry l is observation t - W + l + 1 for the prediction at t.
 
-    Replaced values come from a generator once ``train_generators`` or ``load_generators`` gave one (``joint``: one
-    model for all features; ``conditional``: it sees the other features' values at the start of a run), else from
-    ``train_loader``'s values, else they are zero. Generators live in ``path``.
+    Replaced values are drawn from ``train_loader``'s values if there is one, else from the generator that
+    ``train_generators`` or ``load_generators`` gave (``joint``: one model for all features; ``conditional``: it sees
+    the other features' values at the start of a run); without either they are zero, with a warning. Generators live in
+    ``path``.
     """
+
+    #: Whether a name says ``num_samples`` even where it is the default.
+    names_samples: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -36,13 +40,21 @@ class WinITExplainer(Explainer):
         joint: bool = False,
         metric: Distance = "pd",
         random_state: int | None = None,
+        **unused: Any,
     ) -> None:
-        super().__init__(num_features, device, train_loader, random_state)
+        super().__init__(
+            data_name,
+            path,
+            device=device,
+            num_features=num_features,
+            train_loader=train_loader,
+            random_state=random_state,
+            unused=unused,
+        )
         if conditional and joint:
             raise ValueError("joint=True draws all features together: it cannot be conditional too")
-        self.data_name, self.path, self.conditional = data_name, Path(path), conditional
-        self.window_size, self.num_samples, self.joint, self.metric = window_size, num_samples, joint, metric
-        self.generator: GeneratorModel | None = None
+        self.window_size, self.num_samples, self.metric = window_size, num_samples, metric
+        self.conditional, self.joint = conditional, joint
 
     @property
     def generator_file(self) -> Path:
@@ -50,37 +62,19 @@ class WinITExplainer(Explainer):
         kind = "joint" if self.joint else "conditional" if self.conditional else "feature"
         return self.path / f"{self.data_name}_{kind}_generator.safetensors"
 
-    def train_generators(self, train_loader: Any, valid_loader: Any = None, num_epochs: int = 300) -> Any:
-        """Train on (N, D, T) series, keep the best epoch, save it; the history holds the losses of each epoch."""
-        train, valid = read_background(train_loader), read_background(valid_loader)
-        if train is None:
-            raise ValueError("train_loader is needed to train generators")
-        generator: GeneratorModel = (
-            JointGenerator(self.num_features, prediction_size=self.window_size)
-            if self.joint
-            else FeatureGenerator(self.num_features, prediction_size=self.window_size, conditional=self.conditional)
-        )
-        history = generator.fit(train, valid, epochs=num_epochs, seed=self.seed)
-        self.path.mkdir(parents=True, exist_ok=True)
-        generator.save(self.generator_file)
-        self.generator = generator
-        return history
+    def _new_generator(self) -> GeneratorModel:
+        if self.joint:
+            return JointGenerator(self.num_features, prediction_size=self.window_size)
+        return FeatureGenerator(self.num_features, prediction_size=self.window_size, conditional=self.conditional)
 
-    def load_generators(self) -> None:
-        """Load what ``train_generators`` saved."""
-        self.generator = (JointGenerator if self.joint else FeatureGenerator).load(self.generator_file)
-
-    def test_generators(self, test_loader: Any) -> float:
-        """Mean negative log-likelihood a value on (N, D, T) series."""
-        if self.generator is None:
-            raise RuntimeError("train_generators or load_generators first")
-        data = read_background(test_loader)
-        if data is None:
-            raise ValueError("test_loader is needed")
-        return self.generator.nll(data)
-
-    def _options(self) -> dict[str, Any]:
-        values: Any = self.generator or ("zero" if self.background is None else "marginal")
+    def _options(self, all_zero_cf: bool) -> dict[str, Any]:
+        values: Any = self.generator or "zero"
+        if flag("all_zero_cf", all_zero_cf):
+            values = "zero"
+        elif self.background is not None:
+            values = "marginal"
+        elif self.generator is None:
+            warn("there is no train_loader, and no generator was trained or loaded: replaced values are zero")
         return {
             "window_size": self.window_size,
             "num_samples": 1 if values == "zero" else self.num_samples,
@@ -91,31 +85,30 @@ class WinITExplainer(Explainer):
             "device": self.device,
         }
 
-    def _method(self) -> WinIT:
-        return WinIT(self.model, **self._options())
-
-    def attribute(self, x: Any) -> npt.NDArray[np.floating[Any]]:
-        """Importance (B, D, T, W) of x (B, D, T)."""
-        windows = self._method().explain(self._check(x)).windows
-        assert isinstance(windows, Tensor)
-        return windows.cpu().numpy()
+    def attribute(self, x: Any, all_zero_cf: bool = False) -> Any:
+        """Importance (B, D, T, W) of x (B, D, T). ``all_zero_cf``: replaced values are zero."""
+        series = self._check(x)
+        return as_numpy(WinIT(self.model, **self._options(all_zero_cf)).explain(series, keep_input=False).windows)
 
     def get_name(self) -> str:
-        """``winit`` with window and samples."""
-        joint = "_joint" if self.joint else ""
-        return f"winit{joint}_window_{self.window_size}_samples_{self.num_samples}"
+        """The published name."""
+        return self._name("winit")
+
+    def _name(self, method: str, *more: str) -> str:
+        parts = [method, "window", str(self.window_size)]
+        if self.names_samples or self.num_samples != 3:
+            parts += ["samples", str(self.num_samples)]
+        parts += ["cond"] * self.conditional + ["joint"] * self.joint + [*more, self.metric]
+        return "_".join(parts + ["usedatadist"] * (self.background is not None))
 
 
-class BiWinITExplainer(WinITExplainer):
-    """The same over blocks of ``height`` neighbouring features."""
+class OGWinITExplainer(WinITExplainer):
+    """WinIT as RaMbIT's repository runs it: the same scores, under a name that always says the samples."""
 
-    def __init__(self, *args: Any, height: int = 2, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.height = height
+    names_samples = True
 
-    def _method(self) -> BiWinIT:
-        return BiWinIT(self.model, height=self.height, **self._options())
 
-    def get_name(self) -> str:
-        """``biwinit`` with window, height and samples."""
-        return f"bi{super().get_name()}_height_{self.height}"
+def as_numpy(windows: Tensor | None) -> Array:
+    """A result's windows in float64."""
+    assert windows is not None
+    return windows.cpu().numpy().astype(np.float64)

@@ -120,7 +120,7 @@ def choose(
     """
     predictor = runner.predictor
     order = candidates(runner, sample, anchor, evaluation, flips)
-    if runner.dry or predictor.proven or order[0] in ("full", "incremental"):
+    if runner.dry or predictor.proven or predictor.confirmed or order[0] in ("full", "incremental"):
         return order[0]
     # Half precision's rounding, and saturated probabilities, are so coarse that a false claim could hide in them.
     predictor = predictor.as_given().raw()

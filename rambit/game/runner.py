@@ -244,7 +244,7 @@ class Runner:
         self._outputs = outputs.shape[1] if self._outputs is None else self._outputs
         if outputs.shape[1] != self._outputs:
             raise PredictionError(f"the model returned {outputs.shape[1]} outputs, and {self._outputs} before")
-        self._note(outputs)
+        self.note(outputs)
         bad = self.predictor.check(outputs)
         if self.device.type == "cpu":
             if bool(bad.any()):
@@ -261,7 +261,7 @@ class Runner:
         self._bad = torch.where(new, worst, self._bad)
         return outputs
 
-    def _note(self, outputs: Tensor) -> None:
+    def note(self, outputs: Tensor) -> None:
         """Whether some outputs differ, and whether some lie between 0 and 1, as far as neither is known yet."""
         if self._moved and self._graded:
             return

@@ -45,6 +45,8 @@ class StatefulEvaluation(FlipEvaluation):
         for piece in self.runner.pieces(self.B, stop):
             with piece:
                 walk = self.runner.predictor.walk(self.inputs.x)
+                waiting: list[Tensor] = []  # of steps on end
+                together = max(1, self.runner.batch // len(piece))
                 for t, (hidden, state) in enumerate(walk.trace(self.inputs.original(piece.rows, stop))):
                     if self.original_states is None:
                         self.original_states = states.table(state, self.T * self.B)
@@ -52,7 +54,12 @@ class StatefulEvaluation(FlipEvaluation):
                         after = (t + 1) * self.B
                         states.put(self.original_states, slice(after + piece.begin, after + piece.end), state)
                     if needed[t]:
-                        self.set_reference(walk.outputs(hidden), piece.rows, t)
+                        waiting.append(hidden)
+                    if waiting and (len(waiting) == together or t + 1 == stop or not needed[t + 1]):
+                        found = walk.outputs(torch.cat(waiting))[:, :, 0]
+                        found = found.view(len(waiting), len(piece), -1).permute(1, 2, 0)
+                        self.set_reference(found, piece.rows, slice(t + 1 - len(waiting), t + 1))
+                        waiting = []
 
     def use_original_states(self) -> None:
         self.states = self.original_states

@@ -17,7 +17,7 @@ from torch import Tensor
 from rambit import memory, ops
 from rambit.game.flips import FlipEvaluation
 from rambit.game.questions import Windows
-from rambit.game.rows import NO_CELL, Column, StartRule
+from rambit.game.rows import NO_CELL, Column, StartRule, base_rows
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ def window_distances(evaluation: FlipEvaluation, question: Windows, block: int) 
     runner, device = evaluation.runner, evaluation.runner.device
     K, M, B, S = len(evaluation.target), len(question.features), evaluation.B, evaluation.S
     window = min(question.window, evaluation.T)
+    if evaluation.per_horizon and window == 1 and question.first == 0 and question.heads is None:
+        return _step_distances(evaluation, question)
     total = memory.zeros((K, M, B, evaluation.T, question.window), evaluation.inputs.x, torch.float64)
     evaluation.evaluate_original(np.ones(evaluation.T, dtype=bool))
     evaluation.use_original_states()
@@ -96,4 +98,36 @@ def window_distances(evaluation: FlipEvaluation, question: Windows, block: int) 
         mean = distances.view(K, M, P, S, B, job.count).sum(dim=3) / S
         at = slice(int(job.starts[0]), int(job.starts[0]) + P)
         total[:, :, :, at, job.offset : job.offset + job.count] = mean.transpose(2, 3)
+    return total
+
+
+def _step_distances(evaluation: FlipEvaluation, question: Windows) -> Tensor:
+    """The same of windows of one step, where each output is a call on a prefix: original series are rows of that call.
+
+    With windows of more steps several calls on a prefix would each have to wait for the first.
+    """
+    runner, inputs = evaluation.runner, evaluation.inputs
+    K, M, B, S, T = len(evaluation.target), len(question.features), evaluation.B, evaluation.S, evaluation.T
+    total = memory.zeros((K, M, B, T, question.window), inputs.x, torch.float64)
+    original, replaced = base_rows(np.zeros(1, dtype=np.int32), 1, B), base_rows(np.zeros(M, dtype=np.int32), S, B)
+    original[:, Column.MASK] = M
+    rows = runner.to_device(np.concatenate((original, replaced)))
+    nothing = memory.zeros((1, evaluation.D), question.features, torch.bool)
+    features = torch.cat((question.features, nothing)).to(runner.device)
+    steps = torch.arange(T, device=runner.device)
+    for h in range(T):
+        masks = ~(features[:, :, None] & (steps == h))
+        found = evaluation.zeros((K, len(replaced)))
+        for piece in runner.pieces(len(rows), h + 1):
+            with piece:
+                part = rows[piece.rows]
+                outputs = evaluation.outputs(runner.build(inputs, masks, part, h + 1), part, None)
+                first = min(max(0, B - piece.begin), len(piece))  # original rows come first, and with them the outputs
+                if first > 0:
+                    evaluation.set_reference(outputs[:first], slice(piece.begin, piece.begin + first), h)
+                if first < len(piece):
+                    at = slice(piece.begin + first - B, piece.end - B)
+                    found[:, at] = evaluation.distances(outputs[first:], part[first:], slice(h, h + 1))[:, :, 0]
+        runner.settle(inputs)
+        total[..., h, 0] = found.view(K, M, S, B).sum(dim=2) / S
     return total

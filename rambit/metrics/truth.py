@@ -53,6 +53,18 @@ def auprc(scores: Array, truth: Array, *, skip_first: bool = False, scale: bool 
     return _average_precision(_scaled(s) if scale else s, y)
 
 
+def auprc_trapezoid(scores: Array, truth: Array, *, skip_first: bool = False, scale: bool = False) -> float:
+    """Area under the curve of precision over recall by trapezoids, from (recall 0, precision 1); in [0, 1].
+
+    Otherwise as `auprc`, whose steps do not interpolate between what two thresholds give. It is the "AUPRC" that
+    WinIT's and RaMbIT's repositories report, whose "AP" is `auprc`.
+    """
+    s, y = _read(scores, truth, skip_first)
+    _, hits, misses = _counts(_scaled(s) if scale else s, y)
+    recall, precision = np.append(0.0, hits / hits[-1]), np.append(1.0, hits / (hits + misses))
+    return _area(-recall, precision)
+
+
 @MEASURES.register("auroc")
 def auroc(scores: Array, truth: Array, *, skip_first: bool = False, scale: bool = False) -> float:
     """Chance that a salient cell scores above another one, ties counting half; all series pooled; in [0, 1].
@@ -102,6 +114,22 @@ def iou(scores: Array, truth: Array, quantile: float = 0.9, *, skip_first: bool 
     found = rows >= np.quantile(rows, quantile, axis=1, keepdims=True)
     salient = _rows(y)
     return float((found & salient).sum() / (found | salient).sum())
+
+
+def aup_by_rank(scores: Array, truth: Array, *, skip_first: bool = False) -> float:
+    """Area under precision over the share of cells taken, highest first, all series pooled; in [0, 1].
+
+    Trapezoids from the first cell (share 1 / cells) to all; equal scores go in the order of their cells. Depends on the
+    order of the scores alone, unlike `aup`, whose name it has in RaMbIT's repository. One cell gives 0.
+    """
+    share, found = _by_rank(scores, truth, skip_first)
+    return _area(-share, found / np.arange(1, len(found) + 1))
+
+
+def aur_by_rank(scores: Array, truth: Array, *, skip_first: bool = False) -> float:
+    """Area under recall over the share of cells taken, otherwise as `aup_by_rank`; in [0, 1]."""
+    share, found = _by_rank(scores, truth, skip_first)
+    return _area(-share, found / found[-1])
 
 
 # -- from their values -------------------------------------------------------------------------------------------------
@@ -254,6 +282,13 @@ def _counts(s: Float, y: Bool) -> tuple[Float, Int, Int]:
 def _average_precision(s: Float, y: Bool) -> float:
     _, hits, misses = _counts(s, y)
     return float(np.sum(np.diff(hits, prepend=0) / hits[-1] * (hits / (hits + misses))))
+
+
+def _by_rank(scores: Array, truth: Array, skip_first: bool) -> tuple[Float, Float]:
+    """The share of all cells that the first k are, and how many salient ones they hold, for k = 1 … cells."""
+    s, y = _read(scores, truth, skip_first)
+    found = np.cumsum(y.ravel()[np.argsort(-s.ravel(), kind="stable")])
+    return np.arange(1, s.size + 1) / s.size, found.astype(np.float64)
 
 
 def _area(x: Float, y: Float) -> float:

@@ -53,6 +53,8 @@ class Predictor(ABC):
     modes: frozenset[str] = frozenset()
     #: The claims hold by construction: they are not confirmed at each run.
     proven = False
+    #: The mode that it is evaluated in was confirmed, by a caller that knows that it is the same model still.
+    confirmed = False
     #: The claims were read from its graph: nobody made them who should hear that one does not hold.
     recognised = False
     #: Several steps cost it less in one call than one by one, even of a few rows: its state is long.

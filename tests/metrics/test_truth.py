@@ -13,6 +13,7 @@ from tests.naive import metrics as naive
 
 BY_ORDER = ("auprc", "auroc", "mean_rank", "mean_rank_min", "iou")
 BY_VALUE = ("aup", "aur", "information", "entropy")
+BY_RANK = ("auprc_trapezoid", "aup_by_rank", "aur_by_rank")
 EVERY = BY_ORDER + BY_VALUE
 
 
@@ -43,7 +44,7 @@ def both_kinds(case):
 # -- the definition ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", EVERY + BY_RANK)
 @given(case=cases())
 def test_is_what_the_twin_computes(name, case):
     scores, truth = case

@@ -38,6 +38,28 @@ def auprc(scores, truth):
     return area
 
 
+def auprc_trapezoid(scores, truth):
+    scores, truth = pooled(scores), pooled(truth)
+    points = [(1.0, 0.0)] + [precision_recall(scores, truth, t) for t in sorted(set(scores), reverse=True)]
+    return sum((b[1] - a[1]) * (a[0] + b[0]) / 2 for a, b in itertools.pairwise(points))
+
+
+def area_over_rank(scores, truth, which):
+    """Of the first k cells, k = 1, 2, …: their precision (0) or recall (1); equal scores go by their places."""
+    cells = sorted(enumerate(pooled(scores)), key=lambda cell: (-cell[1], cell[0]))
+    hits = [pooled(truth)[place] for place, _ in cells]
+    values = [sum(hits[:k]) / (k if which == 0 else sum(hits)) for k in range(1, len(hits) + 1)]
+    return sum((a + b) / 2 / len(hits) for a, b in itertools.pairwise(values))
+
+
+def aup_by_rank(scores, truth):
+    return area_over_rank(scores, truth, 0)
+
+
+def aur_by_rank(scores, truth):
+    return area_over_rank(scores, truth, 1)
+
+
 def auroc(scores, truth):
     pairs = list(zip(pooled(scores), pooled(truth), strict=True))
     wins = [(a > b) + (a == b) / 2 for a, y in pairs if y for b, z in pairs if not z]

@@ -15,7 +15,7 @@ def values_of(runs, b, s, d, start, t):
     return runs[s, b, d, start, : t + 1 - start]
 
 
-def effect(f, X, b, t, start, features, runs, metric, kept_head=None, target=0, observed=None):
+def effect(f, X, b, t, start, features, runs, metric, kept=(), target=0, observed=None):
     """Mean over draws of the distance at t with the features replaced over [start, t], clipped.
 
     What is not observed is never replaced."""
@@ -26,7 +26,7 @@ def effect(f, X, b, t, start, features, runs, metric, kept_head=None, target=0, 
     for s in range(len(runs)):
         x = X[b].clone()
         for d in features:
-            first = start + 1 if d == kept_head else start
+            first = start + 1 if d in kept else start
             if first <= t:
                 x[d, first : t + 1] = values_of(runs, b, s, d, first, t)
         if observed is not None:
@@ -75,9 +75,23 @@ def biwinit(f, X, runs, window, height, metric="pd", targets=None, observed=None
                 for n in range(min(t, window)):  # heads at time 0 score nothing
                     more = {"target": of(targets, b), "observed": observed}
                     whole = effect(f, X, b, t, t - n, block, runs, metric, **more)
-                    kept = effect(f, X, b, t, t - n, block, runs, metric, kept_head=d, **more)
+                    kept = effect(f, X, b, t, t - n, block, runs, metric, kept=(d,), **more)
                     windows[b, d, t, window - 1 - n] = whole - kept
     return unseen(windows, observed)
+
+
+def blocks(f, X, runs, window, height, shape, metric="pd"):
+    """Distances (B, D, T, W) with a block replaced and with its head kept: entry n is the head at t - n."""
+    B, D, T = X.shape
+    found = np.zeros((2, B, D, T, window))
+    for b, d, t, n in np.ndindex(B, D, T, window):
+        if n >= t:  # heads at time 0 and before score nothing
+            continue
+        block = range(d, min(D, d + height))
+        later = set(block) - {d} if shape == "upper_triangular" else set()
+        found[0, b, d, t, n] = effect(f, X, b, t, t - n, block, runs, metric, kept=later)
+        found[1, b, d, t, n] = effect(f, X, b, t, t - n, block, runs, metric, kept=later | {d})
+    return found
 
 
 def aggregate(windows, how):

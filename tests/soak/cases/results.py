@@ -14,14 +14,28 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from rambit import Attribution, RaMbIT, compat, store
+from rambit import Attribution, RaMbIT, store
 from rambit.attribution import FO, WinIT
-from rambit.compat import BiWinITExplainer, JIMEx, WinITExplainer
+from rambit.compat import (
+    AFOExplainer,
+    BiWinITExplainer,
+    FITExplainer,
+    FOExplainer,
+    JIMEx,
+    Masker,
+    Masker1,
+    MockExplainer,
+    OGWinITExplainer,
+    WinITExplainer,
+    aggregate_scores,
+)
 from rambit.distributed import Attributions, DataFile, attribute_many
 from rambit.labels import Labels
 from rambit.results import Cell
 from rambit.store import Lock, Store, StoreError, is_lock, make_folder, resume_key
 from tests.models_for_tests import Exact
+from tests.naive import attribution as naive_attribution
+from tests.naive import masker as naive_masker
 from tests.naive import masks as naive_masks
 from tests.naive import ops as naive_ops
 from tests.naive import rambit as naive
@@ -294,25 +308,87 @@ def many_series(draw: Draw) -> None:
 def drop_ins(draw: Draw) -> None:
     """JIMEx, WinIT and BiWinIT by their published names, against the definitions."""
     D, T, B, S = draw.whole(1, 3), draw.whole(1, 7), draw.whole(1, 2), draw.whole(1, 2)
-    name, window, metric = draw.of(*compat.__all__), draw.whole(1, 4), draw.of("pd", "kl", "js")
+    kind = draw.of(JIMEx, WinITExplainer, OGWinITExplainer, BiWinITExplainer)
+    window, metric = draw.whole(1, 4), draw.of("pd", "kl", "js")
     evaluated = series_model(draw, D, T, torch.float64, ("gru", "lstm"))
     X, loader, seed = draw.normal(B, D, T), draw.of(None, draw.normal(5, D, T)), draw.whole(0, 99)
-    draw.note(name=name, shape=(B, D, T), S=S, window=window, distance=metric, loader=loader is not None)
+    zero = loader is None or draw.chance(0.3)
+    draw.note(name=kind.__name__, shape=(B, D, T), S=S, window=window, distance=metric, loader=loader is not None)
     given = {"num_samples": S, "window_size": window, "metric": metric, "train_loader": loader, "random_state": seed}
     fixed = torch.zeros(1, B, D, T).double()
-    if loader is not None:
+    if not zero:
         fixed = naive_ops.draw("MARGINAL", S, list(range(B)), D, T, X.dtype, background=loader, seed=seed)
-    if name == "JIMEx":
+    expected: Any
+    if kind is JIMEx:
         L, wt, wd = draw.whole(1, 3), (1, draw.whole(1, 4)), (1, draw.whole(1, 3))
         explainer: Any = JIMEx(D, num_masks=L, wt_bounds=wt, wd_bounds=wd, **given)
         masks, _ = naive_masks.family("block", L, D, T, wt, wd, seed=seed)
         expected, _ = naive.rambit(evaluated.f, X, masks, list(fixed), anchor="mask", window=window, metric=metric)
+    elif kind is BiWinITExplainer:
+        height, shape = draw.whole(1, 3), draw.of("box", "upper_triangular")
+        explainer = BiWinITExplainer("cpu", D, "toy", draw.folder, height=height, mask_strategy=shape, **given)
+        whole, kept = naive_winit.blocks(evaluated.f, X, fixed, window, height, shape, metric)
+        expected = np.stack([(whole - kept)[..., ::-1], whole, kept, whole - kept])
     else:
-        height = {} if name == "WinITExplainer" else {"height": draw.whole(1, 2)}
-        kind = WinITExplainer if name == "WinITExplainer" else BiWinITExplainer
-        explainer = kind("cpu", D, "toy", draw.folder, **height, **given)
-        twin = naive_winit.biwinit if height else naive_winit.winit
-        expected = twin(evaluated.f, X, fixed, window, *height.values(), metric)
+        explainer = kind("cpu", D, "toy", draw.folder, **given)
+        expected = naive_winit.winit(evaluated.f, X, fixed, window, metric)
     explainer.set_model(Protocol(evaluated.model))
-    draw.close(draw.call(explainer.attribute, draw.of(X, X.numpy())), expected)
+    found = draw.call(explainer.attribute, draw.of(X, X.numpy()), all_zero_cf=zero)
+    draw.close(np.stack(found) if isinstance(found, tuple) else found, expected)
     draw.true(str(window) in explainer.get_name(), "the name has the window")
+
+
+@case()
+def simple_drop_ins(draw: Draw) -> None:
+    """FO, AFO, FIT and Mock by their published names, against the definitions."""
+    D, T, B, S = draw.whole(1, 3), draw.whole(2, 6), draw.whole(1, 2), draw.whole(1, 3)
+    kind = draw.of(FOExplainer, AFOExplainer, FITExplainer, MockExplainer)
+    evaluated = series_model(draw, D, T, torch.float64, ("gru", "lstm"))
+    X, loader, seed = draw.normal(B, D, T), draw.normal(5, D, T), draw.whole(0, 99)
+    draw.note(name=kind.__name__, shape=(B, D, T), S=S)
+    given, tolerance = {"num_samples": S, "random_state": seed}, 1e-9
+    explainer: Any
+    if kind is MockExplainer:
+        explainer, expected = MockExplainer(), np.zeros((B, D, T))
+    elif kind is FITExplainer:
+        explainer, tolerance = FITExplainer("cpu", D, "toy", draw.folder, **given), 1e-4  # draws are float32
+        explainer.train_generators(loader, num_epochs=1)
+        ids = torch.arange(B)
+        expected = naive_attribution.fit(
+            evaluated.f, X, lambda d: explainer.generator.draw_given(X, d, ids, S, seed), S
+        )
+    else:
+        source: dict[str, Any] = {"background": loader} if kind is AFOExplainer else {"low": -3.0, "high": 3.0}
+        draws = naive_ops.draw(
+            "MARGINAL" if kind is AFOExplainer else "UNIFORM", S, list(range(B)), D, T, X.dtype, seed=seed, **source
+        )
+        explainer = AFOExplainer("cpu", loader, **given) if kind is AFOExplainer else FOExplainer("cpu", **given)
+        classes = evaluated.f(X).shape[1]
+        expected = naive_attribution.fo(evaluated.f, X, draws, anchor="cell", metric="pd") / classes
+        expected[:, :, 0] = 0
+    explainer.set_model(Protocol(evaluated.model))
+    draw.close(draw.call(explainer.attribute, draw.of(X, X.numpy())), expected, tolerance, tolerance)
+
+
+@case()
+def removals(draw: Draw) -> None:
+    """Masker on scores without ties, against plain loops; scores by window, against those by cell."""
+    N, D, T, W = draw.whole(1, 3), draw.whole(1, 3), draw.whole(12, 15), draw.whole(1, 4)
+    method, top = draw.of("std", "end", "end_fit"), draw.of(draw.whole(0, 6), draw.number(0, 1))
+    balanced = isinstance(top, int) and method != "end_fit" and draw.chance()
+    x, scores, how = draw.normal(N, D, T).numpy(), draw.normal(N, D, T, W).numpy(), draw.of("mean", "max", "absmax")
+    draw.note(shape=scores.shape, method=method, top=top, balanced=balanced, how=how)
+    made = Masker(method, top, balanced, 0, False, how)
+    found = draw.call(made.mask, x, {0: scores})
+    single = aggregate_scores(scores, how)
+    draw.close(single, naive_winit.aggregate(scores, how))
+    expected, masked, starts = naive_masker.masker(x, single, method, top, balanced)
+    draw.close(found[0], expected, 0, 0)
+    draw.equal(made.all_masked_count[0].tolist(), masked.sum(axis=0).tolist())
+    draw.equal(made.start_masked_count[0].tolist(), starts.sum(axis=0).tolist())
+    k, direction, mode, value = (
+        draw.whole(1, D * T),
+        *map(draw.of, ("top", "remove", "zero"), ("bottom", "keep", "mean")),
+    )
+    cells = draw.call(Masker1("cells", False, 0, False, how, value).mask, x, {0: scores}, k, direction, mode)
+    draw.close(cells[0], naive_masker.cells(x, single, k, direction, mode, value)[0])
