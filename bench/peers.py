@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -63,19 +64,29 @@ PEERS = {
             *(f"tests/attr/test_{name}.py" for name in ("dataloader_attr", "input_layer_wrapper")),
         ),
     ),
+    "time_interpret": Peer(
+        package="time_interpret",
+        repository="https://github.com/josephenguehard/time_interpret",
+        tag="v{version}",
+        ours="rambit.compat.tint",
+        classes={"TimeForwardTunnel": ("tint.attr.time_forward_tunnel", "tint.attr")},
+        tests=("tests/attr/test_time_forward_tunnel.py",),
+    ),
 }
 
 
 def run(peer: Peer, sources: Path, name: str) -> dict[str, Any]:
     """What the plugin saw (bench/peer_plugin.py). The tests read the installed package, not their sources' own."""
     with tempfile.TemporaryDirectory() as folder:
+        # Alone, so that neither the peer's own package beside its tests is imported, nor tests of ours.
+        shutil.copytree(sources / "tests", Path(folder) / "tests")
         record = Path(folder) / "record.json"
         given = {"RAMBIT_PEER": name, "RAMBIT_PEER_RECORD": str(record)}
+        given["PYTHONPATH"] = os.pathsep.join((str(HERE.parent), os.environ.get("PYTHONPATH", "")))
         options = ["-q", "-p", "bench.peer_plugin", "-p", "no:cacheprovider", "--import-mode=importlib"]
-        options += ["-c", os.devnull, "--rootdir", str(sources), "-W", "ignore", "--tb=short"]
-        tests = [str(sources / test) for test in peer.tests]
-        command = [sys.executable, "-m", "pytest", *options, *tests]
-        subprocess.run(command, cwd=HERE.parent, env={**os.environ, **given}, check=False)
+        options += ["-c", os.devnull, "--rootdir", folder, "-W", "ignore", "--tb=short"]
+        command = [sys.executable, "-m", "pytest", *options, *peer.tests]
+        subprocess.run(command, cwd=folder, env={**os.environ, **given}, check=False)
         if not record.exists():
             raise SystemExit(f"{name}: pytest did not get to run the tests")
         return dict(json.loads(record.read_text(encoding="utf-8")))
