@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import chain
 from typing import Any
 
@@ -85,13 +86,10 @@ def _or_captum(serve: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
 
 def _evaluate(call: Call, question: Question, show_progress: bool) -> tuple[Tensor, TupleGame]:
     """Outputs (N, K) of a question's rows, and the game that evaluated them."""
-    bar = None
-    if show_progress:
-        bar = progress(desc=f"{call.method.get_name()} attribution", total=len(question))
-    game = call.game(bar)
-    outputs = game.evaluate(question)
-    if bar is not None:
-        bar.close()
+    name = call.method.get_name()
+    with progress(desc=f"{name} attribution", total=len(question)) if show_progress else nullcontext() as bar:
+        game = call.game(bar)
+        outputs = game.evaluate(question)
     check_outputs(outputs)
     return outputs, game
 
@@ -115,7 +113,7 @@ class FeatureAblation(attr.FeatureAblation):  # type: ignore[misc]
         given = (inputs, baselines, target, additional_forward_args)
 
         def serve() -> Any:
-            if kwargs or not keeps_parts(self, attr.FeatureAblation):
+            if not keeps_parts(self, attr.FeatureAblation):
                 raise NotServed("a subclass makes its perturbations itself")
             return _ablate(Call(self, *given, perturbations_per_eval), feature_mask, show_progress)
 
@@ -205,8 +203,7 @@ class FeaturePermutation(attr.FeaturePermutation, FeatureAblation):  # type: ign
         """See captum."""
 
         def serve() -> Any:
-            own = self.perm_func is not _permute_feature or not keeps_parts(self, attr.FeaturePermutation)
-            if own or set(kwargs) - {"baselines"}:
+            if self.perm_func is not _permute_feature or not keeps_parts(self, attr.FeaturePermutation):
                 raise NotServed("a subclass makes its perturbations itself")
             call = Call(self, inputs, None, target, additional_forward_args, perturbations_per_eval, kind="shuffle")
             if (len(call.tensors) > 1 and perturbations_per_eval > 1) or not _ACROSS:

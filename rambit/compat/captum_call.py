@@ -146,7 +146,7 @@ class Call:
 
 def _finite(values: Tensor) -> bool:
     """Whether no value is NaN or infinite: seen from their sum, unless that overflows."""
-    if not values.is_floating_point() or math.isfinite(values.sum()):
+    if not values.is_floating_point() or math.isfinite(values.detach().sum()):
         return True
     return bool(values.isfinite().all())
 

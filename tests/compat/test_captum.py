@@ -268,6 +268,14 @@ def test_what_is_passed_on(name, case, reasons):
         assert reasons()
 
 
+def test_inputs_with_gradients_and_unused_keywords(reasons):
+    x = torch.randn(2, 8, requires_grad=True)
+    model = nn.Sequential(nn.Linear(8, 4), nn.Tanh())
+    check("FeatureAblation", lambda: model, x, target=0, enable_cross_tensor_attribution=True)
+    check("ShapleyValueSampling", lambda: model, x, target=0, baselines=x.detach()[:1].requires_grad_(), n_samples=3)
+    assert not reasons()
+
+
 def test_training_flags_are_left_alone(reasons):
     model = nn.Sequential(nn.Linear(8, 4), nn.Tanh()).train()
     check("FeatureAblation", lambda: model, torch.randn(2, 8), target=0)
