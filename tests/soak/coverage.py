@@ -24,6 +24,17 @@ WITHOUT = {
     "rambit.compat.DynamaskExplainer": "time_interpret's; tests/compat",
     "rambit.compat.GradientShapExplainer": "captum's; tests/compat",
     "rambit.compat.IGExplainer": "captum's; tests/compat",
+    **dict.fromkeys(
+        (
+            *("rambit.compat.rex.Explanation", "rambit.compat.rex.MultiExplanation"),
+            *("rambit.compat.rex.Prediction", "rambit.compat.rex.ResponsibilityMaps", "rambit.compat.rex.analyze"),
+            *("rambit.compat.rex.calculate_responsibility", "rambit.compat.rex.default_prediction_function"),
+            *("rambit.compat.rex.from_pytorch_tensor", "rambit.compat.rex.get_device", "rambit.compat.rex.load_config"),
+            *("rambit.compat.rex.load_and_preprocess_data", "rambit.compat.rex.predict_target"),
+            "rambit.compat.rex.read_config_file",
+        ),
+        "rex-xai's other ways to the same; tests/compat/test_rex.py",
+    ),
     "rambit.compare.DATA": "text: the default of compare",
     "rambit.compare.METHODS": "text: the default of compare",
     "rambit.counterfactuals.CounterfactualLike": "a type",

@@ -16,6 +16,7 @@ import torch
 from scipy.stats import entropy
 from torch import Tensor
 
+from rambit.compat import rex as drop_ins
 from rambit.rex import (
     Box,
     Decision,
@@ -40,6 +41,7 @@ from rambit.rex import (
     subbox,
 )
 from rambit.rex.extraction import Found, Objective, extract, rank
+from tests.compat.test_rex import Corner, image
 from tests.naive import rambit as naive_fill
 from tests.naive import rex as naive
 from tests.naive import rex_extraction as naive_parts
@@ -368,3 +370,22 @@ def mutants(draw: Draw) -> None:
     kept = draw.call(prune, [made[i] for i in chosen], queue, keep)
     wanted = naive.prune([twins[i] for i in chosen], queue.value, keep)
     draw.equal([made.index(one) for one in kept], [twins.index(one) for one in wanted], what="what is kept")
+
+
+@case()
+def drop_in(draw: Draw) -> None:
+    """rex-xai's object, with settings by its keys, gives what ours does by our names."""
+    model, x = Corner(), image(draw.whole(0, 99))
+    causal = {"iters": draw.whole(1, 3), "min_box_size": draw.whole(3, 6), "queue_style": draw.of("area", "dc")}
+    args = drop_ins.CausalArgs()
+    drop_ins.process_config_dict({"rex": {"seed": draw.whole(0, 99)}, "causal": causal}, args)
+    one = drop_ins.ReX(model, ["N", 3, 16, 16], "cpu", "RGB")
+    one.data = drop_ins.Data(np.zeros((2, 2)), ["N", 3, 16, 16], "cpu", mode="RGB")
+    one.set_transformed_data(x)
+    one.args = args
+    one.set_target()
+    draw.call(one.calculate_responsibility)
+    draw.call(one.extract_sufficient_explanation)
+    expected = ReX(model, **args.options()).explain(x)
+    draw.equal(one.explanation.target_map, expected.responsibility)
+    draw.equal(one.explanation.sufficiency_mask[0], expected.mask)
