@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench import check
+from bench import check, peers
 
 ACCEPTED = {
     "higher": {"a": 100.0, "b": 10.0, "gone": 3.0},
@@ -87,3 +87,22 @@ def test_the_thresholds_name_each_figure_once_in_a_known_section():
             file, _, test = figure.partition("::")
             name = test.partition("[")[0].partition(" #")[0]
             assert f"def {name}(" in (check.HERE / file).read_text(encoding="utf-8")
+
+
+def test_peers_tests_are_counted_by_class():
+    peer = peers.PEERS["time_interpret"]
+    name = "TimeForwardTunnel"
+    tests = {
+        "served": {"outcome": "passed", "calls": {name: 2}, "delegated": {}},
+        "other": {"outcome": "passed", "calls": {name: 3}, "delegated": {name: 1}},
+        "failed": {"outcome": "failed", "calls": {name: 1}, "delegated": {name: 1}, "why": "it did"},
+        "skipped": {"outcome": "skipped", "calls": {}, "delegated": {}},
+    }
+    found = peers.summary(peer, {"tests": tests, "reasons": {"a reason": 2}})
+    wanted = {"passed": 1, "delegated": 1, "refused": 1, "calls": 6, "calls_delegated": 2}
+    assert found["classes"][name] == wanted
+    assert found["refused"] == {"failed": "it did"}
+    assert found["tests"] == 4
+    lines = peers.table(found)
+    assert lines[1].split() == [name, "1", "1", "1", "6", "2"]
+    assert lines[2:] == ["     2 x a reason", "refused: failed"]
