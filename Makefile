@@ -9,7 +9,7 @@ export GOMP_SPINCOUNT := 5000
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 NATIVE := CMakeLists.txt pyproject.toml constraints.txt $(wildcard csrc/*.* csrc/*/*.*)
 
-.PHONY: setup demo test quick lint pytest fallback native cuda wheel pythons bench bench-check bench-compare profile peers rex-env study compare documents clean
+.PHONY: setup demo test quick lint pytest fallback native cuda wheel pythons bench bench-check bench-compare profile peers peer-suites rex-env study compare documents clean
 
 setup: $(VENV)/installed
 
@@ -94,6 +94,11 @@ peers: $(VENV)/peers
 $(VENV)/peers: $(VENV)/installed
 	$(PIP) "time_interpret>=0.3"
 	touch $@
+
+# The peers' own tests with our drop-in classes in the place of theirs; their sources are fetched for it and not kept.
+peer-suites: setup peers
+	$(PIP) parameterized
+	$(BIN)/python -m bench.peers
 
 # rex-xai pins its own numpy; the benchmark calls it as a program.
 rex-env: build/rex-env/installed

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bench import check, history
+from bench import check, history, peers
 
 LIMITS = {"at_least": {"a": 90.0, "b": 9.0}, "at_most": {"c": 1.2, "d": 1.0}}
 GOOD = {"a": 95.0, "b": 10.0, "c": 1.0, "d": 1.0}
@@ -118,3 +118,22 @@ def test_the_page_reads_the_runs_that_are_kept_here():
     read = history.read(check.HERE / "results")
     assert {"amd-epyc-2", "nvidia-h200"} <= set(read)
     assert read["nvidia-h200"]["test_captum.py::test_feature_ablation[cuda-free-16384]"]
+
+
+def test_peers_tests_are_counted_by_class():
+    peer = peers.PEERS["time_interpret"]
+    name = "TimeForwardTunnel"
+    tests = {
+        "served": {"outcome": "passed", "calls": {name: 2}, "delegated": {}},
+        "other": {"outcome": "passed", "calls": {name: 3}, "delegated": {name: 1}},
+        "failed": {"outcome": "failed", "calls": {name: 1}, "delegated": {name: 1}, "why": "it did"},
+        "skipped": {"outcome": "skipped", "calls": {}, "delegated": {}},
+    }
+    found = peers.summary(peer, {"tests": tests, "reasons": {"a reason": 2}})
+    wanted = {"passed": 1, "delegated": 1, "refused": 1, "calls": 6, "calls_delegated": 2}
+    assert found["classes"][name] == wanted
+    assert found["refused"] == {"failed": "it did"}
+    assert found["tests"] == 4
+    lines = peers.table(found)
+    assert lines[1].split() == [name, "1", "1", "1", "6", "2"]
+    assert lines[2:] == ["     2 x a reason", "refused: failed"]

@@ -31,14 +31,16 @@ class Activations:
     weights: int
 
 
-def read_activations(call: Callable[[], Tensor], rows: Tensor) -> Activations | None:
-    """What ``call`` makes of ``rows`` (n, …); None where torch does not see how its outputs come of them, or it fails.
+def read_activations(call: Callable[[], Tensor], *rows: Tensor) -> Activations | None:
+    """What ``call`` makes of ``rows`` (n, …), one tensor or several; None where torch does not see how its outputs come
+    of them, or it fails.
 
     What does not depend on the rows, such as weights in another type, is not counted as made. torch's random state
     is kept.
     """
     seen = _Made(rows)
-    devices = [rows.device] if rows.device.type == "cuda" else []
+    device, n = rows[0].device, len(rows[0])
+    devices = [device] if device.type == "cuda" else []
     try:
         with _uncompiled(), torch.random.fork_rng(devices), seen:
             outputs = call()
@@ -46,7 +48,7 @@ def read_activations(call: Callable[[], Tensor], rows: Tensor) -> Activations | 
             return None
     except Exception:  # a model that cannot be evaluated says so itself, when it is
         return None
-    return Activations(seen.most // len(rows), seen.total // len(rows), seen.ops, seen.weights)
+    return Activations(seen.most // n, seen.total // n, seen.ops, seen.weights)
 
 
 @contextmanager
@@ -63,10 +65,10 @@ def _uncompiled() -> Iterator[None]:
 class _Made(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the memory that ops take for what they make of some rows, and of what came of them."""
 
-    def __init__(self, rows: Tensor) -> None:
+    def __init__(self, rows: Iterable[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.most = self.total = self.ops = self.weights = 0
-        self._alive: dict[int, Any] = {rows.untyped_storage()._cdata: None}
+        self._alive: dict[int, Any] = {tensor.untyped_storage()._cdata: None for tensor in rows}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
