@@ -22,7 +22,7 @@ History = dict[str, dict[str, list[tuple[str, float]]]]
 
 def read(folder: Path) -> History:
     """The ratios of all runs below ``folder``, the oldest first."""
-    runs = [json.loads(path.read_text(encoding="utf-8")) for path in folder.rglob("*.json")]
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in folder.rglob("[0-9]*_*.json")]
     history: History = defaultdict(lambda: defaultdict(list))
     for run in sorted(runs, key=lambda run: run["datetime"]):
         name = f"{run['commit_info']['id'][:9]} of {run['datetime'][:10]}"

@@ -104,7 +104,8 @@ def test_the_page_has_a_line_for_each_figure_and_machine_with_the_commits_in_ord
     for number, run in enumerate(
         [stored("b" * 40, 2, ratio=3.0), stored("a" * 40, 1, ratio=2.0), stored(machine="<there>", ratio=1.0)]
     ):
-        (tmp_path / f"{number}.json").write_text(json.dumps(run), encoding="utf-8")
+        (tmp_path / f"{number:04}_run.json").write_text(json.dumps(run), encoding="utf-8")
+    (tmp_path / "other.json").write_text("[]", encoding="utf-8")
     read = history.read(tmp_path)
     assert read["here"]["f.py::t[one thread]"] == [("a" * 9 + " of 2026-01-01", 2.0), ("b" * 9 + " of 2026-01-02", 3.0)]
     page = history.page(read)
