@@ -78,7 +78,7 @@ STORAGE ?= build/benchmarks
 bench-check: setup peers rex-env
 	$(BIN)/python -m bench.check --storage $(STORAGE)
 
-# Fails when a ratio is more than 15 % worse than in another checkout twice in a row.
+# Fails when a ratio is more than 15 % worse than in another checkout, four times in a row.
 BASE ?= ../base
 bench-compare: setup peers
 	$(MAKE) -C $(BASE) setup peers

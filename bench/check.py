@@ -5,9 +5,9 @@ every machine ([at_least], [at_most]). A tracked benchmark that was not measured
 nothing would pass.
 
 ``python -m bench.check --against FOLDER`` runs the quick ones there, in that checkout's own environment, and here,
-alternately: a ratio that is more than 15 % worse here both times fails.
+alternately: a ratio that is more than 15 % worse here in each of four pairs fails.
 
-What falls short is run once more, alone, to tell noise from loss.
+What falls short is run again, alone, to tell noise from loss.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 #: How many times worse than another commit's a ratio may be.
 ALLOWED = 1.15
+#: How many pairs of runs must show it: on a shared machine one ratio in five is off by as much in a single pair.
+PAIRS = 4
 #: Some of every capability (pytest's -k), of one thread, which disturbs others least and is disturbed least.
 QUICK = (
     "test_masked_batch[one and large",
@@ -41,7 +43,6 @@ QUICK = (
     "test_time_interpret[one and temporal_occlusion-large",
     "test_time_interpret[one and fit-large",
     "test_attribution[one and 200-20-",
-    "test_diversity[one and 200-soft",
     "test_against_one_row_at_a_time[one and 120",
     "test_against_the_twin[one and 128",
     "test_length[one and 100]",
@@ -106,10 +107,10 @@ def against_limits(limits: Limits, storage: Path) -> dict[str, str]:
 
 
 def against_checkout(base: Path, limits: Limits, storage: Path) -> dict[str, str]:
-    """What is worse here than in the other checkout, twice, in words, by figure."""
+    """What is worse here than in the other checkout, in every pair of runs, in words, by figure."""
     chosen, worse = ["bench", "-k", " or ".join(QUICK)], {}
     known = {figure for figures in limits.values() for figure in figures}
-    for pair in range(2):
+    for pair in range(PAIRS):
         before = run(base, storage, *chosen, "--benchmark-save=base")
         after = run(ROOT, storage, *chosen, "--benchmark-save=head", failures=False)
         reference = {

@@ -69,13 +69,15 @@ def test_only_what_falls_short_twice_or_is_not_measured_is_lost(runs, tmp_path, 
     assert [tests for _, *tests in asked] == [["bench"]] + [["bench/a"]] * (second is not None)
 
 
-def test_fifteen_percent_worse_than_the_other_checkout_twice_is_a_loss_whatever_the_limits(runs, tmp_path):
+def test_fifteen_percent_worse_than_the_other_checkout_in_every_pair_is_a_loss(runs, tmp_path):
     base = {"a": 200.0, "b": 10.0, "c": 1.0, "d": 0.5, "gone": 1.0}
     head = {"a": 170.0, "b": 8.8, "c": 1.16, "d": 0.57}
-    asked = runs(base, head, {"a": 200.0, "c": 1.0}, {"a": 180.0, "c": 1.2})
-    assert check.against_checkout(tmp_path, LIMITS, tmp_path) == {"c": "1.2, base: 1"}
-    assert [folder for folder, *_ in asked] == [tmp_path, check.ROOT] * 2
+    later = {"a": 200.0, "c": 1.0}, {"a": 180.0, "c": 1.2}
+    asked = runs(base, head, *later, *later, {"c": 1.0}, {"c": 1.3})
+    assert check.against_checkout(tmp_path, LIMITS, tmp_path) == {"c": "1.3, base: 1"}
+    assert [folder for folder, *_ in asked] == [tmp_path, check.ROOT] * check.PAIRS
     assert asked[2][1:] == asked[3][1:] == ("bench/a", "bench/c")
+    assert asked[4][1:] == asked[7][1:] == ("bench/c",)
 
 
 def test_what_is_no_loss_is_not_run_again(runs, tmp_path, capsys):
