@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -19,7 +20,9 @@ print(time.perf_counter() - ready, there - begin, "numba" in sys.modules)
 
 def imported(also=""):
     """Seconds of ours and of torch, and whether numba was loaded."""
-    out = subprocess.run([sys.executable, "-c", SCRIPT.format(also=also)], capture_output=True, text=True, check=True)
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # as it is installed
+    command = [sys.executable, "-c", SCRIPT.format(also=also)]
+    out = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
     ours, torch, numba = out.stdout.split()
     return float(ours), float(torch), numba == "True"
 
