@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -171,6 +172,7 @@ class _Called(nn.Module):
         self.model = copy.deepcopy(predictor.module, shared).eval()
         for part in self.model.modules():
             as_one_operator(part)
+            _count_by_shape(part)
         given = copy.copy(predictor)
         given.model = given.module = self.model
         given.choice = copy.copy(predictor.choice)
@@ -181,6 +183,21 @@ class _Called(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.call(x)
+
+
+def _count_by_shape(part: nn.Module) -> None:
+    """Let ``len`` of a tensor be its size in a ``forward``: Python's own makes the number of rows a constant."""
+    forward: Any = type(part).forward
+    code, names = getattr(forward, "__code__", None), getattr(forward, "__globals__", {})
+    if code is None or "len" not in code.co_names or "len" in names:
+        return
+    own = FunctionType(code, {**names, "len": _len}, code.co_name, forward.__defaults__, forward.__closure__)
+    own.__kwdefaults__ = forward.__kwdefaults__
+    part.forward = MethodType(own, part)
+
+
+def _len(values: Any) -> Any:
+    return values.shape[0] if isinstance(values, Tensor) and values.ndim else len(values)
 
 
 def _of_program(program: ExportedProgram, called: nn.Module) -> Trace | str:

@@ -21,6 +21,7 @@ from captum import attr  # noqa: E402
 
 import rambit.compat.captum as ours  # noqa: E402
 from rambit import rex  # noqa: E402
+from rambit.game import tuple_game  # noqa: E402
 
 NAMES = ours.__all__
 DOCUMENT = Path(__file__).parents[2] / "docs" / "captum.md"
@@ -477,3 +478,9 @@ def test_the_documentation_s_script_gives_captum_s_numbers():
     assert len(results) == 10
     for name in results:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_products_that_a_gpu_rounds_are_no_other_rows():
+    """cuDNN rounds to 10 bits unless told otherwise; what depends on its batch differs by far more."""
+    assert tuple_game._rounding(torch.float32, "cuda") > 2**-10 > 100 * tuple_game._rounding(torch.float32, "cpu")
+    assert tuple_game._rounding(torch.float64, "cuda") == tuple_game._rounding(torch.float64, "cpu")

@@ -160,10 +160,6 @@ def by_number_of_rows(self, x):
     return x.mean(2) if len(x) > 5 else x.amax(2)
 
 
-def reshape_by_len(self, x):
-    return x.reshape(len(x), -1)  # an integer, which stays in the graph
-
-
 def gradients(self, x):
     with torch.enable_grad():
         return (x * self.weight).mean(2)
@@ -193,7 +189,6 @@ REFUSED = {
     dropped: "draws random numbers",
     by_strides: "memory",
     by_number_of_rows: "some numbers of rows",
-    reshape_by_len: "some numbers of rows",
     gradients: "its graph holds",
     checked: "checks its values",
     several_outputs_last_fixed: "could not trace",
@@ -488,3 +483,26 @@ def test_what_nobody_reads_keeps_no_rule_from_being_used(pool):
         found = trace(ModulePredictor(Pooled(pool).eval()), x)
     assert isinstance(found, Trace)
     assert Incremental(found, 2).gain(x[:1], 1) > 20
+
+
+class CountsRows(nn.Module):
+    """Says ``len(x)`` where it means its rows, in a forward with defaults, a closure and ``super``."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv1d(3, 4, 3, padding=1), nn.Linear(4 * 12, 2)
+
+    def forward(self, x, *, scale=2.0):
+        shape, parts = (len(x), -1), [self.conv(x)] * len([1, 2])
+        return self.head(super().__getattr__("conv")(x).reshape(shape) + scale * parts[1].view(len(x), -1))
+
+
+def test_the_number_of_rows_by_len_is_any_number():
+    model = CountsRows().eval()
+    before = of_module(model)
+    found = traced(model, torch.randn(2, 3, 12))
+    assert isinstance(found, Trace), found
+    assert_unchanged(before, model)
+    for rows in (1, 2, 5):
+        x = torch.randn(rows, 3, 12)
+        torch.testing.assert_close(outputs(model, x), model(x))
