@@ -6,13 +6,14 @@ runs where its tensors are. Arguments are those of `rambit.ops`, in the order of
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from rambit.checks import warn
 
 TINY_PROBABILITY = 1e-12  # as csrc/common/distance.h has it
 
@@ -35,11 +36,9 @@ def _with_a_warning(device_type: str, function: Callable[..., None]) -> Callable
     def call(*args: Any) -> None:
         if device_type not in _told:
             _told.add(device_type)
-            warnings.warn(
+            warn(
                 f"rambit has no native ops for {device_type} here and does their work in plain torch: slower, the same "
-                "results. A wheel of Linux x86-64, or a build from source with nvcc on PATH, has those for CUDA",
-                UserWarning,
-                stacklevel=2,
+                "results. A wheel of Linux x86-64, or a build from source with nvcc on PATH, has those for CUDA"
             )
         function(*args)
 

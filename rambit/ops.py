@@ -321,10 +321,12 @@ _OPS = (
 )
 for _name in _OPS:
     torch.library.register_fake(f"rambit::{_name}", _nothing_to_infer)
-#: Device types that have no native ops, where plain torch does their work.
-FALLBACK = (
-    *(["cuda"] if torch.cuda.is_available() and not HAS_CUDA_OPS else []),
-    *(["xpu"] if torch.xpu.is_available() else []),
-)
+#: Device types of this torch that have no native ops, where plain torch does their work. By what torch was built for:
+#: to look for devices takes time at import, and forbids CUDA in processes that are forked later.
+_BUILT = {
+    "cuda": torch.version.cuda is not None or torch.version.hip is not None,
+    "xpu": getattr(torch.version, "xpu", None) is not None,
+}
+FALLBACK = tuple(kind for kind, built in _BUILT.items() if built and not (kind == "cuda" and HAS_CUDA_OPS))
 for _type in FALLBACK:
     fallback.register(_type, _OPS)

@@ -95,9 +95,9 @@ class BiWinIT(WinIT):
 
     def _distances(self, call: Call, game: Game, target: Tensor) -> tuple[Tensor, Tensor]:
         """With the whole block replaced, and with its head kept: each (K, B, D, T, W), by observation and age."""
-        feature = torch.arange(game.sample.x.shape[1])
-        whole, _ = game.distances(Windows(self._blocks(game), self.window_size), call.metric, target)
-        heads_kept = Windows(self._blocks(game), self.window_size, heads=feature)
+        blocks = self._blocks(game)
+        whole, _ = game.distances(Windows(blocks, self.window_size), call.metric, target)
+        heads_kept = Windows(blocks, self.window_size, heads=torch.arange(len(blocks)))
         kept, _ = game.distances(heads_kept, call.metric, target)
         return clipped(whole), clipped(kept)
 

@@ -56,7 +56,7 @@ def _cuda_ops() -> str:
     if ops.HAS_CUDA_OPS:
         return "loaded"
     if "cuda" in ops.FALLBACK:
-        return "missing: plain torch does their work, more slowly"
+        return "not built, plain torch does their work, more slowly"
     if importlib.util.find_spec("rambit._ops_cuda") is None:
         return "not built"
     return "built, not loaded: this torch has no CUDA"

@@ -448,7 +448,7 @@ def _outputs_of_a_row(predictor: ModulePredictor, rows: Tensor, few: int) -> tup
     devices = [rows.device] if rows.device.type == "cuda" else []
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
     with torch.random.fork_rng(devices), torch.no_grad():
-        before = _generators(devices)
+        before = probes.generators(rows.device)
         try:
             given = functional_call(module, buffers, (rows,))
             with predictor.session():
@@ -456,18 +456,13 @@ def _outputs_of_a_row(predictor: ModulePredictor, rows: Tensor, few: int) -> tup
                 alone = predictor.whole(rows[:few].transpose(1, 2))[..., 0]
         except Exception:  # whatever is wrong with it, time_interpret says so
             return None
-        drew = any(not torch.equal(*pair) for pair in zip(before, _generators(devices), strict=True))
+        drew = any(not torch.equal(*pair) for pair in zip(before, probes.generators(rows.device), strict=True))
     if not isinstance(given, Tensor) or given.ndim not in (1, 2) or not given.is_floating_point():
         return None
     changed = any(not torch.equal(buffers[name], buffer) for name, buffer in module.named_buffers())
     flat = given.view(len(given), -1).to(together.dtype)
     same = _close(flat, together) and _close(together[:few], alone)
     return tuple(given.shape[1:]) if same and not drew and not changed else None
-
-
-def _generators(devices: list[torch.device]) -> list[Tensor]:
-    """The states of torch's generators."""
-    return [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in devices)]
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

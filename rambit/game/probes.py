@@ -92,6 +92,12 @@ def exact_products(device: torch.device) -> Iterator[None]:
             kind.fp32_precision = precision
 
 
+def generators(device: torch.device) -> list[Tensor]:
+    """The states of torch's generators that a model on this device may draw from: they change where it does."""
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+
+
 def vary(outputs: Tensor) -> bool:
     """Whether outputs (n, C) differ by more than rounding."""
     return bool((outputs.amax(dim=0) - outputs.amin(dim=0) > 10 * allowed(outputs).amax(dim=0)).any())

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from rambit import memory
 from rambit.allocator import keep_freed_blocks
+from rambit.game import probes
 from rambit.game.batch_size import WORKED_ON, auto_batch
 from rambit.game.progress import Progress
 from rambit.game.runner import Runner
@@ -89,9 +90,9 @@ class TupleGame:
 
     def _first(self, question: Question) -> Tensor:
         """Room for all outputs, of which the first is there: row 0 is evaluated alone."""
-        before = _generators(self.device)
+        before = probes.generators(self.device)
         found = self._outputs(question, 0, 1)
-        if not all(map(torch.equal, before, _generators(self.device))):
+        if not all(map(torch.equal, before, probes.generators(self.device))):
             _set_generators(self.device, before)
             raise DrawsError("the function draws random numbers")
         if found.ndim == 0 and self.together is not None and self.together > 1:
@@ -195,12 +196,6 @@ def _rounding(dtype: torch.dtype, device_type: str) -> float:
     """By what part of the greatest output equal rows of two calls may differ."""
     part = min(ROUNDINGS * torch.finfo(dtype).eps, PART)
     return max(part, ROUNDED_PRODUCTS) if dtype == torch.float32 and device_type == "cuda" else part
-
-
-def _generators(device: torch.device) -> list[Tensor]:
-    """The states of torch's generators that a function on this device may draw from."""
-    states = [torch.get_rng_state()]
-    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
 
 
 def _set_generators(device: torch.device, states: list[Tensor]) -> None:
