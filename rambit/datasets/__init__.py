@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from rambit.datasets.archive import basic_motions, japanese_vowels, ucr_uea
 from rambit.datasets.botocore import Documents, KeyField, botocore_operations
 from rambit.datasets.dataset import Dataset
 from rambit.datasets.dataset_files import load_file, save_file
+from rambit.datasets.freq_shapes import freq_shapes
+from rambit.datasets.low_var import low_var
 from rambit.datasets.rare import RareModel, rare_feature, rare_model, rare_scores, rare_time
 from rambit.datasets.redundant import redundant_spike
-from rambit.datasets.seqcomb import seqcomb_mv
+from rambit.datasets.seqcomb import seqcomb_mv, seqcomb_uv
 from rambit.datasets.spike import spike
 from rambit.datasets.state import state
 from rambit.datasets.switch import switch_feature
@@ -28,9 +31,11 @@ __all__ = [
     "RareModel",
     "basic_motions",
     "botocore_operations",
+    "freq_shapes",
     "japanese_vowels",
     "load",
     "load_file",
+    "low_var",
     "rare_feature",
     "rare_model",
     "rare_scores",
@@ -38,6 +43,7 @@ __all__ = [
     "redundant_spike",
     "save_file",
     "seqcomb_mv",
+    "seqcomb_uv",
     "spike",
     "state",
     "switch_feature",
@@ -52,6 +58,9 @@ SYNTHETIC: dict[str, Callable[..., Dataset]] = {
     "rare_time": rare_time,
     "rare_feature": rare_feature,
     "seqcomb_mv": seqcomb_mv,
+    "seqcomb_uv": seqcomb_uv,
+    "freq_shapes": freq_shapes,
+    "low_var": low_var,
 }
 
 DATASETS: dict[str, str] = {
@@ -62,6 +71,9 @@ DATASETS: dict[str, str] = {
     "rare_time": "10 series, 50 features, 50 steps; regression, a known sum over 5 successive steps of 25 features",
     "rare_feature": "10 series, 50 features, 50 steps; regression, a known sum over 5 features at 25 steps",
     "seqcomb_mv": "5000 series, 4 features, 200 steps, 4 classes: which trends two features hold; salient cells known",
+    "seqcomb_uv": "5000 series, 1 feature, 200 steps, 4 classes: which two trends it holds; salient cells known",
+    "freq_shapes": "5000 series, 1 feature, 50 steps, 4 classes: sign and period of spikes; salient cells known",
+    "low_var": "5000 series, 2 features, 200 steps, 4 classes: where and at what level noise fades; salient cells known",
     "BasicMotions": "40 + 40 series, 6 features, 100 steps, 4 classes (needs rambit[data], no download)",
     "JapaneseVowels": "270 + 370 series, 12 features, 7-29 steps, 9 classes (needs rambit[data], no download)",
 }
@@ -95,10 +107,20 @@ def _options(kind: str, text: str) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for part in filter(None, text.split(",")):
         key, _, value = part.partition("=")
-        number = isinstance(known.get(key), int)
-        # Python reads no number of thousands of digits; the longest that mean anything are seeds, of 128 bits.
-        if key not in known or (number and not (value.isdecimal() and len(value) < 40)):
+        options[key] = _option(value, known[key]) if key in known else None
+        if options[key] is None:
             example = ",".join(f"{name}={default}" for name, default in known.items())
             raise ValueError(f"{kind}: the options and their defaults are {kind}:{example}; got {part!r}")
-        options[key] = int(value) if number else value
     return options
+
+
+def _option(text: str, default: Any) -> Any:
+    """The value in the text, of the default's type; None where it is no such number."""
+    if isinstance(default, int):
+        # Python reads no number of thousands of digits; the longest that mean anything are seeds, of 128 bits.
+        return int(text) if text.isdecimal() and len(text) < 40 else None
+    if isinstance(default, float):
+        with suppress(ValueError):
+            return float(text)
+        return None
+    return text

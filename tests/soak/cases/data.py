@@ -16,8 +16,10 @@ from rambit.datasets import (
     Columns,
     Dataset,
     RareModel,
+    freq_shapes,
     load,
     load_file,
+    low_var,
     rare_feature,
     rare_model,
     rare_scores,
@@ -25,6 +27,7 @@ from rambit.datasets import (
     redundant_spike,
     save_file,
     seqcomb_mv,
+    seqcomb_uv,
     spike,
     state,
     switch_feature,
@@ -76,9 +79,12 @@ def padding(draw: Draw) -> None:
 @case(weight=2)
 def synthetic(draw: Draw) -> None:
     """What each set promises: shapes, labels from the salient cells, and that a longer set only goes on."""
-    make: Any = draw.of(spike, redundant_spike, state, switch_feature, seqcomb_mv)
+    make: Any = draw.of(
+        *(spike, redundant_spike, state, switch_feature, seqcomb_mv, seqcomb_uv, freq_shapes, low_var),
+    )
     n, seed = draw.whole(2, 12), draw.whole(0, 10**6)
-    T = draw.whole(113, 130) if make is seqcomb_mv else draw.whole(2, 60)
+    shortest = {seqcomb_mv: 113, seqcomb_uv: 73, freq_shapes: 19, low_var: 61}.get(make, 2)
+    T = draw.whole(shortest, shortest + 60)
     options: dict[str, Any] = {"n": n, "T": T, "seed": seed}
     if make is spike:
         options["delay"] = draw.whole(0, min(5, T - 1))
