@@ -12,6 +12,7 @@ from rambit.datasets.archive import basic_motions, japanese_vowels, ucr_uea
 from rambit.datasets.botocore import Documents, KeyField, botocore_operations
 from rambit.datasets.dataset import Dataset
 from rambit.datasets.dataset_files import load_file, save_file
+from rambit.datasets.diffgroups import rare_feature_diffgroups, rare_time_diffgroups
 from rambit.datasets.freq_shapes import freq_shapes
 from rambit.datasets.low_var import low_var
 from rambit.datasets.rare import RareModel, rare_feature, rare_model, rare_scores, rare_time
@@ -37,9 +38,11 @@ __all__ = [
     "load_file",
     "low_var",
     "rare_feature",
+    "rare_feature_diffgroups",
     "rare_model",
     "rare_scores",
     "rare_time",
+    "rare_time_diffgroups",
     "redundant_spike",
     "save_file",
     "seqcomb_mv",
@@ -57,6 +60,8 @@ SYNTHETIC: dict[str, Callable[..., Dataset]] = {
     "switch_feature": switch_feature,
     "rare_time": rare_time,
     "rare_feature": rare_feature,
+    "rare_time_diffgroups": rare_time_diffgroups,
+    "rare_feature_diffgroups": rare_feature_diffgroups,
     "seqcomb_mv": seqcomb_mv,
     "seqcomb_uv": seqcomb_uv,
     "freq_shapes": freq_shapes,
@@ -70,10 +75,12 @@ DATASETS: dict[str, str] = {
     "switch_feature": "1000 series, 3 features, 100 steps; 3 hidden states, as in state; two ground truths",
     "rare_time": "10 series, 50 features, 50 steps; regression, a known sum over 5 successive steps of 25 features",
     "rare_feature": "10 series, 50 features, 50 steps; regression, a known sum over 5 features at 25 steps",
+    "rare_time_diffgroups": "100 series, 50 features, 50 steps; as rare_time, two groups with a known sum each",
+    "rare_feature_diffgroups": "100 series, 50 features, 50 steps; as rare_feature, two groups with a known sum each",
     "seqcomb_mv": "5000 series, 4 features, 200 steps, 4 classes: which trends two features hold; salient cells known",
     "seqcomb_uv": "5000 series, 1 feature, 200 steps, 4 classes: which two trends it holds; salient cells known",
     "freq_shapes": "5000 series, 1 feature, 50 steps, 4 classes: sign and period of spikes; salient cells known",
-    "low_var": "5000 series, 2 features, 200 steps, 4 classes: where and at what level noise fades; salient cells known",
+    "low_var": "5000 series, 2 features, 200 steps, 4 classes: where, at what level noise fades; salient cells known",
     "BasicMotions": "40 + 40 series, 6 features, 100 steps, 4 classes (needs rambit[data], no download)",
     "JapaneseVowels": "270 + 370 series, 12 features, 7-29 steps, 9 classes (needs rambit[data], no download)",
 }

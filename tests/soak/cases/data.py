@@ -21,9 +21,11 @@ from rambit.datasets import (
     load_file,
     low_var,
     rare_feature,
+    rare_feature_diffgroups,
     rare_model,
     rare_scores,
     rare_time,
+    rare_time_diffgroups,
     redundant_spike,
     save_file,
     seqcomb_mv,
@@ -141,6 +143,21 @@ def rare(draw: Draw) -> None:
     draw.close(scores, np.abs(X**2 - mean**2) * data.salient)
     method = FO(model, output="regression", counterfactuals="mean", num_samples=1)
     draw.close(draw.call(method.attribute, x)[0], scores[i], 1e-6, 1e-8, what="feature occlusion")
+
+
+@case()
+def groups(draw: Draw) -> None:
+    """The black box of each series answers its labels, whichever group the series is of."""
+    size = draw.whole(1, 4)
+    make = draw.of(rare_time_diffgroups, rare_feature_diffgroups)
+    data = draw.call(make, n=draw.whole(2, 4), T=draw.whole(size + 2, 9), D=draw.whole(size + 2, 8), size=size)
+    i = draw.whole(0, len(data) - 1)
+    seen = np.where(data.salient[i], data.X[i].astype(np.float64), 0)
+    expected = seen.sum(axis=0) ** 2 if i % 2 == 0 else (seen**2).sum(axis=0)
+    draw.close(data.y[i], expected, 1e-5, 1e-6, what="the labels")
+    with torch.no_grad():
+        found = draw.call(rare_model, data, i)(torch.from_numpy(data.X[i : i + 1]).double(), return_all=True)
+    draw.close(found[0], expected)
 
 
 @case(weight=2)
