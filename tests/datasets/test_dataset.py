@@ -158,9 +158,10 @@ def test_a_set_that_does_not_fit_names_its_sizes(name, monkeypatch):
         load(f"{name}:n=1{'0' * 5000}")
 
 
-def test_the_steps_of_a_gaussian_process_have_a_limit():
+@pytest.mark.parametrize("name", ["switch_feature:n=1,T=8193", "l2x:n=1,T=8193"])
+def test_the_steps_of_a_gaussian_process_have_a_limit(name):
     with pytest.raises(ValueError, match="T must be at most 8192, got 8193"):
-        load("switch_feature:n=1,T=8193")
+        load(name)
 
 
 def test_wrong_names():

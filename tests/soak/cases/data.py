@@ -16,7 +16,11 @@ from rambit.datasets import (
     Columns,
     Dataset,
     RareModel,
+    forecast_linear,
+    forecast_threshold,
     freq_shapes,
+    hmm,
+    l2x,
     load,
     load_file,
     low_var,
@@ -30,8 +34,10 @@ from rambit.datasets import (
     save_file,
     seqcomb_mv,
     seqcomb_uv,
+    sine_sum,
     spike,
     state,
+    static_covariate,
     switch_feature,
 )
 from rambit.models import (
@@ -82,15 +88,19 @@ def padding(draw: Draw) -> None:
 def synthetic(draw: Draw) -> None:
     """What each set promises: shapes, labels from the salient cells, and that a longer set only goes on."""
     make: Any = draw.of(
-        *(spike, redundant_spike, state, switch_feature, seqcomb_mv, seqcomb_uv, freq_shapes, low_var),
+        *(spike, redundant_spike, state, hmm, switch_feature, l2x, seqcomb_mv, seqcomb_uv, freq_shapes, low_var),
+        *(sine_sum, static_covariate, forecast_linear, forecast_threshold),
     )
     n, seed = draw.whole(2, 12), draw.whole(0, 10**6)
-    shortest = {seqcomb_mv: 113, seqcomb_uv: 73, freq_shapes: 19, low_var: 61}.get(make, 2)
+    least = {seqcomb_mv: 113, seqcomb_uv: 73, freq_shapes: 19, low_var: 61, sine_sum: 102, static_covariate: 9}
+    shortest = least.get(make, 3 if make in (forecast_linear, forecast_threshold) else 2)
     T = draw.whole(shortest, shortest + 60)
     options: dict[str, Any] = {"n": n, "T": T, "seed": seed}
     if make is spike:
         options["delay"] = draw.whole(0, min(5, T - 1))
-    if make in (state, switch_feature):
+    if make in (forecast_linear, forecast_threshold):
+        options |= {"horizon": draw.whole(1, 3), "target": draw.of("sign", "value")}
+    if make in (state, hmm, switch_feature):
         options["truth"] = draw.of("change", "active")
     draw.note(make=make.__name__, **options)
     data: Dataset = draw.call(make, **options)
@@ -113,7 +123,7 @@ def synthetic(draw: Draw) -> None:
             steps = np.flatnonzero(salient[i].any(0))
             first = steps[0] if len(steps) else T
             draw.equal(y[i].tolist(), [int(t >= first) for t in range(T)], what="the labels")
-        elif make in (state, switch_feature) and options["truth"] == "active":
+        elif make in (state, hmm, switch_feature) and options["truth"] == "active":
             draw.true((salient[i].sum(0) == 1).all(), "one feature is active at each step")
     name = {"spike": "spike", "state": "state"}.get(make.__name__, make.__name__)
     told = ",".join(f"{k}={v}" for k, v in options.items())
