@@ -60,7 +60,7 @@ def log_odds(X: Array, states: Array) -> Array:
     a, b, c, d = np.moveaxis(X[:, 5:9], 1, 0)
     first = 4 - (X[:, 1:5] ** 2).sum(axis=1)
     second = 10 * np.sin(-0.2 * a) - np.abs(b) - c - np.exp(-d) + 2.4
-    return np.where(states == 0, first, second)
+    return np.asarray(np.where(states == 0, first, second))
 
 
 def _assemble(draws: Draws) -> Dataset:
