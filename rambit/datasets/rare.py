@@ -77,7 +77,7 @@ def rare_model(data: Dataset, i: int) -> RareModel:
 
 
 def rare_scores(data: Dataset) -> Array:
-    """(n, D, T): |x² - mean²| at the salient cells, mean over time of the same feature, and 0 elsewhere.
+    """(n, D, T): ``|x² - mean²|`` at the salient cells, mean over time of the same feature, and 0 elsewhere.
 
     That is what feature occlusion and Shapley values give, exactly, when the counterfactual is the temporal mean: the
     black box is a sum over cells. Raises ValueError if the salient cells are not known, or if the black box of a series

@@ -15,7 +15,7 @@ from torch import Tensor
 from rambit.allocator import keep_freed_blocks
 from rambit.checks import warn
 from rambit.counterfactuals import Counterfactual, Replay
-from rambit.counterfactuals.strategies import check_categories
+from rambit.counterfactuals.resolve import check_categories
 from rambit.game import guards, incremental, modes, rectangles
 from rambit.game.batch_size import activations_of, auto_batch
 from rambit.game.horizons import ANCHORS, Anchor, HorizonRule
