@@ -29,7 +29,7 @@ def l2x(n: int = 1000, T: int = 100, seed: int = 0) -> Dataset:
     """L2X with a switch: nine Gaussian processes, and feature 9, which is .5 in state 0 and -.5 in state 1; (n, 10, T).
 
     The label (n, T) is 1 with probability sigmoid(4 - sum of squares of features 1 to 4) in state 0, and with
-    sigmoid(10 sin(-.2 a) - |b| - c - exp(-d) + 2.4) of features 5 to 8 in state 1. The states are those of `hmm`.
+    ``sigmoid(10 sin(-.2 a) - |b| - c - exp(-d) + 2.4)`` of features 5 to 8 in state 1. The states are those of `hmm`.
     salient: the four features of the state, and feature 9, at every step.
 
     Raises ValueError for n < 1, T < 2, or a negative seed. Source: Tonekaboni et al., "What went wrong and when?
