@@ -233,13 +233,12 @@ def rambit_twin(
             found, each = naive_rambit.rambit(s.evaluated.f, x, stack, draws, **common)
         expected[places, :, :length] = found
         if shared and len(draws) > 1:
-            found, table = zip(
-                *(naive_rambit.rambit(s.evaluated.f, x, stack, [one], **common) for one in draws), strict=True
-            )
+            alone = [naive_rambit.rambit(s.evaluated.f, x, stack, [one], **common) for one in draws]
             if exact:
-                variance[places, :, :length] = np.var(found, axis=0, ddof=1) / len(draws)
+                variance[places, :, :length] = np.var([values for values, _ in alone], axis=0, ddof=1) / len(draws)
             elif len(each) > 1:
-                variance[places, :, :length] = naive_errors.crossed(np.stack(table, axis=1))[0]
+                table = np.stack([contributions for _, contributions in alone], axis=1)
+                variance[places, :, :length] = naive_errors.crossed(table)[0]
         elif not exact and len(each) > 1:
             variance[places, :, :length] = each.var(axis=0, ddof=1) / len(each)
     unknown = (not exact and masks.L < 2) or (shared and cf.count == 1)
