@@ -224,9 +224,6 @@ class Attributor(Options, ABC):
         return {
             "method": type(self).__name__,
             "distance": self.distance,
-            "num_samples": self.num_samples,
-            "window_size": self.window_size,
-            "anchor": self.anchor,
             **self.recorded(),
             "counterfactuals": self.strategy.describe(),
             "output": self.predictor.given_output,
