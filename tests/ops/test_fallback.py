@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ import torch
 from rambit import RaMbIT, fallback, ops
 from rambit.attribution import WinIT
 from tests.models_for_tests import GRU
+from tests.plain_torch import PLAIN_TORCH
 
 X = torch.randn(5, 3, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -40,7 +40,7 @@ def test_scores_are_those_of_the_native_ops(options, monkeypatch):
     torch.manual_seed(0)
     method = RaMbIT(GRU().double().eval(), **options)
     expected = method.explain(X)
-    monkeypatch.setattr(ops, "_native", SimpleNamespace(**fallback.OPS))
+    monkeypatch.setattr(ops, "_native", PLAIN_TORCH)
     found = method.explain(X)
     assert float(expected.values.abs().max()) > 1e-3
     torch.testing.assert_close(found.values, expected.values, rtol=1e-12, atol=1e-14)
@@ -51,7 +51,7 @@ def test_windows_of_predictions(monkeypatch):
     torch.manual_seed(0)
     method = WinIT(GRU().double().eval(), window_size=3, num_samples=2, background=X)
     expected = method.explain(X).windows
-    monkeypatch.setattr(ops, "_native", SimpleNamespace(**fallback.OPS))
+    monkeypatch.setattr(ops, "_native", PLAIN_TORCH)
     torch.testing.assert_close(method.explain(X).windows, expected, rtol=1e-12, atol=1e-14)
 
 
