@@ -327,7 +327,7 @@ def test_what_must_hold_is_what_the_thresholds_say():
         "shared masks: 0.16": (
             high["test_rambit.py::test_against_the_definition[all threads-mask-gru200] # bare model"],
         ),
-        "at GRU-50: 500 ×": (low["test_rambit.py::test_against_the_definition[all threads-mask-gru50]"],),
+        "at GRU-50: 210 ×": (low["test_rambit.py::test_against_the_definition[all threads-mask-gru50]"],),
         "anchor cell, GRU-200: 200 ×": (low["test_rambit.py::test_against_the_definition[one thread-cell-gru200]"],),
         "T^1.5 from 50 to 400, T^1.1 with anchor cell": (
             high["test_rambit.py::test_growth_in_time[mask]"],

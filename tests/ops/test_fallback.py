@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from torch.utils import backend_registration
 
 from rambit import RaMbIT, fallback, ops
 from rambit.attribution import WinIT
@@ -77,3 +78,49 @@ assert out.flatten().tolist() == [1, 0, 1]
 
 def test_a_device_without_kernels_is_served_with_one_warning():
     subprocess.run([sys.executable, "-c", REGISTERED], check=True)
+
+
+WITHOUT_FLOAT64 = """
+import torch
+from torch import nn
+from rambit import RaMbIT, memory, testing
+from rambit.attribution import WinIT
+from tests.device_without_float64 import NAME, Device, There
+memory.WITHOUT_FLOAT64 = (NAME,)
+X = torch.randn(4, 3, 7, generator=torch.Generator().manual_seed(0))
+torch.manual_seed(0)
+class Convolution(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv1d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 2))
+    def forward(self, x):
+        called_there.append(isinstance(x, There))
+        return self.layers(x)
+called_there = []
+def values(place):
+    x, convolution, stateful = (one.to(place) for one in (X, Convolution().eval(), testing.Decay(3).float()))
+    for method in (
+        RaMbIT(convolution, anchor="end", L=4, num_samples=2, counterfactuals="gaussian", seed=1),
+        RaMbIT(stateful, L=4, num_samples=2, background=x, window_size=3),
+        WinIT(stateful, window_size=2, counterfactuals="zero"),
+    ):
+        torch.manual_seed(0)
+        found = method.attribute(x)
+        assert found.device.type == place, found.device
+        yield found.cpu()
+torch.manual_seed(1); expected = list(values("cpu")); called_there.clear()
+with Device():
+    torch.manual_seed(1); found = list(values(NAME))
+assert called_there and all(called_there)
+for one, other in zip(found, expected, strict=True):
+    assert float(other.abs().max()) > 1e-4
+    assert torch.equal(one, other.float())
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"), reason="needs a newer torch"
+)
+def test_a_device_without_float64_evaluates_the_model_and_the_cpu_does_the_rest():
+    """A stand-in for Apple's GPUs: it refuses float64, and tensors of another device beside its own."""
+    subprocess.run([sys.executable, "-c", WITHOUT_FLOAT64], check=True)
