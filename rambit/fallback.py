@@ -1,7 +1,8 @@
 """The native ops in plain torch, for devices that this build has no kernels for: the same results, more slowly.
 
 Masks and draws are made on the CPU, by the native ops, and moved, so that their bits are the same everywhere. All else
-runs where its tensors are. Arguments are those of `rambit.ops`, in the order of the schemas (csrc/ops.cpp).
+runs where its tensors are: on no device without float64 (`memory.WITHOUT_FLOAT64`), where the model alone is called.
+Arguments are those of `rambit.ops`, in the order of the schemas (csrc/ops.cpp).
 """
 
 from __future__ import annotations

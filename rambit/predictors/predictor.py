@@ -300,7 +300,7 @@ class Predictor(ABC):
         return Walk(self)
 
     def _on_device(self, call: Callable[..., Any], *given: Any, **extra: Any) -> Any:
-        """What a call of the model returns; where rows are made elsewhere, they go to its device and outputs come back."""
+        """What a call of the model returns: rows that were made elsewhere go to its device, and outputs come back."""
         if self.device.type not in memory.WITHOUT_FLOAT64:
             return call(*given, **extra)
         given, extra = tree_map_only(Tensor, lambda tensor: tensor.to(self.device), (given, extra))

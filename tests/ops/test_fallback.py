@@ -92,7 +92,7 @@ torch.manual_seed(0)
 class Convolution(nn.Module):
     def __init__(self):
         super().__init__()
-        self.layers = nn.Sequential(nn.Conv1d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 2))
+        self.layers = nn.Sequential(nn.Conv1d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(20, 2))
     def forward(self, x):
         called_there.append(isinstance(x, There))
         return self.layers(x)
