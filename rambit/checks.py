@@ -7,6 +7,7 @@ import operator
 import reprlib
 import sys
 import warnings
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -69,14 +70,22 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def channels_first(name: str, shape: tuple[int, ...]) -> None:
-    """Warn of images (B, C, H, W) and volumes (B, C, Z, H, W) that look as if their channels came last."""
-    last = len(shape) in (4, 5) and min(shape[1], shape[-2]) > 4
-    if last and (shape[-1] in (3, 4) or (shape[-1] == 1 and shape[1] == shape[-2])):
+def has_channels_last(shape: Sequence[int | None]) -> bool:
+    """Whether images (B, C, H, W) and volumes (B, C, Z, H, W) look as if their channels came last; None: any size."""
+    usual = (1, 3, 4)
+    return len(shape) in (4, 5) and shape[-1] in usual and shape[1] not in usual
+
+
+def channels_first(name: str, shape: tuple[int, ...], otherwise: str = "") -> None:
+    """Warn of images (B, C, H, W) and volumes (B, C, Z, H, W) that look as if their channels came last.
+
+    ``otherwise``: what to write then, beside permuting the axes.
+    """
+    if has_channels_last(shape):
         order = ", ".join(map(str, (0, len(shape) - 1, *range(1, len(shape) - 1))))
         warn(
             f"{name} {tuple(shape)} is read as {shape[1]} channels, which are kept or replaced together: if its "
-            f"{shape[-1]} channels come last, give {name}.permute({order}), and a model that reads that"
+            f"{shape[-1]} channels come last, give {otherwise}{name}.permute({order}), and a model that reads that"
         )
 
 

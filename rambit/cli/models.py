@@ -28,6 +28,7 @@ from rambit.counterfactuals import Zero
 from rambit.game import Game
 from rambit.models import Classifier
 from rambit.predictors import Predictor
+from rambit.predictors.onnx import FATAL, sentence
 from rambit.predictors.predictor import LAYOUTS, OUTPUTS, Output
 from rambit.store import open_file, read_file
 from rambit.training import load_checkpoint
@@ -202,10 +203,12 @@ def _onnx(path: str) -> Any:
         import onnxruntime
     except ImportError as error:
         raise ImportError("ONNX models need onnxruntime: pip install 'rambit[onnx]'") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = FATAL  # whatever it would print, its errors say
     try:
-        return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its own kinds, none of them documented
-        raise ValueError(f"{path} {_instead(path)}can't be read as an ONNX model: {error}") from error
+        raise ValueError(f"{path} {_instead(path)}can't be read as an ONNX model: {sentence(error)}") from error
 
 
 def _exported(path: str) -> Any:

@@ -71,6 +71,11 @@ class OnnxPredictor(Predictor):
         self.model, self.input_name = session, input_name
         self._order = _Order(self._input.shape or [])
 
+    @property
+    def declared(self) -> tuple[int | None, ...]:
+        """The sizes that the model declares for the input that is explained, (N, …); None where it leaves one open."""
+        return tuple(self._order.sizes)
+
     def options(self) -> dict[str, Any]:
         return {**super().options(), **({} if self.input_name is None else {"input_name": self.input_name})}
 
@@ -103,7 +108,7 @@ class OnnxPredictor(Predictor):
             if is_out_of_memory(error):
                 raise
             shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-            raise PredictionError(f"ONNX Runtime cannot evaluate the model on {shapes}: {_sentence(error)}") from None
+            raise PredictionError(f"ONNX Runtime cannot evaluate the model on {shapes}: {sentence(error)}") from None
         if self._output.type in _MAPS:  # a dictionary a row, by class
             output = [[row[name] for name in sorted(row)] for row in output]
         return np.asarray(output)
@@ -171,7 +176,7 @@ def _as_declared(values: Any, declared: Any) -> NDArray[Any]:
     return np.ascontiguousarray(array.astype(kind, copy=False))
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
     """What an error of ONNX Runtime says, in one line, without the places in its sources."""
     said = " ".join(str(error).split())
     for noise in _NOISE:

@@ -79,6 +79,8 @@ class Predictor(ABC):
     follows_series = False
     #: Rows (N, 1, w) hold the ids of tokens, of which the model reads (N, w) int64; set by the game that it plays.
     tokens = False
+    #: It reads images and volumes with their channels last; rows are made with channels first all the same.
+    channels_last = False
     #: The features that hold categories.
     categorical: tuple[int, ...] = ()
     #: The argument by which the model takes them apart.
@@ -181,6 +183,12 @@ class Predictor(ABC):
         """The same model before its outputs become probabilities: in those, saturated outputs look alike."""
         given = copy.copy(self)
         given.output, given.undecided = "regression", False
+        return given
+
+    def with_channels_last(self) -> Predictor:
+        """The same model, which reads images (N, H, W, C) and volumes (N, Z, H, W, C); it is not changed."""
+        given = copy.copy(self)
+        given.channels_last = True
         return given
 
     def explaining(self, function: Callable[[Tensor], Tensor] | None) -> Predictor:
@@ -309,6 +317,8 @@ class Predictor(ABC):
     def _as_model_reads(self, x: Tensor) -> Tensor:
         if self.tokens:
             return x[:, 0].long()
+        if self.channels_last and x.ndim > 3:
+            return x.movedim(1, -1)
         return x.transpose(1, 2) if self.layout == "BTD" else x
 
     def _check_steps(self, raw: Tensor, x: Tensor) -> Tensor:

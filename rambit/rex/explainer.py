@@ -25,7 +25,7 @@ from rambit.results.record_checks import check_grid_labels
 from rambit.rex.decision import Decision
 from rambit.rex.evaluation import Evaluation, evaluate
 from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Strategy, extract
-from rambit.rex.mask_values import MaskValue, check_mask_value, mask_values
+from rambit.rex.mask_values import MaskValue, check_mask_value, is_context, mask_values
 from rambit.rex.rex_explanation import RexExplanation
 from rambit.rex.search import SearchResult, search
 from rambit.rex.settings import SearchSettings
@@ -35,6 +35,8 @@ MAX_POSITIONS = 1 << 26
 #: The memory that the engine may take by default: half of its own default, with which images are as fast.
 MAX_MEMORY = 1 << 29
 _NAMED = (NoExplanationError, PredictionError, TypeError, ValueError)
+#: How tensors of images and volumes lie, and how the model reads them.
+Layout = Literal["NCHW", "NHWC"]
 _SHAPES = "(1, C, H, W), (1, C, Z, H, W), (1, 1, T) or (1, D, T)"
 
 
@@ -56,6 +58,9 @@ class ReX(SearchSettings, ExtractionOptions):
     output: Output = option(default="auto", help="what the model returns: auto, logits or probs", recorded=False)
     binary_threshold: float = option(
         default=0.5, low=0, high=1, above=True, help="from which p on a model of one column decides for class 1"
+    )
+    layout: Layout = option(
+        default="NCHW", help="NHWC: the channels of images and volumes come last, in x, in mask_value and for the model"
     )
     evaluation: Literal["full", "incremental"] = option(
         default="full",
@@ -79,6 +84,10 @@ class ReX(SearchSettings, ExtractionOptions):
             self.model, output=self.output, device=self.device, threshold=self.binary_threshold
         )
         self.binary_threshold = self.predictor.threshold
+        if self.layout == "NHWC":
+            if self.evaluation == "incremental":
+                raise ValueError("evaluation='incremental' is for layout='NCHW'")
+            self.model = self.predictor = self.predictor.with_channels_last()
 
     def explain(
         self,
@@ -92,7 +101,8 @@ class ReX(SearchSettings, ExtractionOptions):
     ) -> RexExplanation:
         """Maps of every class seen and, by the strategy, a part of the input that suffices for its class.
 
-        ``x``: one input, (1, C, H, W), (1, C, Z, H, W), (1, 1, T) or (1, D, T), float32 or float64. ``target``: the
+        ``x``: one input, (1, C, H, W), (1, C, Z, H, W), (1, 1, T) or (1, D, T), float32 or float64; with
+        ``layout="NHWC"`` (1, H, W, C) or (1, Z, H, W, C). ``target``: the
         class that the model is expected to give to x. Where what replaces the input has that class by itself, the
         mask is empty: nothing of x is needed. ``labels``: what classes and, of series, features and times are called, a
         ``rambit.labels.Labels`` or a dictionary of its fields. ``keep_input=False``: the result holds no copy of x.
@@ -134,7 +144,7 @@ class ReX(SearchSettings, ExtractionOptions):
             spotlights=found.spotlights,
             labels=named,
             outputs=decision.outputs.to(x.device),
-            x=x.clone() if keep_input else None,
+            x=self._as_given(x).clone() if keep_input else None,
             model=model,
         )
 
@@ -222,7 +232,11 @@ class ReX(SearchSettings, ExtractionOptions):
     def _inputs(self, name: str, x: Any) -> Tensor:
         """Inputs in the model's type. Raises TypeError or ValueError naming the argument."""
         module = self.predictor.module
-        return arrays.as_model(name, _checked(name, x, module), module)
+        return arrays.as_model(name, _checked(name, x, module, self.layout), module)
+
+    def _as_given(self, x: Tensor) -> Tensor:
+        """An input of ours in the layout that was given."""
+        return x.movedim(1, -1) if self.layout == "NHWC" else x
 
     def _one(self, x: Any) -> Tensor:
         one = self._inputs("x", x)
@@ -236,6 +250,16 @@ class ReX(SearchSettings, ExtractionOptions):
         self.predictor.check_extra(found)
         return found
 
+    def _replacement(self, x: Tensor) -> MaskValue:
+        """The mask value, a context with its channels where those of x (1, C, …) are."""
+        value = self.mask_value
+        if self.layout == "NCHW" or not is_context(value):
+            return value
+        context = arrays.whole("mask_value", value)
+        if context.ndim not in (x.ndim - 1, x.ndim):
+            return context  # which is refused
+        return context.movedim(-1, context.ndim - x.ndim + 1)
+
     def _decision(self, x: Tensor, target: int | None, bar: Any, extra: dict[str, Tensor]) -> Decision:
         """The game about one input, and the decision that is explained."""
         if target is not None and (isinstance(target, bool) or not isinstance(target, (int, np.integer))):
@@ -247,7 +271,7 @@ class ReX(SearchSettings, ExtractionOptions):
         game = Game(
             self.predictor,
             sample,
-            mask_values(self.mask_value, sample),
+            mask_values(self._replacement(x), sample),
             evaluation=self.evaluation,
             max_memory=self.max_memory,
             seed=self.seed,
@@ -267,8 +291,8 @@ def _named(name: str) -> Iterator[None]:
         raise kind(f"{name}: {error}") from error
 
 
-def _checked(name: str, given: Any, module: nn.Module | None) -> Tensor:
-    """Floating inputs with a batch axis, checked. Raises TypeError or ValueError naming the argument."""
+def _checked(name: str, given: Any, module: nn.Module | None, layout: Layout) -> Tensor:
+    """Floating inputs (B, C, …), checked. Raises TypeError or ValueError naming the argument."""
     if frames.is_frame(given):
         x = frames.of_one_length(name, given).values
     elif arrays.is_array(given):
@@ -277,6 +301,12 @@ def _checked(name: str, given: Any, module: nn.Module | None) -> Tensor:
         raise TypeError(f"{name} must be a tensor, got {type(given).__name__}")
     if x.ndim not in (3, 4, 5) or x.numel() == 0:
         raise ValueError(f"{name} must be {_SHAPES.replace('(1, ', '(B, ')}, got {tuple(x.shape)}")
+    if layout == "NHWC":
+        if x.ndim == 3:
+            raise ValueError(f"layout='NHWC' is for images and volumes, got {name} {tuple(x.shape)}")
+        x = x.movedim(-1, 1)
+    else:
+        channels_first(name, tuple(x.shape), "layout='NHWC', or ")
     x = arrays.as_rows(name, x, module)
     positions = x[0].numel() if x.ndim == 3 else x[0, 0].numel()
     if positions > MAX_POSITIONS:
@@ -284,7 +314,6 @@ def _checked(name: str, given: Any, module: nn.Module | None) -> Tensor:
     if not bool(torch.isfinite(x).all()):
         first = tuple((~torch.isfinite(x)).nonzero()[0].tolist())
         raise ValueError(f"{name} must be finite, got NaN or infinite values, the first at {first}")
-    channels_first(name, tuple(x.shape))
     return x
 
 

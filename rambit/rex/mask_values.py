@@ -35,7 +35,7 @@ def mask_values(value: MaskValue, sample: TensorSample) -> Counterfactual:
     x = sample.x
     if isinstance(value, Counterfactual):
         return _along_time(value, sample)
-    if _is_context(value):
+    if is_context(value):
         return Replay(_context(_of_numbers(value), sample)[None])
     if value == "linear":
         return _along_time(Interpolate(), sample)
@@ -59,7 +59,7 @@ def check_mask_value(value: MaskValue) -> None:
     if isinstance(value, str):
         if value not in NAMES:
             raise ValueError(f"mask_value must be a number or one of {', '.join(NAMES)}, given {value!r}")
-    elif _is_context(value):
+    elif is_context(value):
         _of_numbers(value)
     elif isinstance(value, (int, float, np.number)):
         number("mask_value", value)
@@ -67,7 +67,7 @@ def check_mask_value(value: MaskValue) -> None:
         raise TypeError(f"mask_value must be a number, a name, a tensor or a strategy, given {type(value).__name__}")
 
 
-def _is_context(value: Any) -> bool:
+def is_context(value: Any) -> bool:
     """Whether it holds values like the input's; NumPy's own scalars are numbers."""
     return arrays.is_array(value) and not isinstance(value, np.generic)
 

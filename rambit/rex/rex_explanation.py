@@ -174,8 +174,13 @@ class RexExplanation:
         save_text(path, text.encode(), ".html", force=force)
 
     def _input(self, x: Tensor) -> Tensor:
-        """The input (1, C, *grid) or, of a series, (1, D, T), as (C, *grid) or as the grid itself."""
+        """The input (1, C, *grid) or, of a series, (1, D, T), as (C, *grid) or as the grid itself.
+
+        Where the settings say that channels come last, it is (1, *grid, C).
+        """
         grid = tuple(self.responsibility.shape)
+        if self.settings.get("layout") == "NHWC" and x.ndim == len(grid) + 2:
+            x = x.movedim(-1, 1)
         if tuple(x.shape) == (1, *grid):
             return x[0]
         if tuple(x.shape[2:]) != grid or x.shape[0] != 1:

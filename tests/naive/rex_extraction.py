@@ -58,12 +58,16 @@ def spatial_part(evaluate, scores, grid, order, target, confidence, *, chunk=10,
         radius = max(radius + 1, int(growth * radius))
 
 
-def necessary_part(evaluate, order, target, confidence, *, chunk=10, share=0.0):
+def is_necessary(evaluate, kept, everything, target, confidence, *, sure=1.0):
+    """As sure of the target as is demanded with it alone, and another class without it."""
+    removed, _ = evaluate(everything - kept)
+    return suffices(evaluate, kept, target, confidence, sure) and removed != target
+
+
+def necessary_part(evaluate, order, target, confidence, *, chunk=10, share=0.0, sure=1.0):
     for kept in prefixes(order, chunk):
-        found, sure = evaluate(kept)
-        removed, _ = evaluate(set(order) - kept)
-        as_sure = found == target and round(sure, 4) >= round(confidence, 4)
-        if as_sure and removed != target and suffices(evaluate, kept, target, confidence, share):
+        necessary = is_necessary(evaluate, kept, set(order), target, confidence, sure=sure)
+        if necessary and suffices(evaluate, kept, target, confidence, share):
             return kept
     raise Nothing
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rambit.game import Game, TensorSample
 from rambit.predictors import Predictor
+from rambit.rex import ReX
 from rambit.rex.decision import Decision
 from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Objective, Strategy, extract, rank
 from rambit.rex.extraction.bar import Bar
@@ -98,7 +99,7 @@ def test_contrastive_and_complete(grid, seed, chunk, share):
     decision, map_ = case(seed, grid)
     evaluate, order = one_by_one(decision), naive.ranking(map_.flatten().tolist())
     given = {"chunk": chunk, "share": share}
-    options = ExtractionOptions(chunk_size=chunk, minimum_confidence_threshold=share)
+    options = ExtractionOptions(chunk_size=chunk, minimum_confidence_threshold=share, necessary_from="ranking")
     found = extract(decision, map_, Strategy.Complete, options)
     necessary = naive.necessary_part(evaluate, order, decision.target, decision.confidence, **given)
     assert positions(found.mask) == naive.global_part(evaluate, order, decision.target, decision.confidence, **given)
@@ -111,11 +112,61 @@ def test_contrastive_and_complete(grid, seed, chunk, share):
     assert contrastive.complete is None
 
 
+@pytest.mark.parametrize("grid", [GRIDS["image"], GRIDS["series"]])
+@given(seed=st.integers(0, 10**6), chunk=st.integers(1, 6), sure=st.sampled_from([0.0, 0.8, 1.0]))
+@settings(max_examples=12)
+def test_the_necessary_union(grid, seed, chunk, sure):
+    decision, map_ = case(seed, grid)
+    evaluate, order = one_by_one(decision), naive.ranking(map_.flatten().tolist())
+    given = {"chunk_size": chunk, "necessary_confidence": sure, "initial_radius": 2, "spotlights": 4}
+    by = {
+        way: extract(decision, map_, Strategy.Contrastive, ExtractionOptions(necessary_from=way, **given), seed=seed)
+        for way in ("both", "ranking", "spotlights")
+    }
+    parts = {way: positions(found.necessary) for way, found in by.items()}
+    assert parts["ranking"] == naive.necessary_part(
+        evaluate, order, decision.target, decision.confidence, chunk=chunk, sure=sure
+    )
+    assert parts["both"] == min(parts["ranking"], parts["spotlights"], key=len)
+
+    def necessary(kept):
+        return naive.is_necessary(evaluate, kept, set(order), decision.target, decision.confidence, sure=sure)
+
+    kept = parts["spotlights"]
+    assert necessary(kept)
+    by_rank = [i for i in reversed(order) if i in kept]
+    assert (
+        not any(necessary(kept - set(by_rank[begin : begin + chunk])) for begin in range(0, len(by_rank), chunk))
+        or chunk > 1
+    )  # the chunks were those of a larger part
+
+
+def test_two_places_that_say_the_same():
+    squares = torch.zeros(2, 1, 64, 64, dtype=torch.bool)
+    squares[0, 0, 8:16, 8:16] = squares[1, 0, 44:52, 40:48] = True
+
+    def model(x):
+        f = torch.stack([x[:, 0][:, square[0]].mean(1) for square in squares]).amax(0)
+        return torch.stack((torch.zeros_like(f), 20 * (f - 0.5)), dim=1)
+
+    x = 0.3 * torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    x[:, squares.any(0)] = 1
+    area = {}
+    for way in ("ranking", "both"):
+        found = ReX(model, strategy="contrastive", necessary_from=way).explain(x)
+        area[way] = float(found.necessary.float().mean())
+        alone, without = (model(x * mask).softmax(1)[0, 1] for mask in (found.necessary, ~found.necessary))
+        assert alone > found.outputs[1] - 1e-4
+        assert without < 0.5
+    assert area["both"] < 0.05 < 0.09 < area["ranking"]
+
+
 def test_completion_adds_the_least_responsible_positions():
     # Negative weights: the necessary part is surer than the whole, which only the rest makes less sure.
     weights = torch.tensor([5.0, 1.0, 0.0, -1.0, -1.0, -2.0]).view(1, 1, 6)
     decision = asked_about(weights, 1.8, (1, 1, 6))
-    found = extract(decision, weights.float(), Strategy.Complete, ExtractionOptions(chunk_size=1))
+    options = ExtractionOptions(chunk_size=1, necessary_from="ranking")
+    found = extract(decision, weights.float(), Strategy.Complete, options)
     order = naive.ranking(weights.flatten().tolist())
     necessary = naive.necessary_part(one_by_one(decision), order, decision.target, decision.confidence, chunk=1)
     expected = naive.complete_part(
@@ -325,6 +376,8 @@ def test_a_map_of_another_size():
         ("minimum_confidence_threshold", -0.1, ValueError),
         ("minimum_confidence_threshold", math.inf, ValueError),
         ("permitted_overlap", 1.1, ValueError),
+        ("necessary_confidence", -0.1, ValueError),
+        ("necessary_from", "circles", ValueError),
         ("permitted_overlap", math.nan, ValueError),
         ("radius_growth", 0.9, ValueError),
     ],

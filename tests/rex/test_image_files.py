@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rambit.cli.rex.input_files import _image
+from rambit.cli.rex.image_files import ImageFiles
 
 pillow = pytest.importorskip("PIL.Image")
 RNG = np.random.default_rng(0)
@@ -18,7 +19,7 @@ COLOURS = RNG.integers(0, 65536, (6, 9, 4)).astype(np.uint16)
 
 
 def read(path, **options):
-    return _image(path, options).read().x[0].numpy()
+    return ImageFiles(options).source(Path(path), "image").read().x[0].numpy()
 
 
 def write_png(path, samples, colour):
@@ -157,7 +158,7 @@ def test_only_the_first_of_several_pictures(tmp_path):
 def test_a_size_that_no_image_may_have_is_refused(tmp_path):
     pillow.fromarray(GREY).save(tmp_path / "a.png")
     with pytest.raises(ValueError, match="size must have at most 67,108,864 positions, got 10000000 x 100"):
-        _image(tmp_path / "a.png", {"size": (10_000_000, 100)})
+        ImageFiles({"size": (10_000_000, 100)})
 
 
 def test_what_pillow_would_cut_is_refused(tmp_path):

@@ -7,17 +7,23 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from rambit.checks import has_channels_last
 from rambit.cli import common
 from rambit.cli.models import add_model, read_model
-from rambit.cli.rex.input_files import ARRAYS, Source, find_sources
+from rambit.cli.rex.array_files import ARRAYS, VOLUMES
+from rambit.cli.rex.image_files import ImageFiles
+from rambit.cli.rex.input_files import find_sources
 from rambit.cli.rex.many import check_folder, explain_many
 from rambit.cli.rex.rex_options import CIRCLES, IMAGES, REX, add_options, read_options
+from rambit.cli.rex.sources import Source
 from rambit.datasets.dataset_files import TABLES
+from rambit.predictors.onnx import OnnxPredictor
 from rambit.rex import ReX
 
 INPUT_HELP = (
-    f"an image file, a folder of image files, arrays ({' '.join(ARRAYS)}) of series (N, D, T), images (N, C, H, W) or "
-    f"volumes (N, C, Z, H, W), a table of series ({' '.join(TABLES)}), or the name of a data set"
+    f"an image file, a folder of image files, arrays ({' '.join(ARRAYS)}) of spectra (T,) or (N, T), series (N, D, T), "
+    f"images (N, C, H, W) or volumes (N, C, Z, H, W), a volume ({' '.join(VOLUMES)}), a table of series "
+    f"({' '.join(TABLES)}), or the name of a data set"
 )
 EPILOG = """\
 examples:
@@ -46,6 +52,7 @@ def add(commands: common.Commands) -> None:
     )
     parser.add_argument("input", metavar="INPUT", help=INPUT_HELP)
     parser.add_argument("--x", metavar="NAME", help="the array in a file of several (X)")
+    parser.add_argument("--recursive", action="store_true", help="the images of a folder's sub-folders too")
     parser.add_argument("--series", metavar="0,3-7", help="only these of many arrays, counted from 0")
     parser.add_argument("--out", metavar="PATH", required=True, help="the result (.safetensors); of many, a folder")
     parser.add_argument("--figure", metavar="PATH", help="the picture (.png, .pdf, .svg); of many, a folder of .png")
@@ -60,26 +67,32 @@ def add(commands: common.Commands) -> None:
 def run(args: argparse.Namespace) -> None:
     """Explain the input or inputs, write the files and print what was found."""
     given, args.read_from = read_options(args)
-    sources, many = find_sources(args, {o.name: given.pop(o.name) for o in IMAGES if o.name in given})
+    images = ImageFiles({o.name: given.pop(o.name) for o in IMAGES if o.name in given})
+    sources, many = find_sources(args, images)
     target = given.get("target")
     if many:
         check_folder("--out", args.out, args.input)
         args.checkpoint = args.out  # where the same command goes on after an interruption
-        explain_many(args, _explainer(args, given), sources, target=target)
+        explain_many(args, _explainer(args, given, images), sources, target=target)
         return
     common.check_suffix("--out", args.out, ".safetensors")
     if args.figure is not None:
         common.check_figure(args.figure)
     inputs = (args.input, args.model, args.settings)
     with common.reserved((args.out, args.figure), force=args.force, inputs=inputs) as place:
-        _explain_one(args, _explainer(args, given), sources[0], place, target=target)
+        _explain_one(args, _explainer(args, given, images), sources[0], place, target=target)
 
 
-def _explainer(args: argparse.Namespace, given: Mapping[str, Any]) -> ReX:
+def _explainer(args: argparse.Namespace, given: Mapping[str, Any], images: ImageFiles) -> ReX:
+    """ReX as the options say; what they leave open of sizes and axes is read from an ONNX model."""
     settings = {option.name: given[option.name] for option in (*REX, *CIRCLES) if option.name in given}
     threshold = given.get("binary_threshold", 0.5)
     how = {"output": given.get("output", "auto"), "device": given.get("device"), "threshold": threshold}
-    return ReX(read_model(args, **how).predictor, **settings)
+    predictor = read_model(args, **how).predictor
+    declared = predictor.declared if isinstance(predictor, OnnxPredictor) else ()
+    settings.setdefault("layout", "NHWC" if has_channels_last(declared) else "NCHW")
+    images.fit(declared, settings["layout"])
+    return ReX(predictor, **settings)
 
 
 def _explain_one(

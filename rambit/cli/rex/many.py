@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from rambit.cli import common
-from rambit.cli.rex.input_files import Input, Source
+from rambit.cli.rex.sources import Input, Source
 from rambit.predictors import Predictor
 from rambit.rex import NoExplanationError, ReX, RexExplanation
 from rambit.store import Store, make_folder, resume_key
@@ -87,6 +87,8 @@ def _pictures(args: argparse.Namespace, store: Store, sources: list[Source]) -> 
     paths = {source.name: folder / f"{source.name}.png" for source in sources}
     common.check_figure("any.png")
     make_folder(folder)
+    for path in paths.values():
+        path.parent.mkdir(parents=True, exist_ok=True)  # of a sub-folder's images
     common.check_outputs((path for name, path in paths.items() if name not in store), force=args.force)
     return paths
 

@@ -72,6 +72,8 @@ class CausalArgs:
         found = as_options({key.name: getattr(self, key.name) for key in KEYS})
         if self.complete and found["strategy"] is Strategy.Contrastive:
             found["strategy"] = Strategy.Complete
+        if found["strategy"] in (Strategy.Contrastive, Strategy.Complete):
+            found["necessary_from"] = "ranking"  # as there
         return {name: value for name, value in found.items() if name not in (*PREPARATION, "device")}
 
 

@@ -25,21 +25,26 @@ class NoExplanationError(RuntimeError):
 
 
 class Bar:
-    """What a mask (N, terms) must reach: the target's class, and a share of its confidence, compared to 4 decimals."""
+    """What a mask (N, terms) must reach: the target's class, and a share of its confidence, compared to 4 decimals.
 
-    def __init__(self, decision: Decision, share: float) -> None:
+    ``necessary``: the share that a necessary part must reach.
+    """
+
+    def __init__(self, decision: Decision, share: float, necessary: float = 1.0) -> None:
         self.decision = decision
-        self.threshold = round(decision.confidence * share, _DECIMALS)
+        self.threshold, self.necessary_threshold = (
+            round(decision.confidence * s, _DECIMALS) for s in (share, necessary)
+        )
 
     def sufficient(self, masks: Tensor) -> Tensor:
         """Which masks suffice, (N,) bool."""
         return torch.from_numpy(self._reached(*self.decision.masks(masks)))
 
     def necessary(self, masks: Tensor) -> Tensor:
-        """Which suffice with at least the whole input's confidence, while what they leave out has another class."""
+        """Which suffice with the confidence that is demanded of them, while what they leave out has another class."""
         classes, confidences = self.decision.masks(torch.cat((masks, ~masks)))
         kept, removed = slice(len(masks)), slice(len(masks), None)
-        as_sure = _rounded(confidences[kept], _DECIMALS) >= round(self.decision.confidence, _DECIMALS)
+        as_sure = _rounded(confidences[kept], _DECIMALS) >= self.necessary_threshold
         reached = self._reached(classes[kept], confidences[kept])
         return torch.from_numpy(reached & as_sure & (classes[removed] != self.decision.target))
 

@@ -12,7 +12,8 @@ from rambit.rex.extraction.bar import Bar, NoExplanationError, Part, chunks, fir
 from rambit.rex.extraction.circles import Landscape, spatial, spotlights
 from rambit.rex.extraction.extraction_options import ExtractionOptions, Found, Strategy
 from rambit.rex.extraction.families import largest_family
-from rambit.rex.extraction.ranking import rank
+from rambit.rex.extraction.ranking import rank, within
+from rambit.rex.extraction.unions import necessary_union
 
 
 def extract(
@@ -33,8 +34,9 @@ def extract(
       Spatial         the same inside a circle about the map's maximum, which grows until it suffices.
       MultiSpotlight  Global, and the same inside circles at random places; of what they find, the most that overlap no
                       more than permitted. `mask` is the smallest.
-      Contrastive     Global, and the first prefix that is necessary too: with at least the whole input's confidence,
-                      and without it the output is another class.
+      Contrastive     Global, and a part that is necessary too: with `options.necessary_confidence` of the whole input's
+                      confidence, and without it the output is another class. It is the smaller of two: the first
+                      prefix of the ranking, and a union of what suffices in several places (`options.necessary_from`).
       Complete        Contrastive, and the necessary part with the least responsible positions added until the
                       confidence is the whole input's to 2 decimals.
 
@@ -60,7 +62,7 @@ def _search(
     seed: int,
 ) -> Found:
     """What the strategy finds, as masks (terms,)."""
-    bar = Bar(decision, options.minimum_confidence_threshold)
+    bar = Bar(decision, options.minimum_confidence_threshold, options.necessary_confidence)
     nothing = bar.nothing()
     if strategy is Strategy.Spatial:
         part = _sure(decision, bar, nothing or spatial(bar, Landscape(responsibility, ranking, decision.grid), options))
@@ -73,7 +75,7 @@ def _search(
         return Found(family[0].mask, family[0].confidence, spotlights=torch.stack([p.mask for p in family]))
     if strategy is Strategy.Global:
         return Found(part.mask, part.confidence)
-    necessary = _necessary(decision, bar, ranking, options, part)
+    necessary = _necessary(bar, Landscape(responsibility, ranking, decision.grid), options, part, seed)
     complete = None
     if strategy is Strategy.Complete:
         complete = _complete(decision, bar, ranking, options, necessary)
@@ -89,20 +91,28 @@ def _sure(decision: Decision, bar: Bar, part: Part | None) -> Part:
     return part
 
 
-def _necessary(decision: Decision, bar: Bar, ranking: Tensor, options: ExtractionOptions, sufficient: Part) -> Part:
-    """The first necessary prefix. What is necessary suffices, so none comes before the sufficient one."""
-    sizes = chunks(len(ranking), options.chunk_size)
-    part = first_part(bar, ranking, sizes[sizes >= sufficient.size], bar.necessary)
-    if part is None:
+def _necessary(bar: Bar, landscape: Landscape, options: ExtractionOptions, sufficient: Part, seed: int) -> Part:
+    """The smaller of the first necessary prefix, which comes first of equals, and the necessary union."""
+    parts = []
+    if options.necessary_from != "spotlights":
+        # What is necessary suffices, so none comes before the sufficient one.
+        sizes = chunks(len(landscape.ranking), options.chunk_size)
+        parts.append(first_part(bar, landscape.ranking, sizes[sizes >= sufficient.size], bar.necessary))
+    if options.necessary_from != "ranking":
+        parts.append(necessary_union(bar, landscape, options, sufficient, seed))
+    found = [part for part in parts if part is not None]
+    if not found:
         raise NoExplanationError(
-            f"no part of the input is both sufficient and necessary for class {decision.target}: "
-            "the model decides so even where nothing of the input is kept, or is less sure of every part"
+            f"no part of the input is both sufficient and necessary for class {bar.decision.target} with a confidence of "
+            f"{bar.necessary_threshold:.4f}: the model decides so even where nothing of the input is kept, or is less "
+            "sure of every part; lower necessary_confidence"
         )
-    return part
+    return min(found, key=lambda part: part.size)
 
 
 def _complete(decision: Decision, bar: Bar, ranking: Tensor, options: ExtractionOptions, necessary: Part) -> Tensor:
     """The necessary part with the fewest chunks of least responsible positions that bring the confidence about."""
+    ranking = within(ranking, necessary.mask)
     rest = ranking[necessary.size :]
     upwards = torch.cat((ranking[: necessary.size], rest.flip(0)))
     added = torch.cat((torch.zeros(1, dtype=torch.int64), chunks(len(rest), options.chunk_size)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Literal
 
 from torch import Tensor
 
@@ -58,6 +59,13 @@ class ExtractionOptions(CircleOptions):
     minimum_confidence_threshold: float = option(
         default=0.0, low=0.0, help="share of the target's confidence that an explanation must have"
     )
+    necessary_confidence: float = option(
+        default=1.0, low=0.0, help="share of the whole input's confidence that a necessary part must have alone"
+    )
+    necessary_from: Literal["both", "ranking", "spotlights"] = option(
+        default="both",
+        help="the necessary part: a prefix of the ranking (as rex-xai), a union of spotlights, or the smaller of both",
+    )
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ class Found:
     """Masks (bool, like the map; True = kept), each evaluated again and sufficient.
 
     mask: the smallest part found, and the model's confidence for the target with that part alone. necessary: sufficient
-    with at least the whole input's confidence, and without it the decision changes. complete: that part and the least
+    with the confidence that is demanded, and without it the decision changes. complete: that part and the least
     responsible positions that bring the whole input's confidence about. spotlights: (K, *grid), smallest first.
     """
 

@@ -184,7 +184,7 @@ def explaining(draw: Draw) -> None:
     map_ = (map_ * 8).round() / 8 if draw.chance() else map_
     options = ExtractionOptions(
         chunk_size=chunk, minimum_confidence_threshold=share, initial_radius=2, spotlights=4, expansions=3, budget=4,
-        step=2, objective=draw.of(*Objective), permitted_overlap=draw.of(0.0, 0.3),
+        step=2, objective=draw.of(*Objective), permitted_overlap=draw.of(0.0, 0.3), necessary_from="ranking",
     )  # fmt: skip
     explainer = ReX(decided.model, mask_value=decided.mask_value)
     decision = explainer.decision(decided.x)
