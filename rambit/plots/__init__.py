@@ -3,5 +3,6 @@
 from rambit.plots.canvas import DPI
 from rambit.plots.regions import explanation
 from rambit.plots.series import MAX_PANELS, choose_series, drop_curve, heatmap
+from rambit.plots.surface import surface
 
-__all__ = ["DPI", "MAX_PANELS", "choose_series", "drop_curve", "explanation", "heatmap"]
+__all__ = ["DPI", "MAX_PANELS", "choose_series", "drop_curve", "explanation", "heatmap", "surface"]

@@ -19,24 +19,26 @@ class Decision:
     ``grid`` (Z, H, W) is the shape that boxes and masks live on, ``dimensions`` 1 for spectra, 2 for images and
     (D, T) series, 3 for volumes. ``target`` is the class, ``confidence`` its probability on the original input,
     ``outputs`` (C,) those of all classes, ``rows`` how many rows were evaluated. Masks keep where they are True, unions
-    of boxes keep what is inside.
+    of boxes keep what is inside. ``whole``: the class that the model gives to the original input, and its probability.
 
-    ``target`` None takes the class that the model gives to the original input. Raises ValueError where the class does
-    not exist, or where the model does not give it to the original input.
+    ``target`` None takes that class. Raises ValueError where the class does not exist and, unless ``any_class``, where
+    it is not that one.
     """
 
-    def __init__(self, game: Game, *, dimensions: int, target: int | None = None) -> None:
+    def __init__(self, game: Game, *, dimensions: int, target: int | None = None, any_class: bool = False) -> None:
         self.game, self.grid, self.dimensions = game, game.sample.grid, dimensions
         self.terms = game.sample.terms
         self.rows = 0
         original = self.probabilities(torch.ones(1, self.terms, dtype=torch.bool, device=game.device))
         classes, confidences = self._decide(original)
-        self.target, self.confidence = int(classes[0]), float(confidences[0])
+        self.whole = self.target, self.confidence = int(classes[0]), float(confidences[0])
         self.outputs = original[0]
         if target is not None and not 0 <= target < original.shape[1]:
             raise ValueError(
                 f"target must be one of the {original.shape[1]} classes, 0 … {original.shape[1] - 1}, got {target}"
             )
+        if any_class and target is not None and target != self.target:
+            self.target, self.confidence = target, float(original[0, target])
         if target is not None and target != self.target:
             raise ValueError(
                 f"target must be the class that the model gives to x, {self.target} "

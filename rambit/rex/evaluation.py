@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,8 @@ class Evaluation:
     area: the kept share, less is better. entropy: see `responsibility_entropy`; NaN for a map with negative values, or
     zero everywhere.
     insertion, deletion: areas under `curves`, relative to the target's confidence; more and less are better.
-    robustness: see there, more is better.
+    robustness: see there, more is better. curves: (3, K), the shares of the grid that are kept or replaced, and the
+    target's probability then, by insertion and by deletion.
     """
 
     area: float
@@ -38,6 +39,12 @@ class Evaluation:
     insertion: float
     deletion: float
     robustness: float
+    curves: Curve = field(repr=False, compare=False)
+
+    def measures(self) -> dict[str, float | None]:
+        """Every number by its name, None for NaN and infinity, which JSON does not have."""
+        named = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "curves"}
+        return {name: value if math.isfinite(value) else None for name, value in named.items()}
 
 
 def evaluate(
@@ -55,6 +62,7 @@ def evaluate(
         insertion=float(trapezoid(insertion, share)) / decision.confidence,
         deletion=float(trapezoid(deletion, share)) / decision.confidence,
         robustness=robustness(decision, explanation.mask, repeats=repeats, seed=seed),
+        curves=np.stack((share, insertion, deletion)),
     )
 
 

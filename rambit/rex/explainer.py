@@ -24,7 +24,7 @@ from rambit.predictors.predictor import Output
 from rambit.results.record_checks import check_grid_labels
 from rambit.rex.decision import Decision
 from rambit.rex.evaluation import Evaluation, evaluate
-from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Strategy, extract
+from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Strategy, extract, smallest_change
 from rambit.rex.mask_values import MaskValue, check_mask_value, is_context, mask_values
 from rambit.rex.rex_explanation import RexExplanation
 from rambit.rex.search import SearchResult, search
@@ -52,7 +52,7 @@ class ReX(SearchSettings, ExtractionOptions):
     strategy: Strategy | str = option(default=Strategy.Global, help="how an explanation is taken from the map")
     mask_value: MaskValue = option(
         default=0,
-        help="what replaces: a number, min, mean, random, linear or spectral",
+        help="what replaces: a number, min, mean, random, linear, spectral or a strategy (gaussian:std=0.5)",
         recorded=False,
     )
     output: Output = option(default="auto", help="what the model returns: auto, logits or probs", recorded=False)
@@ -102,9 +102,10 @@ class ReX(SearchSettings, ExtractionOptions):
         """Maps of every class seen and, by the strategy, a part of the input that suffices for its class.
 
         ``x``: one input, (1, C, H, W), (1, C, Z, H, W), (1, 1, T) or (1, D, T), float32 or float64; with
-        ``layout="NHWC"`` (1, H, W, C) or (1, Z, H, W, C). ``target``: the
-        class that the model is expected to give to x. Where what replaces the input has that class by itself, the
-        mask is empty: nothing of x is needed. ``labels``: what classes and, of series, features and times are called, a
+        ``layout="NHWC"`` (1, H, W, C) or (1, Z, H, W, C). ``target``: a class, by default that which the model gives
+        to x. Of another one the result has the map and, as its mask, what is kept when as little as was found is
+        replaced to make the model decide for that class: why is x not of it? Where what replaces the input has the
+        class of x by itself, the mask is empty: nothing of x is needed. ``labels``: what classes and, of series, features and times are called, a
         ``rambit.labels.Labels`` or a dictionary of its fields. ``keep_input=False``: the result holds no copy of x.
         ``extra``: further inputs of the model, (1, …), as attributors take them. Raises ValueError or TypeError naming
         the argument, and NoExplanationError where no part passes.
@@ -115,20 +116,24 @@ class ReX(SearchSettings, ExtractionOptions):
         check_grid_labels(named, tuple(x.shape[1:]))
         with progress(show_progress, lambda: 0) as bar:  # how far the search goes is not known before
             wanted = None if target is None else count("target", target, -(2**31), 2**31 - 1)
-            decision = self._decision(x, wanted, bar, self._extra(extra, x))
+            decision = self._decision(x, wanted, bar, self._extra(extra, x), any_class=True)
+            other = decision.target != decision.whole[0]
+            strategy = member("strategy", self.strategy, Strategy)
+            if other and strategy not in (Strategy.Global, Strategy.MapOnly):
+                raise ValueError(
+                    f"target={decision.target} is another class than the model gives to x, {decision.whole[0]}: that "
+                    f"needs strategy='global', got {strategy.value!r}"
+                )
             named.check_outputs(len(decision.outputs))
             result = self.responsibility(decision)
             grid = _grid(x)
             maps = {label: torch.from_numpy(map_).to(x.device).view(grid) for label, map_ in result.maps.items()}
-            logs = result.log_maps.get(decision.target)
-            found = extract(
-                decision,
-                maps[decision.target],
-                member("strategy", self.strategy, Strategy),
-                self,
-                logs=None if logs is None else torch.from_numpy(logs),
-                seed=self.seed,
-            )
+            own, logs = maps[decision.target], result.log_maps.get(decision.target)
+            if other and strategy is Strategy.Global:
+                found = smallest_change(decision, maps, self)
+            else:
+                finer = None if logs is None else torch.from_numpy(logs)
+                found = extract(decision, own, strategy, self, logs=finer, seed=self.seed)
         return RexExplanation(
             responsibility=maps[decision.target],
             maps=maps,
@@ -146,6 +151,7 @@ class ReX(SearchSettings, ExtractionOptions):
             outputs=decision.outputs.to(x.device),
             x=self._as_given(x).clone() if keep_input else None,
             model=model,
+            predicted=decision.whole[0] if other else None,
         )
 
     def attribute(self, X: Tensor, *, target: Sequence[int] | Tensor | None = None, extra: Any = None) -> Tensor:
@@ -218,6 +224,21 @@ class ReX(SearchSettings, ExtractionOptions):
         decision = self._decision(x, explanation.target, None, self._extra(extra, x))
         return evaluate(decision, explanation, step=step, repeats=repeats, seed=seed)
 
+    def masked(self, x: Tensor, mask: Tensor) -> Tensor:
+        """What the model reads of ``x`` with only the mask (*grid) kept, bool; in the layout of x.
+
+        Raises ValueError naming the argument, and where what replaces depends on what is kept.
+        """
+        x = self._one(x)
+        if mask.dtype != torch.bool or mask.shape != _grid(x):
+            raise ValueError(f"mask must be {_grid(x)} bool, got {mask.dtype} {tuple(mask.shape)}")
+        sample = self._sample(x, {})
+        values = mask_values(self._replacement(x), sample)
+        if not values.fixed:
+            raise ValueError(f"mask_value: what {type(values).__name__} puts in a place depends on what is kept")
+        [outside] = values.draws(sample.x, None, sample.ids, 1, seed=self.seed)
+        return self._as_given(torch.where(mask.to(x.device), x, outside.view(x.shape).to(x)))
+
     def settings(self) -> dict[str, Any]:
         """Everything that an explanation depends on, as JSON values."""
         value: Any = self.mask_value
@@ -250,6 +271,13 @@ class ReX(SearchSettings, ExtractionOptions):
         self.predictor.check_extra(found)
         return found
 
+    def _sample(self, x: Tensor, extra: dict[str, Tensor]) -> TensorSample:
+        """One input (1, C, …) as the game holds it, where its rows are made."""
+        inside = x.to(self.predictor.device_for(x))
+        ids = torch.zeros(1, dtype=torch.int64, device=inside.device)
+        sample = TensorSample(inside, ids) if x.ndim == 3 else TensorSample.spatial(inside, ids)
+        return replace(sample, extra=extra)
+
     def _replacement(self, x: Tensor) -> MaskValue:
         """The mask value, a context with its channels where those of x (1, C, …) are."""
         value = self.mask_value
@@ -260,14 +288,13 @@ class ReX(SearchSettings, ExtractionOptions):
             return context  # which is refused
         return context.movedim(-1, context.ndim - x.ndim + 1)
 
-    def _decision(self, x: Tensor, target: int | None, bar: Any, extra: dict[str, Tensor]) -> Decision:
+    def _decision(
+        self, x: Tensor, target: int | None, bar: Any, extra: dict[str, Tensor], *, any_class: bool = False
+    ) -> Decision:
         """The game about one input, and the decision that is explained."""
         if target is not None and (isinstance(target, bool) or not isinstance(target, (int, np.integer))):
             raise TypeError(f"target must be an integer, got {target!r}")
-        inside = x.to(self.predictor.device_for(x))
-        ids = torch.zeros(1, dtype=torch.int64, device=inside.device)
-        sample = TensorSample(inside, ids) if x.ndim == 3 else TensorSample.spatial(inside, ids)
-        sample = replace(sample, extra=extra)
+        sample = self._sample(x, extra)
         game = Game(
             self.predictor,
             sample,
@@ -278,7 +305,7 @@ class ReX(SearchSettings, ExtractionOptions):
             progress=bar,
         )
         dimensions = 3 if x.ndim == 5 else 1 if x.ndim == 3 and x.shape[1] == 1 else 2
-        return Decision(game, dimensions=dimensions, target=target)
+        return Decision(game, dimensions=dimensions, target=target, any_class=any_class)
 
 
 @contextmanager

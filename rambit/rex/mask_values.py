@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from rambit import arrays
 from rambit.checks import number
-from rambit.counterfactuals import Counterfactual, Interpolate, Replay, Uniform
+from rambit.counterfactuals import STRATEGIES, Counterfactual, Interpolate, Replay, Uniform
 from rambit.game import TensorSample
 
 #: The mask values with a name. "linear" and "spectral" fill the gaps of series and spectra.
@@ -27,12 +28,15 @@ def mask_values(value: MaskValue, sample: TensorSample) -> Counterfactual:
     value: a number; "min" or "mean" of the whole input; "random", uniform between the input's least and greatest
     value, drawn by the game's seed; "linear", a straight line between the kept neighbours of every gap, and
     "spectral", the same with normal noise of deviation 0.02, for spectra and series (along time, of each feature); a
-    context, a tensor or array of the input's shape; or any strategy of `rambit.counterfactuals`.
+    context, a tensor or array of the input's shape; or any strategy of `rambit.counterfactuals`, itself or by its name
+    and options ("gaussian:std=0.5") unless it draws from reference data.
 
     Errors: TypeError or ValueError naming mask_value.
     """
     check_mask_value(value)
     x = sample.x
+    if isinstance(value, str) and value not in NAMES:
+        value = STRATEGIES.make(value)
     if isinstance(value, Counterfactual):
         return _along_time(value, sample)
     if is_context(value):
@@ -57,14 +61,24 @@ def check_mask_value(value: MaskValue) -> None:
     if isinstance(value, Counterfactual):
         return
     if isinstance(value, str):
-        if value not in NAMES:
-            raise ValueError(f"mask_value must be a number or one of {', '.join(NAMES)}, given {value!r}")
+        named = strategies()
+        if value.partition(":")[0] in named and value not in NAMES:
+            STRATEGIES.make_for("mask_value", value)
+        elif value not in NAMES:
+            known = ", ".join((*NAMES, *(name for name in named if name not in NAMES)))
+            raise ValueError(f"mask_value must be a number or one of {known}, given {value!r}")
     elif is_context(value):
         _of_numbers(value)
     elif isinstance(value, (int, float, np.number)):
         number("mask_value", value)
     else:
         raise TypeError(f"mask_value must be a number, a name, a tensor or a strategy, given {type(value).__name__}")
+
+
+def strategies() -> tuple[str, ...]:
+    """The names of strategies that need no more than a name: no reference data, no values."""
+    empty = inspect.Parameter.empty
+    return tuple(n for n in STRATEGIES if all(one.default is not empty for one in STRATEGIES.parameters(n).values()))
 
 
 def is_context(value: Any) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FORMAT = "rambit-rex-1"  # the name of the one metadata entry of a saved file
-_OPTIONAL = ("necessary", "complete", "spotlights", "outputs", "x")
+_OPTIONAL = ("necessary", "complete", "spotlights", "outputs", "x", "curves")
 _RECORD = ("target", "confidence", "area", "stats", "settings", "seed")
 
 
@@ -30,10 +30,12 @@ class RexExplanation:
 
     responsibility: the target's map over the grid, float. maps: class -> its map, for every class seen. mask: a part
     that suffices, bool over the grid, True = kept; empty where what replaces the input has the class by itself, so
-    that no part is responsible. target: the class explained. confidence: the model's for it when
-    only the mask is kept. area: the kept share of the grid. stats: how many "mutants" were made, how many were
+    that no part is responsible; all of it where none was looked for. predicted: the class that the model gives to the
+    input, where that is another than the target; the mask then leaves out as little as was found. target: the class
+    explained. confidence: the model's for it when only the mask is kept. area: the kept share of the grid. stats: how many "mutants" were made, how many were
     "passing", the "depth" reached, and the "rows" that the model evaluated. settings: JSON values. necessary, complete:
     further masks of the strategies contrastive and complete. spotlights: (K, …), the masks of multi_spotlight.
+    measures, curves: those of an `Evaluation`, if it was made: by name, None for what is no number, and (3, K) float64.
 
     What was explained, each None where it was not kept. labels: what classes and, of series, features and times are
     called. outputs: (C,), the model's probabilities for the whole input. x: the input, with a batch axis. model: a hash
@@ -58,6 +60,9 @@ class RexExplanation:
     outputs: Tensor | None = None
     x: Tensor | None = None
     model: str | None = None
+    predicted: int | None = None
+    measures: dict[str, float | None] | None = None
+    curves: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not _is(self.responsibility, None, *FLOATS) or not 1 <= self.responsibility.ndim <= 3:
@@ -93,6 +98,13 @@ class RexExplanation:
             check_integer(f"stats[{name!r}]", count)
         check_settings(self.settings)
         check_integer("seed", self.seed, None)
+        if self.predicted is not None:
+            check_integer("predicted", self.predicted)
+        for name, value in (self.measures or {}).items():
+            if value is not None:
+                check_number(f"measures[{name!r}]", value)
+        if self.curves is not None and not (_is(self.curves, None, torch.float64) and len(self.curves) == 3):
+            raise ValueError(f"curves must be (3, K) float64, given {_kind(self.curves)}")
         known = (self.labels, self.outputs, self.x, self.model)
         self.labels = record_checks.check_explained(*known, grid if len(grid) > 1 else (1, *grid))
         if self.x is not None:
@@ -102,8 +114,7 @@ class RexExplanation:
         parts = [
             " x ".join(map(str, self.responsibility.shape)),
             self._class(),
-            f"{self.area:.2%} kept: confidence {self.confidence:.4f}"
-            + ("" if self.mask.any() else ", which what replaces the input has by itself"),
+            self._kept(2) + ("" if self.mask.any() else ", which what replaces the input has by itself"),
         ]
         if self.spotlights is not None:
             parts.append(f"{len(self.spotlights)} separate explanations")
@@ -111,16 +122,30 @@ class RexExplanation:
         return f"RexExplanation({'; '.join([*parts, f'seed {self.seed}'])})"
 
     def _class(self) -> str:
-        """What the target is called."""
-        return self.labels.output(self.target, f"class {self.target}")
+        """What the target is called, and what it stands instead of."""
+        names = [self.labels.output(c, f"class {c}") for c in (self.target, self.predicted) if c is not None]
+        return " instead of ".join(names)
+
+    def _kept(self, digits: int) -> str:
+        """How much is kept, or replaced, and the confidence with that."""
+        if self.settings.get("strategy") == "map_only":
+            return f"all kept: confidence {self.confidence:.{2 * digits}f}"
+        share = f"{self.area:.{digits}%} kept" if self.predicted is None else f"{1 - self.area:.{digits}%} replaced"
+        return f"{share}: confidence {self.confidence:.{2 * digits}f}"
 
     def plot(
-        self, path: str | Path | None = None, *, x: Tensor | Literal[False] | None = None, cmap: Any = None
+        self,
+        path: str | Path | None = None,
+        *,
+        x: Tensor | Literal[False] | None = None,
+        cmap: Any = None,
+        masks: bool = True,
     ) -> Figure:
         """The map over the input and the explanation cut out of it (see `plots.explanation`), saved if `path` is given.
 
         x: the input, (1, C, H, W), (1, C, Z, H, W), (1, 1, T) or (1, D, T), instead of the one that was kept; False
-        draws the map alone. Errors: ValueError naming the argument; ImportError without matplotlib.
+        draws the map alone. masks=False: without what was found. Errors: ValueError
+        naming the argument; ImportError without matplotlib.
         """
         from rambit import plots
 
@@ -128,8 +153,8 @@ class RexExplanation:
         return plots.explanation(
             self.responsibility,
             x=None if drawn is None else self._input(drawn),
-            masks=self._masks(),
-            title=f"{self._class()}, {self.area:.1%} kept: confidence {self.confidence:.2f}",
+            masks=self._masks() if masks else None,
+            title=f"{self._class()}, {self._kept(1)}",
             feature_names=self.labels.features,
             times=self.labels.times,
             unit=self.labels.unit,
@@ -189,6 +214,10 @@ class RexExplanation:
 
     def _masks(self) -> dict[str, Tensor]:
         """Every mask found, by what it is."""
+        if self.settings.get("strategy") == "map_only":
+            return {}
+        if self.predicted is not None:
+            return {f"class {self.target}": self.mask}
         if self.spotlights is not None:
             return {f"explanation {i + 1}": mask for i, mask in enumerate(self.spotlights)}
         masks = {"sufficient": self.mask, "necessary": self.necessary, "complete": self.complete}
@@ -213,7 +242,8 @@ class RexExplanation:
 
     def record(self) -> dict[str, Any]:
         """Everything else, as JSON values. Errors: TypeError naming a setting that is none."""
-        optional = {"labels": self.labels.record() or None, "model": self.model}
+        optional = {"labels": self.labels.record() or None, "model": self.model, "predicted": self.predicted}
+        optional["measures"] = self.measures
         return {
             "target": int(self.target),
             "confidence": float(self.confidence),
@@ -230,6 +260,7 @@ class RexExplanation:
         fields: dict[str, Any] = {name: tensors.get(name) for name in _OPTIONAL}
         fields |= {name: record[name] for name in _RECORD}
         fields |= {"labels": Labels.read(dict(tensors), record.get("labels", {})), "model": record.get("model")}
+        fields |= {"predicted": record.get("predicted"), "measures": record.get("measures")}
         classes = tensors["classes"].tolist()
         maps = dict(zip(classes, tensors["maps"], strict=True))
         if len(maps) < len(classes):

@@ -48,6 +48,8 @@ class DecisionLike(Protocol):
     @property
     def confidence(self) -> float: ...
     @property
+    def whole(self) -> tuple[int, float]: ...
+    @property
     def rows(self) -> int: ...
     def boxes(self, offsets: Int64, boxes: Int32) -> tuple[Int32, Float32]: ...
 
@@ -125,7 +127,7 @@ def causal_explanation(
 class Known:
     """Every distinct part of the input that was evaluated, and its class; a part is evaluated once.
 
-    The whole input, whose class is the decision itself, is known from the start.
+    The whole input and its class are known from the start.
     """
 
     def __init__(self, decision: DecisionLike) -> None:
@@ -135,8 +137,8 @@ class Known:
         self.offsets, self.boxes = np.array([0, 1], np.int64), whole
         self.area = np.array([Z * H * W], np.int64)
         self.keys = np.array([kernels.fingerprint(whole)], np.int64)
-        self.labels = np.array([decision.target], np.int32)
-        self.confidences = np.array([decision.confidence], np.float32)
+        label, confidence = decision.whole
+        self.labels, self.confidences = np.array([label], np.int32), np.array([confidence], np.float32)
 
     def number(self, offsets: Int64, boxes: Int32, area: Int64) -> Int64:
         """The number of each row among the known ones; rows that keep other parts are evaluated, in one question."""

@@ -427,7 +427,8 @@ def test_many_arrays(rambit, made, tmp_path):
 
 def test_one_of_many_is_refused_by_name(fails, folder, zoo):
     pillow.new("RGB", (16, 16)).save(zoo / "photos" / "1.png")  # dark: class 0
-    assert "1.png: target must be the class that the model gives to x, 0" in fails(*folder, "--target", 1)
+    said = fails(*folder, "--target", 1, "--contrastive")
+    assert "1.png: target=1 is another class than the model gives to x, 0" in said
 
 
 def test_a_plain_function_needs_a_name_for_its_results(fails, folder):
@@ -526,7 +527,7 @@ def test_wrong_arrays(fails, made, tmp_path):
     ("options", "said"),
     [
         (["--target", 7], "target must be one of the 2 classes"),
-        (["--target", 0], "target must be the class that the model gives to x, 1"),
+        (["--target", 0, "--complete"], "target=0 is another class than the model gives to x, 1"),
         (["--target", "one"], "--target"),
         (["--tree-depth", 0], "tree_depth must be at least 1, got 0"),
         (["--min-box-size", -1], "min_box_size must be at least 1, got -1"),

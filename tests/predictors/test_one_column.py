@@ -75,7 +75,7 @@ def test_rex_maps_and_files_are_those_of_two_columns(name, tmp_path):
         loaded = type(ours).load(tmp_path / f"{b}.safetensors")
         assert (loaded.target, list(loaded.maps)) == (theirs.target, list(theirs.maps))
         with pytest.raises(ValueError, match=f"target must be the class that the model gives to x, {ours.target}"):
-            ReX(predictor(name), **options).explain(X[b : b + 1], target=1 - ours.target)
+            ReX(predictor(name), **options).attribute(X[b : b + 1], target=[1 - ours.target])
 
 
 @every

@@ -30,7 +30,7 @@ class Painted:
     def __init__(self, grid, dimensions, output):
         self.grid, self.dimensions, self.output = grid, dimensions, output
         classes, confidences = output(np.ones((1, *grid), dtype=bool))
-        self.target, self.confidence = int(classes[0]), float(confidences[0])
+        self.whole = self.target, self.confidence = int(classes[0]), float(confidences[0])
         self.rows = self.calls = 0
         self.evaluated = []
 

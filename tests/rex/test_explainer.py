@@ -10,7 +10,7 @@ from rambit.counterfactuals import Zero
 from rambit.game import Game, TensorSample
 from rambit.models import GRUClassifier
 from rambit.predictors import PredictionError, Predictor
-from rambit.rex import Decision, NoExplanationError, ReX, SearchSettings, search
+from rambit.rex import Decision, NoExplanationError, ReX, RexExplanation, SearchSettings, search
 from rambit.rex.evaluation import evaluate
 from rambit.rex.search import Iterations
 from tests.rex.test_golden import fraction_model
@@ -278,6 +278,46 @@ def test_evaluation_asks_about_the_input_that_was_explained():
         explainer.evaluate(x, explanation, step=0)
 
 
+def test_why_not_another_class(tmp_path):
+    def model(x):  # of two squares each speaks for a class of its own
+        a, b = x[:, 0, 3:7, 3:7].mean((1, 2)), x[:, 0, 14:18, 12:16].mean((1, 2))
+        return torch.stack((torch.zeros_like(a), 12 * (a - 0.4), 12 * (b - 0.6)), dim=1)
+
+    x = 0.2 * torch.rand(1, 1, 20, 20, generator=torch.Generator().manual_seed(0))
+    x[:, :, 3:7, 3:7], x[:, :, 14:18, 12:16] = 1, 0.9
+    explainer = ReX(model, min_box_size=4, chunk_size=1)
+    assert explainer.explain(x).predicted is None
+    for target, fewest in ((0, 10 + 6), (2, 5)):  # by hand: so many pixels of the squares must be replaced
+        found = explainer.explain(x, target=target)
+        assert (found.target, found.predicted) == (target, 1)
+        replaced = int((~found.mask).sum())
+        assert fewest <= replaced <= fewest + 1
+        probabilities = model(x * found.mask).softmax(1)[0]
+        assert int(probabilities.argmax()) == target
+        assert float(probabilities[target]) == pytest.approx(found.confidence, abs=1e-5)
+        for position in (~found.mask).nonzero():  # none of them can be spared
+            less = found.mask.clone()
+            less[tuple(position)] = True
+            assert int(model(x * less).argmax()) != target
+        assert f"class {target} instead of class 1; {replaced / 400:.2%} replaced" in repr(found)
+        found.save(tmp_path / f"{target}.safetensors")
+        assert repr(RexExplanation.load(tmp_path / f"{target}.safetensors")) == repr(found)
+        with pytest.raises(ValueError, match="target must be the class that the model gives"):
+            explainer.evaluate(x, found)
+    with pytest.raises(NoExplanationError, match="mutants gives class 0"):
+        ReX(model, mask_value=1.0, min_box_size=4).explain(x, target=0)
+
+
+def test_the_map_alone():
+    x, model = small()
+    found, alone = ReX(model).explain(x), ReX(model, strategy="map_only").explain(x)
+    assert torch.equal(alone.responsibility, found.responsibility)
+    assert alone.mask.all()
+    assert alone.confidence == pytest.approx(float(found.outputs[found.target]))
+    assert alone.stats["rows"] < found.stats["rows"]
+    assert "all kept" in repr(alone)
+
+
 def test_a_decision_is_open_to_questions():
     x, blocks = planted((20, 24), 6, 3)
     explainer = ReX(block_model(blocks), iters=6)
@@ -380,8 +420,10 @@ def test_targets_must_exist_and_be_what_the_model_says():
     for target in (2, -1):
         with pytest.raises(ValueError, match=rf"target must be one of the 2 classes, 0 … 1, got {target}"):
             ReX(model).explain(x, target=target)
-    with pytest.raises(ValueError, match=r"target must be the class that the model gives to x, 1 .*got 0"):
-        ReX(model).explain(x, target=0)
+    with pytest.raises(ValueError, match=r"X\[0\]: target must be the class that the model gives to x, 1 .*got 0"):
+        ReX(model).attribute(x, target=[0])
+    with pytest.raises(ValueError, match=r"target=0 is another class than the model gives to x, 1.*'contrastive'"):
+        ReX(model, strategy="contrastive").explain(x, target=0)
     with pytest.raises(ValueError, match=r"target must have one class an input, \(1,\), got 2"):
         ReX(model).attribute(x, target=[1, 1])
 

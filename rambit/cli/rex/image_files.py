@@ -78,7 +78,10 @@ class ImageFiles:
     def read(self, path: Path) -> Input:
         """The file as the model reads it. Raises ValueError or OSError naming it."""
         one = _read_image(path, self.preparation)
-        return one if self.layout == "NCHW" else Input(one.x.movedim(1, -1), one.picture.movedim(1, -1))
+        if self.layout == "NCHW":
+            return one
+        last = partial(torch.movedim, source=1, destination=-1)
+        return Input(last(one.x), last(one.picture), lambda x: last(one.shown(x.movedim(-1, 1))))
 
 
 def _open(path: Path) -> Any:
@@ -113,7 +116,7 @@ def _read_image(path: Path, preparation: Preparation) -> Input:
         raise ValueError(f"{path} holds NaN or infinite values")
     picture = pixels.permute(2, 0, 1)[None].contiguous()
     mean, std = (torch.tensor(numbers).view(1, -1, 1, 1) for numbers in (preparation.mean, preparation.std))
-    return Input((picture - mean) / std, picture)
+    return Input((picture - mean) / std, picture, lambda x: x * std + mean)
 
 
 class Refused(ValueError):

@@ -11,13 +11,19 @@ from pathlib import Path
 from tqdm import tqdm
 
 from rambit.cli import common
+from rambit.cli.rex.measures import analysed
+from rambit.cli.rex.pictures import draw, named
 from rambit.cli.rex.sources import Input, Source
+from rambit.labels import Labels
 from rambit.predictors import Predictor
 from rambit.rex import NoExplanationError, ReX, RexExplanation
+from rambit.rex.mask_values import is_context
 from rambit.store import Store, make_folder, resume_key
 
 
-def explain_many(args: argparse.Namespace, explainer: ReX, sources: list[Source], *, target: int | None) -> None:
+def explain_many(
+    args: argparse.Namespace, explainer: ReX, sources: list[Source], labels: Labels, *, target: int | None
+) -> None:
     """Explain what the store does not hold yet, draw what is not drawn yet, and print a summary.
 
     An input without an explanation is named and left out; where there is no other, NoExplanationError is raised.
@@ -28,7 +34,10 @@ def explain_many(args: argparse.Namespace, explainer: ReX, sources: list[Source]
     model = _fingerprint(explainer.predictor)
     rambit = version("rambit")
     started, made, areas, rows = time.perf_counter(), 0, [], 0
-    key = resume_key(settings=settings, model=model, version=rambit)
+    parts = {"labels": labels.outputs, "analysed": True if args.analyse else None, "context": _context(explainer)}
+    key = resume_key(
+        settings=settings, model=model, version=rambit, **{k: v for k, v in parts.items() if v is not None}
+    )
     with Store(args.out, key=key, meta={**settings, "model": model, "version": rambit}) as store:
         pictures = _pictures(args, store, sources)
         for source in tqdm(sources, desc="inputs", disable=not common.shows_progress(args)):
@@ -36,15 +45,16 @@ def explain_many(args: argparse.Namespace, explainer: ReX, sources: list[Source]
             found = None if args.force else _stored(store, source.name, one)
             if found is None:
                 try:
-                    found = _explain(explainer, source, one, target)
+                    found = _explain(args, explainer, source, labels, one, target)
                 except NoExplanationError as error:
                     warnings.warn(f"{source.name}: {error}", stacklevel=2)
                     continue
                 store.put(source.name, found.tensors(), {**found.record(), "input": resume_key(x=one.x)})
                 made, rows = made + 1, rows + found.stats["rows"]
-            picture = pictures.get(source.name)
-            if picture is not None and (args.force or not picture.exists()):
-                found.plot(picture, x=one.picture)
+            for option, folder in pictures.items():
+                picture = folder / f"{source.name}.png"
+                if args.force or not picture.exists():
+                    draw(option, picture, args, explainer, found, one)
             areas.append(found.area)
     missing = len(sources) - len(areas)
     if not areas:
@@ -59,7 +69,7 @@ def explain_many(args: argparse.Namespace, explainer: ReX, sources: list[Source]
                 ("kept", f"{sum(areas) / len(areas):.2%} on average"),
                 ("rows", rows),
                 ("seconds", f"{time.perf_counter() - started:.2f}"),
-                ("wrote", ", ".join(path for path in (args.out, args.figure) if path is not None)),
+                ("wrote", ", ".join(path for path in (args.out, *named(args).values()))),
             ]
         )
     )
@@ -80,17 +90,15 @@ def check_folder(option: str, path: str, read: str) -> Path:
 
 
 def _pictures(args: argparse.Namespace, store: Store, sources: list[Source]) -> dict[str, Path]:
-    """Where each picture goes. Raises OSError where one is already there that belongs to no stored result."""
-    if args.figure is None:
-        return {}
-    folder = check_folder("--figure", args.figure, args.input)
-    paths = {source.name: folder / f"{source.name}.png" for source in sources}
-    common.check_figure("any.png")
-    make_folder(folder)
-    for path in paths.values():
-        path.parent.mkdir(parents=True, exist_ok=True)  # of a sub-folder's images
-    common.check_outputs((path for name, path in paths.items() if name not in store), force=args.force)
-    return paths
+    """The folder of each kind of picture. Raises OSError where one is there already that belongs to no result."""
+    folders = {option: check_folder(f"--{option}", path, args.input) for option, path in named(args).items()}
+    for folder in folders.values():
+        make_folder(folder)
+        paths = {source.name: folder / f"{source.name}.png" for source in sources}
+        for path in paths.values():
+            path.parent.mkdir(parents=True, exist_ok=True)  # of a sub-folder's images
+        common.check_outputs((path for name, path in paths.items() if name not in store), force=args.force)
+    return folders
 
 
 def _stored(store: Store, name: str, one: Input) -> RexExplanation | None:
@@ -114,10 +122,19 @@ def _fingerprint(predictor: Predictor) -> str:
         raise ValueError("--model is a plain function, whose results need a --model-id, any name of yours") from None
 
 
-def _explain(explainer: ReX, source: Source, one: Input, target: int | None) -> RexExplanation:
+def _context(explainer: ReX) -> str | None:
+    """What tells the file that replaces from others, if it is one."""
+    return resume_key(context=explainer.mask_value) if is_context(explainer.mask_value) else None
+
+
+def _explain(
+    args: argparse.Namespace, explainer: ReX, source: Source, labels: Labels, one: Input, target: int | None
+) -> RexExplanation:
+    named_so = source.labels.over(labels)
     try:
         # Without the input, which is a file already.
-        return explainer.explain(one.x, target=target, keep_input=False, labels=source.labels)
+        found = explainer.explain(one.x, target=target, keep_input=False, labels=named_so)
+        return analysed(explainer, one.x, found) if args.analyse else found
     except NoExplanationError:
         raise
     except Exception as error:  # a user's model may raise anything

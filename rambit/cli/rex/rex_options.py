@@ -35,6 +35,12 @@ def _number_or_name(text: str) -> float | str:
         return text
 
 
+def _deviation(text: str) -> float:
+    if (found := common.finite(text)) < 0:
+        raise ValueError
+    return found
+
+
 def _size(text: str) -> tuple[int, int]:
     parts = [int(part) for part in text.replace("x", ",").split(",")]
     if len(parts) > 2 or min(parts) < 1:
@@ -103,7 +109,7 @@ READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "iters": (common.whole(), _INT),
     "queue_len": (_count, "a whole number or all"),
     "dist_args": (_numbers, "numbers such as 1.5,1.5"),
-    "mask_value": (_number_or_name, "a number or a name"),
+    "mask_value": (_number_or_name, "a number, a name or a file"),
     "max_memory": (common.memory, "a size"),
     "seed": (int, _INT),
     "output": (_output, "auto, logits or probs"),
@@ -135,10 +141,13 @@ _CIRCLES = {declared.name for declared in CircleOptions.options()}
 #: which class.
 REX = tuple(_declared(declared) for name, declared in _DECLARED.items() if name not in _CIRCLES | {"output", "device"})
 CIRCLES = tuple(_declared(declared) for name, declared in _DECLARED.items() if name in _CIRCLES)
+CONTEXT = (
+    Option("noise", "deviation of normal noise that is added to the file which --mask-value names", _deviation, _FLOAT),
+)
 MODEL = (
     _declared(_DECLARED["output"]),
     _declared(_DECLARED["device"]),
-    Option("target", "the class to explain; the input must have it (the predicted one)", _whole, _INT),
+    Option("target", "the class to explain (the predicted one); of another one, what must change", _whole, _INT),
 )
 #: How image files become inputs.
 IMAGES = (
@@ -147,7 +156,7 @@ IMAGES = (
     Option("std", "of each channel: a model reads (pixel - mean) / std", _numbers, "numbers"),
     Option("grey", "one channel instead of three", None),
 )
-GROUPS = {"ReX": REX, "spatial, multi_spotlight": CIRCLES, "model": MODEL, "image files": IMAGES}
+GROUPS = {"ReX": (*REX, *CONTEXT), "spatial, multi_spotlight": CIRCLES, "model": MODEL, "image files": IMAGES}
 OPTIONS = {option.name: option for group in GROUPS.values() for option in group}
 
 
@@ -183,9 +192,9 @@ def add_options(parser: common.Parser) -> None:
         default=argparse.SUPPRESS,
         help="--strategy multi_spotlight [--spotlights N]",
     )
-    for strategy in ("contrastive", "complete"):
+    for strategy in ("contrastive", "complete", "map_only"):
         group.add_argument(
-            f"--{strategy}",
+            f"--{strategy.replace('_', '-')}",
             dest="strategy",
             action="store_const",
             const=strategy,
@@ -222,7 +231,7 @@ def _read_settings(path: str) -> tuple[dict[str, Any], str]:
     except TypeError as error:
         raise TypeError(f"{path}: {error}") from None
     if given.get("mask_value") == "context":
-        raise ValueError(f"{path}: [rex] mask_value 'context' needs another input, which is given in Python alone")
+        raise ValueError(f"{path}: [rex] mask_value 'context' needs another input: write --mask-value FILE")
     unused = keys.without_counterpart(values)
     if given.pop("strategy", None) is not None:
         unused.append("[explanation.multi] strategy (as for rex-xai's command line, --strategy says it)")

@@ -12,10 +12,14 @@ from rambit.labels import Labels
 
 @dataclass(frozen=True)
 class Input:
-    """One input as the model reads it, (1, C, H, W), (1, C, Z, H, W) or (1, D, T), and as pictures show it."""
+    """One input as the model reads it, (1, C, H, W), (1, C, Z, H, W) or (1, D, T), and as pictures show it.
+
+    shown: makes the second of the first, of any values that the model may read.
+    """
 
     x: Tensor
     picture: Tensor
+    shown: Callable[[Tensor], Tensor] = lambda x: x
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@
 """
 
 from rambit.rex.extraction.bar import NoExplanationError
+from rambit.rex.extraction.changes import smallest_change
 from rambit.rex.extraction.extract import extract
 from rambit.rex.extraction.extraction_options import ExtractionOptions, Found, Objective, Strategy
 from rambit.rex.extraction.ranking import rank
@@ -19,4 +20,5 @@ __all__ = [
     "Strategy",
     "extract",
     "rank",
+    "smallest_change",
 ]

@@ -1,4 +1,4 @@
-"""The five strategies."""
+"""The strategies."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ def extract(
                       prefix of the ranking, and a union of what suffices in several places (`options.necessary_from`).
       Complete        Contrastive, and the necessary part with the least responsible positions added until the
                       confidence is the whole input's to 2 decimals.
+      MapOnly         nothing is looked for: the mask is the whole input.
 
     Errors: ValueError for a map that does not fit the grid; NoExplanationError where there is no such part.
     Source: Chockler, Kelly, Kroening, Sun, "Causal explanations for image classifiers" (2024), and ReX 0.4.1.
@@ -62,6 +63,8 @@ def _search(
     seed: int,
 ) -> Found:
     """What the strategy finds, as masks (terms,)."""
+    if strategy is Strategy.MapOnly:
+        return Found(torch.ones(decision.terms, dtype=torch.bool), decision.confidence)
     bar = Bar(decision, options.minimum_confidence_threshold, options.necessary_confidence)
     nothing = bar.nothing()
     if strategy is Strategy.Spatial:
@@ -103,8 +106,8 @@ def _necessary(bar: Bar, landscape: Landscape, options: ExtractionOptions, suffi
     found = [part for part in parts if part is not None]
     if not found:
         raise NoExplanationError(
-            f"no part of the input is both sufficient and necessary for class {bar.decision.target} with a confidence of "
-            f"{bar.necessary_threshold:.4f}: the model decides so even where nothing of the input is kept, or is less "
+            f"no part of the input is both sufficient and necessary for class {bar.decision.target} with a confidence "
+            f"of {bar.necessary_threshold:.4f}: the model decides so even where nothing of the input is kept, or is less "
             "sure of every part; lower necessary_confidence"
         )
     return min(found, key=lambda part: part.size)

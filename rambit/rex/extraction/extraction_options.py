@@ -24,6 +24,7 @@ class Strategy(Enum):
     MultiSpotlight = "multi_spotlight"
     Contrastive = "contrastive"
     Complete = "complete"
+    MapOnly = "map_only"
 
 
 class Objective(Enum):

@@ -9,6 +9,7 @@ from rambit.rex.extraction.bar import Bar, Part, chunks, first_part, width
 from rambit.rex.extraction.circles import Landscape, spotlights
 from rambit.rex.extraction.extraction_options import ExtractionOptions
 from rambit.rex.extraction.ranking import within
+from rambit.rex.extraction.thinning import thinned
 
 
 def necessary_union(
@@ -31,7 +32,11 @@ def necessary_union(
     size, terms = int(union.sum()), len(union)
     sizes = torch.cat((torch.tensor([size]), size + chunks(terms - size, options.chunk_size)))
     part = first_part(bar, within(landscape.ranking, union), sizes, bar.necessary)
-    return None if part is None else _thinned(bar, part, landscape.ranking, options.chunk_size)
+    if part is None:
+        return None
+    mask = thinned(part.mask, landscape.ranking, options.chunk_size, bar.necessary, width=width(bar.decision))
+    confidence = bar.confidence(mask)
+    return part if confidence is None else Part(mask, confidence, int(mask.sum()))
 
 
 def _united(bar: Bar, parts: list[Part]) -> Tensor:
@@ -46,44 +51,3 @@ def _holds_without(bar: Bar, masks: Tensor) -> Tensor:
     """Whether the model still decides for the target where a mask is replaced and all else kept, (N,) bool."""
     classes, _ = bar.decision.masks(~masks)
     return torch.from_numpy(classes == bar.decision.target)
-
-
-def _thinned(bar: Bar, part: Part, ranking: Tensor, chunk: int) -> Part:
-    """The part without those chunks, the least responsible first, without which it stays necessary."""
-    pieces = list(torch.split(ranking[part.mask[ranking]].flip(0), chunk))
-    while pieces:
-        pieces = [piece for piece, spared in zip(pieces, _spared(bar, part.mask, pieces), strict=True) if spared]
-        before = part
-        for begin in range(0, len(pieces), width(bar.decision)):
-            part = _without(bar, part, pieces[begin : begin + width(bar.decision)])
-        if part is before:
-            break
-        pieces = [piece for piece in pieces if bool(part.mask[piece].all())]
-    return part
-
-
-def _spared(bar: Bar, mask: Tensor, pieces: list[Tensor]) -> list[bool]:
-    """Which pieces a necessary part can do without, each for itself."""
-    spared: list[bool] = []
-    for begin in range(0, len(pieces), width(bar.decision)):
-        own = pieces[begin : begin + width(bar.decision)]
-        masks = mask.repeat(len(own), 1)
-        for row, piece in zip(masks, own, strict=True):
-            row[piece] = False
-        spared += bar.necessary(masks).tolist()
-    return spared
-
-
-def _without(bar: Bar, part: Part, pieces: list[Tensor]) -> Part:
-    """The part without the pieces that it can do without together, one after another; halves, where not all can go."""
-    if not pieces:
-        return part
-    mask = part.mask.clone()
-    mask[torch.cat(pieces)] = False
-    confidence = bar.confidence(mask) if bool(bar.necessary(mask[None])[0]) else None
-    if confidence is not None:
-        return Part(mask, confidence, int(mask.sum()))
-    if len(pieces) == 1:
-        return part
-    half = len(pieces) // 2
-    return _without(bar, _without(bar, part, pieces[:half]), pieces[half:])
