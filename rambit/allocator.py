@@ -15,6 +15,11 @@ _LARGEST = 2**31 - 1
 _LEARNT = (32 << 20) - (64 << 10)
 
 
+def can_tune_allocator() -> bool:
+    """Whether this is glibc, whose allocator can be told what to keep."""
+    return platform.libc_ver()[0] == "glibc"
+
+
 def tune_allocator() -> bool:
     """Make the C allocator keep freed memory; whether it could be told so.
 
@@ -23,7 +28,7 @@ def tune_allocator() -> bool:
     process holds its peak until it ends. It concerns the whole process, hence it is never done on import. Anywhere
     but on Linux with glibc it does nothing but warn.
     """
-    if platform.libc_ver()[0] != "glibc":
+    if not can_tune_allocator():
         warnings.warn("tune_allocator() does nothing here: it needs Linux with glibc", UserWarning, stacklevel=2)
         return False
     mallopt = ctypes.CDLL(None).mallopt

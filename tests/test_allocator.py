@@ -35,6 +35,15 @@ def test_large_blocks_come_from_the_heap(tune, mapped):
     assert out.stdout.strip() == mapped
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc only")
+@pytest.mark.parametrize(("argv", "mapped"), [("None", 0), ("['--version']", 1)])
+def test_a_command_that_owns_its_process_tunes_it(argv, mapped):
+    given = f"import sys\nsys.argv = ['rambit', '--version']\nfrom rambit.cli import main\nmain({argv})\n"
+    script = given + SCRIPT.format(tune=False)
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert out.stdout.split()[-1] == str(mapped)
+
+
 LEARNT = """
 import ctypes
 from rambit.allocator import keep_freed_blocks

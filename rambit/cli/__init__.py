@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rambit.allocator import can_tune_allocator, tune_allocator
 from rambit.cli.terminal import Stream, guarded, plain, shortened
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Trouble with printing fails no command that has written its files: a line on stderr says so. What only prints fails.
     """
     args = argparse.Namespace()
+    if argv is None and can_tune_allocator():  # the process is ours, and ends with the command
+        tune_allocator()
     with guarded() as (out, _), _Interrupts(exits=argv is None) as interrupts:
         try:
             status = _status(sys.argv[1:] if argv is None else argv, args, interrupts)

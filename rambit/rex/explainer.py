@@ -105,10 +105,11 @@ class ReX(SearchSettings, ExtractionOptions):
         ``layout="NHWC"`` (1, H, W, C) or (1, Z, H, W, C). ``target``: a class, by default that which the model gives
         to x. Of another one the result has the map and, as its mask, what is kept when as little as was found is
         replaced to make the model decide for that class: why is x not of it? Where what replaces the input has the
-        class of x by itself, the mask is empty: nothing of x is needed. ``labels``: what classes and, of series, features and times are called, a
-        ``rambit.labels.Labels`` or a dictionary of its fields. ``keep_input=False``: the result holds no copy of x.
-        ``extra``: further inputs of the model, (1, …), as attributors take them. Raises ValueError or TypeError naming
-        the argument, and NoExplanationError where no part passes.
+        class of x by itself, the mask is empty: nothing of x is needed. ``labels``: what classes and, of series,
+        features and times are called, a ``rambit.labels.Labels`` or a dictionary of its fields. ``keep_input=False``:
+        the result holds no copy of x. ``extra``: further inputs of the model, (1, …), as attributors take them.
+
+        Raises ValueError or TypeError naming the argument, and NoExplanationError where no part passes.
         """
         x, named = frames.with_names("x", x, labels)
         x, model = self._one(x), self.predictor.digest()

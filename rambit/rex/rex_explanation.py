@@ -32,9 +32,10 @@ class RexExplanation:
     that suffices, bool over the grid, True = kept; empty where what replaces the input has the class by itself, so
     that no part is responsible; all of it where none was looked for. predicted: the class that the model gives to the
     input, where that is another than the target; the mask then leaves out as little as was found. target: the class
-    explained. confidence: the model's for it when only the mask is kept. area: the kept share of the grid. stats: how many "mutants" were made, how many were
-    "passing", the "depth" reached, and the "rows" that the model evaluated. settings: JSON values. necessary, complete:
-    further masks of the strategies contrastive and complete. spotlights: (K, …), the masks of multi_spotlight.
+    explained. confidence: the model's for it when only the mask is kept. area: the kept share of the grid. stats: how
+    many "mutants" were made, how many were "passing", the "depth" reached, and the "rows" that the model evaluated.
+    settings: JSON values. necessary, complete: further masks of the strategies contrastive and complete. spotlights:
+    (K, …), the masks of multi_spotlight.
     measures, curves: those of an `Evaluation`, if it was made: by name, None for what is no number, and (3, K) float64.
 
     What was explained, each None where it was not kept. labels: what classes and, of series, features and times are
@@ -144,8 +145,8 @@ class RexExplanation:
         """The map over the input and the explanation cut out of it (see `plots.explanation`), saved if `path` is given.
 
         x: the input, (1, C, H, W), (1, C, Z, H, W), (1, 1, T) or (1, D, T), instead of the one that was kept; False
-        draws the map alone. masks=False: without what was found. Errors: ValueError
-        naming the argument; ImportError without matplotlib.
+        draws the map alone. masks=False: without what was found. Errors: ValueError naming the argument; ImportError
+        without matplotlib.
         """
         from rambit import plots
 

@@ -38,7 +38,7 @@ def add_pictures(parser: common.Parser) -> None:
     group.add_argument(
         "--picture-as",
         choices=STYLES,
-        help="what is not kept: raw, as the model reads it; colour, grey; alpha, faint; grid, faint, with lines (alpha)",
+        help="what is not kept: raw, as the model reads it; colour, grey; alpha, faint; grid, faint with lines (alpha)",
     )
 
 

@@ -107,8 +107,8 @@ def _necessary(bar: Bar, landscape: Landscape, options: ExtractionOptions, suffi
     if not found:
         raise NoExplanationError(
             f"no part of the input is both sufficient and necessary for class {bar.decision.target} with a confidence "
-            f"of {bar.necessary_threshold:.4f}: the model decides so even where nothing of the input is kept, or is less "
-            "sure of every part; lower necessary_confidence"
+            f"of {bar.necessary_threshold:.4f}: the model decides so even where nothing of the input is kept, or is "
+            "less sure of every part; lower necessary_confidence"
         )
     return min(found, key=lambda part: part.size)
 
