@@ -72,7 +72,7 @@ class Game(Engine):
     @cached_property
     def box_buffers(self) -> list[box_rows.BoxBuffer]:
         """One for each draw; what their rows hold is remembered from question to question."""
-        return [box_rows.BoxBuffer(self, outside) for outside in self.inputs.draws[:, 0]]
+        return [box_rows.BoxBuffer(self, outside) for outside in self.inputs.draws]
 
     def coalition_distances(self, question: Coalitions, metric: ops.Metric, target: Tensor) -> Tensor:
         """Distances (K, N, S, B) float64 of the coalitions' outputs from the original ones, for each draw.

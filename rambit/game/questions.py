@@ -58,14 +58,15 @@ class Coalitions:
 
 @dataclass(frozen=True)
 class Boxes:
-    """Unions of boxes of the sample's grid that are kept, of one series or image: ReX. Outputs as for Coalitions.
+    """Unions of boxes of the sample's grid that are kept: ReX. Outputs as for Coalitions that each have one series.
 
     ``boxes`` (K, 6) int32: half-open [z0, z1, y0, y1, x0, x1); row n keeps boxes offsets[n] … offsets[n + 1] - 1,
-    ``offsets`` (N + 1,) int64.
+    ``offsets`` (N + 1,) int64. ``series`` (N,) int64: which series or image each row is of; None where there is one.
     """
 
     offsets: npt.NDArray[np.int64]
     boxes: npt.NDArray[np.int32]
+    series: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -14,7 +16,7 @@ Confidences = npt.NDArray[np.float32]
 
 
 class Decision:
-    """One input, the class it is explained for, and the outputs for masked versions of it.
+    """One input of a game, the class it is explained for, and the outputs for masked versions of it.
 
     ``grid`` (Z, H, W) is the shape that boxes and masks live on, ``dimensions`` 1 for spectra, 2 for images and
     (D, T) series, 3 for volumes. ``target`` is the class, ``confidence`` its probability on the original input,
@@ -25,7 +27,10 @@ class Decision:
     it is not that one.
     """
 
-    def __init__(self, game: Game, *, dimensions: int, target: int | None = None, any_class: bool = False) -> None:
+    def __init__(
+        self, game: Game, *, dimensions: int, target: int | None = None, any_class: bool = False, series: int = 0
+    ) -> None:
+        self.series = series
         self.game, self.grid, self.dimensions = game, game.sample.grid, dimensions
         self.terms = game.sample.terms
         self.rows = 0
@@ -50,10 +55,8 @@ class Decision:
 
         ``offsets`` (N + 1,) int64, ``boxes`` (K, 6) int32. One synchronisation.
         """
-        self.rows += len(offsets) - 1
-        return self._decide(
-            torch.cat([outputs.mean(dim=(1, 2)) for outputs in self.game.evaluate(Boxes(offsets, boxes))])
-        )
+        [found] = boxes_together([self], [(offsets, boxes)])
+        return found
 
     def masks(self, masks: Tensor) -> tuple[Classes, Confidences]:
         """Class and confidence of rows that keep where ``masks`` (N, terms) is True. One synchronisation."""
@@ -62,7 +65,11 @@ class Decision:
     def probabilities(self, masks: Tensor) -> Tensor:
         """Probabilities (N, C), on the device, of rows that keep where ``masks`` (N, terms) is True."""
         self.rows += len(masks)
-        return torch.cat([outputs.mean(dim=(1, 2)) for outputs in self.game.evaluate(Coalitions(masks))])
+        series = None  # there is one
+        if len(self.game.sample) > 1:
+            series = torch.full((len(masks),), self.series, dtype=torch.int64, device=self.game.device)
+        question = Coalitions(masks, series=series)
+        return torch.cat([outputs.mean(dim=(1, 2)) for outputs in self.game.evaluate(question)])
 
     def _decide(self, probabilities: Tensor) -> tuple[Classes, Confidences]:
         """The class that the model decides for on each row (N, C), and its probability."""
@@ -70,3 +77,25 @@ class Decision:
         confidence = probabilities.gather(1, label[:, None])[:, 0]
         both = self.game.to_host(torch.stack((label.double(), confidence.double()))).numpy()
         return both[0].astype(np.int32), both[1].astype(np.float32)
+
+
+def boxes_together(
+    decisions: Sequence[Decision], rows: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]]
+) -> list[tuple[Classes, Confidences]]:
+    """What `Decision.boxes` says of the rows of each of some decisions of one game, evaluated as one batch."""
+    counts = [len(offsets) - 1 for offsets, _ in rows]
+    begins = np.cumsum([0, *(len(boxes) for _, boxes in rows)])
+    offsets = [own[:-1] + begin for (own, _), begin in zip(rows, begins[:-1], strict=True)]
+    for decision, count in zip(decisions, counts, strict=True):
+        decision.rows += count
+    question = Boxes(
+        np.concatenate((*offsets, begins[-1:])).astype(np.int64),
+        np.concatenate([boxes for _, boxes in rows]),
+        np.repeat([decision.series for decision in decisions], counts).astype(np.int64),
+    )
+    game = decisions[0].game
+    classes, confidences = decisions[0]._decide(
+        torch.cat([outputs.mean(dim=(1, 2)) for outputs in game.evaluate(question)])
+    )
+    ends = np.cumsum(counts)[:-1]
+    return list(zip(np.split(classes, ends), np.split(confidences, ends), strict=True))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import Enum
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from rambit import arrays, frames
 from rambit.checks import channels_first, count, flag, member
-from rambit.counterfactuals import Counterfactual
+from rambit.counterfactuals import Counterfactual, Replay
 from rambit.game import Game, TensorSample, progress
 from rambit.labels import Labels
 from rambit.options import option
@@ -22,16 +23,18 @@ from rambit.predictors import PredictionError, Predictor
 from rambit.predictors.extra import read_extra
 from rambit.predictors.predictor import Output
 from rambit.results.record_checks import check_grid_labels
-from rambit.rex.decision import Decision
+from rambit.rex.decision import Decision, boxes_together
 from rambit.rex.evaluation import Evaluation, evaluate
 from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Strategy, extract, smallest_change
 from rambit.rex.mask_values import MaskValue, check_mask_value, is_context, mask_values
 from rambit.rex.rex_explanation import RexExplanation
-from rambit.rex.search import SearchResult, search
+from rambit.rex.search import Found, Rows, SearchResult, search, search_together
 from rambit.rex.settings import SearchSettings
 
 #: Positions of one input beyond which maps and masks no longer fit a reasonable amount of memory.
 MAX_POSITIONS = 1 << 26
+#: Inputs that are searched in lock-step.
+TOGETHER = 16
 #: The memory that the engine may take by default: half of its own default, with which images are as fast.
 MAX_MEMORY = 1 << 29
 _NAMED = (NoExplanationError, PredictionError, TypeError, ValueError)
@@ -118,23 +121,58 @@ class ReX(SearchSettings, ExtractionOptions):
         with progress(show_progress, lambda: 0) as bar:  # how far the search goes is not known before
             wanted = None if target is None else count("target", target, -(2**31), 2**31 - 1)
             decision = self._decision(x, wanted, bar, self._extra(extra, x), any_class=True)
-            other = decision.target != decision.whole[0]
-            strategy = member("strategy", self.strategy, Strategy)
-            if other and strategy not in (Strategy.Global, Strategy.MapOnly):
-                raise ValueError(
-                    f"target={decision.target} is another class than the model gives to x, {decision.whole[0]}: that "
-                    f"needs strategy='global', got {strategy.value!r}"
-                )
+            self._check_other(decision)
             named.check_outputs(len(decision.outputs))
-            result = self.responsibility(decision)
-            grid = _grid(x)
-            maps = {label: torch.from_numpy(map_).to(x.device).view(grid) for label, map_ in result.maps.items()}
-            own, logs = maps[decision.target], result.log_maps.get(decision.target)
-            if other and strategy is Strategy.Global:
-                found = smallest_change(decision, maps, self)
-            else:
-                finer = None if logs is None else torch.from_numpy(logs)
-                found = extract(decision, own, strategy, self, logs=finer, seed=self.seed)
+            return self._explanation(decision, self.responsibility(decision), x, named, model, keep_input=keep_input)
+
+    def explain_all(
+        self,
+        X: Tensor,
+        *,
+        target: Sequence[int] | Tensor | None = None,
+        labels: Labels | Mapping[str, Any] | None = None,
+        keep_input: bool = True,
+        extra: Any = None,
+    ) -> list[RexExplanation]:
+        """What `explain` finds for each of several inputs, whose searches advance together, in batches of rows of all.
+
+        ``X`` (B, …), ``target`` (B,), ``extra`` (B, …) and what is raised, naming the input: as in `explain`. Parts are
+        taken from the maps one input after another.
+        """
+        X, named = frames.with_names("X", X, labels)
+        X, model = self._inputs("X", X), self.predictor.digest()
+        flag("keep_input", keep_input)
+        check_grid_labels(named, tuple(X.shape[1:]))
+        found = []
+        for b, decision, result in self._searched(X, target, extra, any_class=True):
+            with _named(f"X[{b}]"):
+                named.check_outputs(len(decision.outputs))
+                x = X[b : b + 1]
+                found.append(self._explanation(decision, result, x, named, model, keep_input=keep_input))
+        return found
+
+    def _check_other(self, decision: Decision) -> None:
+        """Raise ValueError for a strategy that a class other than that of the input has not."""
+        strategy = member("strategy", self.strategy, Strategy)
+        if decision.target != decision.whole[0] and strategy not in (Strategy.Global, Strategy.MapOnly):
+            raise ValueError(
+                f"target={decision.target} is another class than the model gives to x, {decision.whole[0]}: that "
+                f"needs strategy='global', got {strategy.value!r}"
+            )
+
+    def _explanation(
+        self, decision: Decision, result: SearchResult, x: Tensor, named: Labels, model: str | None, *, keep_input: bool
+    ) -> RexExplanation:
+        """What is taken from the maps of one input x (1, C, …)."""
+        strategy, grid = member("strategy", self.strategy, Strategy), _grid(x)
+        other = decision.target != decision.whole[0]
+        maps = {label: torch.from_numpy(map_).to(x.device).view(grid) for label, map_ in result.maps.items()}
+        if other and strategy is Strategy.Global:
+            found = smallest_change(decision, maps, self)
+        else:
+            logs = result.log_maps.get(decision.target)
+            finer = None if logs is None else torch.from_numpy(logs)
+            found = extract(decision, maps[decision.target], strategy, self, logs=finer, seed=self.seed)
         return RexExplanation(
             responsibility=maps[decision.target],
             maps=maps,
@@ -160,24 +198,39 @@ class ReX(SearchSettings, ExtractionOptions):
 
         ``X`` (B, C, H, W), (B, C, Z, H, W) or (B, D, T); the result is (B, H, W), (B, Z, H, W) or (B, D, T), on the
         device of X. ``target`` (B,): the classes that the model is expected to give. ``extra``: its further inputs,
-        (B, …). The map of an input whose class
-        what replaces it has by itself means little: `explain` says so. Raises as `explain` does, naming the input.
+        (B, …). All are searched together. The map of an input whose class what
+        replaces it has by itself means little: `explain` says so. Raises as `explain` does, naming the input.
         """
         X = self._inputs("X", X)
-        beside = self._extra(extra, X)
-        targets: Sequence[Any] = [None] * len(X)
+        maps = [
+            torch.from_numpy(result.maps[decision.target]) for _, decision, result in self._searched(X, target, extra)
+        ]
+        grid = X.shape[1:] if X.ndim == 3 else X.shape[2:]
+        return torch.stack(maps).view(len(X), *grid).to(X.device)
+
+    def _searched(
+        self, X: Tensor, target: Any, extra: Any, *, any_class: bool = False
+    ) -> Iterator[tuple[int, Decision, SearchResult]]:
+        """Each input's number, decision and maps; several are searched in lock-step. Raises naming the input."""
+        beside, targets = self._extra(extra, X), [None] * len(X)
         if target is not None:
             targets = arrays.whole("target", target, holds="integers").tolist()
             if len(targets) != len(X):
                 raise ValueError(f"target must have one class an input, ({len(X)},), got {len(targets)}")
-        maps = []
-        for b, wanted in enumerate(targets):
-            with _named(f"X[{b}]"):
-                mine = {name: values[b : b + 1] for name, values in beside.items()}
-                decision = self._decision(X[b : b + 1], wanted, None, mine)
-                maps.append(torch.from_numpy(self.responsibility(decision).maps[decision.target]))
-        grid = X.shape[1:] if X.ndim == 3 else X.shape[2:]
-        return torch.stack(maps).view(len(X), *grid).to(X.device)
+        together = 1 if self.evaluation == "incremental" else TOGETHER
+        for begin in range(0, len(X), together):
+            numbers = range(begin, min(begin + together, len(X)))
+            mine = {name: values[begin : numbers.stop] for name, values in beside.items()}
+            game = self._game(X[begin : numbers.stop], mine, None)
+            decisions = []
+            for b in numbers:
+                with _named(f"X[{b}]"):
+                    decisions.append(self._of_game(game, X, targets[b], any_class=any_class, series=b - begin))
+                    self._check_other(decisions[-1])
+            results = search_together(decisions, self, partial(_boxes, decisions))
+            for b, decision, result in zip(numbers, decisions, results, strict=True):
+                with _named(f"X[{b}]"):
+                    yield b, decision, self._checked_maps(decision, result)
 
     def decision(self, x: Tensor, *, target: int | None = None, extra: Any = None) -> Decision:
         """The decision about one input, open to questions about masked versions of it: what `search` takes.
@@ -189,7 +242,10 @@ class ReX(SearchSettings, ExtractionOptions):
 
     def responsibility(self, decision: Decision) -> SearchResult:
         """The maps (Z, H, W) of every class seen, of a `decision`. Raises NoExplanationError where no part passes."""
-        result = search(decision, self)
+        return self._checked_maps(decision, search(decision, self))
+
+    def _checked_maps(self, decision: Decision, result: SearchResult) -> SearchResult:
+        """The maps, if there is one of the target. Raises NoExplanationError."""
         if not result.stats["mutants"]:
             raise NoExplanationError(
                 f"min_box_size={self.min_box_size} leaves nothing to split in an input of {decision.terms} positions"
@@ -273,9 +329,9 @@ class ReX(SearchSettings, ExtractionOptions):
         return found
 
     def _sample(self, x: Tensor, extra: dict[str, Tensor]) -> TensorSample:
-        """One input (1, C, …) as the game holds it, where its rows are made."""
+        """Inputs (B, C, …) as the game holds them, where rows are made; draws are the same for each."""
         inside = x.to(self.predictor.device_for(x))
-        ids = torch.zeros(1, dtype=torch.int64, device=inside.device)
+        ids = torch.zeros(len(x), dtype=torch.int64, device=inside.device)
         sample = TensorSample(inside, ids) if x.ndim == 3 else TensorSample.spatial(inside, ids)
         return replace(sample, extra=extra)
 
@@ -293,20 +349,43 @@ class ReX(SearchSettings, ExtractionOptions):
         self, x: Tensor, target: int | None, bar: Any, extra: dict[str, Tensor], *, any_class: bool = False
     ) -> Decision:
         """The game about one input, and the decision that is explained."""
-        if target is not None and (isinstance(target, bool) or not isinstance(target, (int, np.integer))):
-            raise TypeError(f"target must be an integer, got {target!r}")
-        sample = self._sample(x, extra)
-        game = Game(
+        return self._of_game(self._game(x, extra, bar), x, target, any_class=any_class)
+
+    def _game(self, X: Tensor, extra: dict[str, Tensor], bar: Any) -> Game:
+        """The game about inputs (B, C, …)."""
+        sample = self._sample(X, extra)
+        return Game(
             self.predictor,
             sample,
-            mask_values(self._replacement(x), sample),
+            self._values(X, sample),
             evaluation=self.evaluation,
             max_memory=self.max_memory,
             seed=self.seed,
             progress=bar,
         )
-        dimensions = 3 if x.ndim == 5 else 1 if x.ndim == 3 and x.shape[1] == 1 else 2
-        return Decision(game, dimensions=dimensions, target=target, any_class=any_class)
+
+    def _values(self, X: Tensor, sample: TensorSample) -> Counterfactual:
+        """What replaces; of several inputs that which each would have alone."""
+        value = self._replacement(X)
+        each = [sample.take(slice(b, b + 1)) for b in range(len(sample))]
+        found = [mask_values(value, one) for one in each]
+        if len(found) == 1 or not found[0].fixed:
+            return found[0]
+        drawn = [values.draws(one.x, None, one.ids, 1, seed=self.seed) for values, one in zip(found, each, strict=True)]
+        return Replay(torch.cat(drawn, dim=1))
+
+    def _of_game(self, game: Game, X: Tensor, target: Any, *, any_class: bool = False, series: int = 0) -> Decision:
+        """The decision about one of the inputs X (B, C, …) of a game."""
+        if target is not None and (isinstance(target, bool) or not isinstance(target, (int, np.integer))):
+            raise TypeError(f"target must be an integer, got {target!r}")
+        dimensions = 3 if X.ndim == 5 else 1 if X.ndim == 3 and X.shape[1] == 1 else 2
+        wanted = None if target is None else int(target)
+        return Decision(game, dimensions=dimensions, target=wanted, any_class=any_class, series=series)
+
+
+def _boxes(decisions: list[Decision], which: list[int], rows: list[Rows]) -> list[Found]:
+    """What the model says of rows of some of these decisions."""
+    return boxes_together([decisions[i] for i in which], rows)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ that all of its rows can be evaluated at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -26,6 +26,7 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 Number = TypeVar("Number", np.int32, np.int64)
+Result = TypeVar("Result")
 #: How many iterations run in lock-step; of conjunctive ones, each of which takes many rows by itself.
 TOGETHER, TOGETHER_CONJUNCTIVE = 256, 32
 #: Boxes of known parts beyond which the next iterations start without any: 24 bytes each.
@@ -67,12 +68,57 @@ class SearchResult:
     stats: dict[str, int]
 
 
+#: Rows of boxes, and classes and confidences of them.
+Rows = tuple[Int64, Int32]
+Found = tuple[Int32, Float32]
+
+
 def search(decision: DecisionLike, settings: SearchSettings) -> SearchResult:
     """Responsibility maps of one decision (Chockler, Kelly, Kroening and Sun, 2024).
 
     The adaptive distribution needs the map of the iterations before, so that they run one after another.
     Raises ValueError naming the option where a tree cannot end, or a generation cannot fit.
     """
+    [result] = _together([_search(decision, settings)], lambda _, rows: [decision.boxes(*rows[0])])
+    return result
+
+
+def search_together(
+    decisions: Sequence[DecisionLike],
+    settings: SearchSettings,
+    evaluate: Callable[[list[int], list[Rows]], list[Found]],
+) -> list[SearchResult]:
+    """The maps of several decisions, as `search` finds each; a generation of all of them is one batch of rows.
+
+    evaluate: gets which decisions have rows in this generation, and the rows; says what `boxes` would of each.
+    """
+    return _together([_search(decision, settings) for decision in decisions], evaluate)
+
+
+def _together(
+    searches: Sequence[Generator[Rows, Found, Result]], evaluate: Callable[[list[int], list[Rows]], list[Found]]
+) -> list[Result]:
+    """The results of all searches, which yield rows and are sent what the model says of them."""
+    results: dict[int, Result] = {}
+    wanted: dict[int, Rows] = {}
+
+    def advance(number: int, found: Found | None) -> None:
+        try:
+            wanted[number] = next(searches[number]) if found is None else searches[number].send(found)
+        except StopIteration as stop:
+            results[number] = stop.value
+
+    for number in range(len(searches)):
+        advance(number, None)
+    while wanted:
+        numbers, rows = list(wanted), list(wanted.values())
+        wanted.clear()
+        for number, found in zip(numbers, evaluate(numbers, rows), strict=True):
+            advance(number, found)
+    return [results[number] for number in range(len(searches))]
+
+
+def _search(decision: DecisionLike, settings: SearchSettings) -> Generator[Rows, Found, SearchResult]:
     before, target = decision.rows, decision.target
     depth, height, width = decision.grid
     maps = ResponsibilityMaps(settings.responsibility_style, height, width, depth)
@@ -87,7 +133,7 @@ def search(decision: DecisionLike, settings: SearchSettings) -> SearchResult:
         iterations = Iterations(
             decision, settings, range(begin, min(begin + step, settings.iters + 1)), known, maps.get(target)
         )
-        iterations.to_the_end()
+        yield from iterations.to_the_end()
         iterations.merge_into(maps)
         counts["mutants"] += int(iterations.work.sum())
         counts["passing"] += int(iterations.passing.sum())
@@ -115,7 +161,7 @@ def causal_explanation(
     """
     before = decision.rows
     iterations = Iterations(decision, settings, [iteration], Known(decision), current_map)
-    iterations.to_the_end()
+    _together([iterations.to_the_end()], lambda _, rows: [decision.boxes(*rows[0])])
     depth, height, width = decision.grid
     maps = ResponsibilityMaps(settings.responsibility_style, height, width, depth)
     for label, local in iterations.local_maps(0):
@@ -140,8 +186,8 @@ class Known:
         label, confidence = decision.whole
         self.labels, self.confidences = np.array([label], np.int32), np.array([confidence], np.float32)
 
-    def number(self, offsets: Int64, boxes: Int32, area: Int64) -> Int64:
-        """The number of each row among the known ones; rows that keep other parts are evaluated, in one question."""
+    def number(self, offsets: Int64, boxes: Int32, area: Int64) -> Generator[Rows, Found, Int64]:
+        """The number of each row among the known ones; yields those that keep other parts, in one question."""
         before, most = len(self.area), len(self.area) + len(area)
         self.offsets = _extended(self.offsets, len(area))
         self.boxes = _extended(self.boxes, len(boxes))
@@ -155,7 +201,7 @@ class Known:
         self.boxes = self.boxes[: self.offsets[-1]]
         if count > before:
             begin = self.offsets[before]
-            labels, confidences = self.decision.boxes(self.offsets[before:] - begin, self.boxes[begin:])
+            labels, confidences = yield self.offsets[before:] - begin, self.boxes[begin:]
             self.labels = np.concatenate((self.labels, labels))
             self.confidences = np.concatenate((self.confidences, confidences))
         return number
@@ -201,13 +247,13 @@ class Iterations:
 
     # -- generations ----------------------------------------------------------------------------------------------
 
-    def to_the_end(self) -> None:
-        """Generation after generation, until every queue is empty."""
+    def to_the_end(self) -> Generator[Rows, Found, None]:
+        """Generation after generation, until every queue is empty; yields rows, and is sent what the model says."""
         while len(self.job_owner):
-            self.generation()
+            yield from self.generation()
         self.record = [np.concatenate(part) for part in zip(*self.recorded, strict=True)]
 
-    def generation(self) -> None:
+    def generation(self) -> Generator[Rows, Found, None]:
         """Split every box of the queues, evaluate all mutants at once, and fill the queues anew."""
         settings, jobs = self.settings, (self.job_offsets, self.job_nodes)
         ended = np.zeros(len(self.generators), np.bool_)
@@ -220,7 +266,7 @@ class Iterations:
                 f"than the limit of {MOST_BOXES:,}: lower queue_len, search_limit or tree_depth, or raise min_box_size"
             )
         offsets, visible, area, deepest = kernels.mutants(*expansions, self.boxes, self.depth, self.first_child)
-        number = self.known.number(offsets, visible, area)
+        number = yield from self.known.number(offsets, visible, area)
         labels, confidences = self.known.labels[number], self.known.confidences[number].astype(np.float64)
         passes = (labels == self.decision.target) & (
             confidences >= self.decision.confidence * settings.confidence_filter

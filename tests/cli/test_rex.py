@@ -278,7 +278,7 @@ def test_flags_of_rex_xai(given, meant):
     [
         ("[causal]\nitres = 3", "rex.toml: unknown key 'itres' in [causal]; did you mean iters in [causal]?"),
         ("iters = 3\n[causal]\n", "rex.toml: iters is given outside of all sections, but belongs in [causal]"),
-        ('[rex]\nmask_value = "context"', "'context' needs another input, which is given in Python alone"),
+        ('[rex]\nmask_value = "context"', "'context' needs another input: write --mask-value FILE"),
         ('[rex]\nmask_value = "random"', "rex.toml: [rex] mask_value must be a number, min, mean, spectral or context"),
         ('[causal]\nqueue_len = "some"', "rex.toml: queue_len must be an integer, got 'some'"),
         ("[rex.onnx]\nstds = [0, 1, 1]", "rex.toml: stds must be above 0"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def test_measures_in_the_report_and_in_the_file(one, rambit):
     )
     for name in ("area", "entropy", "insertion", "deletion", "robustness", "curves"):
         assert f"\n{name}" in done.out
-    assert f"  50%         {np.interp(0.5, *found.curves[:2]):.4f}" in done.out
+    assert re.search(rf"\n  50% +{np.interp(0.5, *found.curves[:2].numpy()):.4f}  ", done.out)
     rambit("rex", "a.png", *MODEL, "--out", "b.safetensors", *QUICK)
     assert RexExplanation.load("b.safetensors").measures is None
 
@@ -78,7 +79,8 @@ def test_pictures_of_one_and_of_many(one, rambit, fails, zoo):  # noqa: F811
     done, _ = one("--figure", "f.png", "--heatmap", "h.png", "--surface", "s.pdf", "--picture", "p.jpg")
     assert "wrote" in done.out
     assert all((zoo / name).stat().st_size > 500 for name in ("f.png", "h.png", "s.pdf", "p.jpg"))
-    assert pillow.open("p.jpg").format == "JPEG"
+    with pillow.open("p.jpg") as image:
+        assert image.format == "JPEG"
     (zoo / "photos").mkdir()
     photo("photos/a.png")
     given = ("rex", "photos", *MODEL, *QUICK, "--analyse")
@@ -141,7 +143,7 @@ def test_a_file_replaces(one, rambit, fails, zoo):  # noqa: F811
     given = ("rex", "photos", *MODEL, *QUICK, "--mask-value", "context.png", "--out", "r")
     assert rambit(*given).code == 0
     pillow.fromarray(context // 2).save("context.png")
-    assert "another run" in fails(*given) or True
+    assert "settings" in fails(*given)
 
 
 def test_any_strategy_by_its_name(one):

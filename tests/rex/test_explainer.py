@@ -402,7 +402,7 @@ def test_inputs_are_arrays_of_any_kind():
         found = rex.explain(given)
         assert torch.equal(found.responsibility, one.responsibility), name
         assert torch.equal(rex.attribute(given), one.responsibility[None]), name
-        assert vars(rex.evaluate(given, found)) == vars(rex.evaluate(x, one)), name
+        assert rex.evaluate(given, found) == rex.evaluate(x, one), name
     for call in (rex.explain, rex.attribute, rex.decision, lambda x: rex.evaluate(x, one)):
         with pytest.raises(ValueError, match=r"(?i)x is a masked array with 5 masked values"):
             call(np.ma.array(x.numpy(), mask=np.arange(120).reshape(1, 3, 40) < 5))
@@ -494,3 +494,31 @@ def test_a_decision_that_needs_everything_has_no_explanation():
         ReX(model, iters=3, output="probs").explain(x)
     with pytest.raises(NoExplanationError, match="none of"):
         ReX(model, iters=3, output="probs").attribute(x)
+
+
+@pytest.mark.parametrize("mask_value", [0, "min", "random", "uniform:lo=0,hi=0.3", "linear"])
+def test_several_inputs_in_lock_step_are_each_alone(mask_value):
+    generator = torch.Generator().manual_seed(0)
+    shape = (5, 2, 40) if mask_value == "linear" else (5, 1, 16, 20)
+    X = torch.rand(shape, generator=generator)
+    weights = torch.rand(2, X[0].numel(), generator=generator) < 0.15
+    calls = []
+
+    def model(x):  # row by row, so that no sum depends on the batch
+        calls.append(len(x))
+        sums = torch.stack([torch.stack([row.flatten()[w].sum() for w in weights]) for row in x])
+        return torch.cat((sums, sums.new_full((len(x), 1), 9.0)), dim=1) / 2
+
+    explainer = ReX(model, iters=3, min_box_size=4, mask_value=mask_value, queue_len=2, seed=3)
+    together, calls_together = explainer.explain_all(X), len(calls)
+    calls.clear()
+    alone = [explainer.explain(X[b : b + 1]) for b in range(5)]
+    assert calls_together < len(calls)
+    for one, other in zip(together, alone, strict=True):
+        assert repr(one) == repr(other)
+        for name, tensor in other.tensors().items():
+            assert torch.equal(one.tensors()[name], tensor), name
+    maps = explainer.attribute(X, target=[one.target for one in alone])
+    assert torch.equal(maps, torch.stack([one.responsibility for one in alone]))
+    with pytest.raises(ValueError, match=r"X\[1\]: target must be one of the 3 classes"):
+        explainer.explain_all(X, target=[alone[0].target, 3, 0, 0, 0])
