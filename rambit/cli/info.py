@@ -21,6 +21,7 @@ EXTRAS = {
     "tables": ("pyarrow", "pyarrow"),
     "onnx": ("onnxruntime", "onnxruntime"),
     "images": ("PIL", "pillow"),
+    "volumes": ("nibabel", "nibabel"),
     "baselines": ("captum", "captum"),
     "ray": ("ray", "ray"),
 }

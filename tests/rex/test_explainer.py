@@ -95,7 +95,12 @@ def test_a_generation_synchronises_once(monkeypatch, options):
     assert game.runner.syncs == 1
     generations = []
     original = Iterations.generation
-    monkeypatch.setattr(Iterations, "generation", lambda run: generations.append(original(run)))
+
+    def counted(run):
+        generations.append(run)
+        return original(run)
+
+    monkeypatch.setattr(Iterations, "generation", counted)
     search(decision, SearchSettings(**options))
     assert len(generations) > 2
     assert game.runner.syncs - 1 <= len(generations)

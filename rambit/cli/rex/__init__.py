@@ -92,7 +92,8 @@ def run(args: argparse.Namespace) -> None:
         explain_many(args, explainer, sources, labels, target=target)
         return
     common.check_suffix("--out", args.out, ".safetensors")
-    inputs = (args.input, args.model, args.settings, args.labels)
+    replacing_file = str(given["mask_value"]) if "mask_value" in given else None
+    inputs = (args.input, args.model, args.settings, args.labels, replacing_file)
     with common.reserved((args.out, *named(args).values()), force=args.force, inputs=inputs) as place:
         explainer, labels = _explainer(args, given, images)
         _explain_one(args, explainer, sources[0], labels, place, target=target)
