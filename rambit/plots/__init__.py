@@ -1,7 +1,18 @@
 """Pictures of scores, responsibility and explanations. Needs matplotlib (the extra `plots`)."""
 
+from rambit.plots.bars import feature_bars, time_bars
 from rambit.plots.canvas import DPI
-from rambit.plots.regions import explanation
+from rambit.plots.regions import explanation, surface
 from rambit.plots.series import MAX_PANELS, choose_series, drop_curve, heatmap
 
-__all__ = ["DPI", "MAX_PANELS", "choose_series", "drop_curve", "explanation", "heatmap"]
+__all__ = [
+    "DPI",
+    "MAX_PANELS",
+    "choose_series",
+    "drop_curve",
+    "explanation",
+    "feature_bars",
+    "heatmap",
+    "surface",
+    "time_bars",
+]
