@@ -42,7 +42,7 @@ def pair_map(
         check_length(name, names[-1], size)
     largest = float(np.nanmax(np.abs(shown), initial=0.0, where=np.isfinite(shown))) or 1.0
     signed = bool((shown < 0).any())
-    height, width = (min(max(size * 0.3, 1.2), 9.0) for size in shown.shape)
+    height, width = (min(max(size * 0.3, 2.0), 9.0) for size in shown.shape)
     figure = new_figure(width + 0.08 * max(map(len, names[0])) + 2.0, height + 0.8)
     axes = figure.subplots()
     image = axes.imshow(
