@@ -76,7 +76,9 @@ class CellPairs:
 
     def seen(self, cells: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """(B, P): whether both sets have one of these cells (B, D, T)."""
-        of_sets: npt.NDArray[np.bool_] = np.logical_or.reduceat(cells[:, self.cells[:, 0], self.cells[:, 1]], self.offsets[:-1], axis=1)
+        of_sets: npt.NDArray[np.bool_] = np.logical_or.reduceat(
+            cells[:, self.cells[:, 0], self.cells[:, 1]], self.offsets[:-1], axis=1
+        )
         return np.logical_and(of_sets[:, self.index[:, 0]], of_sets[:, self.index[:, 1]])
 
     def listed(self) -> tuple[Int64, Int64]:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from rambit import memory, ops
 
-
 #: Players whose 2^n coalitions are all evaluated.
 MAX_EXACT = 16
 #: Interactions of two players, by shapiq's names: Shapley-Taylor, Shapley's and Banzhaf's interaction index.

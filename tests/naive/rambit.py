@@ -258,7 +258,7 @@ def interactions(
 
     And the rows of each (series, draw) that a model which answers at all times has to be called with: a set of names.
     """
-    B, D, T = X.shape
+    B, _, T = X.shape
     each, rows = np.zeros((len(masks), len(draws), B, len(pairs), 4)), [[set() for _ in draws] for _ in range(B)]
     for b in range(B):
         aim = int(target[b]) if target is not None else int(f(X[b : b + 1])[0].argmax()) if metric == "diff" else 0
@@ -284,7 +284,7 @@ def interactions(
                             sides.append(sum(found) / len(found))
                             stop = horizons[-1] + 1
                             if not torch.equal(row[:, :stop], X[b, :, :stop]):
-                                rows[b][s].add(side.numpy().tobytes())
+                                rows[b][s].add((l, side.numpy().tobytes()))
                         both, first, second, neither = sides
                         parts = (both - first - second + neither, both - neither, first - neither, second - neither)
                         each[l, s, b, k] += np.array(parts) / len(variants)
