@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rambit import arrays
 from rambit.checks import count
-from rambit.game import Pairs
+from rambit.game.questions import Pairs
 
 #: With which features of a later step a cell is paired.
 Features = Literal["same", "next", "all", "strip"]

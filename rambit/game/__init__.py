@@ -6,7 +6,7 @@ from rambit.game.game import Game
 from rambit.game.horizons import ANCHORS, Anchor
 from rambit.game.modes import EVALUATIONS, Evaluation
 from rambit.game.progress import progress
-from rambit.game.questions import Boxes, Coalitions, Flips, Pairs, Soft, Windows
+from rambit.game.questions import Boxes, Coalitions, Flips, Soft, Windows
 from rambit.game.scores import FlipScores
 from rambit.game.tensor_sample import TensorSample
 from rambit.renamed import older_names
@@ -23,7 +23,6 @@ __all__ = [
     "FlipScores",
     "Flips",
     "Game",
-    "Pairs",
     "Soft",
     "TensorSample",
     "Windows",
