@@ -233,19 +233,17 @@ class Interactions(Removal):
         """Scores (1, b, measures, P), NaN for pairs that these series are too short for."""
         assert isinstance(call, PairCall)
         kept = call.pairs.within(self._length(game))
-        shape = (len(game.sample), len(MEASURES), len(kept))
         target, draws = self._target(call, indices, game), call.shared_draws
+        shape = (len(game.sample), len(MEASURES), len(kept))
+        values = torch.full((1, *shape[:2], len(call.pairs)), math.nan, dtype=torch.float64, device=game.device)
+        if len(kept) == 0:  # whether there is an error, series of another length say
+            return Part(values, values)
         scores = FlipScores(shape, call.metric, ops.Reduce.MEAN, "all", target, game.device, draws)
-        if len(kept) > 0:
-            game.reduce(self._question(game, call), scores)
-
-        def of_all(found: Tensor) -> Tensor:
-            every = found.new_full((*found.shape[:3], len(call.pairs)), math.nan)
-            every[..., torch.from_numpy(kept).to(every.device)] = found
-            return every
-
-        error = scores.stderr()
-        return Part(of_all(scores.values()), None if error is None else of_all(error))
+        found, where = game.reduce(self._question(game, call), scores), torch.from_numpy(kept).to(game.device)
+        error = found.stderr()
+        return Part(
+            values.index_copy(3, where, found.values()), None if error is None else values.index_copy(3, where, error)
+        )
 
     def _first_question(self, call: Call) -> Callable[[Engine], Flips] | None:
         assert isinstance(call, PairCall)

@@ -120,7 +120,7 @@ class Flipped:
         first, end = (to_host(extent).numpy().astype(np.int64) for extent in question.masks.span())
         cells, times = question.masks.target_cells, None
         if question.pairs is not None:  # as if they were spread over time: a row of each pair, one of each set
-            features = -(-(len(question.pairs) + len(question.pairs.offsets) - 1) // rule.T)
+            features = max(1, -(-(len(question.pairs) + len(question.pairs.offsets) - 1) // rule.T))
         elif question.groups is not None:
             features = -(-int(question.groups.max() + 1) // rule.T)
         elif cells is not None:

@@ -204,6 +204,10 @@ def test_pairs_beyond_the_end_of_a_series_are_unknown():
     alone = Interactions(EXACT, pairs=[*(pairs[k] for k in kept[:-1]), ((0, 1), (1, 3))], **options)
     close(found.values[1, kept], alone.explain(X[1:, :, :4], ids=[1]).values[0])
     assert bool(found.values[1, 2].isnan())
+    assert found.stderr is not None
+    short = Interactions(EXACT, pairs=[((0, 0), (0, 4))], **options).explain(padded, lengths=[T, 4])
+    assert short.stderr is not None  # though the second series has no pair
+    assert short.values.isnan().tolist() == [[False], [True]]
     close(found.values[:1], Interactions(EXACT, pairs=pairs, **options).explain(X[:1]).values)
 
 

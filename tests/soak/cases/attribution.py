@@ -312,8 +312,9 @@ def interactions(draw: Draw) -> None:
     D, T = s.X.shape[1:]
     if D * T < 2:
         return
-    seed = draw.whole(0, 2**63 - 1)
-    cf, anchor = values(draw, s, seed), draw.of("cell", "end")
+    seed, anchor = draw.whole(0, 2**63 - 1), draw.of("cell", "end")
+    # A generator takes no padding, which models that are given lengths get with a whole series.
+    cf = values(draw, s, seed, kinds=FIXED + GAPS + (RUNS if s.lengths is None else RUNS[:1]))
     pairs = [_two_sets(draw, D, T) for _ in range(draw.whole(1, 3))]
     masks = draw.of(None, draw.bools(draw.whole(1, 3), D, T, p=draw.of(0.3, 0.7, 0.95)))
     window = draw.of(1, 2, 3, 12)
@@ -352,7 +353,8 @@ def interactions(draw: Draw) -> None:
     for k, name in enumerate(("values", "joint", "first", "second")):
         draw.close(getattr(result, name), expected[..., k], rtol, 4 * atol, what=name)
     unknown = (masks is not None and len(masks) < 2) or (cf.random and cf.count == 1)
-    draw.true((result.stderr is None) == unknown, "there is a standard error or none")
+    if not np.isnan(expected).all():
+        draw.true((result.stderr is None) == unknown, "there is a standard error or none")
 
 
 def _two_sets(draw: Draw, D: int, T: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
