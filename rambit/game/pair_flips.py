@@ -95,13 +95,7 @@ class PairFlips:
         for chosen, first, last in self._calls(h0, h1):
             rows, which = np.unique(names[..., chosen], return_inverse=True)
             which = which.reshape(names[..., chosen].shape)
-            low, high = np.full(len(rows), evaluation.T, dtype=np.int32), np.zeros(len(rows), dtype=np.int32)
-            # Written out: NumPy's ``at`` reads beyond values that it has to broadcast.
-            np.minimum.at(low, which.ravel(), np.broadcast_to(first, which.shape).ravel())
-            np.maximum.at(high, which.ravel(), np.broadcast_to(last, which.shape).ravel())
-            needed = np.zeros((len(rows), *which.shape[:2]), dtype=bool)
-            s, b = np.ix_(*map(range, which.shape[:2]))
-            needed[which, s[..., None, None], b[..., None, None]] = True
+            low, high, needed = self._needed(len(rows), which, first, last)
             size = masks_at_once(evaluation, self.max_memory)
             for begin in range(0, len(rows), size):
                 part = slice(begin, begin + size)
@@ -123,6 +117,17 @@ class PairFlips:
             chosen = np.flatnonzero((h0 <= h) & (h < h1))
             if len(chosen) > 0:
                 yield chosen, np.full(len(chosen), h, dtype=np.int32), np.full(len(chosen), h + 1, dtype=np.int32)
+
+    def _needed(self, rows: int, which: Int64, first: Int32, last: Int32) -> tuple[Int32, Int32, Bool]:
+        """Of each row the horizons [low, high) that its pairs have, and for which draws and series they need it."""
+        low, high = np.full(rows, self.evaluation.T, dtype=np.int32), np.zeros(rows, dtype=np.int32)
+        # Written out: NumPy's ``at`` reads beyond values that it has to broadcast.
+        np.minimum.at(low, which.ravel(), np.broadcast_to(first, which.shape).ravel())
+        np.maximum.at(high, which.ravel(), np.broadcast_to(last, which.shape).ravel())
+        needed = np.zeros((rows, *which.shape[:2]), dtype=bool)
+        s, b, _, _ = np.ix_(*map(range, which.shape))
+        needed[which, s, b] = True
+        return low, high, needed
 
     def _names(self, kept: Bool, due: Int64) -> Int64:
         """(S or 1, B or 1, sides, due): what the row of each side switches beside a mask (cells,), as one number.

@@ -13,7 +13,7 @@ from rambit import RaMbIT, plots, testing
 from rambit.attribution import Interactions
 from rambit.attribution.cell_pairs import read_pairs
 from rambit.counterfactuals import Replay
-from rambit.game import CoalitionFunction, Game, TensorSample
+from rambit.game import CoalitionFunction, Game, TensorSample, pair_flips
 from rambit.game.shapley_values import all_coalitions
 from rambit.predictors import Predictor
 from rambit.results import PairAttribution
@@ -108,6 +108,18 @@ def test_missing_values_and_values_that_depend_on_what_is_kept(kind, anchor):
     for k, name in enumerate(PARTS):
         close(getattr(result, name), np.where(unknown, np.nan, each.mean(axis=(0, 1))[..., k]))
     assert method.cost(x, observed=observed).rows == result.rows
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_rows_in_pieces_give_the_same_bits(mode, monkeypatch):
+    same_values = DRAWS.clone()
+    same_values[0, 1, 0, 0] = X[1, 0, 0]  # of one draw and series nothing is replaced there
+    method = Interactions(EXACT, pairs=PAIRS, masks=MASKS, evaluation=mode, output="regression", distance="abs")
+    whole = method.explain(X, counterfactuals=same_values)
+    monkeypatch.setattr(pair_flips, "masks_at_once", lambda evaluation, max_memory: 2)
+    pieces = method.explain(X, counterfactuals=same_values)
+    same(pieces, whole)
+    assert pieces.rows == whole.rows < method.explain(X, counterfactuals=DRAWS).rows
 
 
 def test_the_standard_error_is_that_over_draws():
