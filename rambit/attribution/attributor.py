@@ -393,7 +393,8 @@ class Attributor(Method):
         run = self._gather(call, batch.x.shape, show_progress)
         gathered = run.gathered
         gathered.clear(~(gathered.evaluated & batch.needed()))
-        values, stderr, windows = (batch.restore(gathered.get(name)) for name in ("values", "stderr", "windows"))
+        names = ("values", "stderr", "freedom", "windows")
+        values, stderr, freedom, windows = (batch.restore(gathered.get(name)) for name in names)
         assert values is not None
         return Attribution(
             values=values,
@@ -406,6 +407,7 @@ class Attributor(Method):
             mode=run.mode,
             lengths=batch.lengths,
             ids=batch.ids,
+            freedom=freedom,
             windows=windows,
             evaluated=batch.evaluated(gathered.evaluated),
             X=batch.given() if keep_input else None,

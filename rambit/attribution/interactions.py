@@ -240,7 +240,8 @@ class Interactions(Removal):
             return Part(values, values)
         scores = FlipScores(shape, call.metric, ops.Reduce.MEAN, "all", target, game.device, draws)
         found, where = game.reduce(self._question(game, call), scores), torch.from_numpy(kept).to(game.device)
-        error = found.stderr()
+        certain = found.error()
+        error = None if certain is None else found.of_cells(certain.stderr())
         return Part(
             values.index_copy(3, where, found.values()), None if error is None else values.index_copy(3, where, error)
         )
