@@ -3,6 +3,7 @@
 from rambit.attribution.attributor import METHODS, Attributor
 from rambit.attribution.fit import FIT
 from rambit.attribution.gradients import Gradients
+from rambit.attribution.interactions import Interactions
 from rambit.attribution.occlusion import AFO, FO, Occlusion
 from rambit.attribution.perturbation import Dynamask, ExtremalMask
 from rambit.attribution.rambit import RaMbIT
@@ -21,6 +22,7 @@ __all__ = [
     "ExactShapley",
     "ExtremalMask",
     "Gradients",
+    "Interactions",
     "Occlusion",
     "RaMbIT",
     "ShapleySampling",

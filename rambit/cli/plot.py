@@ -102,11 +102,11 @@ def _drawn(result: Any, args: argparse.Namespace) -> Any:
     if args.kind == "times" and args.top is not None:
         raise ValueError("--top is of features, given --kind times")
     which: Any = int(target) if target is not None and target.isdecimal() and len(target) < 10 else target
-    places = None if args.series is None else _places(args.series, result)
-    return result.plot(series=places, target=which, **given)
+    chosen = None if args.series is None else places(args.series, result)
+    return result.plot(series=chosen, target=which, **given)
 
 
-def _places(series: str, result: Attribution) -> Sequence[int]:
+def places(series: str, result: Attribution) -> Sequence[int]:
     """Where in a result the series stand that are called so: by their ids, if it has any."""
     if result.ids is None:
         return common.chosen(series, None, len(result.values))

@@ -2,6 +2,7 @@
 
 from rambit.plots.bars import feature_bars, time_bars
 from rambit.plots.canvas import DPI
+from rambit.plots.pairs import histogram, pair_map
 from rambit.plots.regions import explanation, surface
 from rambit.plots.series import MAX_PANELS, choose_series, drop_curve, heatmap
 
@@ -13,6 +14,8 @@ __all__ = [
     "explanation",
     "feature_bars",
     "heatmap",
+    "histogram",
+    "pair_map",
     "surface",
     "time_bars",
 ]

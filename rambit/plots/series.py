@@ -119,7 +119,7 @@ def heatmap(
 
     labels = distinct(names)
     # Times that differ stand under each panel.
-    shared = clock is None or np.ndim(times) == 1 or bool((clock == clock[:1]).all())
+    shared = clock is None or all(np.array_equal(one, clock[0], equal_nan=True) for one in clock)
     figure, grid, (width, height) = _grid(len(chosen), labels, ax, with_curves=inputs is not None, shared=shared)
     from matplotlib.ticker import MaxNLocator
 
