@@ -114,7 +114,6 @@ def heatmap(
     if scale == "shared":
         largest = [max(largest)] * len(chosen)
     signed = any(bool((one < -_NEGLIGIBLE * most).any()) for one, most in zip(shown, largest, strict=True))
-    colours = score_colours(signed) if cmap is None else cmap
     relative = scale == "series" and len(chosen) > 1
 
     labels = distinct(names)
@@ -123,6 +122,7 @@ def heatmap(
     figure, grid, (width, height) = _grid(len(chosen), labels, ax, with_curves=inputs is not None, shared=shared)
     from matplotlib.ticker import MaxNLocator
 
+    colours = score_colours(signed) if cmap is None else cmap
     pixels, room = max(1, int(width * DPI)), height / len(labels)
     ranges = None if inputs is None else _ranges(inputs)
     axis_title = "time step"

@@ -85,7 +85,6 @@ def test_kinds_scale_and_top(rambit, fails, results, drawn):
         ("scores", ("--kind", "times", "--scale", "shared"), "--scale is for --kind cells, given --kind times"),
         ("scores", ("--kind", "times", "--top", "2"), "--top is of features, given --kind times"),
         ("rex", ("--top", "2"), "--top is for scores of several series, and this is a RexExplanation"),
-        ("rex", ("--kind", "surface"), "kind='surface' is for the map (H, W) of an image"),
         ("kept", ("--kind", "map"), "--kind is for scores"),
     ):
         assert said in fails("plot", f"{file}.safetensors", *flags, "--out", "new.png")

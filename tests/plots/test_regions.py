@@ -153,7 +153,7 @@ def test_one_kind_of_panel(kind, of):
     mask = scores > 0.5
     figure = explanation(scores, x=x, masks={"m": mask}, kind=kind)
     assert [axes.get_ylabel() for axes in figure.axes].count("responsibility") == (kind == "map"), "a scale for the map"
-    assert any("m, " in name or "m" == name for name in headed(figure)) == (kind == "part" and of != "volume")
+    assert any("m, " in name or name == "m" for name in headed(figure)) == (kind == "part" and of != "volume")
     image = figure.axes[0].images[-1].get_array()
     if of == "image":
         pixels = np.moveaxis(x, 0, -1)

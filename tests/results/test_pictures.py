@@ -201,8 +201,8 @@ def test_bars_of_a_result(layout: str) -> None:
     assert several.get_title("left") == "mean of 2 series"
     heights = [bar.get_height() for bar in several.patches]
     np.testing.assert_allclose(heights, np.nanmean(sizes["times"], axis=0))
-    halves = [np.ptp(one[:, 1]) / 2 for one in several.collections[0].get_segments()]
-    np.testing.assert_allclose(halves[:3], sizes["times"][:, :3].std(axis=0, ddof=1) / np.sqrt(2))
+    halves = [np.ptp(one[:, 1]) / 2 for one in several.collections[0].get_segments()[:3]]
+    np.testing.assert_allclose(halves, sizes["times"][:, :3].std(axis=0, ddof=1) / np.sqrt(2))
     with pytest.raises(ValueError, match="kind must be one of cells, features, times"):
         a.plot(kind="bars")
     with pytest.raises(ValueError, match="salient is for kind='cells', given kind='times'"):
