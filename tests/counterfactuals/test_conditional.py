@@ -196,7 +196,7 @@ def test_rambit_by_steps_is_rambit_of_these_values(anchor, layout):
     assert torch.equal(method.attribute(turn(SERIES)), given)
 
 
-@pytest.mark.parametrize("masks", ["permutation", "block"])
+@pytest.mark.parametrize("masks", ["permutation", "block", "bernoulli:p=0.9"])
 @pytest.mark.parametrize("anchor", ["cell", "mask", "end"])
 def test_rambit_by_whole_runs_is_rambit_of_these_windows(anchor, masks):
     options = {"anchor": anchor, "masks": masks, "L": 4, "num_samples": 2, "window_size": 2, "seed": SEED}
