@@ -196,10 +196,12 @@ def test_rambit_by_steps_is_rambit_of_these_values(anchor, layout):
     assert torch.equal(method.attribute(turn(SERIES)), given)
 
 
-@pytest.mark.parametrize("masks", ["permutation", "block", "bernoulli:p=0.9"])
+@pytest.mark.parametrize("masks", ["permutation", "block"])
 @pytest.mark.parametrize("anchor", ["cell", "mask", "end"])
 def test_rambit_by_whole_runs_is_rambit_of_these_windows(anchor, masks):
     options = {"anchor": anchor, "masks": masks, "L": 4, "num_samples": 2, "window_size": 2, "seed": SEED}
+    if masks == "block":
+        options["Wt_max"] = 2  # so that fewer steps than the series has are drawn for a run
     method = RaMbIT(MODEL, background=BACKGROUND, counterfactuals="conditional:whole_runs=true", **options)
     windows = Conditional(BACKGROUND).windows(SERIES, None, torch.arange(2), 2, 9, seed=SEED)
     given = RaMbIT(MODEL, **options).attribute(SERIES, counterfactuals=windows)
