@@ -224,9 +224,6 @@ class Attributor(Options, ABC):
         return {
             "method": type(self).__name__,
             "distance": self.distance,
-            "num_samples": self.num_samples,
-            "window_size": self.window_size,
-            "anchor": self.anchor,
             **self.recorded(),
             "counterfactuals": self.strategy.describe(),
             "output": self.predictor.given_output,
@@ -350,7 +347,8 @@ class Attributor(Options, ABC):
                 rows, row_steps, mode = rows + game.runner.rows, row_steps + game.runner.row_steps, game.mode_in_words
         gathered.clear(~(gathered.evaluated & batch.needed()))
         guards.look_back(rows, call.predictor, moved=moved, graded=graded)
-        values, stderr, windows = (batch.restore(gathered.get(name)) for name in ("values", "stderr", "windows"))
+        names = ("values", "stderr", "freedom", "windows")
+        values, stderr, freedom, windows = (batch.restore(gathered.get(name)) for name in names)
         assert values is not None
         return Attribution(
             values=values,
@@ -363,6 +361,7 @@ class Attributor(Options, ABC):
             mode=mode,
             lengths=batch.lengths,
             ids=batch.ids,
+            freedom=freedom,
             windows=windows,
             evaluated=batch.evaluated(gathered.evaluated),
             X=batch.given() if keep_input else None,
