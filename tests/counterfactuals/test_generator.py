@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import MultivariateNormal
 
+from rambit import RaMbIT
 from rambit.counterfactuals import FeatureGenerator, GeneratorModel, JointGenerator, generator
+from rambit.models import TCNClassifier
 from tests.naive import ops as naive
 
 KINDS = [(FeatureGenerator, {}), (FeatureGenerator, {"conditional": True}), (JointGenerator, {})]
