@@ -14,7 +14,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Literal
@@ -76,6 +76,8 @@ class Trace:
     sources: dict[Node, Tensor]
     x: Node
     output: Node
+    #: What ``Incremental.gain`` found, by axes and widths of windows.
+    gains: dict[Any, float] = field(default_factory=dict)
 
     @property
     def tensors(self) -> dict[Node, Tensor]:
