@@ -70,6 +70,7 @@ class TupleGame:
         where outputs differ in shape or type from the first one.
         """
         with self.predictor.session():
+            self._windows = None
             outputs = self._first(question)
             done = self._told(1)
             self._windows = self._incremental(question, outputs)

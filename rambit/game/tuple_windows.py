@@ -65,14 +65,15 @@ class TupleWindows:
 
         It may pay once all that the module's rows took, in this call and earlier ones, outweighs a trace.
         """
+        if len(question) < FEW:
+            return "its rows are few"
         module, x = predictor.called_module, sample.tensors[0]
         if module is None:
             return "the function is no module"
         if (reason := _against(module, sample)) is not None:
             return reason
-        span = None if len(question) < FEW else question.span()
-        if span is None:
-            return "its rows are few, or do not differ from the input in one place"
+        if (span := question.span()) is None:
+            return "its rows do not differ from the input in one place"
         places = {2: 1, 3: max(x.shape[1:])}.get(x.ndim, x[0, 0].numel())
         work = len(question) * len(x) * multiplications(module, places)
         if not outweighs_a_trace(module, work, x.device.type):
