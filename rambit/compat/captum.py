@@ -90,8 +90,6 @@ def _evaluate(call: Call, question: Question, show_progress: bool) -> tuple[Tens
     with progress(desc=f"{name} attribution", total=len(question)) if show_progress else nullcontext() as bar:
         game = call.game(bar)
         outputs = game.evaluate(question)
-    if game.not_incremental is not None:
-        logger.debug("rows were evaluated whole: %s", game.not_incremental)
     check_outputs(outputs)
     return outputs, game
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,8 @@ from rambit.memory import DEFAULT_MEMORY
 from rambit.predictors import PredictionError
 from rambit.predictors.activations import Activations, read_activations
 from rambit.predictors.call import CallPredictor
+
+logger = logging.getLogger(__name__)
 
 #: Rows beside the first that are evaluated one by one: to find out whether they may share calls takes as many.
 FEW = 3
@@ -60,7 +64,6 @@ class TupleGame:
             keep_freed_blocks()
         self.runner, self.progress = Runner(predictor, self.device, 1), progress
         self.shape: torch.Size | None = None  # of the first row's output
-        self.not_incremental: str | None = None  # why rows were evaluated whole
         self._windows: TupleWindows | None = None
 
     def evaluate(self, question: Question) -> Tensor:
@@ -120,7 +123,7 @@ class TupleGame:
                 self.runner.batch = found.at_once
                 return found
             found = f"the model was traced, but {problem}"
-        self.not_incremental = found
+        logger.debug("rows are evaluated whole: %s", found)
         return None
 
     def _differs(self, windows: TupleWindows, question: Question) -> str | None:

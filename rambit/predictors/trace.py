@@ -62,6 +62,7 @@ _LOGGERS = ("torch.fx.experimental.symbolic_shapes", "torch._export", "torch.exp
 
 _lock = threading.RLock()
 _traces: weakref.WeakKeyDictionary[nn.Module, dict[Any, tuple[str, Trace | str]]] = weakref.WeakKeyDictionary()
+_made: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,14 @@ def trace(predictor: Predictor, x: Tensor, call: Call = "whole") -> Trace | str:
             kept.pop(key, None)
             while len(kept) >= MOST_TRACES:
                 kept.pop(next(iter(kept)))
+            _made[module] = traces_made(module) + 1
             kept[key] = (state, _traced(predictor, x, call))
         return kept[key][1]
+
+
+def traces_made(module: nn.Module) -> int:
+    """How often a module was traced, whatever came of it; many times where something in it changes with each call."""
+    return _made.get(module, 0)
 
 
 def _state(module: nn.Module) -> str:

@@ -17,6 +17,7 @@ from rambit.game.tuple_sample import Groups, Singles, TupleSample, WindowPlaces 
 from rambit.game.tuple_windows import TupleWindows  # noqa: E402
 from rambit.predictors import ModulePredictor  # noqa: E402
 from rambit.predictors.call import CallPredictor  # noqa: E402
+from rambit.predictors.trace import traces_made  # noqa: E402
 from tests.compat.test_captum import check, reasons  # noqa: E402, F401
 
 
@@ -224,7 +225,7 @@ def test_a_trace_that_is_not_the_module(monkeypatch, evaluated, caplog):
     """Rows are evaluated whole where some come out otherwise."""
     other, trace = another_series(), tuple_windows.trace
     monkeypatch.setattr(tuple_windows, "trace", lambda _, x: trace(ModulePredictor(other, output="regression"), x))
-    caplog.set_level("DEBUG", logger=ours.__name__)
+    caplog.set_level("DEBUG", logger="rambit.game.tuple_game")
     model = network("series")
     check("FeatureAblation", lambda: model, torch.randn(2, 3, 24), target=1)
     assert evaluated == [(36, 37)]
@@ -266,6 +267,22 @@ def test_a_module_is_traced_once_its_calls_outweigh_that(monkeypatch, evaluated)
     for k in range(4):
         check("FeatureAblation", lambda: model, x, target=1)
         assert bool(evaluated) == (k >= 2)
+
+
+def test_a_module_that_counts_its_calls_is_not_traced_at_each(monkeypatch):
+    class Counting(OverSteps):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            return super().forward(x)
+
+    model, x = Counting().eval(), torch.randn(1, 24, 3)
+    each = (x.numel() + 1) * tuple_windows.multiplications(model, 24)
+    monkeypatch.setattr(recognition, "WORTH_A_TRACE_SO_FAR", 2.5 * each)
+    for _ in range(10):
+        check("FeatureAblation", lambda: model, x, target=1)
+    assert 1 < traces_made(model) <= 4
 
 
 def game(model, x, max_memory=None):

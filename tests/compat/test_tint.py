@@ -444,6 +444,7 @@ scores = TimeForwardTunnel(TemporalOcclusion(last)).attribute(x, sliding_window_
 }
 
 
+@pytest.mark.filterwarnings("ignore:Input Tensor 0 did not already require gradients")
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_scripts_of_the_documentation_with_one_line_changed(tint, name):
     torch.manual_seed(0)
@@ -455,5 +456,5 @@ def test_scripts_of_the_documentation_with_one_line_changed(tint, name):
         names = dict(given)
         exec(script, names)
         found.append(names["scores"])
-    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
-    assert found[0].abs().max() > 0
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6, equal_nan=True)  # occlusions leave what they skip NaN
+    assert found[0].nan_to_num().abs().max() > 0
