@@ -1,6 +1,7 @@
 """Counterfactual strategies: what stands where a cell is not kept (captum calls these values baselines)."""
 
 from rambit.counterfactuals.background import declared, read_background
+from rambit.counterfactuals.conditional import Conditional
 from rambit.counterfactuals.counterfactual import STRATEGIES, Counterfactual
 from rambit.counterfactuals.generator import FeatureGenerator, GeneratorModel, JointGenerator
 from rambit.counterfactuals.given_values import Generated, Replay
@@ -25,6 +26,7 @@ from rambit.counterfactuals.strategies import (
 __all__ = [
     "STRATEGIES",
     "CarryForward",
+    "Conditional",
     "Constant",
     "Counterfactual",
     "CounterfactualLike",

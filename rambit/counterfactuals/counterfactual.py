@@ -65,6 +65,10 @@ class Counterfactual(ABC):
         """
         return self
 
+    def for_categories(self, features: Sequence[int]) -> Counterfactual:
+        """The strategy for series of which these features hold categories, or tokens."""
+        return self
+
     def given(self, features: Sequence[int]) -> Tensor:
         """All values of these features that it may take from what was given to it, NaN where there is none."""
         return torch.empty(0)

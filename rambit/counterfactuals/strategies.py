@@ -85,7 +85,7 @@ def _numbers(values: Tensor) -> Tensor:
     return values
 
 
-class _FromBackground(Counterfactual):
+class FromBackground(Counterfactual):
     """``background``: what `read_background` takes; kept as (N, D, T), NaN where a value is missing."""
 
     serves_categories = True
@@ -160,7 +160,7 @@ class Mean(Counterfactual):
 
 
 @STRATEGIES.register("marginal")
-class Marginal(_FromBackground):
+class Marginal(FromBackground):
     """Each cell from the background's values of the same feature, at any time. Missing values are not drawn."""
 
     def draws(
@@ -187,7 +187,7 @@ def _values_first(background: Tensor) -> Tensor:
 
 
 @STRATEGIES.register("joint")
-class Joint(_FromBackground):
+class Joint(FromBackground):
     """A whole other series of the background, the same for all cells of one draw.
 
     Only series without a missing value in as many steps as X has are drawn.
