@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +30,9 @@ FEW = 16
 
 
 class TupleWindows:
-    """Rows of a question as windows of one size, whose references are the examples as they are.
+    """Rows of a question as windows of the same ``widths``, whose references are the examples as they are.
 
-    ``start``, ``stop`` (N - 1, dimensions) say where rows replace elements, see ``Question.span``.
+    ``start`` (N - 1, dimensions): where all rows but the first begin to replace elements, see ``Question.span``.
     """
 
     def __init__(
@@ -146,7 +145,8 @@ def _against(module: nn.Module, sample: TupleSample) -> str | None:
         return "its input, or what replaces it, is of another type"
     if any(part.training for part in module.modules()):
         return "it is in training mode"
-    tensors: Sequence[Tensor] = [*module.parameters(), *module.buffers()]
-    if any(tensor.device != device for tensor in tensors) or torch.is_autocast_enabled(device.type):
+    if any(
+        tensor.device != device for tensor in (*module.parameters(), *module.buffers())
+    ) or torch.is_autocast_enabled(device.type):
         return "it lies on another device, or is called under autocast"
     return None

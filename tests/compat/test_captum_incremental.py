@@ -228,13 +228,40 @@ def test_a_trace_that_is_not_the_module(monkeypatch, evaluated, caplog):
     caplog.set_level("DEBUG", logger="rambit.game.tuple_game")
     model = network("series")
     check("FeatureAblation", lambda: model, torch.randn(2, 3, 24), target=1)
-    assert evaluated == [(36, 37)]
+    assert evaluated == [(36, 39)]
     assert "the model was traced, but its outputs then differ" in caplog.text
 
 
 def another_series():
     torch.manual_seed(2)
     return series().eval()
+
+
+class Mixing(nn.Module):
+    """Its outputs for an example depend on the others."""
+
+    def __init__(self, mix):
+        super().__init__()
+        self.mix, self.norm, self.step = mix, nn.BatchNorm1d(3, track_running_stats=False), OverSteps()
+
+    def forward(self, x):
+        return self.step(self.mix(self, x))
+
+
+@pytest.mark.parametrize(
+    "mix",
+    [
+        lambda self, x: x.softmax(dim=0),
+        lambda self, x: x - x.mean(dim=0),
+        lambda self, x: x.cumsum(dim=0),
+        lambda self, x: x.flip(0),
+        lambda self, x: self.norm(x.transpose(1, 2)).transpose(1, 2),
+    ],
+    ids=["softmax", "mean", "sums", "order", "normalised"],
+)
+def test_rows_that_depend_on_each_other(mix):
+    model = Mixing(mix).eval()
+    check("FeatureAblation", lambda: model, torch.randn(2, 24, 3), target=1)
 
 
 class Root(nn.Module):
