@@ -17,6 +17,8 @@ attr = pytest.importorskip("captum.attr")
 
 from rambit.compat import captum as ours  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")  # torch's, of even kernels
+
 #: Perturbations a call that captum is tried with.
 TRIED = (4, 16, 64, 256)
 #: Calls before.

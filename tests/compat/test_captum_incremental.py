@@ -309,7 +309,7 @@ def test_a_module_that_counts_its_calls_is_not_traced_at_each(monkeypatch):
     monkeypatch.setattr(recognition, "WORTH_A_TRACE_SO_FAR", 2.5 * each)
     for _ in range(10):
         check("FeatureAblation", lambda: model, x, target=1)
-    assert 1 < traces_made(model) <= 4
+    assert 1 < traces_made(model) <= 5
 
 
 def game(model, x, max_memory=None):

@@ -423,12 +423,12 @@ scores = Occlusion(mlp).attribute(x, (1, 1), target=(0, 0))
     "TemporalOcclusion": """
 from tint.attr import TemporalOcclusion
 
-scores = TemporalOcclusion(mlp).attribute(x, (1,), target=(0, 0))
+scores = TemporalOcclusion(mlp).attribute(x, (1,), target=(6, 0))
 """,
     "TemporalAugmentedOcclusion": """
 from tint.attr import TemporalAugmentedOcclusion
 
-scores = TemporalAugmentedOcclusion(mlp, torch.rand(32, 7, 5)).attribute(x, (1,), target=(0, 0))
+scores = TemporalAugmentedOcclusion(mlp, torch.rand(32, 7, 5)).attribute(x, (1,), target=(6, 0))
 """,
     "TimeForwardTunnel": """
 from captum.attr import Saliency
