@@ -32,6 +32,7 @@ class Gradients(External):
 
     chooses = True
     method: GradientMethod = option(default="integrated_gradients", help="captum's method", kw_only=False)
+    absolute: bool = option(default=False, help="the size of the scores, without their sign")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,7 +51,7 @@ class Gradients(External):
         explained = _Explained(module, lambda x, chosen: self._evaluate(game, x, chosen)[:, 0].sum(dim=1))
         method = getattr(self.captum, CAPTUM[self.method][0])(explained)
         scores: Tensor = method.attribute(x, baselines=baseline, additional_forward_args=(chosen,))
-        return scores
+        return scores.abs() if self.absolute else scores
 
     def _choice(self, game: Game, x: Tensor) -> Tensor:
         """The model's own choice (b, 1, K) at each step."""

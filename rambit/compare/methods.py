@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import reprlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -43,6 +44,9 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "rambit-mask": ("rambit", {"anchor": "mask"}),
     "rambit-end": ("rambit", {"anchor": "end", "window_size": 1}),
     "leave-one-out": ("rambit", {"masks": "none"}),
+    "ig": ("gradients", {"method": "integrated_gradients", "absolute": True}),
+    "gradient-shap": ("gradients", {"method": "gradient_shap", "absolute": True}),
+    "deep-lift": ("gradients", {"method": "deep_lift", "absolute": True}),
 }
 SHORT = {"W": "window_size", "S": "num_samples", "cf": "counterfactuals", "metric": "distance"}
 #: Options that `compare` sets itself, or that have no short text.
@@ -132,6 +136,14 @@ def split(text: str) -> list[str]:
     if len(set(items)) < len(items):
         raise ValueError(f"{text!r} names something twice")
     return items
+
+
+def read_names(argument: str, given: str | Iterable[str]) -> list[str]:
+    """Names with options, from a sequence or one text. Raises TypeError for something else, ValueError for doubles."""
+    items = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    if not all(isinstance(item, str) for item in items):
+        raise TypeError(f"{argument} must be names, in a sequence or in one text, got {reprlib.repr(given)}")
+    return split(",".join(items))
 
 
 def parse(text: str) -> Method:

@@ -222,16 +222,12 @@ def insertion_auc(game: Game, scores: Array, *, steps: int | None = None, target
     return _area(game, _curve(game, scores, steps, target, insertion=True))
 
 
-def deletion_curve(
-    game: Game, scores: Array, *, steps: int | None = None, target: int | Array | None = None
-) -> Float:
+def deletion_curve(game: Game, scores: Array, *, steps: int | None = None, target: int | Array | None = None) -> Float:
     """Mean p_c over series with 0, 1 … ``steps`` equal shares of the cells removed, (steps + 1,), as `deletion_auc`."""
     return _curve(game, scores, steps, target, insertion=False).mean(dim=1).cpu().numpy()
 
 
-def insertion_curve(
-    game: Game, scores: Array, *, steps: int | None = None, target: int | Array | None = None
-) -> Float:
+def insertion_curve(game: Game, scores: Array, *, steps: int | None = None, target: int | Array | None = None) -> Float:
     """Mean p_c over series with 0, 1 … ``steps`` equal shares of the cells alone kept, as `insertion_auc`."""
     return _curve(game, scores, steps, target, insertion=True).mean(dim=1).cpu().numpy()
 

@@ -272,7 +272,7 @@ def test_errors_name_options(fails, tmp_path):
     assert "--batch-size must be at least 1, got 0" in fails(*command(tmp_path / "out", "--batch-size", 0))
     assert "error: --data and --methods must name at least one each" in fails(*command(tmp_path / "out", data=""))
     assert "error: --keep must be between 1 and the 20 timestamps" in fails(*command(tmp_path / "out", "--keep", 21))
-    assert "error: --cells must be a share above 0" in fails(*command(tmp_path / "out", "--cells", "nan"))
+    assert "error: --cells must be above 0" in fails(*command(tmp_path / "out", "--cells", "nan"))
     assert "error: --data: unknown data set 'nothing'" in fails(*command(tmp_path / "out", data="nothing"))
     assert "error: --methods fo:S=0: " in fails(*command(tmp_path / "out", methods="fo:S=0"))
     other = tmp_path / "data"  # a folder's name is no option's

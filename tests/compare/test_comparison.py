@@ -59,7 +59,7 @@ def test_the_files_are_those_of_the_command(compared, tmp_path):
     assert rows_of(compared.folder) == rows_of(tmp_path / "out")
     named = compared.save(tmp_path, "table")
     assert (tmp_path / "table.csv").read_bytes() == written[0].read_bytes()
-    assert [path.stem for path in named] == ["table"] * len(written)
+    assert [path.name for path in named] == [path.name.replace("compare", "table") for path in written]
 
 
 def test_rows_are_the_table(compared):
@@ -111,9 +111,21 @@ def test_the_same_call_again_makes_nothing_anew(compared):
         ({"seeds": (1, 1)}, ValueError, "seeds must be different whole numbers such as 0,1,2, got '1,1'"),
         ({"seeds": (0.5,)}, ValueError, "seeds must be different whole numbers"),
         ({"keep": 21}, ValueError, "keep must be between 1 and the 20 timestamps"),
-        ({"keep": "all"}, ValueError, "keep must be between 1 and the 20 timestamps"),
-        ({"cells": "all"}, ValueError, "cells must be a share"),
-        ({"cells": 0}, ValueError, "cells must be a share"),
+        ({"keep": "all"}, TypeError, "keep must be an integer"),
+        ({"cells": "all"}, TypeError, "cells must be a number, got 'all'"),
+        ({"cells": 0}, ValueError, "cells must be above 0 and at most 1, got 0"),
+        ({"cells": (0.1, 0.1)}, ValueError, "cells must be different shares"),
+        ({"cells": ()}, ValueError, "metrics, cells, counterfactuals and order must name at least one each"),
+        ({"counterfactuals": "nothing"}, ValueError, "counterfactuals: unknown strategy 'nothing'"),
+        ({"counterfactuals": 3}, TypeError, "counterfactuals must be names"),
+        ({"order": "best"}, ValueError, "order must be one of most, least"),
+        ({"curves": -1}, ValueError, "curves must be at least 0"),
+        ({"metrics": "quality"}, ValueError, "metrics: unknown metric 'quality'; known: auprc"),
+        ({"metrics": "cpd:labels=3"}, ValueError, "metrics: cpd has no option 'labels=3'; its options"),
+        ({"metrics": "cpd", "test": "cpp"}, ValueError, "test: there is no column 'cpp'; the columns: cpd"),
+        ({"folds": 0}, ValueError, "folds must be at least 1"),
+        ({"folds": 61}, ValueError, "folds must be between 1 and the 60 series"),
+        ({"data": (np.zeros((2, 1, 3)),)}, ValueError, r"data must be \(X, y\)"),
         ({"force": 1}, TypeError, "force must be True or False"),
         ({"show_progress": None}, TypeError, "show_progress must be True or False"),
         ({"hidden": 8193}, ValueError, "hidden must be at most 8192"),
@@ -197,7 +209,7 @@ def test_a_set_of_ones_own_is_split_where_a_model_is_trained(tmp_path):
         ({"model": Mean(), "data": "spike,state"}, "one model reads one data set, got 2"),
         ({"model": Mean(), "hidden": 3}, "hidden must not be given with model"),
         ({"model": lambda x: x.mean(2)}, "a plain function can't be told from another"),
-        ({"model": Predictor.of(Mean(), output="regression")}, "model must be a classifier"),
+        ({"model": Mean(), "folds": 2}, "folds must not be given with model"),
         ({"model": Predictor.of(Mean()), "methods": "selection"}, "selection needs an nn.Module"),
         ({"data": own(y=False)}, "own has no labels"),
     ],
