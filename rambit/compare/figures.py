@@ -55,12 +55,15 @@ def cost(lines: Sequence[Line], tested: Sequence[str]) -> Any:
     drawing, panels = _panels(rows, columns, (3.4 * columns + 2.5, max(3.2 * rows, 0.2 * len(methods) + 1)))
     for panel, (name, metric) in zip(panels.flat, panes, strict=False):
         for line in by_data(lines)[name]:
-            if metric in line.values:
-                # Of methods that evaluate nothing, at the left edge: the axis has no 0.
-                steps, i = max(1.0, line.mean("row_steps")), methods.index(line.method)
-                style = {"color": f"C{i % 10}", "marker": "osD^vP*X"[i // 10 % 8], "capsize": 2, "linestyle": ""}
-                error = np.nan_to_num(line.error(metric))
-                panel.errorbar(steps, line.mean(metric), yerr=error, label=line.method, **style)
+            if metric not in line.values:
+                continue
+            steps, i = line.mean("row_steps"), methods.index(line.method)
+            if not steps:  # evaluates nothing: the axis has no 0
+                panel.axhline(line.mean(metric), color=f"C{i % 10}", linestyle=":", label=line.method)
+                continue
+            style = {"color": f"C{i % 10}", "marker": "osD^vP*X"[i // 10 % 8], "capsize": 2, "linestyle": ""}
+            error = np.nan_to_num(line.error(metric))
+            panel.errorbar(steps, line.mean(metric), yerr=error, label=line.method, **style)
         panel.set(title=name, xlabel="row-steps", ylabel=HEADS.get(metric, metric), xscale="log")
     for panel in panels.flat[len(panes) :]:
         panel.axis("off")
@@ -84,7 +87,7 @@ def curves(lines: Sequence[Line]) -> Any:
             for line in here:
                 mean = np.mean(list(line.curves[kind].values()), axis=0)
                 panel.plot(np.linspace(0, 1, len(mean)), mean, label=line.method)
-            panel.set(title=f"{name}\n{kind}", xlabel="share of the cells", ylim=(-0.02, 1.02))
+            panel.set(title=f"{name}\n{kind}", xlabel="share of the cells")
         row[0].set_ylabel("probability")
     _legend(drawing, panels)
     return drawing

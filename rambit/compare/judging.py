@@ -148,11 +148,10 @@ class Judging(Options):
             None if self.metrics is None else [Metric.of(text) for text in read_names("metrics", self.metrics)]
         )
         self.tested = list(TESTED) if self.test is None else read_names("test", self.test)
-        for text in self.strategies:
-            try:
-                STRATEGIES.parse(text)
-            except ValueError as error:
-                raise ValueError(f"counterfactuals: {error}") from None
+        try:
+            [STRATEGIES.parse(text) for text in self.strategies]
+        except ValueError as error:
+            raise ValueError(f"counterfactuals: {error}") from None
         if not (self.shares and self.strategies and self.orders) or self.chosen == []:
             raise ValueError("metrics, cells, counterfactuals and order must name at least one each")
         columns = {column.name for regression in (False, True) for column in self.columns(regression)}

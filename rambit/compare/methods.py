@@ -54,6 +54,8 @@ FIXED = {
     "model", "seed", "background", "device", "output", "layout", "model_id", "generator", "stride", "batch_size",
     "max_memory", "all_zero_cf", "search_limit", "dist_args", "groups",
 }  # fmt: skip
+#: Methods that read reference data although they take no counterfactuals.
+BACKGROUND = ("selection", "tint-fit")
 #: Methods whose scores may be drawn from a trained generator, and what they draw from if nothing is said.
 DEFAULT_VALUES = {"winit": "generator", "biwinit": "generator", "fo": "uniform"}
 
@@ -105,7 +107,7 @@ class Method:
         made, takes = _class(self.kind), _options(self.kind)
         if "p" in options:  # of the masks
             options["masks"] = f"{options.get('masks', 'block')}:p={options.pop('p')}"
-        if self.kind == "selection":
+        if self.kind in BACKGROUND:
             options["background"] = source.background()
         if "generator" in inspect.signature(made).parameters:
             options["generator"] = source.joint_generator()

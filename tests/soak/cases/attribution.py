@@ -93,7 +93,8 @@ def contracts(draw: Draw) -> None:
         "fo": {}, "afo": {"anchor": draw.of("cell", "end")}, "occlusion": {"width": 2}, "banzhaf": {"num_masks": 8},
         "exact-shapley": {"players": "features"}, "shapley": {"num_permutations": 2},
     }  # fmt: skip
-    others = {"fit", "gradients", "dynamask", "extremal-mask"}  # which need a generator, or another library
+    others = {"fit", "gradients", "dynamask", "extremal-mask", "segment-gradients", "feature-ablation"}
+    others |= {"temporal-occlusion", "tint-fit"}  # which need a generator, gradients or another library
     draw.equal(set(METHODS), {*own, *others}, what="the set of known methods")
     name = draw.of(*own)
     draw.note(name=name, shape=tuple(X.shape), own=own[name], seed=seed)
