@@ -9,7 +9,7 @@ export GOMP_SPINCOUNT := 5000
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 NATIVE := CMakeLists.txt pyproject.toml constraints.txt $(wildcard csrc/*.* csrc/*/*.*)
 
-.PHONY: setup demo test quick lint pytest fallback native cuda wheel pythons bench bench-check bench-compare profile peers peer-suites rex-env study compare documents clean
+.PHONY: setup demo test quick lint pytest fallback native cuda wheel pythons docs bench bench-check bench-compare profile peers peer-suites rex-env study compare documents clean
 
 setup: $(VENV)/installed
 
@@ -25,7 +25,7 @@ $(VENV)/installed: $(VENV)/created $(NATIVE)
 demo: setup
 	$(BIN)/rambit demo
 
-test: lint pytest fallback native wheel
+test: lint pytest fallback native wheel docs
 
 # The checks of a minute, for while one works.
 quick: setup
@@ -67,6 +67,10 @@ wheel: setup
 PYTHONS ?= python3.10 python3.12 python3.13
 pythons: setup
 	sh tests/pythons.sh $(abspath $(BIN))/python $(PYTHONS)
+
+# The documentation, build/docs/index.html, with its notebooks run; a warning is an error.
+docs: setup
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
 
 # Every figure in one table; pytest-benchmark keeps the run under the machine's name.
 bench: setup peers

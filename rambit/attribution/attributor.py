@@ -184,7 +184,7 @@ class Attributor(Options, ABC):
           rows of one.
         * ``lengths`` (B,): series b ends before step lengths[b]; ``observed`` (bool, like X): False where a value is
           missing (X may be NaN there). Such cells are not replaced and not evaluated: they score 0, and
-          the result's ``evaluated`` says so.
+          the result's ``lengths`` and ``evaluated`` say so.
         * ``ids`` (B,): what draws are keyed by, 0 … 2**32 - 1; default 0 … B-1.
         * ``extra``: further inputs of the model, a dictionary by argument or a tuple by position, (B, …) of any type;
           they go with their series and are never replaced. A model's state is not used then.

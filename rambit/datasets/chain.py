@@ -56,6 +56,21 @@ def walk(u: Array, transition: Array) -> Array:
     return states
 
 
+def tiring_walk(u: Array) -> Array:
+    """States 0 and 1 (n, T) from uniform numbers u (n, T), equally likely at the start.
+
+    From 0 to 1 with probability .05; from 1 to 0 with .05 at first, and .002 more with each step that 1 lasts.
+    """
+    states = np.empty(u.shape, dtype=np.int64)
+    states[:, 0] = u[:, 0] < 0.5
+    lasted = np.zeros(len(u))
+    for t in range(1, u.shape[1]):
+        one = states[:, t - 1] == 1
+        states[:, t] = u[:, t] < np.where(one, 0.95 - lasted / 500, 0.05)
+        lasted = np.where(states[:, t] == one, lasted + 1, 0)
+    return states
+
+
 def salient_cells(states: Array, feature: Array, features: int, truth: Truth) -> Array:
     """(n, D, T) bool: cell (feature[state], t) at every step ("active"), or only where the state changed ("change").
 

@@ -1,4 +1,4 @@
-"""SeqComb-MV: the class is a combination of a rising and a falling trend in two of the features."""
+"""SeqComb-MV and SeqComb-UV: the class is a combination of rising and falling trends in two features, or in one."""
 
 from __future__ import annotations
 
@@ -6,24 +6,35 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rambit.checks import number
 from rambit.datasets.dataset import Array, Dataset, at_least, fits, streams
 from rambit.datasets.spike import narma
 
 CLASSES = ("nothing", "falling, falling", "rising, rising", "rising, falling")
 SLOPES = np.array([[0, 0], [-1, -1], [1, 1], [1, -1]])  # the signs of the two trends, for each class
-SHORTEST, LONGEST = 15, 29
+
+
+class Trends(NamedTuple):
+    """What a trend is like: its steps, from shortest to longest, and the mean frequency of the sine on it."""
+
+    shortest: int
+    longest: int
+    wave: float
+
+
+MV, UV = Trends(15, 29, 5), Trends(10, 19, 10)
 
 
 class Draws(NamedTuple):
     """Every random number of a set; series i is the same however many are drawn."""
 
     u: Array  # (n, D, T + 2), uniform on [0, .5); u[..., t] is u at time t - 2
-    noise: Array  # (n, D, T), N(0, .01)
+    noise: Array  # (n, D, T), standard normal
     label: Array  # (n,), 0..3
-    features: Array  # (n, D): a random order of the features, of which the first two get a trend
-    size: Array  # (n, 2), 15..29: steps of each trend
+    features: Array  # (n, D): a random order of the features, of which the first two (the only one) get the trends
+    size: Array  # (n, 2): steps of each trend
     place: Array  # (n, 2), uniform on [0, 1): where each stands
-    wave: Array  # (n, 2), Poisson(5): the frequency of the sine on each
+    wave: Array  # (n, 2), Poisson: the frequency of the sine on each
 
 
 def seqcomb_mv(n: int = 5000, T: int = 200, D: int = 4, seed: int = 0) -> Dataset:
@@ -42,25 +53,39 @@ def seqcomb_mv(n: int = 5000, T: int = 200, D: int = 4, seed: int = 0) -> Datase
     at_least(2, D=D)
     at_least(0, seed=seed)
     fits(n=n, D=D, T=T)
-    return _assemble(_draw(n, T, D, seed))
+    return _assemble("seqcomb_mv", _draw(n, T, D, seed, MV), 0.01)
 
 
-def _draw(n: int, T: int, D: int, seed: int) -> Draws:
+def seqcomb_uv(n: int = 5000, T: int = 200, noise: float = 0.01, seed: int = 0) -> Dataset:
+    """SeqComb-UV: (n, 1, T), as `seqcomb_mv`, but both trends stand in the one feature and take 10 to 19 steps each.
+
+    noise: the standard deviation of what is added to the NARMA series. salient: the cells of the trends. Raises
+    ValueError for n < 1, T < 73 (both trends must fit), or a negative noise or seed. Source: see `seqcomb_mv`.
+    """
+    at_least(1, n=n)
+    at_least(73, T=T)
+    at_least(0, seed=seed)
+    number("noise", noise, 0.0)
+    fits(n=n, D=1, T=T)
+    return _assemble("seqcomb_uv", _draw(n, T, 1, seed, UV), noise)
+
+
+def _draw(n: int, T: int, D: int, seed: int, trends: Trends) -> Draws:
     u, noise, label, features, size, place, wave = streams(seed, 7)
     return Draws(
         u=u.uniform(0, 0.5, (n, D, T + 2)),
-        noise=noise.normal(0, 0.01, (n, D, T)),
+        noise=noise.standard_normal((n, D, T)),
         label=label.integers(0, 4, n),
         features=features.random((n, D)).argsort(axis=1, kind="stable"),
-        size=size.integers(SHORTEST, LONGEST + 1, (n, 2)),
+        size=size.integers(trends.shortest, trends.longest + 1, (n, 2)),
         place=place.random((n, 2)),
-        wave=wave.poisson(5, (n, 2)),
+        wave=wave.poisson(trends.wave, (n, 2)),
     )
 
 
-def _assemble(draws: Draws) -> Dataset:
-    T = draws.noise.shape[2]
-    X = narma(draws.u, 0.3, 1.5, 0.1) + draws.noise
+def _assemble(name: str, draws: Draws, noise: float) -> Dataset:
+    D, T = draws.noise.shape[1:]
+    X = narma(draws.u, 0.3, 1.5, 0.1) + noise * draws.noise
     salient = np.zeros(X.shape, dtype=bool)
     span = 5 * (np.abs(X.max(axis=(1, 2))) + np.abs(X.min(axis=(1, 2))))
     for i in np.flatnonzero(draws.label):
@@ -69,8 +94,8 @@ def _assemble(draws: Draws) -> Dataset:
             size = draws.size[i, j]
             begin += int(draws.place[i, j] * room)
             steps = np.arange(size) - size // 2
-            cells = i, draws.features[i, j], slice(begin, begin + size)
+            cells = i, draws.features[i, min(j, D - 1)], slice(begin, begin + size)
             X[cells] = sign * span[i] / size * steps + np.sin(draws.wave[i, j] * steps)
             salient[cells] = True
             begin, room = begin + size, T - draws.size[i, 1] - begin - size + 1
-    return Dataset("seqcomb_mv", X.astype(np.float32), draws.label, salient, class_names=CLASSES)
+    return Dataset(name, X.astype(np.float32), draws.label, salient, class_names=CLASSES)

@@ -26,7 +26,8 @@ def state(n: int = 1000, T: int = 200, truth: Truth = "change", seed: int = 0) -
     2021.
     """
     check_sizes(n, T, seed)
-    return _assemble(draw(n, T, seed), truth)
+    draws = draw(n, T, seed)
+    return emitted("state", walk(draws.state, TRANSITION), draws, truth)
 
 
 def covariances() -> Array:
@@ -37,9 +38,9 @@ def covariances() -> Array:
     return covariance
 
 
-def _assemble(draws: Draws, truth: Truth) -> Dataset:
-    states = walk(draws.state, TRANSITION)
+def emitted(name: str, states: Array, draws: Draws, truth: Truth) -> Dataset:
+    """The set of values and labels that the hidden states (n, T) emit."""
     salient = salient_cells(states, IMPORTANT, 3, truth)
     factor = np.linalg.cholesky(covariances())
     X = np.moveaxis(MEAN[states], -1, 1) + np.einsum("ntde,net->ndt", factor[states], draws.value)
-    return labelled(f"state:truth={truth}", X, IMPORTANT[states], 2.0, draws, salient)
+    return labelled(f"{name}:truth={truth}", X, IMPORTANT[states], 2.0, draws, salient)

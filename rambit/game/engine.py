@@ -15,7 +15,7 @@ from torch import Tensor
 from rambit.allocator import keep_freed_blocks
 from rambit.checks import warn
 from rambit.counterfactuals import Counterfactual, Replay
-from rambit.counterfactuals.strategies import check_categories
+from rambit.counterfactuals.resolve import check_categories
 from rambit.game import guards, incremental, modes, rectangles
 from rambit.game.batch_size import activations_of, auto_batch
 from rambit.game.horizons import ANCHORS, Anchor, HorizonRule
@@ -87,10 +87,14 @@ class Engine:
         cut = sample.cut()
         counterfactuals.check(*cut.x.shape[1:])
         predictor.tokens = sample.tokens
-        if sample.tokens:
-            check_categories(counterfactuals, [0], "tokens (integers of two axes)")
-        elif predictor.categorical:
-            check_categories(counterfactuals, predictor.categorical, "categorical features")
+        categories = [0] if sample.tokens else predictor.categorical
+        if categories:
+            check_categories(
+                counterfactuals,
+                categories,
+                "tokens (integers of two axes)" if sample.tokens else "categorical features",
+            )
+            self.counterfactuals = counterfactuals = counterfactuals.for_categories(categories)
         self.device = sample.x.device
         if self.device.type == "cpu" and not dry:
             keep_freed_blocks()

@@ -138,7 +138,7 @@ def average_prediction_difference(
     per: Per = "series",
     extent: Extent = "cell",
 ) -> float:
-    """Mean over series of |p_c(x) - p_c(x without its top k)|, in [0, 1]; high is better.
+    """Mean over series of ``|p_c(x) - p_c(x without its top k)|``, in [0, 1]; high is better.
 
     With two classes either gives the same. A regression's values are compared, summed over outputs (no ``target``).
     Source: WinIT (Leung et al., 2023).

@@ -102,7 +102,7 @@ def mean_rank_min(scores: Array, truth: Array, *, skip_first: bool = False, ties
 
 @MEASURES.register("iou")
 def iou(scores: Array, truth: Array, quantile: float = 0.9, *, skip_first: bool = False) -> float:
-    """|A ∩ S| / |A ∪ S| of salient cells A and those S that reach their series' ``quantile``; pooled; in [0, 1].
+    """``|A ∩ S| / |A ∪ S|`` of salient cells A and those S that reach their series' ``quantile``; pooled; in [0, 1].
 
     The quantile (0 to 1) interpolates linearly; cells equal to it belong to S, so constant scores select every cell
     and give the share of salient ones. Source: the Jaccard index.
@@ -162,7 +162,7 @@ def aur(scores: Array, truth: Array, *, skip_first: bool = False, scale: bool = 
 
 @MEASURES.register("information")
 def information(scores: Array, truth: Array | None = None, *, skip_first: bool = False, scale: bool = True) -> float:
-    """Mask information I_M(A) = Σ_A |log2(1 - m + 1e-5)| in bits, from 0 up to 16.6 a cell.
+    """Mask information ``I_M(A) = Σ_A |log2(1 - m + 1e-5)|`` in bits, from 0 up to 16.6 a cell.
 
     A: the salient cells of all series, or every cell without ``truth``. m: the scores scaled as in `aup`. Constant
     scores have m = 0 and next to no information. Changes when the scores are rescaled (a, a⁴ and a^¼ have the same
@@ -174,7 +174,7 @@ def information(scores: Array, truth: Array | None = None, *, skip_first: bool =
 
 @MEASURES.register("entropy")
 def entropy(scores: Array, truth: Array | None = None, *, skip_first: bool = False, scale: bool = True) -> float:
-    """Mask entropy S_M(A) = Σ_A m |log2(1e-5 + m)| + (1 - m) |log2(1e-5 + 1 - m)| in bits, from 0 up to 1 a cell.
+    """Mask entropy ``S_M(A) = Σ_A m |log2(1e-5 + m)| + (1 - m) |log2(1e-5 + 1 - m)|`` in bits, from 0 up to 1 a cell.
 
     A, m, constant scores and source as for `information`; low is sharp. It changes too when the scores are rescaled
     (a, a⁴ and a^¼ have the same AUPRC).

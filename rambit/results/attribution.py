@@ -244,14 +244,14 @@ class Attribution:
         return arrays.whole("X", X)
 
     def by_feature(self) -> Tensor:
-        """How much each feature matters: the mean of |score| over its times, (B, D) or (B, K, D) float64.
+        """How much each feature matters: the mean of ``|score|`` over its times, (B, D) or (B, K, D) float64.
 
         Padding, cells that were not evaluated and NaN do not count; NaN where nothing does.
         """
         return self._grid().mean_size(-1).to(self.values.device)
 
     def by_time(self) -> Tensor:
-        """How much each time matters: the mean of |score| over features, (B, T) or (B, K, T), as in `by_feature`."""
+        """How much each time matters: the mean of ``|score|`` over features, (B, T) or (B, K, T), as `by_feature`."""
         return self._grid().mean_size(-2).to(self.values.device)
 
     def top(self, k: int, series: int | str | None = None, *, target: Any = None) -> list[Cell]:

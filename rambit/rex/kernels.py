@@ -8,12 +8,10 @@ other nodes stay: 14 mutants. Lists of lists are flat arrays with offsets.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from rambit.jit import compiled
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -27,16 +25,6 @@ SIZES = np.array([1] * 4 + [2] * 6 + [3] * 4, dtype=np.int64)
 MUTANTS = 14
 #: What pruning keeps: all, the smallest, the smallest of those that agree.
 KEEP_ALL, SMALLEST, INTERSECTION = range(3)
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def compiled(function: Function) -> Function:
-    """Compile with Numba, once for all processes: the result is stored on disk wherever that is possible."""
-    try:
-        return cast(Function, numba.njit(cache=True)(function))
-    except RuntimeError:  # neither the package's folder nor the user's can be written
-        return cast(Function, numba.njit(function))
 
 
 # -- boxes ------------------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def get_combinations() -> list[list[int]]:
 
 @dataclass(eq=False)
 class Mutant:
-    """An input (1, C, *grid) of which some boxes are kept: ``active`` children of one box, and ``static`` other boxes.
+    """An input (1, C, …) of which some boxes are kept: ``active`` children of one box, and ``static`` other boxes.
 
     ``masking_func`` says what replaces the rest: a number, or a function of (mask over the grid, data). ``prediction``
     is the model's (class, confidence) once it was evaluated.

@@ -32,7 +32,7 @@ class RexExplanation:
     that no part is responsible. target: the class explained. confidence: the model's for it when
     only the mask is kept. area: the kept share of the grid. stats: how many "mutants" were made, how many were
     "passing", the "depth" reached, and the "rows" that the model evaluated. settings: JSON values. necessary, complete:
-    further masks of the strategies contrastive and complete. spotlights: (K, *grid), the masks of multi_spotlight.
+    further masks of the strategies contrastive and complete. spotlights: (K, …), the masks of multi_spotlight.
 
     What was explained, each None where it was not kept. labels: what classes and, of series, features and times are
     called. outputs: (C,), the model's probabilities for the whole input. x: the input, with a batch axis. model: a hash
@@ -155,7 +155,7 @@ class RexExplanation:
     # -- files ----------------------------------------------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that is a tensor, for a file or a store; the maps as "maps" (K, *grid) of "classes" (K,)."""
+        """Everything that is a tensor, for a file or a store; the maps as "maps" (K, …) of "classes" (K,)."""
         classes = sorted(self.maps)
         shape = tuple(self.responsibility.shape)
         stacked = torch.stack([self.maps[c] for c in classes]) if classes else self.responsibility.new_empty(0, *shape)

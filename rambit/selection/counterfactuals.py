@@ -144,7 +144,7 @@ class CounterfactualExplainer:
         return {"original_prediction": original, "interventions": interventions}
 
     def compute_attribution_scores(self, x: Tensor, mask: Tensor) -> Tensor:
-        """How far removing each step moves the model, (B, T): mean over outputs of |f(x) - f(x · mask without it)|.
+        """How far removing each step moves the model, (B, T): mean over outputs of ``|f(x) - f(x · mask without it)|``.
 
         x (B, T, D) in float32 or float64; the mask (B, T) may be soft. One game evaluates all steps in batches. A step
         that the mask has removed already changes nothing more: it costs no row.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rambit import arrays
 from rambit.epochs import History, Training, one_pass
 from rambit.structure.classifier import HierarchicalClassifier
 from rambit.structure.encoders import DenseEncoder
@@ -18,9 +20,9 @@ from rambit.structure.sample import Sample
 def fit(
     model: HierarchicalClassifier,
     sample: Sample,
-    y: Tensor,
+    y: Any,
     *,
-    valid: tuple[Sample, Tensor] | None = None,
+    valid: tuple[Sample, Any] | None = None,
     epochs: int = 10,
     batch_size: int = 100,
     lr: float = 1e-3,
@@ -28,7 +30,7 @@ def fit(
     patience: int | None = None,
     seed: int = 0,
 ) -> History:
-    """Trains ``model`` in place on the B samples and classes ``y`` (B,) int64, and leaves its best weights in it.
+    """Trains ``model`` in place on the B samples and classes ``y`` (B,), integers, and leaves its best weights in it.
 
     The best epoch has the lowest loss on ``valid``, without it the lowest training loss; training stops after
     ``patience`` epochs without a better one. Numbers are standardised with the samples' own mean and deviation. The
@@ -37,10 +39,9 @@ def fit(
     the loss stops being finite.
     """
     options = Training(epochs, batch_size, lr, weight_decay, patience, seed)
-    for labelled, labels in ((sample, y), *([] if valid is None else [valid])):
-        _check(model, labelled, labels)
-        labelled.check_range(model.head.weight.dtype)
-
+    y = _labels(model, sample, y)
+    if valid is not None:
+        valid = valid[0], _labels(model, *valid)
     for encoder, node, _ in model.encoder.leaves(sample.root):
         if isinstance(encoder, DenseEncoder) and isinstance(node, Dense):
             encoder.standardize(node)
@@ -66,9 +67,9 @@ def predict(model: HierarchicalClassifier, sample: Sample, *, batch_size: int = 
     return torch.cat(parts).softmax(dim=1)
 
 
-def evaluate(model: HierarchicalClassifier, sample: Sample, y: Tensor, *, batch_size: int = 256) -> dict[str, float]:
-    """Accuracy and mean cross entropy ("loss") on samples with classes ``y`` (B,) int64."""
-    _check(model, sample, y)
+def evaluate(model: HierarchicalClassifier, sample: Sample, y: Any, *, batch_size: int = 256) -> dict[str, float]:
+    """Accuracy and mean cross entropy ("loss") on samples with classes ``y`` (B,), integers."""
+    y = _labels(model, sample, y)
     logits = predict(model, sample, batch_size=batch_size).double().log().cpu()
     return {
         "accuracy": float((logits.argmax(dim=1) == y).double().mean()),
@@ -82,12 +83,11 @@ def _loss(model: HierarchicalClassifier, sample: Sample, y: Tensor) -> tuple[Ten
     return functional.cross_entropy(logits, y.to(logits.device)), len(y)
 
 
-def _check(model: HierarchicalClassifier, sample: Sample, y: Tensor) -> None:
+def _labels(model: HierarchicalClassifier, sample: Sample, y: Any) -> Tensor:
+    """The classes (B,) int64 of samples that the model can read."""
     if sample.schema != model.schema:
         raise ValueError("sample must look like the model's schema; encode it with from_json(..., model.schema)")
-    if len(sample) == 0 or y.shape != (len(sample),):
-        raise ValueError(f"y must be ({len(sample)},) with at least one sample, got {tuple(y.shape)}")
-    if y.dtype != torch.int64:
-        raise TypeError(f"y must be int64, got {y.dtype}")
-    if y.min() < 0 or y.max() >= model.num_classes:
-        raise ValueError(f"y must lie in 0..{model.num_classes - 1}, got {int(y.min())}..{int(y.max())}")
+    if len(sample) == 0:
+        raise ValueError("sample is empty; there must be at least one")
+    sample.check_range(model.head.weight.dtype)
+    return arrays.integers("y", y, len(sample), 0, model.num_classes - 1)

@@ -66,14 +66,14 @@ def explain(
       of one length (pandas, xarray), or a ``rambit.structure.Sample``.
     * ``target``: a class, or one for each sample; default: the model's own choice.
     * ``counterfactuals``: what stands where a term is not kept (see ``rambit.counterfactuals``), a strategy, its name,
-      or values (S, *shape of the sample); outputs are means over S. In nested samples, what is not kept is missing.
+      or values (S, …) like the sample; outputs are means over S. In nested samples, what is not kept is missing.
     * ``terms``: what is kept or not: ``cells`` (default; an image's channels belong together), ``timestamps``,
       ``features``, or an integer tensor like a mask: the group of each cell.
     * ``heuristic``: ``const``, ``random``, ``grad``, ``gnn``, ``daf``, ``banzhaf`` (``num_samples`` random masks),
       ``shapley`` (``num_samples`` random orders), scores like the sample or its masks, an attribution, a ReX result, or
       anything with ``attribute(sample)``. It is not computed where the search does not use it.
-    * ``search``: flat_ or lbyl_ (nested samples: level by level from the root) and hadd, harr, harrft (a prefix of the
-      heuristic's ranking; with random removal; with fine-tuning), gadd, garr, garrft (the same, starting greedily),
+    * ``search``: ``flat_`` or ``lbyl_`` (nested samples: level by level from the root) and hadd, harr, harrft (a prefix
+      of the heuristic's ranking; with random removal; with fine-tuning), gadd, garr, garrft (the same, starting greedily),
       gradient; or exact, for up to 24 terms.
     * ``clusters``: an id for each term of the batch; terms of one id move together. Samples that share one are searched
       together, and all their thresholds must hold.

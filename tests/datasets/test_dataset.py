@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rambit.datasets import DATASETS, SYNTHETIC, Dataset, load, save_file, spike, state
+from rambit.datasets import DATASETS, SYNTHETIC, Dataset, load, low_var, save_file, spike, state
 
 
 def example(n=6, d=2, t=4, **changes):
@@ -110,6 +110,25 @@ def test_load_synthetic():
         load("state:delay=2")
 
 
+@pytest.mark.parametrize("name", SYNTHETIC)
+def test_a_longer_set_goes_on(name):
+    data, longer, other = (load(f"{name}:{options}") for options in ("n=6,seed=5", "n=9,seed=5", "n=6,seed=6"))
+    for field in ("X", "y", "salient"):
+        assert np.array_equal(getattr(data, field), getattr(longer, field)[:6])
+    assert not np.array_equal(data.X, other.X)
+    assert data.salient.any()
+
+
+def test_options_that_are_real_numbers():
+    assert np.array_equal(load("low_var:noise=0.5,n=3").X, low_var(3, noise=0.5).X)
+    for text in ("loud", "", "1,5"):
+        with pytest.raises(ValueError, match=r"defaults are low_var:n=5000,T=200,noise=1.0,seed=0; got"):
+            load(f"low_var:noise={text}")
+    for text in ("-1", "nan", "inf"):
+        with pytest.raises(ValueError, match="noise must be at least 0"):
+            load(f"low_var:noise={text}")
+
+
 def test_load_file(tmp_path):
     save_file(tmp_path / "mine.npz", example())
     assert np.array_equal(load(tmp_path / "mine.npz").X, example().X)
@@ -139,9 +158,10 @@ def test_a_set_that_does_not_fit_names_its_sizes(name, monkeypatch):
         load(f"{name}:n=1{'0' * 5000}")
 
 
-def test_the_steps_of_a_gaussian_process_have_a_limit():
+@pytest.mark.parametrize("name", ["switch_feature:n=1,T=8193", "l2x:n=1,T=8193"])
+def test_the_steps_of_a_gaussian_process_have_a_limit(name):
     with pytest.raises(ValueError, match="T must be at most 8192, got 8193"):
-        load("switch_feature:n=1,T=8193")
+        load(name)
 
 
 def test_wrong_names():

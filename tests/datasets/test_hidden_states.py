@@ -1,4 +1,4 @@
-"""State and Switch-Feature against plain loops over the same random numbers, and their statistics."""
+"""State, HMM, Switch-Feature and L2X against plain loops over the same random numbers, and their statistics."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from rambit.datasets import state, switch_feature
+from rambit.datasets import hmm, l2x, state, switch_feature
 from rambit.datasets.chain import draw, walk
+from rambit.datasets.l2x import _draw as draw_l2x
+from rambit.datasets.l2x import log_odds
 from rambit.datasets.state import covariances
 
-BOTH = pytest.mark.parametrize("make", [state, switch_feature])
+TRUTHS = pytest.mark.parametrize("make", [state, hmm, switch_feature])
 
 
 def naive_walk(u, transition):
@@ -27,6 +29,20 @@ def naive_walk(u, transition):
     return states
 
 
+def naive_tiring_walk(u):
+    states, lasted = [], 0
+    for t, number in enumerate(u):
+        if t == 0:
+            one = number < 0.5
+        elif states[-1] == 1:
+            one = number < 0.95 - 0.002 * lasted
+        else:
+            one = number < 0.05
+        lasted = lasted + 1 if states and states[-1] == one else 0
+        states.append(int(one))
+    return states
+
+
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
@@ -39,11 +55,11 @@ def marks(states, features, truth):
     return salient
 
 
-def naive_state(draws, truth):
+def naive_state(draws, truth, hidden=lambda u: naive_walk(u, [[0.1, 0.9], [0.1, 0.9]])):
     mean = ((0.1, 1.6, 0.5), (-0.1, -0.4, -1.5))
     X, y, salient = [], [], []
     for u, value, label in zip(*draws, strict=True):
-        states = naive_walk(u, [[0.1, 0.9], [0.1, 0.9]])
+        states = hidden(u)
         x, labels = np.zeros((3, len(u))), []
         for t, s in enumerate(states):
             k = s + 1  # the important feature; feature 0 is correlated with it
@@ -56,6 +72,10 @@ def naive_state(draws, truth):
         y.append(labels)
         salient.append(marks(states, (1, 2), truth))
     return np.array(X), np.array(y), np.array(salient)
+
+
+def naive_hmm(draws, truth):
+    return naive_state(draws, truth, naive_tiring_walk)
 
 
 def naive_switch(draws, truth):
@@ -83,7 +103,7 @@ def naive_switch(draws, truth):
     return np.array(X), np.array(y), np.array(salient)
 
 
-@pytest.mark.parametrize(("make", "naive"), [(state, naive_state), (switch_feature, naive_switch)])
+@pytest.mark.parametrize(("make", "naive"), [(state, naive_state), (hmm, naive_hmm), (switch_feature, naive_switch)])
 @given(
     n=st.integers(1, 4), T=st.integers(2, 40), truth=st.sampled_from(["change", "active"]), seed=st.integers(0, 2**64)
 )
@@ -95,6 +115,40 @@ def test_equals_plain_loops(make, naive, n, T, truth, seed):
     assert np.array_equal(made.y, y)
     assert np.array_equal(made.salient, salient)
     assert made.name == f"{make.__name__}:truth={truth}"
+
+
+@given(n=st.integers(1, 3), T=st.integers(2, 20), seed=st.integers(0, 2**64))
+@settings(max_examples=15, deadline=None)
+def test_l2x_equals_plain_loops(n, T, seed):
+    made, draws = l2x(n, T, seed), draw_l2x(n, T, seed)
+    assert ((draws.scale >= 0.5) & (draws.scale < 2.5)).all()
+    for i in range(n):
+        states = naive_tiring_walk(draws.state[i])
+        x = np.zeros((10, T))
+        for d, mean in enumerate((1.2, 0.8, 1.5, 0.4, 0.5, -1.2, -1.5, -0.8, -0.4)):
+            kernel = [[0.5 * np.exp(-(((s - t) / draws.scale[d]) ** 2) / 2) for t in range(T)] for s in range(T)]
+            x[d] = mean + np.linalg.cholesky(np.array(kernel) + 1e-9 * np.eye(T)) @ draws.value[i, d]
+        for t, s in enumerate(states):
+            x[9, t] = -0.5 if s else 0.5
+            a, b, c, d = x[5:9, t] if s else x[1:5, t]
+            if s:  # odds of label 0
+                odds = np.exp(-10 * np.sin(-0.2 * a) + abs(b) + c + np.exp(-d) - 2.4)
+            else:
+                odds = np.exp(a * a + b * b + c * c + d * d - 4)
+            assert made.y[i, t] == (draws.label[i, t] < 1 / (1 + odds))
+            assert np.flatnonzero(made.salient[i, :, t]).tolist() == ([5, 6, 7, 8, 9] if s else [1, 2, 3, 4, 9])
+        np.testing.assert_allclose(made.X[i], x, rtol=1e-5, atol=1e-5)
+
+
+def test_l2x_labels_depend_on_the_salient_cells_alone():
+    data = l2x(20)
+    X, states = data.X.astype(np.float64), (data.X[:, 9] < 0).astype(int)
+    other = np.where(data.salient, X, np.random.default_rng(0).normal(size=X.shape))
+    np.testing.assert_allclose(log_odds(other, states), log_odds(X, states))
+    for d in range(1, 9):
+        changed = X.copy()
+        changed[:, d] += 1
+        assert np.array_equal(log_odds(changed, states) != log_odds(X, states), data.salient[:, d])
 
 
 def test_walk_never_leaves_its_states():
@@ -129,6 +183,34 @@ def test_state_statistics():
     calibrated(deciding, data.y, 2)
 
 
+def test_hmm_statistics():
+    data = hmm()
+    states = states_of(data) - 1
+    assert abs(states[:, 0].mean() - 0.5) < 0.05
+    entered = (states[:, :-2] == 0) & (states[:, 1:-1] == 1)
+    assert abs(states[:, 2:][entered].mean() - 0.95) < 0.01
+    lasted = np.logical_and.reduce([states[:, k : 150 + k] == 1 for k in range(1, 32)]) & (states[:, :150] == 0)
+    assert abs(states[:, 32:182][lasted].mean() - (0.95 - 30 / 500)) < 0.03
+    left = (states[:, :-1] == 0) & (states[:, 1:] == 1)
+    assert abs(left.sum() / (states[:, :-1] == 0).sum() - 0.05) < 0.003
+    calibrated(np.where(states == 0, data.X[:, 1], data.X[:, 2]), data.y, 2)
+
+
+def test_l2x_statistics():
+    data = l2x(500)
+    np.testing.assert_allclose(
+        data.X[:, :9].mean(axis=(0, 2)), (1.2, 0.8, 1.5, 0.4, 0.5, -1.2, -1.5, -0.8, -0.4), atol=0.03
+    )
+    np.testing.assert_allclose(data.X[:, :9].var(axis=(0, 2)), 0.5, atol=0.02)
+    calibrated(log_odds(data.X, data.X[:, 9] < 0), data.y, 1)
+
+
+@pytest.mark.parametrize("arguments", [{"n": 0}, {"T": 1}, {"seed": -1}])
+def test_wrong_arguments_of_l2x(arguments):
+    with pytest.raises(ValueError, match=f"{next(iter(arguments))} must be at least"):
+        l2x(**arguments)
+
+
 def test_switch_statistics():
     data = switch_feature(truth="active")
     assert data.X.shape == (1000, 3, 100)
@@ -152,7 +234,7 @@ def calibrated(deciding, labels, slope):
         assert abs(labels[inside].mean() - p[inside].mean()) < 4 * 0.5 / np.sqrt(inside.sum())
 
 
-@BOTH
+@TRUTHS
 def test_truths_agree_on_all_but_the_salient_cells(make):
     change, active = make(50, truth="change"), make(50, truth="active")
     assert np.array_equal(change.X, active.X)
@@ -163,7 +245,7 @@ def test_truths_agree_on_all_but_the_salient_cells(make):
     assert np.array_equal(change.salient.any(axis=1)[:, 1:], moved)
 
 
-@BOTH
+@TRUTHS
 def test_seeds(make):
     data, longer = make(20, seed=5), make(50, seed=5)
     for name in ("X", "y", "salient"):
@@ -171,7 +253,7 @@ def test_seeds(make):
     assert not np.array_equal(data.X, make(20, seed=6).X)
 
 
-@BOTH
+@TRUTHS
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -8,10 +8,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rambit.datasets import RareModel, rare_feature, rare_model, rare_scores, rare_time, spike
+from rambit.datasets import (
+    RareModel,
+    load_file,
+    rare_feature,
+    rare_feature_diffgroups,
+    rare_model,
+    rare_scores,
+    rare_time,
+    rare_time_diffgroups,
+    save_file,
+    spike,
+)
 from rambit.datasets.dataset import streams
 
 BOTH = pytest.mark.parametrize("make", [rare_time, rare_feature])
+GROUPS = pytest.mark.parametrize("make", [rare_time_diffgroups, rare_feature_diffgroups])
 
 
 @BOTH
@@ -100,7 +112,46 @@ def test_gradients(make):
     torch.testing.assert_close(x.grad, 2 * x.detach() * torch.from_numpy(data.salient))
 
 
-@BOTH
+@GROUPS
+@given(n=st.integers(1, 5), T=st.integers(5, 20), D=st.integers(5, 20), size=st.integers(1, 5), seed=st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_groups_equal_plain_loops(make, n, T, D, size, seed):
+    data, plain = make(n, T, D, size, seed), {rare_time_diffgroups: rare_time, rare_feature_diffgroups: rare_feature}
+    assert np.array_equal(data.X, plain[make](n, T, D, size, seed).X)
+    for i in range(n):
+        steps, features = data.salient[i].any(axis=0), data.salient[i].any(axis=1)
+        half = range(T // 2) if i % 2 == 0 else range(T // 4, 3 * T // 4)
+        if make is rare_time_diffgroups:
+            half = range(D // 2) if i % 2 == 0 else range(D // 4, 3 * D // 4)
+            first = int(steps.argmax())
+            assert np.flatnonzero(steps).tolist() == list(range(first, first + size))
+            assert np.flatnonzero(features).tolist() == list(half)
+        else:
+            assert np.flatnonzero(steps).tolist() == list(half)
+            assert features.sum() == size
+        assert np.array_equal(data.salient[i], features[:, None] & steps)
+        assert np.array_equal(data.salient[i], data.salient[i % 2])  # the same within a group
+        for t in range(T):
+            cells = [float(data.X[i, d, t]) for d in range(D) if data.salient[i, d, t]]
+            total = sum(cells) ** 2 if i % 2 == 0 else sum(x**2 for x in cells)
+            assert data.y[i, t] == pytest.approx(total, rel=1e-5, abs=1e-6)
+
+
+@GROUPS
+def test_the_black_boxes_of_groups_answer_the_labels(make, tmp_path):
+    data = make(6, seed=3)
+    save_file(tmp_path / "set.npz", data)
+    for some, chosen in ((data, range(6)), (data.take([3, 0]), (3, 0)), (load_file(tmp_path / "set.npz"), range(6))):
+        for i, original in enumerate(chosen):
+            outputs = rare_model(some, i)(torch.from_numpy(data.X[[original]]), return_all=True)[0]
+            torch.testing.assert_close(outputs, torch.from_numpy(data.y[original]), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="has series whose black box is no sum over cells"):
+        rare_scores(data)
+    second = data.take([1, 3])
+    assert (rare_scores(second) > 0).sum() == second.salient.sum()
+
+
+@pytest.mark.parametrize("make", [rare_time, rare_feature, rare_time_diffgroups, rare_feature_diffgroups])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -120,7 +120,7 @@ class Regressor:
 
 
 #: Models that an all-defaults call explains without a word. Those that read series of one length alone are called with
-#: ``anchor="end"``, as README says.
+#: ``anchor="end"``, as docs/models.md says.
 SOUND = {
     "linear": lambda: made(nn.Sequential, nn.Flatten(), nn.Linear(D * T, C)),
     "mlp": lambda: made(mlp),

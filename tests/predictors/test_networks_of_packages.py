@@ -1,4 +1,4 @@
-"""Networks of the forms that darts and TSInterpret have are explained as README says."""
+"""Networks of the forms that darts and TSInterpret have are explained as docs/models.md says."""
 
 from __future__ import annotations
 

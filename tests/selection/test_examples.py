@@ -1,4 +1,4 @@
-"""The example scripts, the notebook's cells and the README's section on selection run as they are."""
+"""The example scripts, the notebook's cells and the documentation's page on selection run as they are."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def test_notebook(monkeypatch):
     assert "of the marked timestamps are kept" in said.getvalue()
 
 
-def test_the_readme_section():
+def test_the_documentation():
     """The blocks that import from rambit.selection, as they stand there."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/selection.md").read_text(encoding="utf-8")
     blocks = [b for b in re.findall(r"```python\n(.*?)```", text, flags=re.S) if "rambit.selection" in b]
     assert blocks
     for block in blocks:
         names: dict[str, object] = {}
-        exec(compile(block, "README.md", "exec"), names)
+        exec(compile(block, "selection.md", "exec"), names)
         assert names["predictions"].shape == (32, 1)
         assert names["selected"].shape == (32, 50, 10)
         assert set(names["loss_dict"]) == {"task_loss", "diversity_loss", "total_loss"}

@@ -87,11 +87,11 @@ def test_bad_input():
         fit(model, sample, y, epochs=0)
     with pytest.raises(ValueError, match="lr must be above 0"):
         fit(model, sample, y, lr=0)
-    with pytest.raises(ValueError, match=r"y must be \(2,\)"):
+    with pytest.raises(ValueError, match=r"y must have one value a series, \(2,\)"):
         fit(model, sample, y[:1])
-    with pytest.raises(TypeError, match="y must be int64"):
+    with pytest.raises(TypeError, match="y must hold integers, got"):
         fit(model, sample, y.float())
-    with pytest.raises(ValueError, match=r"y must lie in 0\.\.1, got 0\.\.2"):
+    with pytest.raises(ValueError, match="y must lie between 0 and 1, got 0 … 2"):
         fit(model, sample, y * 2)
     with pytest.raises(ValueError, match="sample must look like"):
         fit(model, from_json(["a", "b"]), y)

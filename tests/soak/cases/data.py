@@ -16,17 +16,28 @@ from rambit.datasets import (
     Columns,
     Dataset,
     RareModel,
+    forecast_linear,
+    forecast_threshold,
+    freq_shapes,
+    hmm,
+    l2x,
     load,
     load_file,
+    low_var,
     rare_feature,
+    rare_feature_diffgroups,
     rare_model,
     rare_scores,
     rare_time,
+    rare_time_diffgroups,
     redundant_spike,
     save_file,
     seqcomb_mv,
+    seqcomb_uv,
+    sine_sum,
     spike,
     state,
+    static_covariate,
     switch_feature,
 )
 from rambit.models import (
@@ -76,13 +87,20 @@ def padding(draw: Draw) -> None:
 @case(weight=2)
 def synthetic(draw: Draw) -> None:
     """What each set promises: shapes, labels from the salient cells, and that a longer set only goes on."""
-    make: Any = draw.of(spike, redundant_spike, state, switch_feature, seqcomb_mv)
+    make: Any = draw.of(
+        *(spike, redundant_spike, state, hmm, switch_feature, l2x, seqcomb_mv, seqcomb_uv, freq_shapes, low_var),
+        *(sine_sum, static_covariate, forecast_linear, forecast_threshold),
+    )
     n, seed = draw.whole(2, 12), draw.whole(0, 10**6)
-    T = draw.whole(113, 130) if make is seqcomb_mv else draw.whole(2, 60)
+    least = {seqcomb_mv: 113, seqcomb_uv: 73, freq_shapes: 19, low_var: 61, sine_sum: 102, static_covariate: 9}
+    shortest = least.get(make, 3 if make in (forecast_linear, forecast_threshold) else 2)
+    T = draw.whole(shortest, shortest + 60)
     options: dict[str, Any] = {"n": n, "T": T, "seed": seed}
     if make is spike:
         options["delay"] = draw.whole(0, min(5, T - 1))
-    if make in (state, switch_feature):
+    if make in (forecast_linear, forecast_threshold):
+        options |= {"horizon": draw.whole(1, 3), "target": draw.of("sign", "value")}
+    if make in (state, hmm, switch_feature):
         options["truth"] = draw.of("change", "active")
     draw.note(make=make.__name__, **options)
     data: Dataset = draw.call(make, **options)
@@ -105,7 +123,7 @@ def synthetic(draw: Draw) -> None:
             steps = np.flatnonzero(salient[i].any(0))
             first = steps[0] if len(steps) else T
             draw.equal(y[i].tolist(), [int(t >= first) for t in range(T)], what="the labels")
-        elif make in (state, switch_feature) and options["truth"] == "active":
+        elif make in (state, hmm, switch_feature) and options["truth"] == "active":
             draw.true((salient[i].sum(0) == 1).all(), "one feature is active at each step")
     name = {"spike": "spike", "state": "state"}.get(make.__name__, make.__name__)
     told = ",".join(f"{k}={v}" for k, v in options.items())
@@ -135,6 +153,21 @@ def rare(draw: Draw) -> None:
     draw.close(scores, np.abs(X**2 - mean**2) * data.salient)
     method = FO(model, output="regression", counterfactuals="mean", num_samples=1)
     draw.close(draw.call(method.attribute, x)[0], scores[i], 1e-6, 1e-8, what="feature occlusion")
+
+
+@case()
+def groups(draw: Draw) -> None:
+    """The black box of each series answers its labels, whichever group the series is of."""
+    size = draw.whole(1, 4)
+    make = draw.of(rare_time_diffgroups, rare_feature_diffgroups)
+    data = draw.call(make, n=draw.whole(2, 4), T=draw.whole(size + 2, 9), D=draw.whole(size + 2, 8), size=size)
+    i = draw.whole(0, len(data) - 1)
+    seen = np.where(data.salient[i], data.X[i].astype(np.float64), 0)
+    expected = seen.sum(axis=0) ** 2 if i % 2 == 0 else (seen**2).sum(axis=0)
+    draw.close(data.y[i], expected, 1e-5, 1e-6, what="the labels")
+    with torch.no_grad():
+        found = draw.call(rare_model, data, i)(torch.from_numpy(data.X[i : i + 1]).double(), return_all=True)
+    draw.close(found[0], expected)
 
 
 @case(weight=2)
