@@ -65,9 +65,14 @@ class TemporalOcclusion(OnPrefixes):
 
     def _explain(self, game: Game, outputs: Outputs, x: Tensor, target: Tensor | None) -> Tensor:
         regression = self.predictor.output == "regression"
-        if regression and target is None and (count := outputs(x[:1]).shape[1]) > 1:
-            raise ValueError(f"target is needed: the model has {count} regression outputs")
-        tunnel = self.methods.TimeForwardTunnel(self.methods.TemporalOcclusion(outputs))
+
+        def explained(x: Tensor) -> Tensor:
+            found = outputs(x)
+            if regression and target is None and found.shape[1] > 1:
+                raise ValueError(f"target is needed: the model has {found.shape[1]} regression outputs")
+            return found
+
+        tunnel = self.methods.TimeForwardTunnel(self.methods.TemporalOcclusion(explained))
         baseline = self._background(x.transpose(1, 2)).mean(dim=0, keepdim=True).transpose(1, 2)
         with torch.no_grad():
             scores: Tensor = tunnel.attribute(

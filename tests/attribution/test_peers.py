@@ -11,7 +11,6 @@ from torch import nn
 from rambit.attribution import FeatureAblation, SegmentGradients, TemporalOcclusion, TintFIT
 from rambit.compare import compare
 from rambit.game import batch_size
-from rambit.predictors import Predictor
 from tests.models_for_tests import GRU
 
 B, D, T = 2, 3, 7
@@ -188,6 +187,6 @@ def test_what_does_not_fit():
     with pytest.raises(ValueError, match="target does not apply"):
         make(TintFIT, model()).attribute(X, target=0)
     with pytest.raises(ValueError, match="target is needed"):
-        make(TemporalOcclusion, Predictor.of(model(), output="regression").module, output="regression").attribute(X)
+        make(TemporalOcclusion, model(), output="regression").attribute(X)
     with pytest.raises(TypeError, match="anchor"):
         make(TemporalOcclusion, model(), anchor="cell")

@@ -17,7 +17,7 @@ from rambit.compare import Comparison, compare
 from rambit.compare.methods import parse
 from rambit.compare.pairs import over_runs, over_series
 from rambit.compare.runs import Case, Data, Settings
-from rambit.counterfactuals import STRATEGIES, Mean, Zero
+from rambit.counterfactuals import STRATEGIES, Mean, Zero, resolve
 from rambit.datasets import Dataset
 from rambit.game import Game, TensorSample
 from rambit.predictors import Predictor
@@ -208,6 +208,17 @@ def test_methods_metrics_and_strategies_from_outside(registered, tmp_path):
                  "--metrics", "first-hit,moved", "--test", "moved",
                  *(f"--{name.replace('_', '-')}={value}" for name, value in SHORT.items())]) == 0  # fmt: skip
     assert list(rows_of(tmp_path / "out")[0])[3:7] == ["first-hit", "first-hit_stderr", "moved", "moved_stderr"]
+
+
+def test_draws_that_fit_the_past_stand_in(tmp_path):
+    """By the strategy's name: in a method, and where the judge removes cells."""
+    found = compare(SPIKE, "rambit:L=2,cf=conditional", out=tmp_path / "out", counterfactuals="conditional", **SHORT)
+    case = Case(Data.read(SPIKE, 6), 0, Settings(**SHORT), tmp_path / "out")
+    X, values = torch.from_numpy(case.data.explained.X), resolve("conditional", case.background())
+    sample = TensorSample(X, torch.arange(len(X)))
+    game = Game(Predictor.of(case.model()), sample, values, draws=5, evaluation="full")
+    scores = Attribution.load(case.result_path(parse("rambit:L=2,cf=conditional"))).values
+    assert found.rows[0]["comprehensiveness"] == pytest.approx(metrics.comprehensiveness(game, scores, 6))
 
 
 def test_every_number_is_that_of_the_metric(tmp_path):
