@@ -31,13 +31,13 @@ examples:
 
   rambit compare --data runs.csv --id run --time stamp --model my.py:net --methods rambit,fo,random --out mine
 
-  rambit compare --data spike --methods rambit,winit,ig,random --metrics auprc,comprehensiveness,cpd,cpp \
+  rambit compare --data spike --methods rambit,winit,ig,random --metrics auprc,comprehensiveness,cpd,cpp \\
       --cells 0.05,0.1,0.2 --counterfactuals zero,mean --order most,least --curves 20 --folds 5 --out judged
 
 With --model, every method explains that model, all series of a file, and nothing but generators is trained. Without,
 every set's model is trained on every step (of a file, on four fifths of the series). Where a series has one label
-(BasicMotions), that is the label of all its steps, and methods with an anchor explain the last output (anchor=end)
-unless another anchor is named.
+(BasicMotions), that is the label of all its steps, and methods with an anchor explain the last output (anchor=end),
+where each step has one, all outputs (anchor=cell), unless another anchor is named.
 
 Models, generators and results stay in the folder: the same command goes on after an interruption, and with more
 methods, data sets or seeds it does only what is new. The table and the figures, one of them quality against row-steps

@@ -131,7 +131,7 @@ def compare(
     lines, more = table.read(study, judging=judging)
     notes += more
     tests = table.differences(lines, judging, folds)
-    text = table.to_text(study, lines, [*notes, judging.note()], tests=tests)
+    text = table.to_text(study, lines, [*notes, *judging.notes()], tests=tests)
     return Comparison(tuple(lines), tuple(notes), text, Path(out), tuple(tests), tuple(judging.tested))
 
 

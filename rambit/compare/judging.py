@@ -73,7 +73,7 @@ class Metric:
             if key not in allowed or not equals:
                 listed = ", ".join(allowed) or "none"
                 raise ValueError(f"metrics: {name} has no option {part!r}; its options (as name=value): {listed}")
-            options[key] = _read(part, value)
+            options[key] = _read(value)
         return Metric(text, name, options)
 
     @property
@@ -91,15 +91,12 @@ class Metric:
         return argument in inspect.signature(self.function).parameters and argument not in self.options
 
 
-def _read(part: str, value: str) -> Any:
-    """A number, a switch or text."""
-    for kind in (int, float):
-        try:
-            found = kind(value)
-        except ValueError:
-            continue
-        return found
-    return {"true": True, "false": False}.get(value, value)
+def _read(text: str) -> Any:
+    """A number, a switch or the text itself."""
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        return {"true": True, "false": False}.get(text, text)
 
 
 @dataclass(frozen=True)
@@ -119,7 +116,10 @@ class Column:
 
 
 class Judging(Options):
-    """What the table says of scores. Of several shares, values or orders each metric has a column for each."""
+    """What the table says of scores. Of several shares, values or orders each metric has a column for each.
+
+    Raises TypeError or ValueError for what there is not.
+    """
 
     metrics: Names = option(
         default=None, help="names with options, as of methods; None: those of known cells, and four of the model"
@@ -194,23 +194,26 @@ class Judging(Options):
         """How many of so many stay."""
         return max(1, steps // 10) if self.keep is None else self.keep
 
-    def note(self) -> str:
-        """What the columns of the model mean."""
+    def notes(self) -> list[str]:
+        """What the columns of the model mean, if there are such."""
+        if self.chosen is not None and all(metric.of_truth for metric in self.chosen):
+            return []
         k = "a tenth" if self.keep is None else self.keep
         shares = ", ".join(f"{100 * share:g}" for share in self.shares)
-        return (
+        text = (
             f"The model is evaluated again, at the last step, with {' or '.join(self.strategies)} in place of removed "
             "cells. acc.: its accuracy on these series as they are; acc. kept: when the best timestamps alone stay "
             f"({k} of them), by the sum of their cells. The predicted class's mean loss of probability, when of all "
             f"cells the best {shares} % alone stay: suffic. (low is good), and when they go: compreh. (high is good). "
             "Among equal scores the earlier cell comes first."
         )
+        return [text]
 
 
 def _shares(given: Any) -> list[float]:
     """Different shares above 0 and up to 1, from a number, several, or text such as 0.05,0.1."""
     if isinstance(given, str):
-        given = [_read(f"cells={one}", one) for one in given.split(",")]
+        given = [_read(one) for one in given.split(",")]
     items = list(given) if isinstance(given, Sequence) else [given]
     shares = [number("cells", one, 0.0, 1.0, above=True) for one in items]
     if len(set(shares)) < len(shares):
@@ -271,7 +274,9 @@ class Judge:
             return float(metric.function(scores[part, :, 1:], data.salient[part, :, 1:], **metric.options))
         _, D, T = scores.shape
         labels = data.y if data.y is None or data.y.ndim == 1 else data.y[:, -1]
-        common = {"labels": labels, "k": max(1, round(column.share * D * T)), "keep": self.judging.timestamps(T)}
+        # Of all series together a count would be of all their cells.
+        k = column.share if metric.options.get("per") == "all" else max(1, round(column.share * D * T))
+        common = {"labels": labels, "k": k, "keep": self.judging.timestamps(T)}
         given = {name: value for name, value in common.items() if metric.takes(name)}
         ordered = scores if column.order == "most" else -scores
         return metric.function(self._games[column.counterfactuals], ordered, **given, **metric.options)

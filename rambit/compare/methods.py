@@ -61,10 +61,10 @@ DEFAULT_VALUES = {"winit": "generator", "biwinit": "generator", "fo": "uniform"}
 
 
 class Labels(Protocol):
-    """What a method must know of its data: whether each series has one label."""
+    """What a method must know of its data: where outputs have labels, at the end or at each cell's time."""
 
     @property
-    def whole(self) -> bool: ...
+    def anchor(self) -> str | None: ...
 
 
 class Source(Protocol):
@@ -97,13 +97,16 @@ class Method:
     kind: str
     options: dict[str, Any] = field(default_factory=dict)
 
-    def options_for(self, whole: bool) -> dict[str, Any]:
-        """Where a series has one label, the output explained is the one at its end, unless an anchor was named."""
-        return {"anchor": "end", **self.options} if whole and "anchor" in _options(self.kind) else self.options
+    def options_for(self, anchor: str | None) -> dict[str, Any]:
+        """What is explained is what has labels, the output at the end or those at all steps, unless it was named."""
+        takes = inspect.signature(_class(self.kind)).parameters
+        if anchor is None or "anchor" not in takes or takes["anchor"].default == anchor == "cell":
+            return self.options
+        return {"anchor": anchor, **self.options}
 
     def build(self, source: Source) -> Any:
         """The attributor. Raises ValueError or TypeError for options that do not fit together."""
-        options = {**self.options_for(source.data.whole), "seed": source.seed}
+        options = {**self.options_for(source.data.anchor), "seed": source.seed}
         made, takes = _class(self.kind), _options(self.kind)
         if "p" in options:  # of the masks
             options["masks"] = f"{options.get('masks', 'block')}:p={options.pop('p')}"

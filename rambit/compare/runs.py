@@ -116,6 +116,11 @@ class Data:
         """Whether a series has one label, not one for each step."""
         return self.train.y is not None and self.train.y.ndim == 1
 
+    @property
+    def anchor(self) -> str | None:
+        """Where outputs have labels: at the end or at each cell's time; None without labels."""
+        return None if self.train.y is None else "end" if self.whole else "cell"
+
     @staticmethod
     def read(name: str | Dataset, series: int, *, labelled: bool = True) -> Data:
         """The parts of a set by its name, or of the user's own.
@@ -147,6 +152,7 @@ class Data:
 
     @staticmethod
     def _of(name: str, train: Dataset, test: Dataset, series: int, *, labelled: bool = True, fold: int = 0) -> Data:
+        """Checked, and with the series that are explained chosen."""
         if train.y is None and labelled:
             raise ValueError(f"data: {name} has no labels, which a classifier is trained on")
         if labelled and train.y is not None and train.y.dtype != np.int64:
@@ -219,7 +225,7 @@ class Case:
             X=self.data.explained.X,
             generator_epochs=self.settings.generator_epochs,
             kind=method.kind,
-            options=method.options_for(self.data.whole),
+            options=method.options_for(self.data.anchor),
         )
         stem = re.sub(r"[^A-Za-z0-9]+", "-", method.text)[:60]
         return self.folder / "results" / f"{stem}-{key[:20]}.safetensors"

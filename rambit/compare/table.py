@@ -47,8 +47,8 @@ Run = tuple[int, int]  # seed and fold
 ALPHA = 0.05
 COUNTS = (*COST[:2], "information", "entropy")
 FOOT = (
-    "Beside known cells t = 0 is left out, because WinIT and FIT do not score it. ±: standard error over the seeds, "
-    "which are those of weights, training, generators, masks and draws; the data are the same. AUP, AUR, information "
+    "Beside known cells t = 0 is left out, because WinIT and FIT do not score it. ±: standard error over seeds and "
+    "folds; a seed is that of weights, training, generators, masks and draws, on the same data. AUP, AUR, information "
     "(inform.) and entropy change when scores are rescaled. Costs leave out the training of models, generators and "
     "selectors."
 )
@@ -81,9 +81,7 @@ class Line:
         """The mean and its standard error."""
         if name not in self.values:
             return "–"
-        digits = (
-            0 if name.partition("@")[0] in COUNTS else 1 if name in ("seconds", "mean_rank", "mean_rank_min") else 3
-        )
+        digits = 0 if name in COUNTS else 1 if name in ("seconds", "mean_rank", "mean_rank_min") else 3
         mean, error = (f"{value:,.{digits}f}" for value in (self.mean(name), self.error(name)))
         return mean if error == "nan" or name in COST else f"{mean} ± {error}"
 
@@ -153,15 +151,11 @@ def curve_rows(lines: Iterable[Line]) -> list[dict[str, Any]]:
     return rows
 
 
-def _known(lines: Sequence[Line], names: Sequence[str]) -> list[str]:
-    """Those of the names that some line has a number for."""
-    return [name for name in names if any(name in line.values for line in lines)]
-
-
 def numbers(lines: Sequence[Line]) -> list[str]:
-    """All numbers that some line has, what they cost last."""
+    """All numbers that some line has: those of known cells first, what they cost last."""
     found = dict.fromkeys(name for line in lines for name in line.values if name not in COST)
-    return [*found, *_known(lines, COST)]
+    ordered = sorted(found, key=lambda name: name.partition(":")[0] not in metrics.MEASURES)
+    return [*ordered, *(name for name in COST if any(name in line.values for line in lines))]
 
 
 def to_rows(lines: Sequence[Line]) -> list[dict[str, Any]]:
@@ -222,14 +216,14 @@ def _best(lines: Sequence[Line], metric: str, tests: Sequence[Mapping[str, Any]]
     """Which method is the best by a metric, and which ones the tests do not tell from it."""
     known = [line for line in lines if metric in line.values]
     best = min(known, key=lambda line: line.mean(metric) * (1 if low(metric) else -1)).method
-    kind = "series" if any(test["p_series_holm"] == test["p_series_holm"] for test in tests) else "runs"
+    kind = "runs" if all(math.isnan(test["p_series"]) for test in tests) else "series"
     p = {
         test["b"] if test["a"] == best else test["a"]: test[f"p_{kind}_holm"]
         for test in tests
         if best in (test["a"], test["b"])
     }
-    if all(value != value for value in p.values()):
-        return f"{metric}: {best} is the best; there are too few series and runs for a test"
+    if all(map(math.isnan, p.values())):
+        return f"{metric}: {best} is the best; too few series and runs for a test"
     near = [name for name, value in p.items() if not value < ALPHA]
     return f"{metric}: {best} is the best; over {kind}, p >= {ALPHA} (Holm) beside it: {', '.join(near) or 'none'}"
 

@@ -109,9 +109,11 @@ def test_one_label_a_series_is_explained_at_the_end(compared):
     stored = Attribution.load(case.result_path(parse("rambit:L=2,S=2")))
     twin = RaMbIT(case.model(), background=case.background(), L=2, num_samples=2, anchor="end", seed=0)
     assert torch.equal(stored.values, twin.attribute(torch.from_numpy(data.explained.X)))
-    assert parse("rambit:anchor=cell").options_for(True)["anchor"] == "cell"
-    assert "anchor" not in parse("rambit").options_for(False)
-    assert "anchor" not in parse("winit").options_for(True)
+    assert parse("rambit:anchor=cell").options_for("end")["anchor"] == "cell"
+    assert "anchor" not in parse("rambit").options_for("cell")
+    assert "anchor" not in parse("winit").options_for("end")
+    assert parse("ig").options_for("cell")["anchor"] == "cell"
+    assert "anchor" not in parse("ig").options_for(None)
     # The archive's series are sorted by class: those explained are of every class.
     assert sorted(data.explained.y) == [0, 1, 2, 3]
 

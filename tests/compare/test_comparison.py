@@ -223,7 +223,8 @@ def test_draws_that_fit_the_past_stand_in(tmp_path):
 
 def test_every_number_is_that_of_the_metric(tmp_path):
     """Most and least important, removed and kept, of zeros and the train part's mean; and the curves."""
-    chosen = {"metrics": "cpd,sufficiency,auc_drop:extent=std", "order": "most,least", "counterfactuals": "zero,mean"}
+    shown = "cpd,sufficiency,auc_drop:extent=std,log_odds:per=all,cpp:k=2"
+    chosen = {"metrics": shown, "order": "most,least", "counterfactuals": "zero,mean"}
     found = compare(SPIKE, "random", out=tmp_path / "out", curves=4, **chosen, **SHORT)
     [case] = [Case(Data.read(SPIKE, 6), 0, Settings(**SHORT), tmp_path / "out")]
     X, background = torch.from_numpy(case.data.explained.X), case.background()
@@ -234,6 +235,10 @@ def test_every_number_is_that_of_the_metric(tmp_path):
         for order, ordered in (("most", scores), ("least", -scores)):
             assert row[f"cpd@{text} {order}"] == pytest.approx(metrics.cpd(game, ordered, 6))
             assert row[f"sufficiency@{text} {order}"] == pytest.approx(metrics.sufficiency(game, ordered, 6))
+            assert row[f"log_odds:per=all@{text} {order}"] == pytest.approx(
+                metrics.log_odds(game, ordered, 0.1, per="all")
+            )
+            assert row[f"cpp:k=2@{text} {order}"] == pytest.approx(metrics.cpp(game, ordered, 2))
             labels = case.data.explained.y[:, -1]
             expected = metrics.auc_drop(game, ordered, labels, 6, extent="std")
             assert row[f"auc_drop:extent=std@{text} {order}"] == pytest.approx(expected)
