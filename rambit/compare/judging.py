@@ -175,7 +175,7 @@ class Judging(Options):
 
     def _columns(self, metric: Metric) -> list[Column]:
         if metric.of_truth or metric.name == "accuracy":  # which remove nothing
-            return [Column(metric)]
+            return [Column(metric, counterfactuals=self.strategies[0])]
         shares = self.shares if metric.takes("k") else [1.0]
         every, found = (shares, self.strategies, self.orders), []
         for share, values, order in product(shares, self.strategies, self.orders):
