@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import math
+import pickle
 import struct
 from pathlib import Path
 from typing import Any
@@ -261,3 +262,19 @@ def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(ImportError) as caught:
             call()
         assert str(caught.value) == "plots need matplotlib: pip install rambit[plots]"
+
+
+def test_a_figure_shows_itself_in_a_fresh_notebook():
+    """As the last value of a cell, without %matplotlib."""
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    source = "import torch\nfrom rambit.plots import heatmap\nheatmap(torch.randn(1, 2, 9))"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    (output,) = notebook.cells[0].outputs
+    assert output["data"]["image/png"].startswith("iVBOR")
+
+
+def test_a_figure_can_be_pickled():
+    figure = heatmap(torch.randn(1, 2, 9))
+    assert pickle.loads(pickle.dumps(figure)).get_axes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,7 @@ def short(name: str, most: int = 24) -> str:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of this size in inches. Errors: ImportError without matplotlib."""
+    """An empty figure of this size in inches, which a notebook shows. Errors: ImportError without matplotlib."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -68,7 +69,14 @@ def new_figure(width: float, height: float) -> Figure:
     # Not through pyplot, whose figures are global and stay in memory until they are closed.
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
+    figure._repr_png_ = partial(_drawn, figure)  # type: ignore[attr-defined]  # what a notebook asks for
     return figure
+
+
+def _drawn(figure: Figure, kind: str = "png") -> bytes:
+    data = io.BytesIO()
+    figure.savefig(data, format=kind, dpi=DPI)
+    return data.getvalue()
 
 
 def score_colours(signed: bool) -> Any:
@@ -98,7 +106,5 @@ def save(figure: Figure, path: str | Path | None) -> Figure:
         kinds = sorted(figure.canvas.get_supported_filetypes())
         if kind not in kinds:
             raise ValueError(f"path must end in one of {', '.join(kinds)}, given {str(path)!r}")
-        data = io.BytesIO()
-        figure.savefig(data, format=kind, dpi=DPI)
-        atomic_write(path, data.getvalue())
+        atomic_write(path, _drawn(figure, kind))
     return figure
