@@ -121,7 +121,7 @@ def compare(
         raise ValueError("data and methods must name at least one each")
     count("folds", folds)
     if model is not None:
-        _check_model(model, names, [*settings, *(["folds"] if folds > 1 else [])])
+        _check_model(model, names, [*settings, *(["folds"] if folds > 1 else [])], curves=judging.curves > 0)
     show, overwrite = flag("show_progress", show_progress), flag("force", force)
     # Data and methods are checked before the folder is made.
     study = Study.plan(names, items, numbers, chosen, Path(out), show_progress=show, given=model, folds=folds)
@@ -135,9 +135,10 @@ def compare(
     return Comparison(tuple(lines), tuple(notes), text, Path(out), tuple(tests), tuple(judging.tested))
 
 
-def _check_model(model: Any, names: Sequence[Any], settings: Iterable[str]) -> None:
-    """Raise ValueError or TypeError for what is no model, several sets, or settings of its training."""
-    Predictor.of(model)
+def _check_model(model: Any, names: Sequence[Any], settings: Iterable[str], *, curves: bool) -> None:
+    """Raise ValueError or TypeError for no model, several sets, settings of its training, or curves of a regression."""
+    if Predictor.of(model).output == "regression" and curves:
+        raise ValueError("curves must be 0 for a regression: they follow a class's probability")
     if len(names) != 1:
         raise ValueError(f"model: one model reads one data set, got {len(names)}")
     for name in settings:

@@ -281,10 +281,10 @@ class Judge:
         ordered = scores if column.order == "most" else -scores
         return metric.function(self._games[column.counterfactuals], ordered, **given, **metric.options)
 
-    def by_series(self, column: Column, scores: Any, number: float) -> Floats | None:
-        """The column's ``number`` of each series, NaN where there is none; None where it knows no series."""
+    def by_series(self, column: Column, scores: Any, mean: float) -> Floats | None:
+        """The column's number of each series, NaN where there is none; None where its ``mean`` knows no series."""
         if not column.metric.of_truth:
-            return getattr(number, "by_series", None)
+            return getattr(mean, "by_series", None)
         truth = self.case.data.explained.salient
         assert truth is not None
         found = np.full(len(scores), math.nan)

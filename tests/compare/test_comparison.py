@@ -383,6 +383,7 @@ def test_a_set_of_ones_own_is_split_where_a_model_is_trained(tmp_path):
         ({"model": Averages(), "hidden": 3}, "hidden must not be given with model"),
         ({"model": lambda x: x.mean(2)}, "a plain function can't be told from another"),
         ({"model": Averages(), "folds": 2}, "folds must not be given with model"),
+        ({"model": Predictor.of(Averages(), output="regression"), "curves": 3}, "curves must be 0 for a regression"),
         ({"model": Predictor.of(Averages()), "methods": "selection"}, "selection needs an nn.Module"),
         ({"data": own(y=False)}, "own has no labels"),
     ],
