@@ -350,7 +350,8 @@ class Attributor(Options, ABC):
                 rows, row_steps, mode = rows + game.runner.rows, row_steps + game.runner.row_steps, game.mode_in_words
         gathered.clear(~(gathered.evaluated & batch.needed()))
         guards.look_back(rows, call.predictor, moved=moved, graded=graded)
-        values, stderr, windows = (batch.restore(gathered.get(name)) for name in ("values", "stderr", "windows"))
+        names = ("values", "stderr", "freedom", "windows")
+        values, stderr, freedom, windows = (batch.restore(gathered.get(name)) for name in names)
         assert values is not None
         return Attribution(
             values=values,
@@ -363,6 +364,7 @@ class Attributor(Options, ABC):
             mode=mode,
             lengths=batch.lengths,
             ids=batch.ids,
+            freedom=freedom,
             windows=windows,
             evaluated=batch.evaluated(gathered.evaluated),
             X=batch.given() if keep_input else None,

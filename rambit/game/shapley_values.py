@@ -91,8 +91,12 @@ class Banzhaf:
         """(n, 1) bool: players that were in some coalitions and out of others."""
         return (self.count > 0).all(dim=0)[:, None]
 
-    def stderr(self) -> Tensor:
-        """Standard error (n, B)."""
+    def variance(self) -> Tensor:
+        """Variance (n, B) of the values; infinite for a player that one coalition alone holds, or lacks."""
         n = self.count.clamp(min=2)[..., None]
         variance = (self.squares - self.sum**2 / n).clamp(min=0) / (n - 1)
-        return (variance / n).sum(dim=0).sqrt()
+        return (variance / n).masked_fill(self.count[..., None] == 1, torch.inf).sum(dim=0)
+
+    def freedom(self) -> Tensor:
+        """Degrees of freedom (n, 1) of the variance."""
+        return (self.count.sum(dim=0) - 2).clamp(min=1)[:, None]

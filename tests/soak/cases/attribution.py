@@ -48,6 +48,7 @@ from rambit.masks import (
 from rambit.testing import check_attributor
 from tests.models_for_tests import GRU
 from tests.naive import attribution as naive
+from tests.naive import errors as naive_errors
 from tests.naive import masks as naive_masks
 from tests.naive import rambit as naive_rambit
 from tests.naive import winit as naive_winit
@@ -235,11 +236,15 @@ def rambit_twin(
         else:
             found, each = naive_rambit.rambit(s.evaluated.f, x, stack, draws, **common)
         expected[places, :, :length] = found
-        if not exact and len(each) > 1:
-            variance[places, :, :length] += each.var(axis=0, ddof=1) / len(each)
         if shared and len(draws) > 1:
-            by_draw = np.stack([naive_rambit.rambit(s.evaluated.f, x, stack, [draw], **common)[0] for draw in draws])
-            variance[places, :, :length] += by_draw.var(axis=0, ddof=1) / len(draws)
+            alone = [naive_rambit.rambit(s.evaluated.f, x, stack, [one], **common) for one in draws]
+            if exact:
+                variance[places, :, :length] = np.var([values for values, _ in alone], axis=0, ddof=1) / len(draws)
+            elif len(each) > 1:
+                table = np.stack([contributions for _, contributions in alone], axis=1)
+                variance[places, :, :length] = naive_errors.crossed(table)[0]
+        elif not exact and len(each) > 1:
+            variance[places, :, :length] = each.var(axis=0, ddof=1) / len(each)
     unknown = (not exact and masks.L < 2) or (shared and cf.count == 1)
     return expected, None if unknown else np.sqrt(variance)
 
@@ -521,11 +526,16 @@ def shapley_and_banzhaf(draw: Draw) -> None:
             found, error = players_values(kind, worth[0], n, number, seed)
             there = 1.0 if seen is None else seen[i].numpy()
             expected[b, :, :length] = found[player.numpy()] * there
-            if error is not None:
-                variance[b, :, :length] += error[player.numpy()] ** 2 * there
-            if cf.random and len(draws) > 1:
+            several = cf.random and len(draws) > 1
+            if several and kind == "orders" and number > 1:
+                orders = orders_of.orders(number, n, seed=seed).numpy()
+                table = [[naive.shapley_sampling(one, order[None])[0] for one in worth[1:]] for order in orders]
+                variance[b, :, :length] = naive_errors.crossed(np.array(table))[0][player.numpy()] * there
+            elif several:
                 by_draw = np.stack([players_values(kind, one, n, number, seed)[0] for one in worth[1:]])
-                variance[b, :, :length] += (by_draw.var(axis=0, ddof=1) / len(draws))[player.numpy()] * there
+                variance[b, :, :length] = (by_draw.var(axis=0, ddof=1) / len(draws))[player.numpy()] * there
+            elif error is not None:
+                variance[b, :, :length] = error[player.numpy()] ** 2 * there
     s.close(draw, result.values, expected, cf)
     if kind != "banzhaf":
         unknown = (kind == "orders" and number == 1) or (cf.random and cf.count == 1)
