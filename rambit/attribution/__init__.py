@@ -3,6 +3,7 @@
 from rambit.attribution.attributor import METHODS, Attributor
 from rambit.attribution.fit import FIT
 from rambit.attribution.gradients import FeatureAblation, Gradients, SegmentGradients
+from rambit.attribution.interactions import Interactions
 from rambit.attribution.occlusion import AFO, FO, Occlusion
 from rambit.attribution.perturbation import Dynamask, ExtremalMask
 from rambit.attribution.prefixes import TemporalOcclusion, TintFIT
@@ -23,6 +24,7 @@ __all__ = [
     "ExtremalMask",
     "FeatureAblation",
     "Gradients",
+    "Interactions",
     "Occlusion",
     "RaMbIT",
     "SegmentGradients",
