@@ -128,9 +128,10 @@ class Game(Engine):
         if question.of_cells and distinct.target_cells is None:
             shifts = self.rule.window if self.rule.anchor == "end" else 1
             self.expect(len(distinct) * shifts * self.draws * self.sample.x.numel())
+        window = self._longest_run(question)
         with self.predictor.session():
-            for series in self._series_chunks(distinct, len(reduction.target), self._slots(question)):
-                self._reduce_chunk(series, distinct, question, reduction, added(series), done)
+            for series in self._series_chunks(distinct, len(reduction.target), self._slots(question), window):
+                self._reduce_chunk(series, distinct, question, reduction, added(series), done, window)
         return reduction
 
     def _reduce_chunk(
@@ -141,10 +142,11 @@ class Game(Engine):
         reduction: FlipScores,
         added: int,
         done: Callable[[slice, int, bool], None],
+        window: int | None,
     ) -> None:
         if added >= len(distinct):
             return
-        inputs = self.inputs_of(series) if not question.fresh_draws else self.inputs_of(series, count=0)
+        inputs = self.inputs_of(series, count=0 if question.fresh_draws else None, window=window)
         evaluation = self._evaluation(
             self._evaluation_kind(question),
             inputs,
@@ -157,7 +159,7 @@ class Game(Engine):
         flips.prepare(distinct)
         if evaluation.compared[-1]:
             self.note_original(series, None if evaluation.reference is None else evaluation.reference[:, :, -1])
-        size = self._group_size(evaluation, question)
+        size = self._group_size(evaluation, question, window)
         unmasked, unmasked_high = self._unmasked_flips(flips, distinct, question, inputs)
         times = None if isinstance(flips, FlipEvaluation) else flips.times
         for begin in range(added, len(distinct), size):
@@ -165,7 +167,7 @@ class Game(Engine):
             group = Group.of(distinct, begin, end, self.rule)
             draw_base = np.zeros(len(group), dtype=np.int32)
             if question.fresh_draws:
-                evaluation.inputs = self.inputs_of(series, numbers=distinct.number[begin:end])
+                evaluation.inputs = self.inputs_of(series, numbers=distinct.number[begin:end], window=window)
                 draw_base = ((group.index - begin) * self.draws).astype(np.int32)
             # Only flips that reach the block depend on the mask; the earlier ones are those of the original.
             low = self._unmasked_reach(group.first) if unmasked is not None else np.zeros(len(group), dtype=np.int32)
@@ -277,10 +279,25 @@ class Game(Engine):
         cells = self.sample.x[0].numel()
         return cells if question.pairs is None else max(cells, 2 * len(MEASURES) * len(question.pairs))
 
-    def _series_chunks(self, distinct: DistinctMasks, targets: int, slots: int) -> Iterator[slice]:
+    def _longest_run(self, question: Flips) -> int | None:
+        """The most steps that a row may replace on end, where values of whole runs are needed; else None."""
+        T = self.rule.T
+        if self.counterfactuals.fill != ops.Fill.WINDOWS:
+            return None
+        if not question.of_cells:
+            return T
+        every = question.masks.masks
+        time = torch.arange(every.shape[2], dtype=torch.int32, device=every.device)
+        longest = memory.zeros((1,), every, torch.int32)
+        for masks in torch.split(every, 1024):
+            last_kept = torch.where(masks, time, -1).cummax(dim=2).values
+            longest = torch.maximum(longest, (time - last_kept).amax())
+        return min(T, 2 * int(self.to_host(longest)) + 1)  # a flip may join two runs
+
+    def _series_chunks(self, distinct: DistinctMasks, targets: int, slots: int, window: int | None) -> Iterator[slice]:
         B, D, T = self.sample.x.shape
         size = self.sample.x.element_size()
-        per_series = self.draws * D * T * (size + 2)
+        per_series = self.draws * D * T * (size * (1 + (window or 0)) + 2)
         if self.mode == "stateful" and not self.runner.dry:
             state = self.predictor.advance(self.sample.x[:1, :, :1].clone(), None)[1]
             carried = (
@@ -295,13 +312,14 @@ class Game(Engine):
         for begin in range(0, B, step):
             yield slice(begin, min(B, begin + step))
 
-    def _group_size(self, evaluation: FlipEvaluation, question: Flips) -> int:
+    def _group_size(self, evaluation: FlipEvaluation, question: Flips, window: int | None) -> int:
         """Masks a group: enough to fill a few batches, more would only cost memory; never above the memory bound."""
         variants = self.rule.window if self.rule.anchor == "end" else 1
         slots = self._slots(question)
         per_mask = evaluation.mask_bytes(slots) * variants
         if question.fresh_draws:
-            per_mask += self.draws * evaluation.B * evaluation.cells * self.sample.x.element_size()
+            size = self.sample.x.element_size() * (window or 1)
+            per_mask += self.draws * evaluation.B * evaluation.cells * size
         # Rows of equal length are those of all features at one time, of one cell, or of one group of cells.
         together = evaluation.D if question.masks.target_cells is None and question.of_cells else 1
         rows_per_mask = self.draws * evaluation.B * together

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ from rambit.attribution import (
     Banzhaf,
     BiWinIT,
     ExactShapley,
+    FeatureAblation,
     Gradients,
     Interactions,
     Occlusion,
+    SegmentGradients,
     ShapleySampling,
     WinIT,
 )
@@ -96,7 +99,8 @@ def contracts(draw: Draw) -> None:
         "fo": {}, "afo": {"anchor": draw.of("cell", "end")}, "occlusion": {"width": 2}, "banzhaf": {"num_masks": 8},
         "exact-shapley": {"players": "features"}, "shapley": {"num_permutations": 2},
     }  # fmt: skip
-    others = {"fit", "gradients", "dynamask", "extremal-mask"}  # which need a generator, or another library
+    others = {"fit", "gradients", "dynamask", "extremal-mask", "segment-gradients", "feature-ablation"}
+    others |= {"temporal-occlusion", "tint-fit"}  # which need a generator, gradients or another library
     draw.equal(set(METHODS), {*own, *others}, what="the set of known methods")
     name = draw.of(*own)
     draw.note(name=name, shape=tuple(X.shape), own=own[name], seed=seed)
@@ -667,3 +671,28 @@ def gradients(draw: Draw) -> None:
 
         expected = naive.integrated_gradients(f, X[b], baseline.double())
         draw.close(scores[b], expected, 1e-5, 1e-8, what=f"the scores of series {b}")
+
+
+@case()
+def ablations(draw: Draw) -> None:
+    """One cell replaced, by captum; and gradients over random segments, of a linear model, where they are the same."""
+    torch.manual_seed(draw.seed)
+    D, T, B = draw.whole(1, 3), draw.whole(1, 6), draw.whole(1, 3)
+    model, X = GRU(D=D, H=4).double().eval(), draw.normal(B, D, T)
+    background, absolute, c = draw.normal(3, D, T), draw.chance(), draw.whole(0, 2)
+    draw.note(shape=(B, D, T), absolute=absolute, target=c)
+    options = {"background": background, "absolute": absolute}
+    scores = draw.call(FeatureAblation(model, **options).attribute, X, target=c)
+    for b, d, t in itertools.product(range(B), range(D), range(T)):
+        without = X[b].clone()
+        without[d, t] = background.mean(0)[d, t]
+        with torch.no_grad():
+            p = model(torch.stack((X[b], without))).softmax(1)[:, c]
+        draw.close(scores[b, d, t], (p[0] - p[1]).abs() if absolute else p[0] - p[1], 1e-6, 1e-9, what="a cell")
+
+    flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(D * T, 1)).double()
+    method = SegmentGradients(flat, output="regression", steps=20, segments=draw.whole(0, 2), longest=2, **options)
+    scores = draw.call(method.attribute, X, target=0)
+    expected = flat[1].weight.detach().view(D, T) * (X - background.mean(0))
+    moved = scores != 0  # a cell that lay in a segment at every point has no gradient
+    draw.close(scores[moved], (expected.abs() if absolute else expected)[moved], 1e-9, 1e-12, what="of a linear model")
