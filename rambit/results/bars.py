@@ -24,11 +24,15 @@ _DISTANCES = {
 
 
 def score_label(settings: dict[str, Any], score: str, output: str | None) -> str:
-    """What the numbers called ``score`` are: whose, and the change of which output (None: of all), if that is known."""
+    """What the numbers called ``score`` are: whose, and the change of which output (None: of several) they are."""
     name = f"{settings['method']} {score}" if "method" in settings else score
-    measured = _DISTANCES.get(str(settings.get("distance")))
+    distance = str(settings.get("distance"))
+    if distance not in _DISTANCES:
+        return name
+    if output is None and distance in ("diff", "abs"):
+        output = "the explained output"
     every = "all outputs" if settings.get("output") == "regression" else "all probabilities"
-    return name if measured is None else f"{name}: {measured.format(output or every)}"
+    return f"{name}: {_DISTANCES[distance].format(output or every)}"
 
 
 def draw(grid: Grid, kind: str, series: list[int], drawing: dict[str, Any]) -> Figure:

@@ -170,6 +170,7 @@ def test_what_the_scores_are_is_said() -> None:
     assert said({"method": "RaMbIT", "distance": "diff"}, target=ill) == "RaMbIT score: change of ill"
     assert said({"distance": "diff"}, target=ill, labels=Labels()) == "score: change of output 1"
     assert said({"distance": "diff"}, target=torch.tensor([0, 1])) == "score: change of each series' output"
+    assert said({"distance": "diff"}) == "score: change of the explained output"
     assert said({"distance": "pd"}) == "score: change of all probabilities, summed"
     assert said({"distance": "l2", "output": "regression"}) == "score: Euclidean distance of all outputs"
     assert said({}) == "score"
