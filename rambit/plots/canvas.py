@@ -137,7 +137,8 @@ def colour_bar(figure: Figure, shown: Any, panels: Any, label: str) -> None:
     """One scale at the right of all panels, and what it is of, in as many lines as that takes."""
     boxes = [axes.get_window_extent() for axes in np.ravel(panels)]
     height = (max(box.y1 for box in boxes) - min(box.y0 for box in boxes)) / figure.dpi
-    bar = figure.colorbar(shown, ax=panels, shrink=0.9, aspect=5.0 * height, pad=0.02)
+    length = min(0.9 * height, 8.0)
+    bar = figure.colorbar(shown, ax=panels, shrink=length / height, aspect=5.0 * length, pad=0.02)
     bar.set_label(wrapped(label, height), fontsize=FONT, parse_math=False)
     bar.ax.tick_params(labelsize=FONT)
 
