@@ -13,6 +13,7 @@ from rambit.cli import common
 from rambit.cli.compare import add_settings, given_settings, in_options
 from rambit.compare import table
 from rambit.compare.comparison import read_seeds
+from rambit.compare.figures import png
 from rambit.compare.methods import parse
 from rambit.compare.runs import Settings, Study, open_folder
 from rambit.compare.table import Line
@@ -121,8 +122,8 @@ def run(args: argparse.Namespace) -> None:
     best = _best(table.read(study, CHOOSE)[0], lines, points)
     text = table.to_text(study, best, [*notes, NOTE], REPORTED)
     tables = {".csv": table.to_csv(table.to_rows(lines)), ".txt": (text + "\n").encode()}
-    drawings = {".png": plot(lines, points)} if common.has_matplotlib() else {}
-    files = table.write(Path(args.out), "study", tables, drawings)
+    drawings = {".png": png(plot(lines, points))} if common.has_matplotlib() else {}
+    files = table.write(Path(args.out), "study", {**tables, **drawings})
     print(f"{text}\n\nwrote {', '.join(map(str, files))}")
 
 

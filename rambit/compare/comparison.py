@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from rambit.compare.methods import parse, read_names
 from rambit.compare.runs import Settings, Study, open_folder
 from rambit.datasets import Dataset
 from rambit.predictors import Predictor
+from rambit.report import About, table_page
+from rambit.store import save_text
 from rambit.text import shortened
 
 if TYPE_CHECKING:
@@ -72,7 +75,21 @@ class Comparison:
         for end, rows in (("-tests.csv", self.tests), ("-curves.csv", table.curve_rows(self.lines))):
             if rows:
                 tables[end] = table.to_csv(rows)
-        return table.write(where, name, tables, figures(self.lines, self.tested))
+        return table.write(where, name, {**tables, **figures(self.lines, self.tested)})
+
+    def report(self, path: str | Path, *, title: str = "methods compared", force: bool = False) -> None:
+        """Write one HTML file with the table, whose columns can be sorted, and the figures, to be sent.
+
+        Errors: FileExistsError without ``force``, ValueError for a path that does not end in .html.
+        """
+        facts = {
+            "data": sorted({one.data for one in self.lines}),
+            "notes": list(self.notes),
+            "rambit": version("rambit"),
+        }
+        titles = {".png": "quality", "-cost.png": "quality against row-steps", "-curves.png": "curves"}
+        drawn = {titles[end]: image for end, image in figures(self.lines, self.tested).items()}
+        save_text(path, table_page(self.rows, About(title, facts=facts), figures=drawn).encode(), ".html", force=force)
 
     def __str__(self) -> str:
         return self.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,14 +14,21 @@ from rambit.compare.table import HEADS, Line, by_data
 DRAWN = ("auprc", "accuracy_kept")
 
 
-def figures(lines: Sequence[Line], tested: Sequence[str]) -> dict[str, Any]:
-    """Those that there is something for, by the end of their files' names; none without matplotlib."""
+def figures(lines: Sequence[Line], tested: Sequence[str]) -> dict[str, bytes]:
+    """Those that there is something for, as PNG, by the end of their files' names; none without matplotlib."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:
         return {}
     found = {".png": bars(lines), "-cost.png": cost(lines, tested), "-curves.png": curves(lines)}
-    return {end: drawing for end, drawing in found.items() if drawing is not None}
+    return {end: png(drawing) for end, drawing in found.items() if drawing is not None}
+
+
+def png(drawing: Any) -> bytes:
+    """The file of a figure, the same for the same figure."""
+    image = io.BytesIO()
+    drawing.savefig(image, format="png", metadata={"Software": None})
+    return image.getvalue()
 
 
 def bars(lines: Sequence[Line]) -> Any:

@@ -260,13 +260,8 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def write(folder: Path, name: str, tables: Mapping[str, bytes], drawings: Mapping[str, Any]) -> list[Path]:
+def write(folder: Path, name: str, contents: Mapping[str, bytes]) -> list[Path]:
     """Files by what stands behind the name, such as .csv and -cost.png, each over an older one of the same name."""
-    images = {}
-    for end, drawing in drawings.items():
-        image = io.BytesIO()
-        drawing.savefig(image, format="png", metadata={"Software": None})
-        images[end] = image.getvalue()
-    for end, content in {**tables, **images}.items():
+    for end, content in contents.items():
         atomic_write(folder / f"{name}{end}", content)
-    return [folder / f"{name}{end}" for end in (*tables, *images)]
+    return [folder / f"{name}{end}" for end in contents]

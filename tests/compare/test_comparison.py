@@ -21,6 +21,7 @@ from rambit.counterfactuals import STRATEGIES, Mean, Zero, resolve
 from rambit.datasets import Dataset
 from rambit.game import Game, TensorSample
 from rambit.predictors import Predictor
+from tests.report.test_pages import read
 
 SPIKE = "spike:n=60,T=20"
 METHODS = ("leave-one-out:S=2", "exact-shapley:players=cells", "random")
@@ -65,6 +66,13 @@ def test_the_files_are_those_of_the_command(compared, tmp_path):
     named = compared.save(tmp_path, "table")
     assert (tmp_path / "table.csv").read_bytes() == written[0].read_bytes()
     assert [path.name for path in named] == [path.name.replace("compare", "table") for path in written]
+
+
+def test_a_page_of_it(compared, tmp_path):
+    compared.report(tmp_path / "compared.html")
+    data, _ = read(tmp_path.joinpath("compared.html").read_text(encoding="utf-8"))
+    assert [row[data["columns"].index("method")] for row in data["rows"]] == [row["method"] for row in compared.rows]
+    assert all(one["source"].startswith("data:image/png;base64,iVBOR") for one in data["figures"])
 
 
 def test_rows_are_the_table(compared):

@@ -39,6 +39,13 @@ WITHOUT = {
         ),
         "rex-xai's other ways to the same; tests/compat/test_rex.py",
     ),
+    **dict.fromkeys(
+        (
+            *("rambit.report.About", "rambit.report.about", "rambit.report.document_page", "rambit.report.image_page"),
+            *("rambit.report.series_page", "rambit.report.table_page"),
+        ),
+        "the text of pages, which tests/report reads back",
+    ),
     "rambit.compare.DATA": "text: the default of compare",
     "rambit.compare.METHODS": "text: the default of compare",
     "rambit.counterfactuals.CounterfactualLike": "a type",
