@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -81,14 +81,91 @@ def heatmap(
 
     Errors: ValueError or TypeError naming the argument; ImportError without matplotlib.
     """
+    one_of("scale", scale, ("series", "shared"))
+    panels = _panels(values, X, series, feature_names, titles, lengths, times, salient, top)
+    if ax is not None and len(panels.shown) > 1:
+        raise ValueError(f"ax is for one series: say which with series, given {len(panels.shown)} of them")
+    largest = [float(np.nanmax(np.abs(one), initial=0.0, where=np.isfinite(one))) or 1.0 for one in panels.shown]
+    largest = largest if scale == "series" else [max(largest)] * len(largest)
+    signed = any(bool((one < -_NEGLIGIBLE * most).any()) for one, most in zip(panels.shown, largest, strict=True))
+
+    labels, steps = distinct(panels.names), panels.shown.shape[2]
+    # Times that differ stand under each panel.
+    shared = panels.clock is None or all(np.array_equal(one, panels.clock[0], equal_nan=True) for one in panels.clock)
+    with_curves = panels.inputs is not None
+    figure, grid, (width, height) = _grid(len(largest), labels, ax, with_curves=with_curves, shared=shared)
+    colours = score_colours(signed) if cmap is None else cmap
+    pixels, room = max(1, int(width * DPI)), height / len(labels)
+    ranges = None if panels.inputs is None else _ranges(panels.inputs)
+    axis_title = "time step"
+    for panel, (axes, most) in enumerate(zip(grid.flat, largest, strict=False)):
+        low = -most if signed else 0.0
+        image = _draw_scores(axes, pooled(panels.shown[panel], pixels), (len(labels), steps), colours, low, most)
+        _head(
+            axes, panels.headings[panel], f"max {'±' if signed else ''}{most:.2g}" if scale == "series" else "", width
+        )
+        every = math.ceil(0.16 / room)  # a label needs 0.16 inches
+        axes.set_yticks(range(0, len(labels), every), labels[::every], parse_math=False)
+        axis_title = _time_axis(axes, panels, panel, unit, width, shared=shared)
+        axes.tick_params(labelsize=FONT, labelbottom=not shared or panel + grid.shape[1] >= len(largest))
+        end = panels.ends[panel]
+        if room >= 0.12:
+            axes.hlines(np.arange(len(labels) - 1) + 0.5, -0.5, end - 0.5, color="0.85", linewidth=0.6)
+            if panels.inputs is not None and ranges is not None:
+                _draw_curves(axes, panels.inputs[panel, :, :end], *ranges, pixels)
+        if panels.marked is not None:
+            _frame_cells(axes, panels.marked[panel])
+
+    if scale == "series" and len(largest) > 1:
+        image, label = _percent(colours, signed), f"{label}, in % of the series' maximum"
+    colour_bar(figure, image, grid, label)
+    left_out = series is None and len(largest) < panels.total
+    notes = (
+        axis_title if shared else "",
+        f"(the first {len(largest)} of {panels.total} series)" if left_out else "",
+        columns_note(steps, pixels),
+        "" if panels.marked is None else "(outlined: salient)",
+    )
+    below = "  ".join(filter(None, notes))
+    if ax is None:
+        figure.supxlabel(below, fontsize=FONT)
+        figure.supylabel("feature", fontsize=FONT)
+    else:
+        ax.set_xlabel(below if shared else axis_title, fontsize=FONT)
+        ax.set_ylabel("feature", fontsize=FONT)
+    return save(figure, path)
+
+
+class _Panels(NamedTuple):
+    """What the panels of a heat map show: of the chosen series, and the features that have rows."""
+
+    total: int  # series in all
+    shown: Numbers  # scores (n, rows, T), NaN beyond a series' end
+    inputs: Numbers | None  # like shown
+    marked: NDArray[np.bool_] | None  # like shown
+    clock: NDArray[Any] | None  # times (n, T)
+    ends: NDArray[np.int64]  # (n,)
+    names: list[str]  # of rows
+    headings: list[str]
+
+
+def _panels(
+    values: Array,
+    X: Array | None,
+    series: int | Sequence[int] | None,
+    feature_names: Sequence[str] | None,
+    titles: Sequence[str] | None,
+    lengths: Array | None,
+    times: NDArray[Any] | None,
+    salient: Array | None,
+    top: int | None,
+) -> _Panels:
+    """The arguments of `heatmap`, read and checked."""
     scores = numbers(values, "values", 3)
     count, features, steps = scores.shape
     if not scores.size:
         raise ValueError(f"values must hold at least one cell, given the shape {scores.shape}")
-    one_of("scale", scale, ("series", "shared"))
     chosen = choose_series(series, count)
-    if ax is not None and len(chosen) > 1:
-        raise ValueError(f"ax is for one series: say which with series, given {len(chosen)} of them")
     names = [str(name) for name in (range(features) if feature_names is None else feature_names)]
     check_length("feature_names", names, features)
     headings = [f"series {i}" for i in chosen] if titles is None else [str(title) for title in titles]
@@ -100,7 +177,7 @@ def heatmap(
     inputs = None if X is None else _like("X", numbers(X, "X", 3), scores)[chosen]
     marked = None if salient is None else _like("salient", numbers(salient, "salient", 3), scores)[chosen] > 0
     clock = None if times is None else read_times(times, count, steps)[chosen]
-    ends = ends[chosen].astype(int)
+    ends = ends[chosen].astype(np.int64)
     beyond = np.arange(steps) >= ends[:, None, None]
     shown = np.where(beyond, np.nan, scores[chosen])
     inputs = None if inputs is None else np.where(beyond, np.nan, inputs)
@@ -110,63 +187,27 @@ def heatmap(
         inputs = None if inputs is None else inputs[:, rows]
         marked = None if marked is None else marked[:, rows]
         shown = _with_rest(shown, rows)
-    largest = [float(np.nanmax(np.abs(one), initial=0.0, where=np.isfinite(one))) or 1.0 for one in shown]
-    if scale == "shared":
-        largest = [max(largest)] * len(chosen)
-    signed = any(bool((one < -_NEGLIGIBLE * most).any()) for one, most in zip(shown, largest, strict=True))
-    relative = scale == "series" and len(chosen) > 1
+    return _Panels(count, shown, inputs, marked, clock, ends, names, headings)
 
-    labels = distinct(names)
-    # Times that differ stand under each panel.
-    shared = clock is None or all(np.array_equal(one, clock[0], equal_nan=True) for one in clock)
-    figure, grid, (width, height) = _grid(len(chosen), labels, ax, with_curves=inputs is not None, shared=shared)
+
+def _head(axes: Any, heading: str, largest: str, width: float) -> None:
+    """A panel's title and, at the right, its largest score, within so many inches."""
+    axes.set_title(largest, fontsize=FONT, loc="right", color="0.35")
+    characters = int(width / 0.08) - (13 if largest else 0)
+    axes.set_title(short(heading, max(8, characters)), fontsize=FONT, loc="left", parse_math=False)
+
+
+def _time_axis(axes: Any, panels: _Panels, panel: int, unit: str | None, width: float, *, shared: bool) -> str:
+    """Ticks of a panel's steps or times, and the axis's title, which stands under it unless it is ``shared``."""
     from matplotlib.ticker import MaxNLocator
 
-    colours = score_colours(signed) if cmap is None else cmap
-    pixels, room = max(1, int(width * DPI)), height / len(labels)
-    ranges = None if inputs is None else _ranges(inputs)
-    axis_title = "time step"
-    for panel, (axes, most) in enumerate(zip(grid.flat, largest, strict=False)):
-        low = -most if signed else 0.0
-        image = _draw_scores(axes, pooled(shown[panel], pixels), (len(labels), steps), colours, low, most)
-        characters = int(width / 0.08)
-        if scale == "series":
-            axes.set_title(f"max {'±' if signed else ''}{most:.2g}", fontsize=FONT, loc="right", color="0.35")
-            characters -= 13
-        axes.set_title(short(headings[panel], max(8, characters)), fontsize=FONT, loc="left", parse_math=False)
-        every = math.ceil(0.16 / room)  # a label needs 0.16 inches
-        axes.set_yticks(range(0, len(labels), every), labels[::every], parse_math=False)
-        if clock is None:
-            axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
-        else:
-            until = steps if shared else ends[panel]
-            axis_title = show_times(axes, clock[panel][:until], unit, most=round(width))
-            axes.set_xlabel("" if shared else axis_title, fontsize=FONT)
-        axes.tick_params(labelsize=FONT, labelbottom=not shared or panel + grid.shape[1] >= len(chosen))
-        if room >= 0.12:
-            axes.hlines(np.arange(len(labels) - 1) + 0.5, -0.5, ends[panel] - 0.5, color="0.85", linewidth=0.6)
-            if inputs is not None and ranges is not None:
-                _draw_curves(axes, inputs[panel, :, : ends[panel]], *ranges, pixels)
-        if marked is not None:
-            _frame_cells(axes, marked[panel])
-
-    if relative:
-        image, label = _percent(colours, signed), f"{label}, in % of the series' maximum"
-    colour_bar(figure, image, grid, label)
-    notes = [axis_title if shared else ""]
-    if series is None and len(chosen) < count:
-        notes.append(f"(the first {len(chosen)} of {count} series)")
-    notes.append(columns_note(steps, pixels))
-    if marked is not None:
-        notes.append("(outlined: salient)")
-    below = "  ".join(filter(None, notes))
-    if ax is None:
-        figure.supxlabel(below, fontsize=FONT)
-        figure.supylabel("feature", fontsize=FONT)
-    else:
-        ax.set_xlabel(below if shared else axis_title, fontsize=FONT)
-        ax.set_ylabel("feature", fontsize=FONT)
-    return save(figure, path)
+    if panels.clock is None:
+        axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+        return "time step"
+    until = panels.clock.shape[1] if shared else panels.ends[panel]
+    title = show_times(axes, panels.clock[panel][:until], unit, most=round(width))
+    axes.set_xlabel("" if shared else title, fontsize=FONT)
+    return title
 
 
 def drop_curve(
