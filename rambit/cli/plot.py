@@ -63,8 +63,8 @@ def run(args: argparse.Namespace) -> None:
     """Read the result, draw it and write the picture."""
     out = Path(args.out) if args.out is not None else Path(args.result).with_suffix(".png")
     common.check_figure(str(out), "--out")
+    result = load(args.result)
     with common.reserved((out,), force=args.force, inputs=(args.result,)) as place:
-        result = load(args.result)
         figure = _drawn(result, args)
         if args.title is not None:
             figure.suptitle(args.title)

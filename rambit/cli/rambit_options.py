@@ -126,12 +126,13 @@ def _background(args: argparse.Namespace, name: str, strategy: str | None) -> An
     else:
         data = common.read(args, "train", y=None, name=name)
     X = torch.from_numpy(data.X)
+    seen = ~X.isnan()  # empty cells of the file are missing values
     if data.lengths is None:
-        return X
+        return {"X": X, "observed": seen}
     if strategy is not None and strategy.partition(":")[0] == "conditional":  # windows lie within a series
-        return {"X": X, "lengths": data.lengths}
+        return {"X": X, "observed": seen, "lengths": data.lengths}
     if strategy == "joint":
         raise ValueError("--counterfactuals joint needs background series of one length")
     # One long series of the steps that count: drawing from it, and its mean, leave the padding out.
     inside = torch.arange(X.shape[2]) < torch.from_numpy(data.lengths)[:, None]
-    return X.transpose(1, 2)[inside].T[None].contiguous()
+    return {"X": X.transpose(1, 2)[inside].T[None], "observed": seen.transpose(1, 2)[inside].T[None]}

@@ -17,7 +17,6 @@ from rambit.checks import count as whole  # draws have a `count`
 from rambit.checks import flag, warn
 from rambit.counterfactuals.counterfactual import STRATEGIES
 from rambit.counterfactuals.strategies import FromBackground
-from rambit.store import resume_key
 
 if TYPE_CHECKING:
     from rambit.counterfactuals.nearest import Bool, Float64, Int64, ReferenceWindows
@@ -122,10 +121,6 @@ class Conditional(FromBackground):
         }
 
     # -- where values come from -----------------------------------------------------------------------------------
-
-    @cached_property
-    def _key(self) -> str:
-        return resume_key(background=self.background)[:16]
 
     @cached_property
     def _windows(self) -> ReferenceWindows:

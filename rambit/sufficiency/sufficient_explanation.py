@@ -132,7 +132,8 @@ class SufficientExplanation:
             "rows": self.rows,
             "calls": self.calls,
         }
-        said = about(title, repr(self), self.settings, self.seed, self.model, numbers)
+        settings = {"method": "rambit.sufficiency.explain", **self.settings}
+        said = about(title, repr(self), settings, self.seed, self.model, numbers)
         whole = (None if self.document is not None else self.x) if x is None else None if x is False else x
         save_text(path, self._page(said, whole).encode(), ".html", force=force)
 
