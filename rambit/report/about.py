@@ -42,7 +42,7 @@ def call(method: str, settings: Mapping[str, Any], seed: int) -> str:
     plain = {name: value for name, value in given.items() if isinstance(value, (str, int, float, bool, list))}
     functions = {name for name in _ASKED if "." in str(plain.get(name))}
     of_method = [f"{name}={value!r}" for name, value in plain.items() if name not in _ASKED]
-    of_call = [f"{name}={plain[name]!r}" for name in _ASKED if name in plain and name not in functions]
+    of_call = [f"{name}={_outputs(plain[name])!r}" for name in _ASKED if name in plain and name not in functions]
     if any(isinstance(value, dict) and "background" in value for value in said.values()):
         of_method.append("background=background")
     if method.endswith("explain"):  # a function, and no class
@@ -50,6 +50,15 @@ def call(method: str, settings: Mapping[str, Any], seed: int) -> str:
     else:
         line = f"{method}(model, {', '.join([*of_method, f'seed={seed}'])}).explain({', '.join(['X', *of_call])})"
     return "\n".join([line, *(f"# {name}: {said[name]}" for name in said if name not in plain or name in functions)])
+
+
+def _outputs(said: Any) -> Any:
+    """Outputs as ``explain`` takes them: of a list of one number that, of two the pair."""
+    if not isinstance(said, list):
+        return said
+    if any(isinstance(one, list) for one in said):
+        return [_outputs(one) for one in said]
+    return said[0] if len(said) == 1 else tuple(said)
 
 
 def _named(said: Mapping[str, Any]) -> str | None:
