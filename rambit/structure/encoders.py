@@ -22,12 +22,14 @@ from rambit.structure.schema import (
     BagSchema,
     CategoricalSchema,
     DenseSchema,
+    MapSchema,
     Path,
     ProductSchema,
     Schema,
     SkipSchema,
     SparseSchema,
     TextSchema,
+    UnionSchema,
 )
 
 
@@ -205,7 +207,7 @@ class SparseEncoder(LeafEncoder):
 class BagEncoder(Encoder):
     """Mean and maximum over the instances that are present, then a dense layer; a learned vector for no instance."""
 
-    def __init__(self, schema: BagSchema, width: int) -> None:
+    def __init__(self, schema: BagSchema | MapSchema, width: int) -> None:
         super().__init__()
         self.child = encoder_of(schema.child, width)
         self.missing = nn.Parameter(torch.zeros(2 * width))
@@ -248,7 +250,7 @@ class BagEncoder(Encoder):
 class ProductEncoder(Encoder):
     """All parts side by side, then a dense layer."""
 
-    def __init__(self, schema: ProductSchema, width: int) -> None:
+    def __init__(self, schema: ProductSchema | UnionSchema, width: int) -> None:
         super().__init__()
         self.names = [name for name, _ in schema.parts]
         self.encoders = nn.ModuleList(encoder_of(part, width) for _, part in schema.parts)
@@ -303,7 +305,9 @@ def encoder_of(schema: Schema, width: int) -> Encoder:
         CategoricalSchema: CategoricalEncoder,
         TextSchema: TextEncoder,
         BagSchema: BagEncoder,
+        MapSchema: BagEncoder,
         ProductSchema: ProductEncoder,
+        UnionSchema: ProductEncoder,
         SkipSchema: SkipEncoder,
     }
     return encoders[type(schema)](schema, width)
