@@ -153,6 +153,15 @@ class Sample:
 
         check(self.root, ())
 
+    def under(self, masks: Tensor) -> Sample:
+        """What each of ``masks`` (N, terms) bool keeps: N · B samples, those of the first mask first."""
+        kept = self.layout.over_slots(self.checked(masks))
+        repeated = self.take(torch.arange(len(self)).repeat(len(masks)))
+        # Slots go by node, and within a node by observation: those of the first mask come first again.
+        spans = sorted(self.slots.spans.values(), key=lambda span: span.start)
+        own = [kept[:, span.start : span.own].flatten() for span in spans]
+        return repeated.pruned(torch.cat(own) if own else kept.flatten())
+
     def pruned(self, mask: Tensor) -> Sample:
         """What ``mask`` (terms,) bool keeps, their slots as terms; an instance without content is gone too."""
         kept = self.layout.over_slots(self.checked(mask[None]))[0]
