@@ -424,6 +424,32 @@ class Attribution:
             cmap=cmap,
         )
 
+    def report(
+        self, path: str | Path, *, X: Any = None, series: Any = None, title: str | None = None, force: bool = False
+    ) -> None:
+        """Write one HTML file that shows the scores behind the series, to be sent: it needs no network and no server.
+
+        ``X`` and ``series`` as in `plot`. With ``title``, that stands over it. Errors: FileExistsError without
+        ``force``, ValueError naming the argument, or for a path that does not end in .html.
+        """
+        from rambit.results.page import attribution_page
+
+        result = self if X is None else replace(self, X=None if X is False else self._read_input(X))
+        result = result if series is None else result.isel(series=self._numbered(series))
+        text = attribution_page(
+            result._grid(),
+            [result._title(b) for b in range(len(result.values))],
+            None if result.lengths is None else torch.as_tensor(result.lengths).tolist(),
+            f"score ({self.settings.get('distance', 'mean')})",
+            title=title,
+            line=repr(self),
+            settings=self.settings,
+            seed=self.seed,
+            model=self.model,
+            numbers={"rows": self.rows, "row-steps": self.row_steps, "seconds": self.seconds, "mode": self.mode},
+        )
+        save_text(path, text.encode(), ".html", force=force)
+
     def _repr_html_(self) -> str:
         """For notebooks: what `repr` says, and the scores of a few series as bars of colours."""
         if not self._has_cells() or not self.values.numel():
