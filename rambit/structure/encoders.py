@@ -38,12 +38,13 @@ class Encoder(nn.Module, ABC):
 
     def encode(self, question: Question, node: Node, path: Path) -> Encoded:
         """What each candidate sees. A subtree in which candidates don't differ is evaluated once, and remembered."""
+        # ``forward`` itself, since calls of modules take three levels of Python's recursion limit.
         if not question.hard or question.varies(path):
-            return cast(Encoded, self(question, node, path))
+            return self.forward(question, node, path)
         memory, mask = question.memory, question.below(path)
         if memory is not None and path in memory and torch.equal(memory[path][0], mask):
             return memory[path][1]
-        encoded = cast(Encoded, self(question if len(question) == 1 else question.alone(), node, path))
+        encoded = self.forward(question if len(question) == 1 else question.alone(), node, path)
         if memory is not None:
             memory[path] = mask.clone(), encoded
         return encoded
@@ -253,7 +254,8 @@ class ProductEncoder(Encoder):
     def __init__(self, schema: ProductSchema | UnionSchema, width: int) -> None:
         super().__init__()
         self.names = [name for name, _ in schema.parts]
-        self.encoders = nn.ModuleList(encoder_of(part, width) for _, part in schema.parts)
+        # A list first: within ModuleList, a hundred levels would exceed Python's recursion limit.
+        self.encoders = nn.ModuleList([encoder_of(part, width) for _, part in schema.parts])
         self.layer = nn.Linear(len(self.names) * width, width)
 
     def forward(self, question: Question, node: Node, path: Path) -> Encoded:

@@ -26,7 +26,9 @@ from rambit.structure import (
     UnionSchema,
     from_json,
     infer_schema,
+    load_model,
     places,
+    save_model,
     skip,
     to_json,
 )
@@ -280,13 +282,36 @@ def test_empty_parts_may_have_any_name():
     assert to_json(from_json([{"a": 1, "z": [None, {}]}], schema)) == [{"a": 1}]
 
 
-def test_hundred_levels_are_allowed():
-    sample = from_json([deep(100)])
-    assert to_json(sample) == [deep(100)]
-    assert sample.levels.max() == 100
+def nested_maps(levels):
+    schema = DenseSchema()
+    for _ in range(levels):
+        schema = MapSchema(schema)
+    return schema
+
+
+def nested_unions(levels):
+    document = 1
+    for _ in range(levels):
+        document = ["x", document]
+    return document
+
+
+@pytest.mark.parametrize(
+    ("document", "schema"),
+    [(deep(100), None), (deep(100, dict), None), (deep(100, dict), nested_maps(100)), (nested_unions(100), None)],
+    ids=["lists", "objects", "maps", "unions"],
+)
+def test_hundred_levels_are_allowed(tmp_path, document, schema):
+    sample = from_json([document], schema)
+    assert to_json(sample) == [document]
     model = random_model(sample.schema, width=2)
     mask = torch.ones(2, sample.terms, dtype=torch.bool)
     torch.testing.assert_close(model.evaluate(sample, mask)[0], model(sample))
+    torch.testing.assert_close(model(sample.pruned(mask[0])), model(sample))
+    save_model(tmp_path / "model", model)
+    assert load_model(tmp_path / "model").schema == sample.schema
+    assert len(places(sample)) == sample.terms
+    assert len(str(sample).splitlines()) > 100 or schema is not None
 
 
 def test_no_documents():

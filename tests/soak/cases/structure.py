@@ -88,6 +88,7 @@ def outputs(draw: Draw) -> None:
         close(draw, draw.call(model.evaluate, sample, masks), expected)
         close(draw, draw.call(model.evaluate, sample, masks.double()), expected, "soft outputs at 0 and 1")
         close(draw, torch.stack([draw.call(model, sample.pruned(mask)) for mask in masks]), expected, "pruned outputs")
+        close(draw, draw.call(model, draw.call(sample.under, masks)), expected.flatten(0, 1), "outputs of all at once")
         prepared: Prepared = model.prepare(sample)
         for part in masks.split(draw.whole(1, 3)):  # what it remembers changes nothing
             close(draw, draw.call(prepared.evaluate, part), model.evaluate(sample, part), "prepared outputs")
