@@ -120,6 +120,7 @@ class _Reader:
         self.ignored: Counter[Path] = Counter()
 
     def unknown(self, number: int, path: Path, expected: str, value: Json) -> None:
+        """Deal with a value that the schema has no place for."""
         if self.strict:
             raise misfit(number, path, expected, value)
         self.ignored[path] += 1
@@ -171,14 +172,13 @@ class _Reader:
 
     def _product(self, schema: ProductSchema, values: list[Json], documents: list[int], path: Path) -> Product:
         objects = [value or {} for value in self._of_kind("object", values, documents, path)]
-        names = [name for name, _ in schema.parts]
+        parts, names = dict(schema.parts), [name for name, _ in schema.parts]
+        some = f"one of the keys {names[:10]}{', …' if len(names) > 10 else ''}"
         for value, number in zip(objects, documents, strict=True):
-            for name in value.keys() - names:
-                if not is_empty(value[name]):
-                    self.unknown(number, path if self.strict else (*path, name), f"one of the keys {names}", name)
-        return Product(
-            {n: self.node(part, [v.get(n) for v in objects], documents, (*path, n)) for n, part in schema.parts}
-        )
+            for name in value:
+                if name not in parts and not is_empty(value[name]):
+                    self.unknown(number, (*path, name), some, name)
+        return Product({n: self.node(p, [v.get(n) for v in objects], documents, (*path, n)) for n, p in parts.items()})
 
     def _dense(self, schema: DenseSchema, values: list[Json], documents: list[int], path: Path) -> Dense:
         single = schema.features == 1

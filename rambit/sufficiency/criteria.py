@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rambit import arrays
 from rambit.predictors import Predictor
 
 
@@ -71,12 +72,14 @@ class OfFunction(Criterion):
 
     def values(self, outputs: Tensor, samples: Sequence[int]) -> Tensor:
         rows = outputs.flatten(0, 1)
-        found = torch.as_tensor(self.function(rows))
+        given = self.function(rows)
+        try:
+            found = torch.as_tensor(given)
+        except (TypeError, ValueError, RuntimeError):  # no array
+            found = torch.empty(0)
         if tuple(found.shape) != (len(rows),) or found.is_complex():
-            raise ValueError(
-                f"criterion must return a number for each row of outputs {tuple(rows.shape)}, got {found.dtype} "
-                f"{tuple(found.shape)}"
-            )
+            got = f"{found.dtype} {tuple(found.shape)}" if arrays.is_array(given) else type(given).__name__
+            raise ValueError(f"criterion must return a number for each row of outputs {tuple(rows.shape)}, got {got}")
         if not bool(torch.isfinite(found).all()):
             raise ValueError("criterion returned NaN or infinite values")
         return found.to(outputs.device).double().view(outputs.shape[:2])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,8 +35,8 @@ class Goal:
     @staticmethod
     def of(target: Any, criterion: Any, rel_tol: Any, abs_tol: Any, tolerance: Any) -> Goal:
         """Raises TypeError or ValueError for arguments that do not go together."""
-        if criterion is not None and not callable(criterion):
-            raise TypeError(f"criterion must be a function of the outputs (N, C), got {type(criterion).__name__}")
+        if criterion is not None and not _takes_one(criterion):
+            raise TypeError(f"criterion must be a function of the outputs (N, C), got {reprlib.repr(criterion)}")
         for name, given in (("target", target), ("tolerance", tolerance)):
             if criterion is not None and given is not None:
                 raise ValueError(f"{name} and criterion exclude each other: the criterion says what is kept")
@@ -90,6 +92,19 @@ class Goal:
         if self.function is not None:
             found["criterion"] = getattr(self.function, "__name__", type(self.function).__name__)
         return found
+
+
+def _takes_one(function: Any) -> bool:
+    """Whether something can be called with one argument, as far as its signature says."""
+    if isinstance(function, type) or not callable(function):
+        return False
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # a built-in function may have no signature
+        pass
+    return True
 
 
 def _for_each(name: str, given: Any, B: int, high: float) -> Tensor:

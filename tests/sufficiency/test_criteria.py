@@ -142,6 +142,9 @@ def test_a_result_without_a_class_can_be_saved(tmp_path):
 
 BAD = [
     ({"criterion": 3}, TypeError, "criterion must be a function"),
+    ({"criterion": dict}, TypeError, "criterion must be a function"),
+    ({"criterion": lambda: 1}, TypeError, "criterion must be a function"),
+    ({"criterion": lambda p: {}}, ValueError, "criterion must return a number for each row .*, got dict"),
     ({"criterion": len, "target": 0}, ValueError, "target and criterion exclude each other"),
     ({"criterion": len, "tolerance": 1}, ValueError, "tolerance and criterion exclude each other"),
     ({"criterion": len}, ValueError, r"criterion must return a number for each row of outputs \(4, 3\)"),
