@@ -52,10 +52,10 @@ def from_json(
     for a document that is not JSON, for a cycle, for more than 100 levels, and for what is unknown; see also
     ``infer_schema``.
     """
-    return read_documents(documents, schema, unknown)[0]
+    return read_json(documents, schema, unknown)[0]
 
 
-def read_documents(documents: Sequence[Any], schema: Schema | None, unknown: str) -> tuple[Sample, Counter[Path]]:
+def read_json(documents: Sequence[Any], schema: Schema | None, unknown: str) -> tuple[Sample, Counter[Path]]:
     """The sample of ``from_json``, and how many values were ignored at each path."""
     one_of("unknown", unknown, ("error", "ignore"))
     if schema is None:

@@ -32,7 +32,7 @@ from rambit.structure import (
     skip,
     to_json,
 )
-from rambit.structure.documents import read_documents
+from rambit.structure.documents import read_json
 from tests.naive import structure as naive
 from tests.structure.trees import random_document, random_masks, random_model, random_schema
 
@@ -182,7 +182,7 @@ def test_what_the_schema_has_not_seen():
     for document in ({"a": "one"}, {"null": 3}, {"l": [{"x": 1}]}, 7):
         with pytest.raises(ValueError, match="does not fit"):
             from_json([document], schema)
-    sample, ignored = read_documents(held_out, schema, "ignore")
+    sample, ignored = read_json(held_out, schema, "ignore")
     assert to_json(sample) == [{"l": [{"x": "u"}]}, {"a": 2}, {}]
     assert ignored == {(): 1, ("a",): 1, ("null",): 1, ("new",): 1, ("l", "[]", "x"): 1, ("l", "[]", "y"): 1}
     assert to_json(from_json(held_out, schema, unknown="ignore")) == to_json(sample)

@@ -29,7 +29,7 @@ from rambit.structure import (
     save_model,
     to_json,
 )
-from rambit.structure.documents import read_documents as read_values
+from rambit.structure.documents import read_json
 from rambit.sufficiency import SufficientExplanation, explain
 
 #: botocore: the services whose documents a model is trained on, and how.
@@ -48,15 +48,15 @@ def run(args: argparse.Namespace, options: dict[str, Any]) -> None:
         names = [f"{service} {operation}" for service, operation in zip(test.services, test.operations, strict=True)]
         given: list[Any] = list(test.documents)
     else:
-        found_there = read_documents(args.data)
-        names, given = found_there.names, found_there.documents
+        data = read_documents(args.data)
+        names, given = data.names, data.documents
     chosen = common.chosen(args.series, args.limit, len(given))
     with outputs.files(args, chosen, documents=True) as write:
         if args.data == "botocore" and not Path(args.model).exists():
             model = _trained(train, args.model, args.seed)
         else:
             model = load_model(args.model)
-        sample, ignored = read_values([given[i] for i in chosen], model.schema, args.unknown)
+        sample, ignored = read_json([given[i] for i in chosen], model.schema, args.unknown)
         if ignored:
             print(plain(_ignored(ignored)), file=sys.stderr)
         output = explain(model, sample, labels={"outputs": model.class_names} if model.class_names else None, **options)
