@@ -17,23 +17,10 @@ from rambit.registry import Registry
 MOST_BYTES, MASK_BYTES = 1 << 30, 32
 
 
-def _named(registry: Registry[Any]) -> Callable[[str], str]:
-    """A reader of what is registered, by its name or as name:option=value."""
-
-    def read(text: str) -> str:
-        try:
-            registry.parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-        return text
-
-    return read
-
-
 #: How an option is read from text, where its type alone does not say.
 READERS: dict[str, Callable[[str], Any]] = {
-    "counterfactuals": _named(STRATEGIES),
-    "masks": _named(FAMILIES),
+    "counterfactuals": common.registered(STRATEGIES),
+    "masks": common.registered(FAMILIES),
     "batch_size": common.batch_size,
     "max_memory": common.memory,
     "device": common.device,
