@@ -36,8 +36,8 @@ PUBLISHED: dict[str, Any] = {
     "window_size": 5,
     "reduce": "mean",
 }
-#: with reference data, and outputs at every step, what finds salient cells where they are known (studies/defaults.py): a
-#: draw of its own for each mask tells more than many masks beside few draws; three of ten cells replaced at random
+#: with reference data, and outputs at every step, what finds salient cells where they are known (studies/defaults.py):
+#: a draw of its own for each mask tells more than many masks beside few draws; three of ten cells replaced at random
 #: uncover what other cells repeat, and leave the rest as it was; where a cell shows is not averaged away;
 EACH_STEP = {
     "counterfactuals": "conditional",
@@ -52,7 +52,7 @@ EACH_STEP = {
 #: nothing.
 WHOLE = PUBLISHED | {
     "counterfactuals": "mean",
-    "masks": "bernoulli:p=0.5",
+    "masks": "permutation",
     "L": 60,
     "num_samples": 1,
     "window_size": 1,
@@ -122,7 +122,7 @@ class RaMbIT(GroupedAttributor):
     masks: str | Tensor | Family = option(
         default=None,
         help="the mask family, its name with options, or masks (L, D, T) bool (with a background bernoulli:p=0.3, with "
-        "anchor end p=0.5; else block)",
+        "anchor end permutation; else block)",
         recorded=False,
     )
     share_masks: bool = option(default=True, help="the same masks for all cells; if not, L for each cell")
