@@ -36,7 +36,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/yamllint -s .github .pre-commit-config.yaml
+	$(BIN)/yamllint -s .github .pre-commit-config.yaml recipe
 
 pytest: setup
 	$(BIN)/python -m pytest

@@ -1,4 +1,4 @@
-// What a backend offers: one function an op, raw arguments in. The CPU one ignores the stream.
+// What a backend has: one function an op, raw arguments in. The CPU one ignores the stream.
 #pragma once
 
 #include "common/accumulate.h"
@@ -15,7 +15,7 @@
 #include "common/score.h"
 #include "common/shift_windows.h"
 
-// The one list of all ops: EACH(name, type of its arguments).
+// The lists of ops: EACH(name, type of its arguments). What every backend has:
 #define RAMBIT_OPS(EACH)                  \
   EACH(sample_masks, SampleMasksArgs)     \
   EACH(shift_windows, ShiftWindowsArgs)   \
@@ -26,9 +26,11 @@
   EACH(put_windows, PutWindowsArgs)       \
   EACH(distance, DistanceArgs)            \
   EACH(score, ScoreArgs)                  \
-  EACH(accumulate, AccumulateArgs)        \
-  EACH(gru_step, GruStepArgs)             \
-  EACH(lstm_step, LstmStepArgs)           \
+  EACH(accumulate, AccumulateArgs)
+// What the CPU has beside them: on other devices torch's own recurrent layers are called.
+#define RAMBIT_CPU_OPS(EACH)    \
+  EACH(gru_step, GruStepArgs)   \
+  EACH(lstm_step, LstmStepArgs) \
   EACH(rnn_step, RnnStepArgs)
 
 namespace rambit {
@@ -36,6 +38,7 @@ namespace rambit {
 #define RAMBIT_DECLARE(name, Args) void name(const Args& args, void* stream);
 namespace cpu {
 RAMBIT_OPS(RAMBIT_DECLARE)
+RAMBIT_CPU_OPS(RAMBIT_DECLARE)
 }
 namespace cuda {
 RAMBIT_OPS(RAMBIT_DECLARE)

@@ -9,6 +9,7 @@ struct Cpu {
   static void* stream(const Tensor&) { return nullptr; }
 #define RAMBIT_KERNEL(name, Args) static constexpr auto name = cpu::name;
   RAMBIT_OPS(RAMBIT_KERNEL)
+  RAMBIT_CPU_OPS(RAMBIT_KERNEL)
 #undef RAMBIT_KERNEL
 };
 
@@ -40,6 +41,9 @@ STABLE_TORCH_LIBRARY(rambit, m) {
         "int activation) -> ()");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(rambit, CPU, m) { register_ops<Cpu>(m); }
+STABLE_TORCH_LIBRARY_IMPL(rambit, CPU, m) {
+  register_ops<Cpu>(m);
+  register_cpu_ops<Cpu>(m);
+}
 
 }  // namespace rambit

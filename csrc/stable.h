@@ -64,15 +64,10 @@ inline void check_one_device(const char* op, std::initializer_list<Argument> arg
   }
 }
 
-inline Dtype dtype_of(const Tensor& t) {
-  switch (t.scalar_type()) {
-    case ScalarType::Float: return Dtype::kFloat;
-    case ScalarType::Double: return Dtype::kDouble;
-    case ScalarType::Half: return Dtype::kHalf;
-    case ScalarType::BFloat16: return Dtype::kBFloat16;
-    default: break;
-  }
-  STD_TORCH_CHECK(false, "rambit: a floating tensor is needed");
+inline Dtype dtype_of(const Tensor& t, const char* op) {
+  const ScalarType type = t.scalar_type();
+  STD_TORCH_CHECK(type == ScalarType::Float || type == ScalarType::Double, "rambit: ", op, ": float32 or float64");
+  return type == ScalarType::Double ? Dtype::kDouble : Dtype::kFloat;
 }
 
 // Bytes of an element that is moved as raw bits: of any real type.
@@ -81,13 +76,13 @@ inline int bytes_of(ScalarType type) {
     case ScalarType::Bool:
     case ScalarType::Byte:
     case ScalarType::Char: return 1;
-    case ScalarType::Short: return 2;
-    case ScalarType::Int: return 4;
-    case ScalarType::Long: return 8;
-    case ScalarType::Float: return bytes_of(Dtype::kFloat);
-    case ScalarType::Double: return bytes_of(Dtype::kDouble);
-    case ScalarType::Half: return bytes_of(Dtype::kHalf);
-    case ScalarType::BFloat16: return bytes_of(Dtype::kBFloat16);
+    case ScalarType::Short:
+    case ScalarType::Half:
+    case ScalarType::BFloat16: return 2;
+    case ScalarType::Int:
+    case ScalarType::Float: return 4;
+    case ScalarType::Long:
+    case ScalarType::Double: return 8;
     default: break;
   }
   STD_TORCH_CHECK(false, "rambit: a tensor of real numbers is needed");

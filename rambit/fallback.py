@@ -1,7 +1,8 @@
 """The native ops in plain torch, for devices that this build has no kernels for: the same results, more slowly.
 
 Masks and draws are made on the CPU, by the native ops, and moved, so that their bits are the same everywhere. All else
-runs where its tensors are. Arguments are those of `rambit.ops`, in the order of the schemas (csrc/ops.cpp).
+runs where its tensors are: on no device without float64 (`memory.WITHOUT_FLOAT64`), where the model alone is called.
+Arguments are those of `rambit.ops`, in the order of the schemas (csrc/ops.cpp).
 """
 
 from __future__ import annotations
@@ -262,45 +263,7 @@ def accumulate(
         value = torch.zeros_like(value)
 
 
-# -- recurrent steps --------------------------------------------------------------------------------------------------
-
-
-def gru_step(
-    out: Tensor, input_gates: Tensor, hidden_gates: Tensor, input_bias: Tensor, hidden_bias: Tensor, state: Tensor
-) -> None:
-    """As `torch.nn.GRUCell`, from the products."""
-    reset_x, update_x, new_x = (input_gates + input_bias).chunk(3, 1)
-    reset_h, update_h, new_h = (hidden_gates + hidden_bias).chunk(3, 1)
-    update = torch.sigmoid(update_x + update_h)
-    new = torch.tanh(new_x + torch.sigmoid(reset_x + reset_h) * new_h)
-    out.copy_((1 - update) * new + update * state)
-
-
-def lstm_step(
-    out: Tensor,
-    cell_out: Tensor,
-    input_gates: Tensor,
-    hidden_gates: Tensor,
-    input_bias: Tensor,
-    hidden_bias: Tensor,
-    cell: Tensor,
-) -> None:
-    """As `torch.nn.LSTMCell`, from the products."""
-    enter, forget, new, leave = ((input_gates + input_bias) + (hidden_gates + hidden_bias)).chunk(4, 1)
-    after = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(new)
-    cell_out.copy_(after)
-    out.copy_(torch.sigmoid(leave) * torch.tanh(after))
-
-
-def rnn_step(
-    out: Tensor, input_sums: Tensor, hidden_sums: Tensor, input_bias: Tensor, hidden_bias: Tensor, activation: int
-) -> None:
-    """As `torch.nn.RNNCell`, from the products."""
-    sums = (input_sums + input_bias) + (hidden_sums + hidden_bias)
-    out.copy_(torch.tanh(sums) if activation == 0 else torch.relu(sums))
-
-
-#: By the names of the native ops.
+#: By the names of the native ops; the recurrent steps are called for CPU tensors alone.
 OPS: dict[str, Callable[..., None]] = {
     **{name: on_host(name) for name in ("sample_masks", "shift_windows", "draw")},
     "masked_batch": masked_batch,
@@ -310,7 +273,4 @@ OPS: dict[str, Callable[..., None]] = {
     "distance": distance,
     "score": score,
     "accumulate": accumulate,
-    "gru_step": gru_step,
-    "lstm_step": lstm_step,
-    "rnn_step": rnn_step,
 }

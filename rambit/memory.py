@@ -5,10 +5,16 @@ It stands below everything else, because models' steps allocate as well as the g
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+V = TypeVar("V")
+
+#: Device types without float64: rows are made and outputs compared on the CPU, only the model is called there.
+WITHOUT_FLOAT64 = ("mps",)
 
 #: What the engine may allocate when ``max_memory`` is not given.
 DEFAULT_MEMORY = 1 << 30
@@ -30,6 +36,11 @@ def full(shape: Sequence[int], like: Tensor, value: float, dtype: torch.dtype | 
 def zeros(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """As ``empty``, with zero everywhere."""
     return empty(shape, like, dtype).zero_()
+
+
+def of_device(values: Mapping[str, V], device: torch.device) -> V:
+    """The value for a device of this type: the CPU's, where nothing was measured."""
+    return values.get(device.type, values["cpu"])
 
 
 def is_out_of_memory(error: BaseException) -> bool:

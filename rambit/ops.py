@@ -157,9 +157,9 @@ def masked_batch(
 ) -> Tensor:
     """Write ``out`` (N, D, w): row i is its series where its mask (with its one flip) keeps, counterfactuals elsewhere.
 
-    x (B, D, T), draws (K, B, D, T), masks (M, D, T) bool and observed (B, D, T) bool may have any strides; rows
-    (N, 9) int32 are described in game/rows.py. With Fill.WINDOWS, ``windows`` (K, B, D, T, P) gives the values of a
-    replaced window by its start and the steps since.
+    x (B, D, T) and draws (K, B, D, T), float32 or float64, masks (M, D, T) bool and observed (B, D, T) bool may have
+    any strides; rows (N, 9) int32 are described in game/rows.py. With Fill.WINDOWS, ``windows`` (K, B, D, T, P) gives
+    the values of a replaced window by its start and the steps since.
     """
     _native.masked_batch(out, x, draws, masks, rows, observed, int(fill), windows)
     return out
@@ -177,7 +177,7 @@ def boxed_batch(
 
     boxes (K, 6) int32 are half-open [z0, z1, y0, y1, x0, x1); row i owns offsets[i] … offsets[i + 1] - 1, with offsets
     (N + 1,) int64. ``stale``: the boxes and offsets that the first rows of ``out`` were last written with, from the
-    same ``outside``; less is then written. Values are floating or bool.
+    same ``outside``; less is then written. Values are float32, float64 or bool.
     """
     _native.boxed_batch(out, inside, outside, boxes, offsets, *(stale or (None, None)))
     return out
@@ -258,8 +258,8 @@ def gru_step(
 ) -> Tensor:
     """Write ``out`` (N, H): the hidden values of a GRU after one step from ``state`` (N, H). No memory may be shared.
 
-    Gates (N, 3 H), in torch's order reset, update, new, are the products with the weights; the biases (3 H,) are added
-    here. Any strides; float32 is correct to 3 units in the last place of each gate.
+    For CPU tensors alone. Gates (N, 3 H), in torch's order reset, update, new, are the products with the weights; the
+    biases (3 H,) are added here. Any strides; float32 is correct to 3 units in the last place of each gate.
     """
     _native.gru_step(out, input_gates, hidden_gates, input_bias, hidden_bias, state)
     return out
@@ -277,7 +277,7 @@ def lstm_step(
     """Write ``out`` and ``cell_out`` (N, H): an LSTM's hidden and cell values after one step from ``cell`` (N, H).
 
     Gates (N, 4 H), in torch's order input, forget, new, output, are the products with the weights; the biases (4 H,)
-    are added here. No memory may be shared. Any strides; as precise as `gru_step`.
+    are added here. No memory may be shared. Any strides; devices and precision are those of `gru_step`.
     """
     _native.lstm_step(out, cell_out, input_gates, hidden_gates, input_bias, hidden_bias, cell)
     return out
@@ -293,8 +293,8 @@ def rnn_step(
 ) -> Tensor:
     """Write ``out`` (N, H): the hidden values of a plain recurrent network after one step. No memory may be shared.
 
-    Sums (N, H) are the products with the weights; the biases (H,) are added here. Any strides; as precise as
-    `gru_step`.
+    Sums (N, H) are the products with the weights; the biases (H,) are added here. Any strides; devices and precision
+    are those of `gru_step`.
     """
     _native.rnn_step(out, input_sums, hidden_sums, input_bias, hidden_bias, int(activation))
     return out
@@ -304,6 +304,7 @@ def _nothing_to_infer(*_: object) -> None:
     """A fake kernel: the ops write into their arguments and return nothing, so shapes are the caller's."""
 
 
+#: What every device has: native, or in plain torch (`rambit.fallback`).
 _OPS = (
     "sample_masks",
     "shift_windows",
@@ -315,11 +316,10 @@ _OPS = (
     "distance",
     "score",
     "accumulate",
-    "gru_step",
-    "lstm_step",
-    "rnn_step",
 )
-for _name in _OPS:
+#: What the CPU alone has: elsewhere nothing calls them, and torch refuses their tensors.
+_CPU_OPS = ("gru_step", "lstm_step", "rnn_step")
+for _name in (*_OPS, *_CPU_OPS):
     torch.library.register_fake(f"rambit::{_name}", _nothing_to_infer)
 #: Device types of this torch that have no native ops, where plain torch does their work. By what torch was built for:
 #: to look for devices takes time at import, and forbids CUDA in processes that are forked later.

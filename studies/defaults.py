@@ -1,7 +1,8 @@
 """Whether RaMbIT needs settings: its default beside others of its settings and other methods, where the truth is known.
 
 ``python -m studies.defaults`` (hours on one core; it goes on where it was stopped). A GRU of 50 units; of each set the
-first 40 test series. Masks that are learned by gradient descent take most of the time: they have one seed, all else five.
+first 40 test series. Masks that are learned by gradient descent take most of the time: they have one seed, all else
+five.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ LEARNED = ("dynamask:epochs=200", "extremal-mask:epochs=200")
 SETTINGS = Settings.read({"series": 40, "generator_epochs": 5}, masks.DEFAULT)
 SHOWN = ("auprc", "auroc")
 NOTE = (
-    "rambit: RaMbIT(model, background=...) with no other argument, whose rows leave out those by which it chooses W. ±: "
+    "rambit: RaMbIT(model, background=...) with no other argument; its rows leave out those by which it chooses W. ±: "
     "standard error over seeds; the learned masks have one. Chosen on train parts, reported on test parts."
 )
 

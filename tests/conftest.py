@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from types import SimpleNamespace
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
@@ -12,9 +11,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from rambit import fallback, ops
+from rambit import ops
 from rambit.game import modes
 from rambit.game.work import PRICES, Price
+from tests.plain_torch import PLAIN_TORCH
 
 collect_ignore = ["without_torch.py"]  # a plugin, which puts a stand-in in torch's place
 
@@ -30,7 +30,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     if config.getoption("--fallback"):
-        ops._native = SimpleNamespace(**fallback.OPS)
+        ops._native = PLAIN_TORCH
 
 
 @pytest.fixture(scope="session", params=["cpu", "cuda"])

@@ -32,6 +32,7 @@ def test_one_version(project):
     version = project["project"]["version"]
     assert rambit.__version__ == version
     assert re.search(r"^version: (.+)$", text_of("CITATION.cff"), flags=re.M)[1] == version
+    assert re.search(r'^  version: "(.+)"$', text_of("recipe/recipe.yaml"), flags=re.M)[1] == version
     headings = re.findall(r"^## \[(.+?)\]", text_of("CHANGELOG.md"), flags=re.M)
     assert headings[:2] == ["Unreleased", version]
     assert not [path for path in (ROOT / "rambit").rglob("*.py") if f'"{version}"' in path.read_text(encoding="utf-8")]
@@ -56,6 +57,7 @@ def test_one_address(project):
     home = urls["Homepage"]
     assert all(url.startswith(home) for url in urls.values())
     assert f'"{home}"' in text_of("CITATION.cff")
+    assert re.findall(r"^  (?:homepage|repository): (.+)$", text_of("recipe/recipe.yaml"), flags=re.M) == [home] * 2
     assert re.findall(r"https://github\.com/[\w-]+/[\w-]+", text_of("CHANGELOG.md")) == [home] * 2
 
 
@@ -65,6 +67,22 @@ def test_the_extra_dev_is_the_groups(project):
     assert set(included) == set(groups) - {"dev"}
     assert {one for name in included for one in groups[name]} == set(project["project"]["optional-dependencies"]["dev"])
     assert groups["bench"] == project["project"]["optional-dependencies"]["bench"]
+
+
+def test_the_recipe_needs_what_the_project_needs(project):
+    recipe = pytest.importorskip("yaml").safe_load(text_of("recipe/recipe.yaml"))["requirements"]
+
+    def plain(needs):
+        """Without markers, as conda calls them."""
+        return {re.sub(r"^torch\b", "pytorch", re.sub(r"[ ;].*", "", one)) for one in needs}
+
+    def listed(part):
+        flat = [one if isinstance(one, str) else one["then"] for one in recipe[part]]
+        return {one.replace(" ", "") for one in flat if isinstance(one, str)}
+
+    assert listed("run") == plain(project["project"]["dependencies"]) | {"python"}
+    built_with = {re.sub("==.*", ">=2.10", one) for one in plain(project["build-system"]["requires"])}
+    assert built_with <= listed("host")
 
 
 def test_typing_extensions_is_declared_if_it_is_imported(project):

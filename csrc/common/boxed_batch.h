@@ -21,7 +21,7 @@ struct BoxedBatchArgs {
   const int64_t* stale_offsets;  // `outside` already. A backend may use it to write less.
   int64_t n, stale, C, Z, Y, X, count, stale_count;
   int64_t out_stride[5], inside_stride[4], outside_stride[4];
-  int bytes;                     // of an element
+  int bytes;                     // of an element: 1, 4 or 8
 };
 
 }  // namespace rambit

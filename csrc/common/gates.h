@@ -3,9 +3,8 @@
 #pragma once
 
 #include <cmath>
+#include <cstdint>
 #include <cstring>
-
-#include "portable.h"
 
 namespace rambit {
 
@@ -15,7 +14,7 @@ struct Exponential {
 };
 
 // For |x| <= 87; NaN stays NaN. m is (e^r - 1) to 1 part in 7e7: a minimax polynomial, fitted by ourselves.
-RAMBIT_HD Exponential exponential(float x) {
+inline Exponential exponential(float x) {
   constexpr float kRound = 12582912.0f;               // 1.5 * 2^23: adding it rounds to an integer, in the low bits
   const float shifted = x * 0x1.715476p+0f + kRound;  // x / ln(2)
   const float n = shifted - kRound;
@@ -33,20 +32,20 @@ RAMBIT_HD Exponential exponential(float x) {
 }
 
 // Beyond 80 it moves no more: products with its smallest value must stay normal numbers.
-RAMBIT_HD float sigmoid(float x) {
+inline float sigmoid(float x) {
   const float low = x < -80.0f ? -80.0f : x, y = low > 80.0f ? 80.0f : low;
   const Exponential e = exponential(-y);
   return 1.0f / (1.0f + (e.scale + e.scale * e.m));
 }
 
-RAMBIT_HD float hyperbolic_tangent(float x) {
+inline float hyperbolic_tangent(float x) {
   const float doubled = -2.0f * fabsf(x);
   const Exponential e = exponential(doubled < -40.0f ? -40.0f : doubled);
   const float m = (e.scale - 1.0f) + e.scale * e.m;  // e^(-2 |x|) - 1, which keeps the digits of a small x
   return copysignf(m / (2.0f + m), x);
 }
 
-RAMBIT_HD double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
-RAMBIT_HD double hyperbolic_tangent(double x) { return tanh(x); }
+inline double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
+inline double hyperbolic_tangent(double x) { return tanh(x); }
 
 }  // namespace rambit

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "dtype.h"
+#include "portable.h"
 #include "rows.h"
 
 namespace rambit {

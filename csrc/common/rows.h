@@ -1,7 +1,7 @@
 // The row descriptor: one masked input that the model must evaluate. The plan writes it, the ops read it.
 #pragma once
 
-#include "portable.h"
+#include <cstdint>
 
 namespace rambit {
 
@@ -19,15 +19,5 @@ struct Row {
 };
 constexpr int64_t kRowColumns = 9;
 static_assert(sizeof(Row) == kRowColumns * sizeof(int32_t), "a row is a plain run of int32");
-
-// A view of a tensor by strides in elements; T is the element, N the number of dimensions.
-template <typename T, int N>
-struct View {
-  T* data;
-  int64_t stride[N];
-  RAMBIT_HD T* at(int64_t i, int64_t j, int64_t k) const {
-    return data + i * stride[0] + j * stride[1] + k * stride[2];
-  }
-};
 
 }  // namespace rambit

@@ -85,7 +85,6 @@ void boxed_batch(const BoxedBatchArgs& a, void*) {
     for (int64_t i = begin; i < end; ++i) {
       switch (a.bytes) {
         case 1: write_row<uint8_t>(a, one_run, i); break;
-        case 2: write_row<uint16_t>(a, one_run, i); break;
         case 4: write_row<uint32_t>(a, one_run, i); break;
         default: write_row<uint64_t>(a, one_run, i);
       }

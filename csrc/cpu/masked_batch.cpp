@@ -14,7 +14,6 @@ namespace {
                         const uint8_t* __restrict mask, int64_t n) {                                                \
     for (int64_t i = 0; i < n; ++i) out[i] = mask[i] != 0 ? x[i] : other[i];                                          \
   }
-RAMBIT_BLEND(blend, uint16_t)
 RAMBIT_BLEND(blend, uint32_t)
 RAMBIT_BLEND(blend, uint64_t)
 #undef RAMBIT_BLEND
@@ -80,17 +79,13 @@ void masked_batch(const MaskedBatchArgs& a, void*) {
   const Axes axes = axes_of(a);
   const bool unit_strides = a.out_stride[axes.inner] == 1 && a.x_stride[axes.inner] == 1 && a.draws_stride[axes.inner + 1] == 1 &&
                             a.masks_stride[axes.inner] == 1;
-  const int bytes = bytes_of(a.dtype);
+  const bool wide = a.dtype == Dtype::kDouble;
   parallel_for(a.n, grain_for(a.D * a.w), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       if (a.fill != Fill::kFixed) {
-        bytes == 8 ? write_conditional<double>(a, i) : write_conditional<float>(a, i);
-      } else if (bytes == 8) {
-        write_fixed<uint64_t>(a, axes, unit_strides, i);
-      } else if (bytes == 4) {
-        write_fixed<uint32_t>(a, axes, unit_strides, i);
+        wide ? write_conditional<double>(a, i) : write_conditional<float>(a, i);
       } else {
-        write_fixed<uint16_t>(a, axes, unit_strides, i);
+        wide ? write_fixed<uint64_t>(a, axes, unit_strides, i) : write_fixed<uint32_t>(a, axes, unit_strides, i);
       }
     }
   });

@@ -57,7 +57,6 @@ void write_boxes(const BoxedBatchArgs& a, void* stream) {
 void boxed_batch(const BoxedBatchArgs& a, void* stream) {
   switch (a.bytes) {
     case 1: write_boxes<uint8_t>(a, stream); break;
-    case 2: write_boxes<uint16_t>(a, stream); break;
     case 4: write_boxes<uint32_t>(a, stream); break;
     default: write_boxes<uint64_t>(a, stream);
   }

@@ -128,12 +128,8 @@ void write_conditional(const MaskedBatchArgs& a, void* stream) {
 void masked_batch(const MaskedBatchArgs& a, void* stream) {
   if (a.fill != Fill::kFixed) {
     a.dtype == Dtype::kDouble ? write_conditional<double>(a, stream) : write_conditional<float>(a, stream);
-  } else if (a.dtype == Dtype::kDouble) {
-    write_fixed<uint64_t>(a, stream);
-  } else if (a.dtype == Dtype::kFloat) {
-    write_fixed<uint32_t>(a, stream);
   } else {
-    write_fixed<uint16_t>(a, stream);
+    a.dtype == Dtype::kDouble ? write_fixed<uint64_t>(a, stream) : write_fixed<uint32_t>(a, stream);
   }
 }
 

@@ -1,4 +1,4 @@
-// All ops of a backend: the glue of each, registered under its name.
+// The glue of each op, registered under its name.
 #pragma once
 
 #include "../backend.h"
@@ -18,11 +18,16 @@
 
 namespace rambit {
 
+#define RAMBIT_REGISTER(name, Args) m.impl(#name, TORCH_BOX(&glue::name<Backend>));
 template <typename Backend>
 void register_ops(torch::stable::detail::StableLibrary& m) {
-#define RAMBIT_REGISTER(name, Args) m.impl(#name, TORCH_BOX(&glue::name<Backend>));
   RAMBIT_OPS(RAMBIT_REGISTER)
-#undef RAMBIT_REGISTER
 }
+
+template <typename Backend>
+void register_cpu_ops(torch::stable::detail::StableLibrary& m) {
+  RAMBIT_CPU_OPS(RAMBIT_REGISTER)
+}
+#undef RAMBIT_REGISTER
 
 }  // namespace rambit

@@ -33,7 +33,7 @@ void boxed_batch(Tensor out, Tensor inside, Tensor outside, Tensor boxes, Tensor
                "boxed_batch: out is (N, C, Z, Y, X), inside and outside are (C, Z, Y, X)");
   RAMBIT_CHECK(inside.scalar_type() == out.scalar_type() && outside.scalar_type() == out.scalar_type(),
                "boxed_batch: dtypes differ");
-  a.bytes = out.scalar_type() == ScalarType::Bool ? 1 : bytes_of(dtype_of(out));
+  a.bytes = out.scalar_type() == ScalarType::Bool ? 1 : dtype_of(out, "boxed_batch") == Dtype::kDouble ? 8 : 4;
   read_boxes(boxes, offsets, a.n, a.boxes, a.offsets);
   a.count = boxes.size(0);
   RAMBIT_CHECK(stale_boxes.has_value() == stale_offsets.has_value(),

@@ -17,8 +17,7 @@ void distance(Tensor out, Tensor outputs, Tensor reference, Tensor series, Tenso
   a.C = outputs.size(1);
   a.K = outputs.size(2);
   a.B = reference.size(0);
-  a.dtype = dtype_of(outputs);
-  RAMBIT_CHECK(computes(a.dtype), "distance: float32 or float64");
+  a.dtype = dtype_of(outputs, "distance");
   RAMBIT_CHECK(reference.scalar_type() == outputs.scalar_type() && reference.size(1) == a.C && reference.size(2) == a.K,
                "distance: reference is (B, C, K)");
   RAMBIT_CHECK(has_shape(out, {a.n, a.K}) && has_shape(series, {a.n}) && has_shape(target, {reference.size(0)}),

@@ -19,8 +19,7 @@ void draw(Tensor out, std::optional<Tensor> background, Tensor ids, int64_t kind
   RAMBIT_CHECK(has_shape(ids, {a.B}), "draw: ids is (B,)");
   a.ids = plain<int64_t>(ids, ScalarType::Long, "ids");
   a.kind = enum_of<Draw>(kind, "draw: unknown kind");
-  a.dtype = dtype_of(out);
-  RAMBIT_CHECK(computes(a.dtype), "draw: float32 or float64");
+  a.dtype = dtype_of(out, "draw");
   if (reads_background(a.kind)) {
     RAMBIT_CHECK(background.has_value() && background->dim() == 3 && background->size(0) > 0 && background->size(2) > 0,
                  "draw: background is (N, D, T)");

@@ -18,9 +18,8 @@ void gru_step(Tensor out, Tensor input_gates, Tensor hidden_gates, Tensor input_
   read_strides(state, a.state_stride);
   a.n = out.size(0);
   a.H = out.size(1);
-  a.dtype = dtype_of(out);
+  a.dtype = dtype_of(out, "gru_step");
   const ScalarType type = out.scalar_type();
-  RAMBIT_CHECK(computes(a.dtype), "gru_step: float32 or float64");
   RAMBIT_CHECK(has_shape(input_gates, {a.n, 3 * a.H}) && has_shape(hidden_gates, {a.n, 3 * a.H}) &&
                    has_shape(state, {a.n, a.H}),
                "gru_step: out and state are (N, H), gates (N, 3 H)");

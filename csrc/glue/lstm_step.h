@@ -20,9 +20,8 @@ void lstm_step(Tensor out, Tensor cell_out, Tensor input_gates, Tensor hidden_ga
   read_strides(cell, a.cell_stride);
   a.n = out.size(0);
   a.H = out.size(1);
-  a.dtype = dtype_of(out);
+  a.dtype = dtype_of(out, "lstm_step");
   const ScalarType type = out.scalar_type();
-  RAMBIT_CHECK(computes(a.dtype), "lstm_step: float32 or float64");
   RAMBIT_CHECK(has_shape(input_gates, {a.n, 4 * a.H}) && has_shape(hidden_gates, {a.n, 4 * a.H}) &&
                    has_shape(cell, {a.n, a.H}) && has_shape(cell_out, {a.n, a.H}),
                "lstm_step: out and cells are (N, H), gates (N, 4 H)");

@@ -23,7 +23,7 @@ void masked_batch(Tensor out, Tensor x, Tensor draws, Tensor masks, Tensor rows,
   a.T = x.size(2);
   a.K = draws.size(0);
   a.M = masks.size(0);
-  a.dtype = dtype_of(x);
+  a.dtype = dtype_of(x, "masked_batch");
   a.fill = enum_of<Fill>(fill, "masked_batch: unknown fill");
   RAMBIT_CHECK(out.scalar_type() == x.scalar_type() && draws.scalar_type() == x.scalar_type(),
                "masked_batch: dtypes differ");
@@ -33,7 +33,6 @@ void masked_batch(Tensor out, Tensor x, Tensor draws, Tensor masks, Tensor rows,
   RAMBIT_CHECK(has_shape(masks, {a.M, a.D, a.T}), "masked_batch: masks is (M, D, T)");
   RAMBIT_CHECK(has_shape(rows, {a.n, kRowColumns}), "masked_batch: rows is (N, columns)");
   RAMBIT_CHECK(masks.scalar_type() == ScalarType::Bool, "masked_batch: masks is bool");
-  RAMBIT_CHECK(a.fill == Fill::kFixed || computes(a.dtype), "masked_batch: conditional values need float32 or float64");
   if (observed.has_value()) {
     RAMBIT_CHECK(observed->scalar_type() == ScalarType::Bool && has_shape(*observed, {a.B, a.D, a.T}),
                  "masked_batch: observed is (B, D, T) bool");

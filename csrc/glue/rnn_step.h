@@ -17,10 +17,9 @@ void rnn_step(Tensor out, Tensor input_sums, Tensor hidden_sums, Tensor input_bi
   read_strides(hidden_sums, a.hidden_stride);
   a.n = out.size(0);
   a.H = out.size(1);
-  a.dtype = dtype_of(out);
+  a.dtype = dtype_of(out, "rnn_step");
   a.activation = enum_of<Activation>(activation, "rnn_step: activation is 0 (tanh) or 1 (relu)");
   const ScalarType type = out.scalar_type();
-  RAMBIT_CHECK(computes(a.dtype), "rnn_step: float32 or float64");
   RAMBIT_CHECK(has_shape(input_sums, {a.n, a.H}) && has_shape(hidden_sums, {a.n, a.H}),
                "rnn_step: out and sums are (N, H)");
   RAMBIT_CHECK(has_shape(input_bias, {a.H}) && has_shape(hidden_bias, {a.H}), "rnn_step: a bias is (H,)");

@@ -26,8 +26,7 @@ void score(Tensor contributions, Tensor outputs, Tensor reference, Tensor base, 
   a.slots = contributions.numel();
   a.masks_count = masks.size(0);
   a.series = reference.size(0);
-  a.dtype = dtype_of(outputs);
-  RAMBIT_CHECK(computes(a.dtype), "score: float32 or float64");
+  a.dtype = dtype_of(outputs, "score");
   RAMBIT_CHECK(reference.scalar_type() == outputs.scalar_type() && reference.size(1) == a.C && reference.size(2) == a.T,
                "score: reference is (B, C, T)");
   RAMBIT_CHECK(base.size(0) * a.slots_per_base == contributions.numel(),

@@ -54,8 +54,6 @@ class FlipPlan {
   int64_t rows() const { return rows_; }
   int64_t row_steps() const { return row_steps_; }
 
-  void reset() { bucket_ = pair_ = 0, item_ = 0; }
-
   // Fills at most `limit` rows of one width; returns how many, 0 at the end.
   int64_t next(Row* out, int64_t limit, int64_t* width) {
     int64_t n = 0;

@@ -85,6 +85,5 @@ PYBIND11_MODULE(_plan, m) {
            py::arg("skip") = py::none())
       .def_property_readonly("rows", &rambit::FlipPlan::rows)
       .def_property_readonly("row_steps", &rambit::FlipPlan::row_steps)
-      .def("reset", &rambit::FlipPlan::reset)
       .def("next", &rambit::next_rows, py::arg("limit"));
 }

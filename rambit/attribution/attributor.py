@@ -88,8 +88,33 @@ class Call:
         return 0 if self.strategy.single or isinstance(self.strategy, Replay) else self.draws
 
 
-class Attributor(Options, ABC):
-    """A method with ``attribute`` (a tensor like X), ``explain`` (a result object) and ``cost`` (evaluates nothing).
+@dataclass
+class Run:
+    """What the games of a call gave, and what that took."""
+
+    gathered: Gathered
+    rows: int = 0
+    row_steps: int = 0
+    mode: str = ""
+    axes: tuple[int, ...] = ()
+    moved: bool = False
+    graded: bool = False
+
+    def add(self, game: Game, part: Part, indices: Tensor) -> None:
+        """The scores of one game's series, at these indices of the call's."""
+        self.gathered.add(part, indices)
+        found = game.last_outputs()
+        assert found is not None, "a game that evaluates has outputs"
+        self.gathered.note(found, indices)
+        self.axes = game.predictor.axes_of(found.shape[1])
+        moved, graded = game.runner.seen()
+        self.moved, self.graded = self.moved or moved, self.graded or graded
+        self.rows, self.row_steps = self.rows + game.runner.rows, self.row_steps + game.runner.row_steps
+        self.mode = game.mode_in_words
+
+
+class Method(Options, ABC):
+    """A method of whatever unit: its settings, a call that is checked, and a game for the series of each length.
 
     Its options are the annotated fields: each is declared once (``rambit.options``).
     """
@@ -152,71 +177,6 @@ class Attributor(Options, ABC):
         self._choose_defaults()
         self.counterfactuals = self.strategy = self._strategy(self.counterfactuals)
 
-    def attribute(self, X: Any, **options: Any) -> Tensor:
-        """Importance of every cell, a tensor like X; the options are those of ``explain``."""
-        token = _ONLY_VALUES.set(True)
-        try:
-            return self.explain(X, **{"keep_input": False, **options}).values
-        finally:
-            _ONLY_VALUES.reset(token)
-
-    def explain(
-        self,
-        X: Any,
-        *,
-        target: Any = None,
-        targets: Any = None,
-        lengths: Any = None,
-        observed: Any = None,
-        ids: Any = None,
-        extra: Any = None,
-        counterfactuals: CounterfactualLike | None = None,
-        show_progress: bool = False,
-        labels: Labels | Mapping[str, Any] | None = None,
-        keep_input: bool = True,
-    ) -> Attribution:
-        """Scores (B, D, T) in X's layout, what they explain, what they cost and the settings that made them.
-
-        * ``X``: a tensor, array or list of arrays; a frame of pandas or xarray (``rambit.frames``), which says itself
-          what its axes are and where series end; or integer tokens (B, T), for a model of (N, T) int64.
-        * ``target``: the output whose change is the score (distance ``diff``, or ``abs`` of a regression): a number, a
-          pair (h, q) of forecasts (N, H, Q), either of them for each series, or a function of the raw outputs (N, …)
-          that returns (N,). Default: all outputs, by ``distance``; for ``diff`` the class predicted at the last step.
-        * ``targets``: "all", a list of outputs, or a function that returns (N, K): scores (B, K, D, T), all from the
-          rows of one.
-        * ``lengths`` (B,): series b ends before step lengths[b]; ``observed`` (bool, like X): False where a value is
-          missing (X may be NaN there). Such cells are not replaced and not evaluated: they score 0, and
-          the result's ``lengths`` and ``evaluated`` say so.
-        * ``ids`` (B,): what draws are keyed by, 0 … 2**32 - 1; default 0 … B-1.
-        * ``extra``: further inputs of the model, a dictionary by argument or a tuple by position, (B, …) of any type;
-          they go with their series and are never replaced. A model's state is not used then.
-        * ``counterfactuals`` (S, B, D, T), (B, D, T), (D, T), (D,) or a number: exactly these instead of drawn values.
-        * ``labels``: what features, times, series and outputs are called, ``rambit.labels.Labels`` or a dictionary of
-          its fields; ``keep_input=False``: the result holds no copy of X.
-
-        Raises ValueError or TypeError for what does not fit, PredictionError when the model's output is unusable.
-        """
-        flag("keep_input", keep_input)
-        series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
-        call = self._call(X, counterfactuals, **series, extra=extra, labels=labels)
-        return self._collect(call, settings=self.settings(), show_progress=show_progress, keep_input=keep_input)
-
-    def cost(
-        self,
-        X: Any,
-        *,
-        target: Any = None,
-        targets: Any = None,
-        lengths: Any = None,
-        observed: Any = None,
-        ids: Any = None,
-        extra: Any = None,
-    ) -> Cost:
-        """Rows, row-steps, the engine's memory bound in bytes and the mode of a call; the model is not called."""
-        series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
-        series["extra"] = extra
-        return self._count(self._call(X, None, quiet=True, **series))
-
     @abstractmethod
     def _score(self, call: Call, game: Game, indices: Tensor) -> Part:
         """The scores of one game's series, all of one length, at these indices of the call's."""
@@ -226,9 +186,6 @@ class Attributor(Options, ABC):
         return {
             "method": type(self).__name__,
             "distance": self.distance,
-            "num_samples": self.num_samples,
-            "window_size": self.window_size,
-            "anchor": self.anchor,
             **self.recorded(),
             "counterfactuals": self.strategy.describe(),
             "output": self.predictor.given_output,
@@ -336,50 +293,16 @@ class Attributor(Options, ABC):
             raise ValueError(f"target is needed: distance='diff' and the model has {count} regression outputs")
         return target
 
-    def _collect(
-        self, call: Call, *, settings: dict[str, Any], show_progress: bool, keep_input: bool = True
-    ) -> Attribution:
-        """Score the series of each length by a game of their own, and put the parts together."""
-        begin = time.perf_counter()
-        # Before it is evaluated: what it keeps of its last call is part of it.
-        model = None if _ONLY_VALUES.get() else self.predictor.digest()
+    def _gather(self, call: Call, shape: torch.Size, show_progress: bool) -> Run:
+        """Score the series of each length by a game of their own; scores (B, …) of this shape."""
         batch = call.batch
-        gathered = Gathered(batch.x.shape, batch.x.device)
-        rows = row_steps = 0
-        mode, moved, graded = "", False, False
-        axes: tuple[int, ...] = ()
+        run = Run(Gathered(shape, batch.x.device))
         with progress(show_progress, lambda: self._count(call).row_steps) as bar:
             for indices, sample in batch.by_length():
                 game = self._game(call, indices, sample, bar=bar)
-                gathered.add(self._score(call, game, indices), indices)
-                found = game.last_outputs()
-                assert found is not None, "a game that evaluates has outputs"
-                gathered.note(found, indices)
-                axes = game.predictor.axes_of(found.shape[1])
-                seen = game.runner.seen()
-                moved, graded = moved or seen[0], graded or seen[1]
-                rows, row_steps, mode = rows + game.runner.rows, row_steps + game.runner.row_steps, game.mode_in_words
-        gathered.clear(~(gathered.evaluated & batch.needed()))
-        guards.look_back(rows, call.predictor, moved=moved, graded=graded)
-        values, stderr, windows = (batch.restore(gathered.get(name)) for name in ("values", "stderr", "windows"))
-        assert values is not None
-        return Attribution(
-            values=values,
-            stderr=stderr,
-            rows=rows,
-            row_steps=row_steps,
-            seconds=time.perf_counter() - begin,
-            settings={**settings, **call.describe(), "output": self.predictor.output},
-            seed=self.seed,
-            mode=mode,
-            lengths=batch.lengths,
-            ids=batch.ids,
-            windows=windows,
-            evaluated=batch.evaluated(gathered.evaluated),
-            X=batch.given() if keep_input else None,
-            model=model,
-            **explained(batch, call.distance, gathered.outputs, axes, call.predictor),
-        )
+                run.add(game, self._score(call, game, indices), indices)
+        guards.look_back(run.rows, call.predictor, moved=run.moved, graded=run.graded)
+        return run
 
     def _count(self, call: Call) -> Cost:
         """What ``_collect`` would evaluate, from games that only count."""
@@ -399,7 +322,109 @@ class Attributor(Options, ABC):
         return replace(total, mode=total.mode + " (unconfirmed)") if unconfirmed else total
 
 
-class RemovalAttributor(Attributor):
+class Attributor(Method):
+    """A method with ``attribute`` (a tensor like X), ``explain`` (a result object) and ``cost`` (evaluates nothing)."""
+
+    def attribute(self, X: Any, **options: Any) -> Tensor:
+        """Importance of every cell, a tensor like X; the options are those of ``explain``."""
+        token = _ONLY_VALUES.set(True)
+        try:
+            return self.explain(X, **{"keep_input": False, **options}).values
+        finally:
+            _ONLY_VALUES.reset(token)
+
+    def explain(
+        self,
+        X: Any,
+        *,
+        target: Any = None,
+        targets: Any = None,
+        lengths: Any = None,
+        observed: Any = None,
+        ids: Any = None,
+        extra: Any = None,
+        counterfactuals: CounterfactualLike | None = None,
+        show_progress: bool = False,
+        labels: Labels | Mapping[str, Any] | None = None,
+        keep_input: bool = True,
+    ) -> Attribution:
+        """Scores (B, D, T) in X's layout, what they explain, what they cost and the settings that made them.
+
+        * ``X``: a tensor, array or list of arrays; a frame of pandas or xarray (``rambit.frames``), which says itself
+          what its axes are and where series end; or integer tokens (B, T), for a model of (N, T) int64.
+        * ``target``: the output whose change is the score (distance ``diff``, or ``abs`` of a regression): a number, a
+          pair (h, q) of forecasts (N, H, Q), either of them for each series, or a function of the raw outputs (N, …)
+          that returns (N,). Default: all outputs, by ``distance``; for ``diff`` the class predicted at the last step.
+        * ``targets``: "all", a list of outputs, or a function that returns (N, K): scores (B, K, D, T), all from the
+          rows of one.
+        * ``lengths`` (B,): series b ends before step lengths[b]; ``observed`` (bool, like X): False where a value is
+          missing (X may be NaN there). Such cells are not replaced and not evaluated: they score 0, and
+          the result's ``lengths`` and ``evaluated`` say so.
+        * ``ids`` (B,): what draws are keyed by, 0 … 2**32 - 1; default 0 … B-1.
+        * ``extra``: further inputs of the model, a dictionary by argument or a tuple by position, (B, …) of any type;
+          they go with their series and are never replaced. A model's state is not used then.
+        * ``counterfactuals`` (S, B, D, T), (B, D, T), (D, T), (D,) or a number: exactly these instead of drawn values.
+        * ``labels``: what features, times, series and outputs are called, ``rambit.labels.Labels`` or a dictionary of
+          its fields; ``keep_input=False``: the result holds no copy of X.
+
+        Raises ValueError or TypeError for what does not fit, PredictionError when the model's output is unusable.
+        """
+        flag("keep_input", keep_input)
+        series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
+        call = self._call(X, counterfactuals, **series, extra=extra, labels=labels)
+        return self._collect(call, settings=self.settings(), show_progress=show_progress, keep_input=keep_input)
+
+    def cost(
+        self,
+        X: Any,
+        *,
+        target: Any = None,
+        targets: Any = None,
+        lengths: Any = None,
+        observed: Any = None,
+        ids: Any = None,
+        extra: Any = None,
+    ) -> Cost:
+        """Rows, row-steps, the engine's memory bound in bytes and the mode of a call; the model is not called."""
+        series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
+        series["extra"] = extra
+        return self._count(self._call(X, None, quiet=True, **series))
+
+    def _collect(
+        self, call: Call, *, settings: dict[str, Any], show_progress: bool, keep_input: bool = True
+    ) -> Attribution:
+        """Score the series, and put the parts together."""
+        begin = time.perf_counter()
+        # Before it is evaluated: what it keeps of its last call is part of it.
+        model = None if _ONLY_VALUES.get() else self.predictor.digest()
+        batch = call.batch
+        run = self._gather(call, batch.x.shape, show_progress)
+        gathered = run.gathered
+        gathered.clear(~(gathered.evaluated & batch.needed()))
+        names = ("values", "stderr", "freedom", "windows")
+        values, stderr, freedom, windows = (batch.restore(gathered.get(name)) for name in names)
+        assert values is not None
+        return Attribution(
+            values=values,
+            stderr=stderr,
+            rows=run.rows,
+            row_steps=run.row_steps,
+            seconds=time.perf_counter() - begin,
+            settings={**settings, **call.describe(), "output": self.predictor.output},
+            seed=self.seed,
+            mode=run.mode,
+            lengths=batch.lengths,
+            ids=batch.ids,
+            freedom=freedom,
+            windows=windows,
+            evaluated=batch.evaluated(gathered.evaluated),
+            X=batch.given() if keep_input else None,
+            model=model,
+            **explained(batch, call.distance, gathered.outputs, run.axes, call.predictor),
+        )
+
+
+class Removal(Method):
     """A method that replaces values, and compares the model's outputs with and without."""
 
     distance: Distance = option(
@@ -423,6 +448,10 @@ class RemovalAttributor(Attributor):
     evaluation: Evaluation = option(
         default="auto", help="how the model is evaluated; changes no number beyond rounding", recorded=False
     )
+
+
+class RemovalAttributor(Removal, Attributor):
+    """One that scores cells."""
 
 
 #: Methods by name: on the command line, in tables, in the reference and under the contract of ``rambit.testing``.

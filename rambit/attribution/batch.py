@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rambit import arrays, frames
+from rambit import arrays, frames, memory
 from rambit.attribution.targets import Targets
 from rambit.game import TensorSample
 from rambit.labels import Labels
@@ -199,6 +199,8 @@ class Batch:
             values = values.squeeze(axis)
         elif self.layout == "BTD":
             values = values.transpose(axis, axis + 1)  # windows (…, D, T, W) too
+        if values.dtype == torch.float64 and self.like.device.type in memory.WITHOUT_FLOAT64:
+            values = values.float()
         return values.to(self.like.device).contiguous()
 
 

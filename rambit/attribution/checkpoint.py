@@ -15,6 +15,7 @@ from rambit.store import Store, StoreError, resume_key
 
 #: Seconds between two writes. What was done since the last one is done again after a kill.
 SAVE_EVERY = 1.0
+_SUMS = ("sum", "squares", "by_draw", "draw_squares")
 
 
 class Checkpoint:
@@ -56,7 +57,7 @@ class Saved:
         if store is not None and name in store:
             tensors, meta = store.get(name)
             try:
-                for sums in ("sum", "squares", "by_draw"):
+                for sums in _SUMS:
                     getattr(scores, sums).copy_(tensors[sums])
                 self.reached = (int(meta["round"]), int(meta["series"]), int(meta["distinct"]))
             except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -81,7 +82,7 @@ class Saved:
             if not last and time.monotonic() - self._saved_at < SAVE_EVERY:
                 return
             self._saved_at = time.monotonic()
-            sums = {name: to_host(getattr(self.scores, name)) for name in ("sum", "squares", "by_draw")}
+            sums = {name: to_host(getattr(self.scores, name)) for name in _SUMS}
             self.store.put(self.name, sums, {"round": number, "series": series.start, "distinct": distinct})
 
         return save

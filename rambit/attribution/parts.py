@@ -10,7 +10,8 @@ from torch import Tensor
 
 @dataclass
 class Part:
-    """Scores (K, b, D, T) float64 of the series of one length, with their standard error where there is one.
+    """Scores (K, b, D, T) float64 of the series of one length, with their standard error where there is one, and its
+    degrees of freedom.
 
     K outputs are explained, one unless several targets were given: then scores may be (b, D, T). ``windows``:
     (K, b, D, T, W). ``evaluated``: which cells have a score, bool; None: all that are observed.
@@ -20,11 +21,13 @@ class Part:
     stderr: Tensor | None
     windows: Tensor | None = None
     evaluated: Tensor | None = None
+    freedom: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim == 3:
             self.values = self.values[None]
             self.stderr = None if self.stderr is None else self.stderr[None]
+            self.freedom = None if self.freedom is None else self.freedom[None]
             self.windows = None if self.windows is None else self.windows[None]
 
 
@@ -42,7 +45,7 @@ class Gathered:
 
     def add(self, part: Part, indices: Tensor) -> None:
         """The scores of the series at these indices (b,), whose steps may be fewer."""
-        given = {"values": part.values, "stderr": part.stderr, "windows": part.windows}
+        given = {"values": part.values, "stderr": part.stderr, "freedom": part.freedom, "windows": part.windows}
         found = {name: table for name, table in given.items() if table is not None}
         if self._tables is None:  # the first says how many outputs are explained
             self._tables = {n: t.new_zeros(len(t), *self.shape, *t.shape[4:]) for n, t in found.items()}

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from rambit import arrays, ops
 from rambit.attribution import pilot
+from rambit.attribution import tolerance as tolerances
 from rambit.attribution.attributor import DRAWS, LONGEST, METHODS, MOST_CELLS, Call, Part
 from rambit.attribution.cell_groups import GroupedAttributor
 from rambit.attribution.checkpoint import Checkpoint, Saved
-from rambit.checks import count, flag, number, warn
+from rambit.checks import count, flag, warn
 from rambit.counterfactuals import CounterfactualLike, Replay, Zero
 from rambit.game import Anchor, Cost, Flips, FlipScores, Game, TensorSample
+from rambit.game.draws import Error
 from rambit.game.engine import Engine
 from rambit.labels import Labels
 from rambit.masks import FAMILIES, Explicit, Family, resolve
@@ -68,7 +70,7 @@ class MaskCall(Call):
 
     family: Family
     saved: Checkpoint = field(default_factory=lambda: Checkpoint(None))  # which keeps nothing
-    tolerance: float | None = None
+    tolerance: tolerances.Tolerance | None = None
     left: int | None = None
 
 
@@ -194,16 +196,17 @@ class RaMbIT(GroupedAttributor):
         counterfactuals: CounterfactualLike | None = None,
         checkpoint: str | Path | None = None,
         show_progress: bool = False,
-        tolerance: float | None = None,
+        tolerance: float | str | None = None,
         max_rows: int | None = None,
         labels: Labels | Mapping[str, Any] | None = None,
         keep_input: bool = True,
     ) -> Attribution:
         """Scores (B, D, T) in X's layout, with their standard error, cost and settings.
 
-        The standard error is that of the scores as estimates over masks and draws: mean ± 1.96 of it covers, in about
-        19 of 20 runs with other seeds, what infinitely many of both would give. It is None with one mask, or with one
-        random draw that all masks share; values that are given, or that are not random, count as exact.
+        The standard error is that of the scores as estimates over masks and draws; ``result.interval(0.95)`` covers, in
+        about 19 of 20 runs with other seeds, what infinitely many of both would give. It is None with one mask, or with
+        one random draw that all masks share. Values that are given, or that are not random, count as exact: the error
+        is over masks, given these.
 
         * ``X``: a tensor, array or list of arrays; a frame of pandas or xarray (``rambit.frames``), which says itself
           what its axes are and where series end; or integer tokens (B, T), for a model of (N, T) int64.
@@ -222,8 +225,10 @@ class RaMbIT(GroupedAttributor):
           these instead of sampled ones.
         * ``checkpoint``: a folder; a run that was killed goes on from there and gives the same bits.
         * ``tolerance``: go on in rounds of L masks until the largest standard error, relative to the largest score, is
-          below it, or ``max_rows`` rows were evaluated, those of a resumed run included. It ends with a warning where
-          the draws alone, which all masks share, leave more than that.
+          below it; or, "top:10", until in every series the 10 highest cells are the true ones with a probability of
+          95 % by the standard errors (``attribution.tolerance.StableTop`` is the rule); or until ``max_rows`` rows were
+          evaluated, those of a resumed run included. It ends with a warning where the draws alone, which all masks
+          share, leave more than that.
         * ``labels``: what features, times, series and outputs are called, ``rambit.labels.Labels`` or a dictionary of
           its fields; ``keep_input=False``: the result holds no copy of X.
 
@@ -234,22 +239,17 @@ class RaMbIT(GroupedAttributor):
         series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
         call = self._call(X, counterfactuals, **series, extra=extra, labels=labels)
         self._check_family(family, call)
-        if tolerance is not None:
-            tolerance = number("tolerance", tolerance, 0, above=True)
-            if family.sized:
-                raise ValueError("tolerance adds masks, but these masks are given: there are no more to add")
-            if self.share_draws and call.shared_draws == 1:
-                raise ValueError("tolerance needs num_samples >= 2 or share_draws=False: one draw tells no error")
+        until = None if tolerance is None else self._until(tolerance, call, family, max_rows)
         if max_rows is not None:
             count("max_rows", max_rows)
             if tolerance is None:
                 raise ValueError("max_rows limits how far tolerance goes: give tolerance too")
         settings = self.settings(family, call)
-        stop: dict[str, Any] = {"tolerance": tolerance, "max_rows": max_rows}
+        stop: dict[str, Any] = {"tolerance": None if until is None else str(until), "max_rows": max_rows}
         if checkpoint is not None and not isinstance(checkpoint, (str, Path)):
             raise TypeError(f"checkpoint must be the path of a folder, got {checkpoint!r}")
         with Checkpoint.open(checkpoint, lambda: self._identity(call, family, settings, stop)) as saved:
-            call = MaskCall(**vars(call), family=family, saved=saved, tolerance=tolerance, left=max_rows)
+            call = MaskCall(**vars(call), family=family, saved=saved, tolerance=until, left=max_rows)
             return self._collect(call, settings=settings, show_progress=show_progress, keep_input=keep_input)
 
     def cost(
@@ -316,6 +316,20 @@ class RaMbIT(GroupedAttributor):
         self._chosen_window = pilot.choose_window(sample, self.predictor, self.strategy, seed=self.seed, **how)
         return self._chosen_window
 
+    def _until(self, tolerance: float | str, call: Call, family: Family, max_rows: int | None) -> tolerances.Tolerance:
+        """When rounds of masks end; ValueError where no more can be added, or nothing says how sure the scores are."""
+        until = tolerances.read(tolerance, call.batch.x[0].numel())
+        if family.sized:
+            raise ValueError("tolerance adds masks, but these masks are given: there are no more to add")
+        if self.share_draws and call.shared_draws == 1:
+            raise ValueError("tolerance needs num_samples >= 2 or share_draws=False: one draw tells no error")
+        if isinstance(until, tolerances.StableTop):
+            if self.groups is not None:
+                raise ValueError(f"tolerance={tolerance!r} ranks single cells: it does not apply beside groups")
+            if max_rows is None:
+                raise ValueError(f"tolerance={tolerance!r} needs max_rows: cells that score the same never part")
+        return until
+
     def _family(self, masks: str | Tensor | Family) -> Family:
         if arrays.is_array(masks):
             masks = arrays.whole("masks", masks)
@@ -361,7 +375,11 @@ class RaMbIT(GroupedAttributor):
         else:
             rows = self._fill(game, scores, call, part, call.tolerance)
             call.left = None if call.left is None else max(1, call.left - rows)
-        return Part(scores.values(), scores.stderr(), evaluated=scores.seen())
+        error = scores.error()
+        if error is None:
+            return Part(scores.values(), None, evaluated=scores.seen())
+        stderr, freedom = scores.of_cells(error.stderr()), scores.of_cells(error.freedom)
+        return Part(scores.values(), stderr, evaluated=scores.seen(), freedom=freedom)
 
     def _scores(self, call: Call, game: Game, indices: Tensor) -> FlipScores:
         reduce = ops.Reduce.MAX if self.reduce == "max" else ops.Reduce.MEAN
@@ -377,7 +395,7 @@ class RaMbIT(GroupedAttributor):
         scores: FlipScores,
         call: MaskCall,
         saved: Saved,
-        tolerance: float | None,
+        tolerance: tolerances.Tolerance | None,
     ) -> int:
         """Evaluate rounds of L masks until the scores are precise enough; without a tolerance, one. The rows of all.
 
@@ -404,21 +422,31 @@ class RaMbIT(GroupedAttributor):
             scores.shape[1:], scores.metric, scores.reduce, scores.normalize, scores.target, device, groups=groups
         )
 
-    def _is_precise(self, game: Game, scores: FlipScores, tolerance: float) -> bool:
+    def _is_precise(self, game: Game, scores: FlipScores, tolerance: tolerances.Tolerance) -> bool:
         """Whether further masks are not needed, or would not help."""
-        error, over_draws = scores.stderr(), scores.over_draws()
-        if error is None or over_draws is None:
+        found = scores.error()
+        if found is None:
             return False
-        largest = torch.stack((error.max(), over_draws.max().sqrt(), scores.values().abs().max()))
-        reached, floor, score = game.to_host(largest).tolist()
+        values, error = game.to_host(scores.values().flatten(2)), Error(*map(game.to_host, found))
+        known = game.to_host(self._known(game, scores)).flatten(1)
         # Where the draws leave too much, masks are added only until they matter less than the draws.
-        if floor > tolerance * score and reached**2 <= 2 * floor**2:
+        floor = error.of_draws.max()
+        draws_alone = error._replace(variance=error.of_draws)
+        if error.variance.max() <= 2 * floor and not tolerance.holds(values, draws_alone, known):
             warn(
                 f"tolerance={tolerance} is out of reach with num_samples={game.draws}: the draws, which all masks "
-                f"share, leave a standard error of {floor:.2g} beside a largest score of {score:.2g}"
+                f"share, leave a standard error of {floor.sqrt():.2g} beside a largest score of "
+                f"{values.abs().max():.2g}"
             )
             return True
-        return bool(reached <= tolerance * score)
+        return tolerance.holds(values, error, known)
+
+    def _known(self, game: Game, scores: FlipScores) -> Tensor:
+        """Which cells (B, D, T) have a score: those that some mask sees, but for missing ones and padding."""
+        sample = game.sample
+        known = scores.seen().expand(sample.x.shape).clone()
+        known[:, :, sample.length :] = sample.length is None
+        return known if sample.observed is None else known & sample.observed
 
     def _first_question(self, call: Call) -> Callable[[Engine], Flips] | None:
         assert isinstance(call, MaskCall)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,10 +16,29 @@ from rambit.game.players import group_cells
 from rambit.masks import Bernoulli
 from rambit.options import option
 
-MAX_EXACT = 16
-
 Payoffs = Callable[[Tensor], Tensor]  # coalitions (N, n) bool -> (N, S, B), for each draw; B: series and targets
-Values = tuple[Tensor, Tensor | None, Tensor | None]
+
+
+class Estimate(NamedTuple):
+    """Values (n, B) of players, NaN where no coalition tells; over the coalitions, what is known of their error.
+
+    ``variance`` (n, B) given the draws, None: unknown, with its ``freedom``. ``by_draw`` (n, G, B): the values by group
+    of draws, where that was asked; ``one`` (n, B): their variance given the draws, the mean over the groups by sizes.
+    """
+
+    values: Tensor
+    variance: Tensor | None
+    freedom: Tensor | float = 1.0
+    by_draw: Tensor | None = None
+    one: Tensor | None = None
+
+    def error(self, shared: int) -> draws.Error | None:
+        """With this many random draws that all coalitions share; None: unknown."""
+        if self.variance is None or shared == 1:
+            return None
+        if self.by_draw is None or self.one is None:
+            return draws.error_over_masks(self.variance, self.freedom)
+        return draws.error_over_both(self.variance, self.freedom, self.one, self.by_draw.transpose(0, 1), shared)
 
 
 class _Values(GroupedAttributor):
@@ -64,24 +83,21 @@ class _Values(GroupedAttributor):
             return -distances.movedim(0, 2).flatten(2)
 
         shared = call.shared_draws
-        scores, variance, by_draw = self._values(payoffs, int(player.max()) + 1, shared > 1)
-        known = ~scores.isnan()
-        scores = scores.nan_to_num(nan=0.0)
-        if variance is not None and by_draw is not None:
-            variance = variance + draws.variance(by_draw.transpose(0, 1), shared)
-        error = None if variance is None or shared == 1 else variance.sqrt()
+        estimate = self._values(payoffs, int(player.max()) + 1, shared > 1)
+        known, scores = ~estimate.values.isnan(), estimate.values.nan_to_num(nan=0.0)
+        error = estimate.error(shared)
 
         def spread(of_players: Tensor) -> Tensor:
             return of_players[player.to(of_players.device)].T.reshape(len(target), *game.sample.x.shape)
 
-        return Part(spread(scores), None if error is None else spread(error), evaluated=spread(known)[0])
+        evaluated = spread(known)[0]
+        if error is None:
+            return Part(spread(scores), None, evaluated=evaluated)
+        return Part(spread(scores), spread(error.stderr()), evaluated=evaluated, freedom=spread(error.freedom))
 
     @abstractmethod
-    def _values(self, payoffs: Payoffs, n: int, by_draw: bool) -> Values:
-        """Values (n, B) of the players, their variance given the draws, and values (n, G, B) ``by_draw``, by groups.
-
-        NaN stands for a player that no coalition tells about.
-        """
+    def _values(self, payoffs: Payoffs, n: int, by_draw: bool) -> Estimate:
+        """The values of n players."""
 
 
 @METHODS.register("exact-shapley")
@@ -94,13 +110,15 @@ class ExactShapley(_Values):
 
     players: str | Tensor = option(default="features", help=_Values.describe("players"))
 
-    def _values(self, payoffs: Payoffs, n: int, by_draw: bool) -> Values:
-        if n > MAX_EXACT:
-            raise ValueError(f"players: {n} are too many for exact values (at most {MAX_EXACT}); use ShapleySampling")
+    def _values(self, payoffs: Payoffs, n: int, by_draw: bool) -> Estimate:
+        if n > shapley_values.MAX_EXACT:
+            most = shapley_values.MAX_EXACT
+            raise ValueError(f"players: {n} are too many for exact values (at most {most}); use ShapleySampling")
         paid = payoffs(shapley_values.all_coalitions(n))
         found = shapley_values.exact_shapley(paid.mean(dim=1))
         each = _each(shapley_values.exact_shapley, draws.grouped(paid, 1)) if by_draw else None
-        return found, torch.zeros_like(found), each
+        certain = torch.zeros_like(found)
+        return Estimate(found, certain, by_draw=each, one=certain)
 
 
 @METHODS.register("shapley")
@@ -113,12 +131,13 @@ class ShapleySampling(_Values):
 
     num_permutations: int = option(default=25, help="random orders of the players")
 
-    def _values(self, payoffs: Payoffs, n: int, by_draw: bool) -> Values:
+    def _values(self, payoffs: Payoffs, n: int, by_draw: bool) -> Estimate:
         ends = payoffs(torch.stack((torch.zeros(n, dtype=torch.bool), torch.ones(n, dtype=torch.bool))))
         _, S, B = ends.shape
         R, G = self.num_permutations, draws.groups(S)
         total = torch.zeros(n, B, dtype=torch.float64, device=ends.device)
-        squares, each = torch.zeros_like(total), total.new_zeros(n, G * B)
+        squares, one, each = torch.zeros_like(total), torch.zeros_like(total), total.new_zeros(n, G, B)
+        share = draws.sizes(S).to(ends.device)[:, None] / S
         at_once = max(1, (1 << 24) // n**2)  # coalitions of n orders are n² bools
         for first in range(0, R, at_once):
             order = shapley_values.orders(min(at_once, R - first), n, seed=self.seed, first=first)
@@ -132,9 +151,19 @@ class ShapleySampling(_Values):
                 squares += gain**2
             if by_draw:
                 for gain in shapley_values.gains(order, draws.grouped(whole, 2).flatten(2)):
+                    gain = gain.view(n, G, B)
                     each += gain
-        spread = (squares - total**2 / R).clamp(min=0) / max(1, R - 1)
-        return total / R, None if R < 2 else spread / R, each.view(n, G, B) / R if by_draw else None
+                    one += (share * gain**2).sum(dim=1)
+
+        def variance(squares: Tensor, squared_sum: Tensor) -> Tensor:
+            return (squares - squared_sum / R).clamp(min=0) / (R - 1) / R
+
+        if R < 2:
+            return Estimate(total / R, None)
+        given = variance(squares, total**2)
+        if not by_draw:
+            return Estimate(total / R, given, R - 1)
+        return Estimate(total / R, given, R - 1, each / R, variance(one, (share * each**2).sum(dim=1)))
 
 
 @METHODS.register("banzhaf")
@@ -143,7 +172,7 @@ class Banzhaf(_Values):
 
     num_masks: int = option(default=500, help="random coalitions, each player in half of them")
 
-    def _values(self, payoffs: Payoffs, n: int, by_draw: bool) -> Values:
+    def _values(self, payoffs: Payoffs, n: int, by_draw: bool) -> Estimate:
         estimate: shapley_values.Banzhaf | None = None
         each: shapley_values.Banzhaf | None = None
         piece = max(1, (1 << 24) // n)
@@ -151,6 +180,7 @@ class Banzhaf(_Values):
             number = min(piece, self.num_masks - first)
             coalitions = Bernoulli(0.5).sample(number, 1, n, seed=self.seed, first=first).masks[:, 0]
             paid = payoffs(coalitions)
+            S = paid.shape[1]
             if estimate is None:
                 estimate = shapley_values.Banzhaf(n, paid.shape[2], paid.device)
             estimate.add(coalitions, paid.mean(dim=1))
@@ -160,7 +190,12 @@ class Banzhaf(_Values):
                 each.add(coalitions, groups)
         assert estimate is not None
         found = estimate.values().masked_fill(~estimate.seen(), torch.nan)
-        return found, estimate.stderr() ** 2, None if each is None else each.values().view(n, -1, found.shape[1])
+        if each is None:
+            return Estimate(found, estimate.variance(), estimate.freedom())
+        by_group, variances = (part.view(n, -1, found.shape[1]) for part in (each.values(), each.variance()))
+        share = draws.sizes(S).to(found.device)[:, None] / S
+        one = (share * variances).sum(dim=1)
+        return Estimate(found, estimate.variance(), estimate.freedom(), by_group, one)
 
 
 def _each(method: Callable[[Tensor], Tensor], payoffs: Tensor) -> Tensor:

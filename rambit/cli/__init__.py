@@ -25,7 +25,20 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 #: Modules of this package. Only the one that is called is imported: some take a second.
-COMMANDS = ("demo", "train", "attribute", "cost", "compare", "rex", "select", "suffice", "plot", "export", "info")
+COMMANDS = (
+    "demo",
+    "train",
+    "attribute",
+    "cost",
+    "compare",
+    "rex",
+    "select",
+    "suffice",
+    "plot",
+    "report",
+    "export",
+    "info",
+)
 #: Commands of before -> where they are now.
 MOVED = {"study": "python -m studies.masks, in a copy of the sources"}
 #: Errors whose message says by itself what is wrong. RuntimeError: PredictionError, and whatever torch refuses.

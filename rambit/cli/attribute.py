@@ -63,7 +63,11 @@ def add(commands: common.Commands) -> None:
         help="several outputs from the rows of one: all, or numbers with commas between",
     )
     parser.add_argument(
-        "--tolerance", metavar="X", type=float, help="add masks until standard error / largest score is below X"
+        "--tolerance",
+        metavar="X",
+        type=_tolerance,
+        help="add masks until standard error / largest score is below X; or, top:K, until the K highest cells of every "
+        "series are sure at 95 %%",
     )
     parser.add_argument(
         "--max-rows", metavar="N", type=common.whole(common.MOST_SEED), help="or until the model has evaluated N rows"
@@ -173,6 +177,14 @@ def _target(text: str) -> int | tuple[int, int]:
         raise argparse.ArgumentTypeError(f"must be a number, or H:Q, got {shortened(text, 40)!r}")
     numbers = [common.whole()(part) for part in parts]
     return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
+
+
+def _tolerance(text: str) -> float | str:
+    """A number, or what ``explain`` reads as text."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _targets(text: str) -> str | list[int | tuple[int, int]]:

@@ -84,10 +84,10 @@ def _drawn(result: Any, series: str | None, target: str | None) -> Any:
             raise ValueError(f"--series is for scores of several series, and this is a {type(result).__name__}")
         return result.plot()
     which: Any = int(target) if target is not None and target.isdecimal() and len(target) < 10 else target
-    return result.plot(series=None if series is None else _places(series, result), target=which)
+    return result.plot(series=None if series is None else places(series, result), target=which)
 
 
-def _places(series: str, result: Attribution) -> Sequence[int]:
+def places(series: str, result: Attribution) -> Sequence[int]:
     """Where in a result the series stand that are called so: by their ids, if it has any."""
     if result.ids is None:
         return common.chosen(series, None, len(result.values))

@@ -8,7 +8,7 @@ from typing import Any
 
 from rambit import RaMbIT
 from rambit.cli import common
-from rambit.counterfactuals import STRATEGIES, resolve
+from rambit.counterfactuals import STRATEGIES, read_background, resolve
 from rambit.masks import FAMILIES
 from rambit.options import Option
 from rambit.registry import Registry
@@ -104,7 +104,7 @@ def make_attributor(args: argparse.Namespace, model: Any) -> RaMbIT:
     if "background" in given:
         given["background"] = _background(args, given["background"], given.get("counterfactuals"))
     strategy = "zero" if "all_zero_cf" in given else given.get("counterfactuals")
-    if resolve(strategy, given.get("background")).single:
+    if resolve(strategy, read_background(given.get("background"))).single:
         given.setdefault("num_samples", 1)
     return RaMbIT(model, **given)
 
@@ -138,6 +138,8 @@ def _background(args: argparse.Namespace, name: str, strategy: str | None) -> An
     X = torch.from_numpy(data.X)
     if data.lengths is None:
         return X
+    if strategy is not None and strategy.partition(":")[0] == "conditional":  # windows lie within a series
+        return {"X": X, "lengths": data.lengths}
     if strategy == "joint":
         raise ValueError("--counterfactuals joint needs background series of one length")
     # One long series of the steps that count: drawing from it, and its mean, leave the padding out.

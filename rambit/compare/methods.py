@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+import reprlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -44,6 +45,9 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "rambit-mask": ("rambit", {"anchor": "mask"}),
     "rambit-end": ("rambit", {"anchor": "end", "window_size": 1}),
     "leave-one-out": ("rambit", {"masks": "none"}),
+    "ig": ("gradients", {"method": "integrated_gradients", "absolute": True}),
+    "gradient-shap": ("gradients", {"method": "gradient_shap", "absolute": True}),
+    "deep-lift": ("gradients", {"method": "deep_lift", "absolute": True}),
 }
 SHORT = {"W": "window_size", "S": "num_samples", "cf": "counterfactuals", "metric": "distance"}
 #: Options that `compare` sets itself, or that have no short text.
@@ -51,15 +55,17 @@ FIXED = {
     "model", "seed", "background", "device", "output", "layout", "model_id", "generator", "stride", "batch_size",
     "max_memory", "all_zero_cf", "search_limit", "dist_args", "groups",
 }  # fmt: skip
+#: Methods that read reference data although they take no counterfactuals.
+BACKGROUND = ("selection", "tint-fit")
 #: Methods whose scores may be drawn from a trained generator, and what they draw from if nothing is said.
 DEFAULT_VALUES = {"winit": "generator", "biwinit": "generator", "fo": "uniform"}
 
 
 class Labels(Protocol):
-    """What a method must know of its data: whether each series has one label."""
+    """What a method must know of its data: where outputs have labels, at the end or at each cell's time."""
 
     @property
-    def whole(self) -> bool: ...
+    def anchor(self) -> str | None: ...
 
 
 class Source(Protocol):
@@ -92,17 +98,20 @@ class Method:
     kind: str
     options: dict[str, Any] = field(default_factory=dict)
 
-    def options_for(self, whole: bool) -> dict[str, Any]:
-        """Where a series has one label, the output explained is the one at its end, unless an anchor was named."""
-        return {"anchor": "end", **self.options} if whole and "anchor" in _options(self.kind) else self.options
+    def options_for(self, anchor: str | None) -> dict[str, Any]:
+        """What is explained is what has labels, the output at the end or those at all steps, unless it was named."""
+        takes = inspect.signature(_class(self.kind)).parameters
+        if anchor is None or "anchor" not in takes or takes["anchor"].default == anchor == "cell":
+            return self.options
+        return {"anchor": anchor, **self.options}
 
     def build(self, source: Source) -> Any:
         """The attributor. Raises ValueError or TypeError for options that do not fit together."""
-        options = {**self.options_for(source.data.whole), "seed": source.seed}
+        options = {**self.options_for(source.data.anchor), "seed": source.seed}
         made, takes = _class(self.kind), _options(self.kind)
         if "p" in options:  # of the masks
             options["masks"] = f"{options.get('masks', 'block')}:p={options.pop('p')}"
-        if self.kind == "selection":
+        if self.kind in BACKGROUND:
             options["background"] = source.background()
         if "generator" in inspect.signature(made).parameters:
             options["generator"] = source.joint_generator()
@@ -135,6 +144,14 @@ def split(text: str) -> list[str]:
     return items
 
 
+def read_names(argument: str, given: str | Iterable[str]) -> list[str]:
+    """Names with options, from a sequence or one text. Raises TypeError for something else, ValueError for doubles."""
+    items = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    if not all(isinstance(item, str) for item in items):
+        raise TypeError(f"{argument} must be names, in a sequence or in one text, got {reprlib.repr(given)}")
+    return split(",".join(items))
+
+
 def parse(text: str) -> Method:
     """The method of one item. Raises ValueError for an unknown name or option."""
     name, _, given = text.partition(":")
@@ -158,7 +175,7 @@ def _options(kind: str) -> dict[str, Callable[[str], Any]]:
     made = _class(kind)
     defaults = {name: one.default for name, one in inspect.signature(made).parameters.items() if name not in FIXED}
     readers = {name: _reader((type(default),)) for name, default in defaults.items()}
-    if issubclass(made, Options):  # an option whose default the class chooses says its type itself
+    if isinstance(made, type) and issubclass(made, Options):  # an option whose default the class chooses says its type itself
         chosen = [one for one in made.options() if one.default is None and type(None) not in one.kinds]
         readers |= {one.name: _reader(one.kinds) for one in chosen if one.name in defaults}
     return {**readers, "p": float} if kind == "rambit" else readers

@@ -21,7 +21,7 @@ from rambit.store import Store, StoreError, decode, encode, resume_key
 #: The shard that holds the settings, and the number of series once all of them are finished.
 SUMMARY = "summary"
 #: What an Attribution holds that has an entry for each series, and what it counts.
-TENSORS = ("values", "stderr", "lengths", "ids", "windows", "evaluated", "outputs")
+TENSORS = ("values", "stderr", "freedom", "lengths", "ids", "windows", "evaluated", "outputs")
 COUNTS = {"rows": int, "row_steps": int, "seconds": float, "mode": str}
 _NAME = re.compile(r"(\d{12})-(\d{12})")
 

@@ -27,7 +27,7 @@ from rambit.game.rows import base_rows
 from rambit.game.runner import Inputs, Runner
 from rambit.game.tensor_sample import TensorSample
 from rambit.game.work import SPEED, Flipped
-from rambit.memory import DEFAULT_MEMORY
+from rambit.memory import DEFAULT_MEMORY, of_device
 from rambit.predictors import Predictor
 from rambit.predictors.differing import Differing
 from rambit.predictors.work import multiplications
@@ -185,7 +185,7 @@ class Engine:
                 warn(f"the model was traced, but {problem}; falling back")
                 return
         x = self.sample.x
-        if found.gain(x) < LEAST_GAIN.get(x.device.type, LEAST_GAIN["cpu"]):
+        if found.gain(x) < of_device(LEAST_GAIN, x.device):
             self._not_incremental = "it would save little"
             return
         self.mode, self.windows = "incremental", self._window_runner(found)

@@ -77,7 +77,7 @@ class WindowRunner:
         differing.bound(self.quarter // 4)
         self.most_references = max(1, self.quarter // differing.reference_bytes)
         self.at_once = max(1, self.quarter // 4 // ROW_BYTES)
-        self.batch = MOST_WINDOWS.get(runner.device.type, MOST_WINDOWS["cpu"])
+        self.batch = memory.of_device(MOST_WINDOWS, runner.device)
         self._kept: tuple[bytes, Reference] | None = None
 
     def masks_at_once(self, rows: int, cells: int) -> int:

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from rambit import memory, ops
 from rambit.game import draws as draws_of
-from rambit.game.distinct_masks import DistinctMasks, Group, Int32
+from rambit.game.distinct_masks import DistinctMasks, Group
 from rambit.game.group_flips import first_steps
 from rambit.game.horizons import HorizonRule
+
+TINY = np.finfo(float).tiny
 
 
 class FlipScores:
@@ -49,6 +51,8 @@ class FlipScores:
         self.draws = draws
         #: Sums by group of draws (G, K, B, cells), for the spread between them.
         self.by_draw = memory.zeros((draws_of.groups(draws) if draws > 1 else 0, *self.sum.shape), self.sum)
+        #: Sums of squares (1, K, B, cells) of the masks' means by group, averaged over the groups by their sizes.
+        self.draw_squares = memory.zeros((min(1, len(self.by_draw)), *self.sum.shape), self.sum)
         self.weight = np.zeros(len(self.time))  # total weight of the masks that count for a cell
         self.count = np.zeros(len(self.time))  # how many masks that is
         self.exact = False
@@ -82,58 +86,64 @@ class FlipScores:
         for total, squares, part in zip(self.sum, self.squares, contributions, strict=True):
             ops.accumulate(total[series], squares[series], part, index, here, weight, count, cells)
         if len(self.by_draw) > 0:
-            self._add_by_draw(series, contributions, distinct.weight[group.index] * group.weight, group.target_cells)
+            self._add_by_draw(series, contributions, distinct, group)
 
-    def _add_by_draw(
-        self, series: slice, contributions: Tensor, weight: npt.NDArray[np.float64], target_cells: Int32 | None
-    ) -> None:
-        total = self.by_draw[:, :, series]
-        for m, factor in enumerate(weight.tolist()):  # one at a time: the order of a sum does not depend on the groups
-            here = total if target_cells is None else total[..., target_cells[m] : target_cells[m] + 1]
-            for first in range(0, contributions.shape[2], len(total)):
-                part = contributions[:, m, first : first + len(total)].transpose(0, 1)
-                here[: len(part)].add_(part, alpha=factor)
+    def _add_by_draw(self, series: slice, contributions: Tensor, distinct: DistinctMasks, group: Group) -> None:
+        """One distinct mask after the other: the order of a sum does not depend on how they were grouped."""
+        by_draw, squares = self.by_draw[:, :, series], self.draw_squares[0, :, series]
+        sizes = draws_of.sizes(self.draws).to(self.sum.device)[:, None, None, None]
+        number = len(by_draw)
+        total = memory.zeros((number, *contributions[:, 0, 0].shape), contributions)  # of one distinct mask
+        last = np.append(group.index[1:] != group.index[:-1], True)
+        for m, (u, weight) in enumerate(zip(group.index.tolist(), group.weight.tolist(), strict=True)):
+            for first in range(0, contributions.shape[2], number):
+                part = contributions[:, m, first : first + number].transpose(0, 1)
+                total[: len(part)].add_(part, alpha=weight)
+            if not last[m]:  # another window shift of the same mask
+                continue
+            c = None if group.target_cells is None else group.target_cells[m]
+            cell = slice(None) if c is None else slice(c, c + 1)
+            by_draw[..., cell].add_(total, alpha=distinct.weight[u])
+            squares[..., cell].add_(total.square_().div_(sizes).sum(dim=0), alpha=distinct.count[u] / self.draws)
+            total.zero_()
 
     def values(self) -> Tensor:
         """Scores (K, B, D, T) float64: the weighted mean over masks."""
-        weight = torch.from_numpy(np.maximum(self.weight, np.finfo(float).tiny)).to(self.sum.device)
-        return self._of_cells(self.sum / weight)
+        weight = torch.from_numpy(np.maximum(self.weight, TINY)).to(self.sum.device)
+        return self.of_cells(self.sum / weight)
 
     def seen(self) -> Tensor:
         """Which cells (1, D, T) some mask counts for."""
-        return self._of_cells(torch.from_numpy(self.count > 0).to(self.sum.device)[None])
+        return self.of_cells(torch.from_numpy(self.count > 0).to(self.sum.device)[None])
 
-    def _of_cells(self, slots: Tensor) -> Tensor:
+    def of_cells(self, slots: Tensor) -> Tensor:
         """What each cell (…, D, T) has from its slot (…, slots)."""
         if self.groups is not None:
             slots = slots[..., torch.from_numpy(self.groups.ravel()).to(slots.device)]
         return slots.view(*slots.shape[:-1], *self.shape[2:])
 
-    def stderr(self) -> Tensor | None:
-        """Standard error (K, B, D, T) float64 of the mean over masks and draws; None where it cannot be told.
+    def error(self) -> draws_of.Error | None:
+        """How sure the scores of the slots (K, B, slots) are, as means over masks and draws; None where nothing tells.
 
-        Over masks it is zero for an exact family, and unknown with fewer than two masks. Draws that all masks share add
-        the variance of the mean over draws, which is unknown with one draw.
+        Over masks they are certain for an exact family; one mask tells nothing, nor does one draw that all masks share.
+        Where some slots have more masks, the variance of those with one is infinite.
         """
-        over_masks, over_draws = self._over_masks(), self.over_draws()
-        if over_masks is None or over_draws is None:
+        if self.draws == 1 or (not self.exact and self.count.max(initial=0) < 2):
             return None
-        return self._of_cells((over_masks + over_draws).sqrt())
-
-    def _over_masks(self) -> Tensor | None:
-        if self.exact:
-            return memory.zeros(self.sum.shape, self.sum)
-        if self.count.max(initial=0) < 2:
-            return None
-        n = torch.from_numpy(np.maximum(self.count, 2.0)).to(self.sum.device)
-        return (self.squares - self.sum**2 / n).clamp(min=0) / (n - 1) / n
-
-    def over_draws(self) -> Tensor | None:
-        """Variance (K, B, cells) of the score over the draws, which no further mask makes smaller."""
+        count = torch.from_numpy(self.count).to(self.sum.device)
+        over_masks = self._over_masks(self.sum**2, self.squares, count)
+        freedom = (count - 1).clamp(min=1)
         if self.draws == 0:
-            return memory.zeros(self.sum.shape, self.sum)
-        if self.draws == 1:
-            return None
-        weight = torch.from_numpy(np.maximum(self.weight, np.finfo(float).tiny)).to(self.sum.device)
-        each = draws_of.sizes(self.draws).to(weight.device)[:, None, None, None] * weight
-        return draws_of.variance(self.by_draw / each, self.draws)
+            return draws_of.error_over_masks(over_masks, freedom)
+        sizes = draws_of.sizes(self.draws).to(self.sum.device)[:, None, None, None]
+        means = self.by_draw / (sizes * torch.from_numpy(np.maximum(self.weight, TINY)).to(self.sum.device))
+        one = self._over_masks((self.by_draw**2 / (sizes * self.draws)).sum(dim=0), self.draw_squares[0], count)
+        return draws_of.error_over_both(over_masks, freedom, one, means, self.draws)
+
+    def _over_masks(self, squared_sum: Tensor, squares: Tensor, count: Tensor) -> Tensor:
+        """Variance of the mean over masks."""
+        if self.exact:
+            return memory.zeros(squares.shape, squares)
+        n = count.clamp(min=2)
+        variance = (squares - squared_sum / n).clamp(min=0) / (n - 1) / n
+        return variance.masked_fill(count == 1, torch.inf)

@@ -13,7 +13,9 @@ from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
+from rambit import memory
 from rambit.arrays import usable_device
 from rambit.checks import count, number, warn
 from rambit.predictors.activations import Activations
@@ -119,8 +121,9 @@ class Predictor(ABC):
             self.features_last = True
 
     def device_for(self, series: Tensor) -> torch.device:
-        """The device on which the model is called with these series."""
-        return series.device if self.follows_series else self.device
+        """The device on which these series' rows are made and outputs compared: the model's, if that has float64."""
+        device = series.device if self.follows_series else self.device
+        return torch.device("cpu") if device.type in memory.WITHOUT_FLOAT64 else device
 
     @property
     def keeps_nothing(self) -> bool:
@@ -243,7 +246,8 @@ class Predictor(ABC):
 
     def whole(self, x: Tensor, lengths: Tensor | None = None, extra: Extra | None = None) -> Tensor:
         """Outputs (N, C, 1): probabilities, or regression values. ``extra``: what goes with each row, (N, …)."""
-        raw = self.call_whole(self._as_model_reads(x), lengths if self.takes_lengths else None, **(extra or {}))
+        lengths = lengths if self.takes_lengths else None
+        raw = self._on_device(self.call_whole, self._as_model_reads(x), lengths, **(extra or {}))
         return self.finish_whole(raw, x.shape[0])
 
     def finish_whole(self, raw: Any, rows: int) -> Tensor:
@@ -281,11 +285,11 @@ class Predictor(ABC):
         given = dict(extra or {})
         if SERIES not in _parameters(type(self).call_steps):
             given.pop(SERIES, None)
-        return self.finish(self._check_steps(self.call_steps(self._as_model_reads(x), **given), x))
+        return self.finish(self._check_steps(self._on_device(self.call_steps, self._as_model_reads(x), **given), x))
 
     def advance(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         """Outputs (N, C, w) along x, and the state after it."""
-        output = self.call_advance(self._as_model_reads(x), state)
+        output = self._on_device(self.call_advance, self._as_model_reads(x), state)
         if not isinstance(output, (tuple, list)) or len(output) != 2:
             raise PredictionError(f"the model's advance returned {type(output).__name__}, expected (outputs, state)")
         raw, after = output
@@ -294,6 +298,13 @@ class Predictor(ABC):
     def walk(self, like: Tensor) -> Walk:
         """For many steps on end of rows like these (…, D, …), while nobody changes the model."""
         return Walk(self)
+
+    def _on_device(self, call: Callable[..., Any], *given: Any, **extra: Any) -> Any:
+        """What a call of the model returns: rows that were made elsewhere go to its device, and outputs come back."""
+        if self.device.type not in memory.WITHOUT_FLOAT64:
+            return call(*given, **extra)
+        given, extra = tree_map_only(Tensor, lambda tensor: tensor.to(self.device), (given, extra))
+        return tree_map_only(Tensor, Tensor.cpu, call(*given, **extra))
 
     def _as_model_reads(self, x: Tensor) -> Tensor:
         if self.tokens:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FORMAT = "rambit-attribution-1"  # the name of the one metadata entry of a saved file
-_TENSORS = ("values", "stderr", "lengths", "ids", "windows", "evaluated", "target", "outputs", "X")
+_OF_CELLS = ("values", "stderr", "freedom", "windows", "evaluated")
+_TENSORS = (*_OF_CELLS, "lengths", "ids", "target", "outputs", "X")
 _NUMBERS = {"rows": int, "row_steps": int, "seconds": float, "seed": int, "mode": str}
 
 
@@ -36,10 +37,11 @@ class Attribution:
     """Scores of a batch of time series, what they explain and how they were computed.
 
     values: like the input, (B, D, T), or (B, T, D) if settings["layout"] is "BTD"; with ``targets`` (B, K, D, T) or
-    (B, K, T, D). stderr: the standard error of each score, or None. rows, row_steps: what the model evaluated. seconds:
-    wall time. settings: JSON values. mode: the evaluation that was used. lengths, ids: (B,), as given. windows: (B, D,
-    T, W), the scores by prediction (WinIT). evaluated: bool like values, or like the input, False where no score was
-    made (a missing value): the 0 that stands there is none. None: all were.
+    (B, K, T, D). stderr: the standard error of each score, or None; freedom: its degrees of freedom, which `interval`
+    reads. rows, row_steps: what the model evaluated. seconds: wall time. settings: JSON values. mode: the evaluation
+    that was used. lengths, ids: (B,), as given. windows: (B, D, T, W), the scores by prediction (WinIT). evaluated:
+    bool like values, or like the input, False where no score was made (a missing value): the 0 that stands there is
+    none. None: all were.
 
     What was explained, each None where it was not kept. labels: what features, times, series and outputs are called.
     targets: the K outputs, integers or [h, q] pairs, that have values of their own. target: (B,), or (B, 2) pairs, the
@@ -67,6 +69,7 @@ class Attribution:
     outputs: Tensor | None = None
     X: Tensor | None = None
     model: str | None = None
+    freedom: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_tensor("values", self.values, FLOATS)
@@ -86,7 +89,7 @@ class Attribution:
         self._check_labels(series)
 
     def _check_cells(self, shape: tuple[int, ...], series: tuple[int, ...]) -> None:
-        for name, kinds in (("stderr", FLOATS), ("windows", FLOATS), ("evaluated", (torch.bool,))):
+        for name, kinds in (("stderr", FLOATS), ("freedom", FLOATS), ("windows", FLOATS), ("evaluated", (torch.bool,))):
             tensor = getattr(self, name)
             if tensor is None:
                 continue
@@ -243,6 +246,25 @@ class Attribution:
             X = frames.read("X", X).in_layout(self.settings.get("layout", "BDT"))
         return arrays.whole("X", X)
 
+    def interval(self, confidence: float = 0.95) -> tuple[Tensor, Tensor]:
+        """Lowest and highest, like values, of intervals of which this share covers what endless masks and draws give.
+
+        Values -+ Student's quantile for ``freedom`` (normal where there is none) times ``stderr``: 1.96 and more at
+        0.95. What ``stderr`` is over, the method says; infinite where a cell was seen beside one mask. Errors:
+        ValueError for a confidence not between 0 and 1, or where the method states no standard error.
+        """
+        record_checks.check_number("confidence", confidence, 0, 1)
+        if confidence in (0, 1):
+            raise ValueError(f"confidence must lie between 0 and 1, given {confidence}")
+        if self.stderr is None:
+            raise ValueError("these scores have no stderr, which intervals need")
+        from scipy.special import stdtrit
+
+        freedom = torch.full_like(self.stderr, math.inf) if self.freedom is None else self.freedom
+        quantile = torch.from_numpy(stdtrit(as_array(freedom).astype(float), (1 + confidence) / 2)).to(self.stderr)
+        half = torch.where(self.stderr > 0, quantile * self.stderr, 0.0)
+        return self.values - half, self.values + half
+
     def by_feature(self) -> Tensor:
         """How much each feature matters: the mean of ``|score|`` over its times, (B, D) or (B, K, D) float64.
 
@@ -308,7 +330,7 @@ class Attribution:
         b, k, d, t = (None if one is None else selection.by_number(name, one, size) for name, one, size in wanted)
         if t is not None and sorted(set(t)) != t:
             raise ValueError(f"time must be in order, each once, given {time!r}")
-        parts = {name: self._cut(name, b, k, d, t) for name in ("values", "stderr", "windows", "evaluated", "X")}
+        parts = {name: self._cut(name, b, k, d, t) for name in (*_OF_CELLS, "X")}
         for name in ("lengths", "ids", "target", "outputs"):
             part = getattr(self, name)
             parts[name] = None if part is None else _taken(part, b)
@@ -325,7 +347,7 @@ class Attribution:
     def _alone(self) -> Attribution:
         """The scores of the one target that there is, as those of a ``target``."""
         assert self.targets is not None
-        named = {name: getattr(self, name) for name in ("values", "stderr", "windows", "evaluated")}
+        named = {name: getattr(self, name) for name in _OF_CELLS}
         fields: dict[str, Any] = {name: part[:, 0] for name, part in named.items() if part is not None}
         if self.evaluated is not None and not self._has_targets("evaluated"):
             fields["evaluated"] = self.evaluated
@@ -401,6 +423,32 @@ class Attribution:
             path=path,
             cmap=cmap,
         )
+
+    def report(
+        self, path: str | Path, *, X: Any = None, series: Any = None, title: str | None = None, force: bool = False
+    ) -> None:
+        """Write one HTML file that shows the scores behind the series, to be sent: it needs no network and no server.
+
+        ``X`` and ``series`` as in `plot`. With ``title``, that stands over it. Errors: FileExistsError without
+        ``force``, ValueError naming the argument, or for a path that does not end in .html.
+        """
+        from rambit.results.page import attribution_page
+
+        result = self if X is None else replace(self, X=None if X is False else self._read_input(X))
+        result = result if series is None else result.isel(series=self._numbered(series))
+        text = attribution_page(
+            result._grid(),
+            [result._title(b) for b in range(len(result.values))],
+            None if result.lengths is None else torch.as_tensor(result.lengths).tolist(),
+            f"score ({self.settings.get('distance', 'mean')})",
+            title=title,
+            line=repr(self),
+            settings=self.settings,
+            seed=self.seed,
+            model=self.model,
+            numbers={"rows": self.rows, "row-steps": self.row_steps, "seconds": self.seconds, "mode": self.mode},
+        )
+        save_text(path, text.encode(), ".html", force=force)
 
     def _repr_html_(self) -> str:
         """For notebooks: what `repr` says, and the scores of a few series as bars of colours."""

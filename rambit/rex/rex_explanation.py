@@ -11,7 +11,8 @@ from torch import Tensor
 
 from rambit.labels import Labels
 from rambit.results import FLOATS, check_integer, check_number, check_settings, record_checks
-from rambit.store import json_dict, load_result, save_result
+from rambit.results.grid import as_array
+from rambit.store import json_dict, load_result, save_result, save_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -135,6 +136,42 @@ class RexExplanation:
             path=path,
             cmap=cmap,
         )
+
+    def report(
+        self,
+        path: str | Path,
+        *,
+        x: Tensor | Literal[False] | None = None,
+        title: str | None = None,
+        force: bool = False,
+    ) -> None:
+        """Write one HTML file with the map, the parts found and a slider, to be sent: it needs no network, no server.
+
+        x as in `plot`. Errors: FileExistsError without ``force``, ValueError naming the argument, or for a path that
+        does not end in .html.
+        """
+        from rambit.report import about, image_page, series_page
+
+        drawn = self.x if x is None else None if x is False else x
+        picture = None if drawn is None else as_array(self._input(drawn).double())
+        numbers = {"confidence": self.confidence, "area": self.area, **self.stats}
+        said = about(title, repr(self), self.settings, self.seed, self.model, numbers)
+        score, steps = as_array(self.responsibility.double()), self.responsibility.shape[-1]
+        if drawn is not None and drawn.ndim > self.responsibility.ndim + 1 and score.ndim > 1:
+            masks = {name: as_array(mask) for name, mask in self._masks().items()}
+            text = image_page(score, said, picture=picture, masks=masks)
+        else:
+            text = series_page(
+                score.reshape(1, 1, -1, steps),
+                said,
+                features=self.labels.features or range(score.size // steps),
+                titles=[self._class()],
+                values=None if picture is None else picture.reshape(1, -1, steps),
+                times=self.labels.times,
+                unit=self.labels.unit,
+                score="responsibility",
+            )
+        save_text(path, text.encode(), ".html", force=force)
 
     def _input(self, x: Tensor) -> Tensor:
         """The input (1, C, *grid) or, of a series, (1, D, T), as (C, *grid) or as the grid itself."""

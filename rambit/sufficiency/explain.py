@@ -73,8 +73,8 @@ def explain(
       ``shapley`` (``num_samples`` random orders), scores like the sample or its masks, an attribution, a ReX result, or
       anything with ``attribute(sample)``. It is not computed where the search does not use it.
     * ``search``: ``flat_`` or ``lbyl_`` (nested samples: level by level from the root) and hadd, harr, harrft (a prefix
-      of the heuristic's ranking; with random removal; with fine-tuning), gadd, garr, garrft (the same, starting greedily),
-      gradient; or exact, for up to 24 terms.
+      of the heuristic's ranking; with random removal; with fine-tuning), gadd, garr, garrft (the same, starting
+      greedily), gradient; or exact, for up to 24 terms.
     * ``clusters``: an id for each term of the batch; terms of one id move together. Samples that share one are searched
       together, and all their thresholds must hold.
     * ``labels``: what classes, samples and, of series and tables, features and times are called, a

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from rambit.labels import Labels
+from rambit.report import About, about, document_page, image_page, series_page, table_page
 from rambit.results import check_integer, check_number, check_settings, record_checks
-from rambit.store import json_dict, load_result, save_result
+from rambit.results.grid import as_array
+from rambit.store import json_dict, load_result, save_result, save_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -115,6 +117,50 @@ class SufficientExplanation:
             unit=None if table else self.labels.unit,
             title=f"{self._class()}, {self.size} kept: gap {self.gap:.2f} of at least {self.threshold:.2f}",
             path=path,
+        )
+
+    def report(self, path: str | Path, *, x: Any = None, title: str | None = None, force: bool = False) -> None:
+        """Write one HTML file with what is kept beside the whole sample, to be sent: it needs no network and no server.
+
+        x: the sample, without batch axis, instead of the one that was kept, False for none; of a nested sample the
+        whole document. Errors: FileExistsError without ``force``, ValueError for a path that does not end in .html.
+        """
+        numbers = {
+            "kept": self.size,
+            "gap": self.gap,
+            "threshold": self.threshold,
+            "rows": self.rows,
+            "calls": self.calls,
+        }
+        said = about(title, repr(self), self.settings, self.seed, self.model, numbers)
+        whole = (None if self.document is not None else self.x) if x is None else None if x is False else x
+        save_text(path, self._page(said, whole).encode(), ".html", force=force)
+
+    def _page(self, said: About, whole: Any) -> str:
+        if self.document is not None:
+            return document_page(self.document, said, whole=whole)
+        kept, values = (
+            as_array(self.mask.double()),
+            None if whole is None else as_array(torch.as_tensor(whole).double()),
+        )
+        if kept.ndim == 1:
+            names = self.labels.features or range(len(kept))
+            shown = kept if values is None else values
+            columns = zip(names, shown.tolist(), self.mask.tolist(), strict=True)
+            return table_page(
+                [{"feature": str(n), "value": v, "kept": "yes" if k else ""} for n, v, k in columns], said
+            )
+        if kept.ndim > 2 or (values is not None and values.shape != kept.shape):
+            return image_page(kept, said, picture=values, masks={"sufficient": as_array(self.mask)})
+        return series_page(
+            kept[None, None],
+            said,
+            features=self.labels.features or range(len(kept)),
+            titles=[self._class()],
+            values=None if values is None else values[None],
+            times=self.labels.times,
+            unit=self.labels.unit,
+            score="kept",
         )
 
     def save(self, path: str | Path, *, force: bool = False) -> None:

@@ -94,6 +94,11 @@ CALL = [
     (X, {"tolerance": 0.0}, ValueError, "tolerance"),
     (X, {"tolerance": 0.1, "masks": torch.ones(2, 3, 6, dtype=torch.bool)}, ValueError, "tolerance"),
     (X, {"max_rows": 0, "tolerance": 0.1}, ValueError, "max_rows"),
+    (X, {"tolerance": "top"}, ValueError, "tolerance must be a number above 0, or 'top:k'"),
+    (X, {"tolerance": "top:0", "max_rows": 9}, ValueError, "tolerance's k must be at least 1"),
+    (X, {"tolerance": "top:18", "max_rows": 9}, ValueError, "tolerance's k must be at most 17"),
+    (X, {"tolerance": "top:2"}, ValueError, "tolerance='top:2' needs max_rows"),
+    (X, {"tolerance": True}, TypeError, "tolerance"),
 ]
 
 

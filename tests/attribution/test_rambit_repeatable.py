@@ -252,11 +252,10 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     assert again.rows < expected.rows / 10
 
 
-@pytest.mark.parametrize("stop", [{"max_rows": 30_000}, {}])
-def test_a_finished_run_is_finished(stop, tmp_path, monkeypatch):
+@pytest.mark.parametrize("goal", [{"tolerance": "top:9", "max_rows": 30_000}, {"tolerance": 0.1}])
+def test_a_finished_run_is_finished(goal, tmp_path, monkeypatch):
     X = series(B=3)
     options = {"L": 4, "num_samples": 2, "background": X, "share_draws": False, "model_id": "exact"}
-    goal = {"tolerance": 1e-9 if stop else 0.1, **stop}
     lengths = [X.shape[2], X.shape[2] - 3, X.shape[2]]
     expected = RaMbIT(Exact(), **options).explain(X, lengths=lengths, **goal)
     assert expected.rows > 20_000

@@ -72,9 +72,6 @@ bool batch_agrees(const BatchCase& c, Dtype dtype, Fill fill, bool with_observed
     for (size_t i = 0; i < sizes.size(); ++i) last += (sizes[i] - 1) * strides[i];
     return last;
   };
-  const auto store = [](double v) {  // two bytes hold a count, as bits
-    return sizeof(T) == 2 ? static_cast<T>(v * 1000) : static_cast<T>(v);
-  };
   Sparse out(room({c.n, c.D, c.w}, so) * sizeof(T)), x(room({c.B, c.D, c.T}, sx) * sizeof(T));
   Sparse draws(room({c.K, c.B, c.D, c.T}, sd) * sizeof(T));
   Sparse windows(room({c.K, c.B, c.D, c.T, c.P}, sr) * sizeof(T));
@@ -82,14 +79,14 @@ bool batch_agrees(const BatchCase& c, Dtype dtype, Fill fill, bool with_observed
   for (int64_t d = 0; d < c.D; ++d)
     for (int64_t t = 0; t < c.T; ++t) {
       for (int64_t b = 0; b < c.B; ++b) {
-        x.as<T>()[b * sx[0] + d * sx[1] + t * sx[2]] = store(c.x[(b * c.D + d) * c.T + t]);
+        x.as<T>()[b * sx[0] + d * sx[1] + t * sx[2]] = static_cast<T>(c.x[(b * c.D + d) * c.T + t]);
         observed.as<uint8_t>()[b * sm[0] + d * sm[1] + t * sm[2]] = c.observed[(b * c.D + d) * c.T + t];
         for (int64_t k = 0; k < c.K; ++k) {
           const int64_t cell = ((k * c.B + b) * c.D + d) * c.T + t;
-          draws.as<T>()[k * sd[0] + b * sd[1] + d * sd[2] + t * sd[3]] = store(c.draws[cell]);
+          draws.as<T>()[k * sd[0] + b * sd[1] + d * sd[2] + t * sd[3]] = static_cast<T>(c.draws[cell]);
           for (int64_t j = 0; j < c.P; ++j)
             windows.as<T>()[k * sr[0] + b * sr[1] + d * sr[2] + t * sr[3] + j * sr[4]] =
-                store(c.windows[cell * c.P + j]);
+                static_cast<T>(c.windows[cell * c.P + j]);
         }
       }
       for (int64_t m = 0; m < c.M; ++m) masks.as<uint8_t>()[m * sm[0] + d * sm[1] + t * sm[2]] = c.masks[(m * c.D + d) * c.T + t];
@@ -118,17 +115,15 @@ bool batch_agrees(const BatchCase& c, Dtype dtype, Fill fill, bool with_observed
       for (int64_t j = 0; j < c.w; ++j) {
         const T found = out.as<T>()[i * so[0] + d * so[1] + j * so[2]];
         const double expected = c.expected(i, d, j, fill, with_observed, noise);
-        if (sizeof(T) == 2 ? found != store(expected) : !near(found, expected, sizeof(T) == 4 ? 1e-6 : 1e-14)) return false;
+        if (!near(found, expected, sizeof(T) == 4 ? 1e-6 : 1e-14)) return false;
       }
   return true;
 }
 
-bool batch_agrees_in_every_type(const BatchCase& c, const std::vector<int64_t>& so, const std::vector<int64_t>& sx,
-                                const std::vector<int64_t>& sd, const std::vector<int64_t>& sm, bool half_only = false) {
+bool fixed_agrees(const BatchCase& c, const std::vector<int64_t>& so, const std::vector<int64_t>& sx,
+                  const std::vector<int64_t>& sd, const std::vector<int64_t>& sm) {
   bool right = true;
   for (const bool seen : {false, true}) {
-    right = right && batch_agrees<int16_t>(c, Dtype::kHalf, Fill::kFixed, seen, false, so, sx, sd, sm);
-    if (half_only) continue;
     right = right && batch_agrees<float>(c, Dtype::kFloat, Fill::kFixed, seen, false, so, sx, sd, sm);
     right = right && batch_agrees<double>(c, Dtype::kDouble, Fill::kFixed, seen, false, so, sx, sd, sm);
   }
@@ -157,15 +152,15 @@ void test_masked_batch() {
   for (int bits = 0; bits < 16; ++bits) {  // each tensor in one of the two memory orders
     const auto so = packed({c.n, c.D, c.w}, bits & 1), sx = packed({c.B, c.D, c.T}, bits & 2);
     const auto sd = packed({c.K, c.B, c.D, c.T}, bits & 4), sm = packed({c.M, c.D, c.T}, bits & 8);
-    CHECK(batch_agrees_in_every_type(c, so, sx, sd, sm));
+    CHECK(fixed_agrees(c, so, sx, sd, sm));
     CHECK(conditional_agrees(c, so, sx, sd, sm));
   }
   BatchCase whole;  // rows of full length: one run of memory
   whole.w = whole.T;
   for (auto& r : whole.rows) r.start = 0;
   for (const bool last : {false, true})
-    CHECK(batch_agrees_in_every_type(whole, packed({whole.n, whole.D, whole.w}, last), packed({whole.B, whole.D, whole.T}, last),
-                                     packed({whole.K, whole.B, whole.D, whole.T}, last), packed({whole.M, whole.D, whole.T}, last)));
+    CHECK(fixed_agrees(whole, packed({whole.n, whole.D, whole.w}, last), packed({whole.B, whole.D, whole.T}, last),
+                       packed({whole.K, whole.B, whole.D, whole.T}, last), packed({whole.M, whole.D, whole.T}, last)));
 }
 
 void test_masked_batch_beyond_int32() {
@@ -176,12 +171,12 @@ void test_masked_batch_beyond_int32() {
   // Elements 2^31 apart in each dimension but the innermost, then in the innermost too.
   const int64_t far = 2 * kGiga;
   const std::vector<int64_t> d3{far * 4, far, 1}, d4{far * 8, far * 4, far, 1};
-  CHECK(batch_agrees_in_every_type(c, d3, d3, d4, d3, true));
+  CHECK(fixed_agrees(c, d3, d3, d4, d3));
   CHECK(batch_agrees<float>(c, Dtype::kFloat, Fill::kInterpolate, true, true, d3, d3, d4, d3));
   CHECK(batch_agrees<float>(c, Dtype::kFloat, Fill::kWindows, true, false, d3, d3, d4, d3,
                             {far * 8, far * 4, far, 3, 1}));
   const std::vector<int64_t> t3{1, 3, far}, t4{2, 1, 4, far};
-  CHECK(batch_agrees_in_every_type(c, {1, 8, far}, t3, t4, {1, 5, far}, true));
+  CHECK(fixed_agrees(c, {1, 8, far}, t3, t4, {1, 5, far}));
   CHECK(batch_agrees<float>(c, Dtype::kFloat, Fill::kCarryForward, true, true, {1, 8, far}, t3, t4, {1, 5, far}));
   CHECK(batch_agrees<float>(c, Dtype::kFloat, Fill::kWindows, true, false, {1, 8, far}, t3, t4, {1, 5, far},
                             {2, 1, 4, far, far * 8}));
@@ -212,12 +207,6 @@ void test_masked_batch_checks_rows() {
   CHECK(std::count(out.begin(), out.end(), 5.0f) == 0);
 }
 
-void test_view_beyond_int32() {
-  Sparse memory(9 * kGiga);
-  const View<char, 3> view{memory.as<char>(), {3 * kGiga, kGiga, 1}};
-  CHECK(view.at(2, 2, 5) - view.data == 8 * kGiga + 5);
-}
-
 }  // namespace
 
 std::vector<Test> masked_batch_tests() {
@@ -225,7 +214,6 @@ std::vector<Test> masked_batch_tests() {
       {"masked_batch", test_masked_batch, On::kEveryBackend},
       {"masked_batch checks rows", test_masked_batch_checks_rows, On::kCpu},
       {"masked_batch beyond int32", test_masked_batch_beyond_int32, On::kEveryBackend},
-      {"view beyond int32", test_view_beyond_int32, On::kOnce},
   };
 }
 

@@ -86,13 +86,12 @@ void test_flip_plan() {
     total += expected.size();
     int64_t steps = 0;
     for (const auto& row : expected) steps += row.first;
-    FlipPlan plan(s);
-    counted = counted && plan.rows() == static_cast<int64_t>(expected.size()) && plan.row_steps() == steps;
     for (const int64_t limit : {1, 7, 1000}) {
+      FlipPlan plan(s);
+      counted = counted && plan.rows() == static_cast<int64_t>(expected.size()) && plan.row_steps() == steps;
       std::vector<Row> chunk(limit);
       std::vector<Planned> found;
       int64_t width = 0;
-      plan.reset();
       while (const int64_t n = plan.next(chunk.data(), limit, &width)) {
         for (int64_t k = 0; k < n; ++k) {
           std::array<int32_t, 9> row{};

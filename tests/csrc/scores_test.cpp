@@ -221,7 +221,7 @@ void check_gru_step(Dtype dtype, double tolerance, int64_t n, int64_t H, int64_t
       at(hidden, i, j) = static_cast<T>(8 * real() - 4);
       if (j < H) at(state, i, j) = static_cast<T>(2 * real() - 1);
     }
-  kernels.gru_step({out.as<T>(), input.as<T>(), hidden.as<T>(), input_bias.data(), hidden_bias.data(), state.as<T>(), n, H,
+  cpu::gru_step({out.as<T>(), input.as<T>(), hidden.as<T>(), input_bias.data(), hidden_bias.data(), state.as<T>(), n, H,
                  {row, unit}, {row, unit}, {row, unit}, {row, unit}, dtype}, nullptr);
   const auto sigma = [](double x) { return 1 / (1 + std::exp(-x)); };
   bool right = true;
@@ -253,7 +253,7 @@ void check_lstm_step(Dtype dtype, double tolerance, int64_t n, int64_t H, int64_
       at(hidden, i, j) = static_cast<T>(8 * real() - 4);
       if (j < H) at(cell, i, j) = static_cast<T>(2 * real() - 1);
     }
-  kernels.lstm_step({out.as<T>(), after.as<T>(), input.as<T>(), hidden.as<T>(), input_bias.data(), hidden_bias.data(),
+  cpu::lstm_step({out.as<T>(), after.as<T>(), input.as<T>(), hidden.as<T>(), input_bias.data(), hidden_bias.data(),
                      cell.as<T>(), n, H, {row, unit}, {row, unit}, {row, unit}, {row, unit}, {row, unit}, dtype}, nullptr);
   const auto sigma = [](double x) { return 1 / (1 + std::exp(-x)); };
   bool right = true;
@@ -278,7 +278,7 @@ void check_rnn_step(Dtype dtype, double tolerance, int64_t n, int64_t H, int64_t
   const auto at = [&](Sparse& s, int64_t i, int64_t j) -> T& { return s.as<T>()[i * row + j * unit]; };
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j < H; ++j) at(input, i, j) = static_cast<T>(8 * real() - 4), at(hidden, i, j) = static_cast<T>(8 * real() - 4);
-  kernels.rnn_step({out.as<T>(), input.as<T>(), hidden.as<T>(), input_bias.data(), hidden_bias.data(), n, H, {row, unit},
+  cpu::rnn_step({out.as<T>(), input.as<T>(), hidden.as<T>(), input_bias.data(), hidden_bias.data(), n, H, {row, unit},
                     {row, unit}, {row, unit}, dtype, activation}, nullptr);
   bool right = true;
   for (int64_t i = 0; i < n; ++i)
@@ -356,8 +356,8 @@ std::vector<Test> score_tests() {
       {"distance checks series", test_distance_checks_series, On::kCpu},
       {"score checks rows", test_score_checks_rows, On::kCpu},
       {"accumulate", test_accumulate, On::kEveryBackend},
-      {"gru_step", test_gru_step, On::kEveryBackend},
-      {"lstm_step and rnn_step", test_other_steps, On::kEveryBackend},
+      {"gru_step", test_gru_step, On::kCpu},
+      {"lstm_step and rnn_step", test_other_steps, On::kCpu},
       {"accumulate beyond int32", test_accumulate_beyond_int32, On::kEveryBackend},
       {"score beyond int32", test_score_beyond_int32, On::kEveryBackend},
   };

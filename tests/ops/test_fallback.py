@@ -5,14 +5,15 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.utils import backend_registration
 
 from rambit import RaMbIT, fallback, ops
 from rambit.attribution import WinIT
 from tests.models_for_tests import GRU
+from tests.plain_torch import PLAIN_TORCH
 
 X = torch.randn(5, 3, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -40,7 +41,7 @@ def test_scores_are_those_of_the_native_ops(options, monkeypatch):
     torch.manual_seed(0)
     method = RaMbIT(GRU().double().eval(), **options)
     expected = method.explain(X)
-    monkeypatch.setattr(ops, "_native", SimpleNamespace(**fallback.OPS))
+    monkeypatch.setattr(ops, "_native", PLAIN_TORCH)
     found = method.explain(X)
     assert float(expected.values.abs().max()) > 1e-3
     torch.testing.assert_close(found.values, expected.values, rtol=1e-12, atol=1e-14)
@@ -51,7 +52,7 @@ def test_windows_of_predictions(monkeypatch):
     torch.manual_seed(0)
     method = WinIT(GRU().double().eval(), window_size=3, num_samples=2, background=X)
     expected = method.explain(X).windows
-    monkeypatch.setattr(ops, "_native", SimpleNamespace(**fallback.OPS))
+    monkeypatch.setattr(ops, "_native", PLAIN_TORCH)
     torch.testing.assert_close(method.explain(X).windows, expected, rtol=1e-12, atol=1e-14)
 
 
@@ -77,3 +78,49 @@ assert out.flatten().tolist() == [1, 0, 1]
 
 def test_a_device_without_kernels_is_served_with_one_warning():
     subprocess.run([sys.executable, "-c", REGISTERED], check=True)
+
+
+WITHOUT_FLOAT64 = """
+import torch
+from torch import nn
+from rambit import RaMbIT, memory, testing
+from rambit.attribution import WinIT
+from tests.device_without_float64 import NAME, Device, There
+memory.WITHOUT_FLOAT64 = (NAME,)
+X = torch.randn(4, 3, 7, generator=torch.Generator().manual_seed(0))
+torch.manual_seed(0)
+class Convolution(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv1d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(20, 2))
+    def forward(self, x):
+        called_there.append(isinstance(x, There))
+        return self.layers(x)
+called_there = []
+def values(place):
+    x, convolution, stateful = (one.to(place) for one in (X, Convolution().eval(), testing.Decay(3).float()))
+    for method in (
+        RaMbIT(convolution, anchor="end", L=4, num_samples=2, counterfactuals="gaussian", seed=1),
+        RaMbIT(stateful, L=4, num_samples=2, background=x, window_size=3),
+        WinIT(stateful, window_size=2, counterfactuals="zero"),
+    ):
+        torch.manual_seed(0)
+        found = method.attribute(x)
+        assert found.device.type == place, found.device
+        yield found.cpu()
+torch.manual_seed(1); expected = list(values("cpu")); called_there.clear()
+with Device():
+    torch.manual_seed(1); found = list(values(NAME))
+assert called_there and all(called_there)
+for one, other in zip(found, expected, strict=True):
+    assert float(other.abs().max()) > 1e-4
+    assert torch.equal(one, other.float())
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"), reason="needs a newer torch"
+)
+def test_a_device_without_float64_evaluates_the_model_and_the_cpu_does_the_rest():
+    """A stand-in for Apple's GPUs: it refuses float64, and tensors of another device beside its own."""
+    subprocess.run([sys.executable, "-c", WITHOUT_FLOAT64], check=True)

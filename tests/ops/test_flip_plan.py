@@ -70,11 +70,10 @@ def chunks(plan, limit):
 @given(s=settings())
 def test_equals_the_enumeration_in_chunks_of_any_size(s):
     expected = plan_rows(s)
-    plan = FlipPlan(**s)
-    assert plan.rows == len(expected)
-    assert plan.row_steps == sum(width for width, _ in expected)
     for limit in (1, 7, 1000):
-        plan.reset()
+        plan = FlipPlan(**s)
+        assert plan.rows == len(expected)
+        assert plan.row_steps == sum(width for width, _ in expected)
         found = []
         for rows, width in chunks(plan, limit):
             assert rows.dtype == np.int32

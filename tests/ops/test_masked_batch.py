@@ -85,7 +85,7 @@ def same(a, b):
 )
 def test_equals_the_twin(device, fill, data, n, B, D, T, K, M, see, seed):
     fixed = fill == ops.Fill.FIXED
-    dtype = data.draw(st.sampled_from([*FLOATS, torch.float16, torch.bfloat16] if fixed else FLOATS))
+    dtype = data.draw(st.sampled_from(FLOATS))
     needs_values = fixed or fill == ops.Fill.WINDOWS or data.draw(st.booleans())
     P = data.draw(st.integers(1, 8)) if fill == ops.Fill.WINDOWS else 0
     case = Case(n, B, D, T, K if needs_values else 0, M, data.draw(st.integers(1, T)), dtype, seed, see, P)
@@ -99,7 +99,7 @@ def test_equals_the_twin(device, fill, data, n, B, D, T, K, M, see, seed):
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1)])
 @pytest.mark.parametrize("width", [40, 23])
-@pytest.mark.parametrize("dtype", [*FLOATS, torch.float16])
+@pytest.mark.parametrize("dtype", FLOATS)
 def test_long_rows_in_both_memory_orders(device, order, width, dtype):
     """Wide enough for the vector loops and for several threads; features last, as the models read, or time last."""
     case = Case(60, 3, 18, 40, 2, 5, width, dtype, seed=1)
@@ -233,8 +233,8 @@ def test_bad_windows(name):
     assert_refused(torch.ops.rambit.masked_batch, given.values())
 
 
-@pytest.mark.parametrize("fill", list(ops.Fill)[1:])
-def test_half_has_no_conditional_values(fill):
+@pytest.mark.parametrize("fill", ops.Fill)
+def test_half_precision_is_refused(fill):
     given = call(fill)
     for name in ("out", "x", "draws", "windows"):
         given[name] = None if given[name] is None else given[name].half()

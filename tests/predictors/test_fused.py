@@ -195,6 +195,9 @@ def test_other_ways_of_calling():
     with torch.no_grad():
         assert Steps.of(rnn, series.float()) is None
         assert Steps.of(rnn, series[:, :, 1:]) is None
+        assert (
+            Steps.of(make()[0].to("meta"), series.to("meta")) is None
+        )  # another device, whose kernels are torch's own
         with torch.autocast("cpu"):
             assert Steps.of(rnn, series) is None
         hook = nn.modules.module.register_module_forward_hook(lambda *_: None)

@@ -46,8 +46,8 @@ def explain(job: Job) -> str:
     result = method.explain(X, show_progress=job.bars)
     result.save(job.file(FILES[2]), force=True)
     found = average_precision(result.to_numpy(), test.salient)
-    marginal = {"background": torch.from_numpy(train.X), "counterfactuals": "marginal"}
-    drawn = RaMbIT(model, num_samples=job.size.draws, **marginal)
+    ordinary, draws = torch.from_numpy(train.X), job.size.draws
+    drawn = RaMbIT(model, background=ordinary, counterfactuals="marginal", num_samples=draws)
     other = average_precision(drawn.explain(X, show_progress=job.bars).to_numpy(), test.salient)
 
     with torch.no_grad():

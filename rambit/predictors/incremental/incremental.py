@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rambit.memory import of_device
 from rambit.predictors.incremental.program import Program
 from rambit.predictors.incremental.reference import Reference
 from rambit.predictors.incremental.rows import Rows
@@ -58,8 +59,8 @@ class Incremental:
 
     def __init__(self, trace: Trace, *axes: int) -> None:
         self.program, self.axes = Program(trace), axes
-        kind = trace.x.meta["val"].device.type
-        self.together, self.most_rows = TOGETHER.get(kind, TOGETHER["cpu"]), MOST_ROWS.get(kind, MOST_ROWS["cpu"])
+        device = trace.x.meta["val"].device
+        self.together, self.most_rows = of_device(TOGETHER, device), of_device(MOST_ROWS, device)
         self._together: dict[tuple[int, ...], int] = {}
 
     def forget(self) -> None:
@@ -81,6 +82,12 @@ class Incremental:
 
     def gain(self, x: Tensor, *widths: int) -> float:
         """How many times fewer multiplications a window of these widths takes than a whole row like x (1, …)."""
+        known = self.program.trace.gains  # by shapes alone
+        if (self.axes, widths) not in known:
+            known[self.axes, widths] = self._gain(x, *widths)
+        return known[self.axes, widths]
+
+    def _gain(self, x: Tensor, *widths: int) -> float:
         starts = tuple(np.array([(x.shape[axis] - width) // 2]) for axis, width in zip(self.axes, widths, strict=True))
         window = x
         for axis, start, width in zip(self.axes, starts, widths, strict=True):

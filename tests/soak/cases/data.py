@@ -336,7 +336,7 @@ def pictures(draw: Draw) -> None:
     """The colours are the scores, the lines the series."""
     B, D, T = draw.whole(1, 4), draw.whole(1, 4), draw.whole(1, 30)
     values = draw.normal(B, D, T) * draw.of(1.0, 0.0, 1e-12)
-    kind = draw.of("heatmap", "image", "curve", "selection")
+    kind = draw.of("heatmap", "image", "curve", "selection", "pairs", "histogram")
     draw.note(kind=kind, shape=(B, D, T))
     path = draw.folder / "picture.png"
     if kind == "heatmap":
@@ -356,6 +356,12 @@ def pictures(draw: Draw) -> None:
         x, y = np.linspace(0, 1, T), values[:, 0].numpy()
         figure = draw.call(plots.drop_curve, x, {"ours": y, "random": y[0]}, path)
         draw.close(figure.axes[0].lines[0].get_ydata(), y.mean(0), what="the line")
+    elif kind == "pairs":
+        figure = draw.call(plots.pair_map, values[0], rows=list("abcd"[:D]), path=path)
+        draw.close(figure.axes[0].images[0].get_array(), values[0], what="the colours")
+    elif kind == "histogram":
+        figure = draw.call(plots.histogram, values, path=path)
+        draw.equal(int(sum(bar.get_height() for bar in figure.axes[0].patches)), values.numel(), what="how many")
     else:
         mask = draw.bools(B, T).double()
         figure = draw.call(visualize_selection, values.transpose(1, 2), mask, B - 1, path)

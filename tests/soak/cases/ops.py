@@ -99,7 +99,7 @@ def boxed_batch(draw: Draw) -> None:
     """Over what the rows held before, too."""
     n, before = draw.whole(0, 6), draw.whole(1, 6)
     C, grid = draw.whole(1, 3), tuple(draw.whole(1, 5) for _ in range(3))
-    dtype = draw.of(torch.float32, torch.float64, torch.bfloat16, torch.bool)
+    dtype = draw.of(torch.float32, torch.float64, torch.bool)
     inside, outside = (draw.normal(C, *grid).mul(50).to(dtype) for _ in range(2))
     old, new = (test_boxed_batch.random_boxes(k, grid, seeded(draw) + k) for k in (before, n))
     draw.note(n=n, before=before, shape=(C, *grid), dtype=dtype)

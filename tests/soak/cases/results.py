@@ -54,6 +54,7 @@ def attribution(draw: Draw, values: Tensor, layout: str, lengths: Any) -> Attrib
     more = draw.some(
         0.5,
         stderr=(given.abs(),),
+        freedom=(given.abs() + 1,),
         ids=(list(range(5, 5 + B)), torch.arange(B)),
         windows=(draw.normal(*given.shape, 2),),
     )
@@ -62,6 +63,7 @@ def attribution(draw: Draw, values: Tensor, layout: str, lengths: Any) -> Attrib
     return Attribution(
         given, more.get("stderr"), draw.whole(0, 10**9), draw.whole(0, 10**12), draw.number(0, 9), settings,
         draw.whole(0, 2**63 - 1), draw.of("", "stateful"), lengths, more.get("ids"), more.get("windows"),
+        freedom=more.get("freedom"),
     )  # fmt: skip
 
 
@@ -82,7 +84,7 @@ def results(draw: Draw) -> None:
     path = draw.folder / draw.of("a.safetensors", "ä b")
     draw.call(a.save, path)
     again = draw.call(Attribution.load, path)
-    for name in ("values", "stderr", "lengths", "ids", "windows"):
+    for name in ("values", "stderr", "freedom", "lengths", "ids", "windows"):
         mine, theirs = getattr(a, name), getattr(again, name)
         draw.true((mine is None) == (theirs is None), f"{name} is there or not")
         if mine is not None:
