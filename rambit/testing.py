@@ -134,7 +134,7 @@ def ids_key_the_draws(case: Case) -> None:
 
 
 def cost_is_what_is_evaluated(case: Case) -> None:
-    """``cost`` evaluates nothing, and says how many rows ``explain`` evaluates (at most, if it says so before a call)."""
+    """``cost`` evaluates nothing, and says how many rows ``explain`` evaluates, or at most, if it says so."""
     method = case.method()
     before = getattr(case.model, "rows", 0)
     cost = method.cost(case.X)

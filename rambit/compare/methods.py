@@ -175,7 +175,7 @@ def _options(kind: str) -> dict[str, Callable[[str], Any]]:
     made = _class(kind)
     defaults = {name: one.default for name, one in inspect.signature(made).parameters.items() if name not in FIXED}
     readers = {name: _reader((type(default),)) for name, default in defaults.items()}
-    if isinstance(made, type) and issubclass(made, Options):  # an option whose default the class chooses says its type itself
+    if isinstance(made, type) and issubclass(made, Options):  # whose defaults, where it chooses them, tell no type
         chosen = [one for one in made.options() if one.default is None and type(None) not in one.kinds]
         readers |= {one.name: _reader(one.kinds) for one in chosen if one.name in defaults}
     return {**readers, "p": float} if kind == "rambit" else readers
