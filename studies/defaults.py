@@ -7,17 +7,15 @@ five.
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rambit.compare import table
+from rambit.compare.figures import cost, png
 from rambit.compare.methods import parse
 from rambit.compare.runs import Settings, Study, open_folder
 from rambit.compare.table import Line
-from rambit.store import atomic_write
 from studies import RESULTS, masks
 
 BUILD = Path("build/defaults")
@@ -49,6 +47,8 @@ OURS = (
 )
 OTHERS = ("winit:aggregate=max,W=10,S=3", "gradients", "fo", "afo", "occlusion", "shapley:num_permutations=3", "random")
 LEARNED = ("dynamask:epochs=200", "extremal-mask:epochs=200")
+#: RaMbIT's settings, and the other methods.
+GROUPS = ((DEFAULT, *OURS), (*OTHERS, *LEARNED))
 SETTINGS = Settings.read({"series": 40, "generator_epochs": 5}, masks.DEFAULT)
 SHOWN = ("auprc", "auroc")
 NOTE = (
@@ -73,14 +73,12 @@ def main() -> None:
         if seed == SEEDS[0]:
             notes |= dict.fromkeys(plan(LEARNED, [seed]).run(show_progress=show))
     study = plan((*quick, *LEARNED), SEEDS)
-    lines = table.read(study)
+    lines, _ = table.read(study)
     text = f"{summary(lines)}\n\n{table.to_text(study, lines, [*notes, NOTE], SHOWN)}"
     folder = RESULTS / "defaults"
     folder.mkdir(exist_ok=True)
-    table.write(folder, "defaults", lines, text, None)
-    image = io.BytesIO()
-    figure(lines).savefig(image, format="png", metadata={"Software": None})
-    atomic_write(folder / "defaults.png", image.getvalue())
+    files = {".csv": table.to_csv(table.to_rows(lines)), ".txt": (text + "\n").encode()}
+    table.write(folder, "defaults", {**files, ".png": png(cost(lines, SHOWN[:1]))})
     print(text)
 
 
@@ -93,34 +91,6 @@ def summary(lines: Sequence[Line]) -> str:
         scores = "".join(f"{line.text('auprc'):>16}" for line in (here[DEFAULT], *best))
         rows.append(f"{name:36}{scores}  {', '.join(line.method for line in best)}")
     return "\n".join(rows)
-
-
-GROUPS = ((DEFAULT, *OURS), (*OTHERS, *LEARNED))
-
-
-def figure(lines: Sequence[Line]) -> Any:
-    """AUPRC against row-steps: a panel for each set, a mark for each method."""
-    from matplotlib.figure import Figure
-
-    names, methods = (list(dict.fromkeys(getattr(line, of) for line in lines)) for of in ("data", "method"))
-    drawing = Figure(figsize=(16, 3.4 * -(-len(names) // 5)), dpi=80, layout="constrained", facecolor="white")
-    panels = drawing.subplots(-(-len(names) // 5), 5, sharey=True).flat
-    for panel, name in zip(panels, names, strict=False):
-        for line in lines:
-            if line.data == name and line.values and line.mean("row_steps") > 0:
-                i = methods.index(line.method)
-                marker = "*" if line.method == DEFAULT else "os^"[i // 10]
-                panel.errorbar(
-                    line.mean("row_steps"), line.mean("auprc"), line.error("auprc"), color=f"C{i % 10}", marker=marker,
-                    markersize=12 if line.method == DEFAULT else 6, linestyle="none", label=line.method,
-                )  # fmt: skip
-        panel.set(title=name, xlabel="row-steps", xscale="log", ylim=(-0.02, 1.02))
-    panels[0].set_ylabel("AUPRC")
-    for panel in panels[len(names) :]:
-        panel.set_axis_off()
-    handles, labels = panels[0].get_legend_handles_labels()
-    drawing.legend(handles, labels, loc="outside lower center", fontsize=8, ncols=3)
-    return drawing
 
 
 if __name__ == "__main__":
