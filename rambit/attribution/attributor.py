@@ -219,7 +219,7 @@ class Method(Options, ABC):
             draws = len(strategy.values)
         elif strategy.single and draws > 1:
             draws = 1
-            if self.draws_are_named and not quiet:
+            if self._draws_are_named and not quiet:
                 warn(
                     f"num_samples={self.num_samples}, but {type(strategy).__name__} counterfactuals have one value: "
                     "one draw is evaluated"
@@ -232,7 +232,7 @@ class Method(Options, ABC):
         return Call(batch, strategy, draws, distance, metric, self.predictor.explaining(batch.targets.function), window)
 
     @property
-    def draws_are_named(self) -> bool:
+    def _draws_are_named(self) -> bool:
         """Whether somebody asked for this number of draws, and not for the default."""
         return self.num_samples != getattr(type(self), "num_samples", 1)
 

@@ -59,8 +59,9 @@ WHOLE = PUBLISHED | {
     "num_samples": 1,
     "window_size": 1,
 }
-#: Series of a background from which on that is the default: as many as there are to be neighbours.
-FEWEST = 20
+#: Series of a background from which on that is the default, and steps that are not enough: the neighbours that
+#: conditional values are drawn from, and the history by which these are near.
+FEWEST, HISTORY = 20, 3
 BLOCK_SIZES = ("Wt_min", "Wt_max", "Wd_min", "Wd_max")
 
 
@@ -169,16 +170,17 @@ class RaMbIT(GroupedAttributor):
 
     def _defaults(self) -> dict[str, Any]:
         """What is taken of the options that are not named: the one place that says so."""
-        data = self.background
-        if data is None or len(data) < FEWEST or self.counterfactuals is not None or self.anchor == "mask":
+        data, end = self.background, self.anchor == "end"
+        if data is None or self.counterfactuals is not None or self.anchor == "mask":
             return PUBLISHED
-        whole_numbers = bool(((data == data.round()) | data.isnan()).all())
-        if self.anchor == "end" and (self.categorical or whole_numbers):  # categories, which have no mean
+        if len(data) < FEWEST or (data.shape[2] <= HISTORY and not end):
             return PUBLISHED
-        chosen = dict(WHOLE if self.anchor == "end" else EACH_STEP)
+        if end and (self.categorical or bool(((data == data.round()) | data.isnan()).all())):
+            return PUBLISHED  # categories have no mean
+        chosen = dict(WHOLE if end else EACH_STEP)
         if any(getattr(self, one.name) != one.default for one in self.options() if one.name in BLOCK_SIZES):
             chosen["masks"] = "block"  # which these are the sizes of
-        if self.anchor == "cell" and self.masks is not None and _sized(self.masks):
+        if not end and self.masks is not None and _sized(self.masks):
             chosen |= {"num_samples": 10, "share_draws": True}  # there may be few of them
         return chosen
 
@@ -358,7 +360,7 @@ class RaMbIT(GroupedAttributor):
                 raise ValueError(f"{size.name}={value} does not apply to masks={name or type(masks).__name__!r}")
 
     @property
-    def draws_are_named(self) -> bool:
+    def _draws_are_named(self) -> bool:
         return "num_samples" in self._named
 
     def _check_number(self, family: Family) -> None:

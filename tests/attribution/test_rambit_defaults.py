@@ -43,8 +43,10 @@ def gru():
         ({"anchor": "mask"}, PUBLISHED),
         ({"counterfactuals": "marginal"}, PUBLISHED),
         ({"background": BACKGROUND[:19]}, PUBLISHED),
+        ({"background": BACKGROUND[:, :, :3]}, PUBLISHED),
+        ({"background": BACKGROUND[:, :, :3], "anchor": "end"}, WHOLE),
         ({"anchor": "end", "background": BACKGROUND.round()}, PUBLISHED),
-        ({"anchor": "end", "categorical": [0], "background": BACKGROUND.round() + 0.0}, PUBLISHED),
+        ({"anchor": "end", "categorical": [0], "background": BACKGROUND}, PUBLISHED),
     ],
 )
 def test_what_is_taken_where_nothing_is_named(options, expected):
