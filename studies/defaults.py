@@ -31,16 +31,16 @@ DATA = (
     "switch_feature:n=600,truth=active",
     "l2x:n=600",
     "freq_shapes:n=2000",
-    "low_var:n=1500,T=120",
-    "seqcomb_uv:n=1500,T=120",
-    "seqcomb_mv:n=1500,T=120",
     "static_covariate:n=1500",
     "forecast_linear:n=1500",
+    "low_var:n=1500,T=80",
+    "seqcomb_uv:n=1500,T=120",
+    "seqcomb_mv:n=1500,T=120",
 )
 DEFAULT = "rambit"
-#: Other settings of RaMbIT: the default before, and what did well on some train part.
+#: Other settings of RaMbIT: the default before with fewer masks and draws, and what did well on some train part.
 OURS = (
-    "rambit:cf=marginal",
+    "rambit:cf=marginal,L=5,S=3",
     "rambit:cf=generator,S=3,reduce=mean,masks=permutation,L=20,W=1",
     "rambit:cf=marginal,masks=bernoulli,p=0.3,L=60,S=1,share_draws=false,W=1",
     "leave-one-out:cf=mean,W=1",
@@ -66,14 +66,22 @@ def main() -> None:
     """Make what is not there yet, print the tables and keep them in results/defaults."""
     BUILD.mkdir(parents=True, exist_ok=True)
     open_folder(BUILD, SETTINGS, force=False)
-    quick, show = (DEFAULT, *OURS, *OTHERS), sys.stderr.isatty()
-    notes: dict[str, None] = {}
-    for seed in SEEDS:  # so that a study that is stopped has whole seeds
-        notes |= dict.fromkeys(plan(quick, [seed]).run(show_progress=show))
-        if seed == SEEDS[0]:
-            notes |= dict.fromkeys(plan(LEARNED, [seed]).run(show_progress=show))
-    study = plan((*quick, *LEARNED), SEEDS)
-    lines, _ = table.read(study)
+    keep(run(show_progress=sys.stderr.isatty()))
+
+
+def run(*, show_progress: bool) -> list[str]:
+    """Explain what is not explained yet, seed by seed; a note for each method that does not serve a set."""
+    notes = plan((DEFAULT, *OURS, *OTHERS), SEEDS[:1]).run(show_progress=show_progress)
+    notes += plan(LEARNED, SEEDS[:1]).run(show_progress=show_progress)
+    for seed in SEEDS[1:]:
+        plan((DEFAULT, *OURS, *OTHERS), [seed]).run(show_progress=show_progress)
+    return notes
+
+
+def keep(notes: Sequence[str]) -> None:
+    """Tables and figure of what is explained so far."""
+    study = plan((DEFAULT, *OURS, *OTHERS, *LEARNED), SEEDS)
+    lines = [line for line in table.read(study)[0] if line.values]
     text = f"{summary(lines)}\n\n{table.to_text(study, lines, [*notes, NOTE], SHOWN)}"
     folder = RESULTS / "defaults"
     folder.mkdir(exist_ok=True)

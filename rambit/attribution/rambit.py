@@ -177,6 +177,8 @@ class RaMbIT(GroupedAttributor):
             return PUBLISHED
         if end and (self.categorical or bool(((data == data.round()) | data.isnan()).all())):
             return PUBLISHED  # categories have no mean
+        if end and self._named & {"num_samples", "share_draws"}:
+            return PUBLISHED  # of the mean there is nothing to draw
         chosen = dict(WHOLE if end else EACH_STEP)
         if any(getattr(self, one.name) != one.default for one in self.options() if one.name in BLOCK_SIZES):
             chosen["masks"] = "block"  # which these are the sizes of

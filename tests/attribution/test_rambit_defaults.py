@@ -40,6 +40,7 @@ def gru():
     [
         ({}, EACH_STEP),
         ({"anchor": "end"}, WHOLE),
+        ({"anchor": "end", "num_samples": 10}, PUBLISHED),
         ({"anchor": "mask"}, PUBLISHED),
         ({"counterfactuals": "marginal"}, PUBLISHED),
         ({"background": BACKGROUND[:19]}, PUBLISHED),
