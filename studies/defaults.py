@@ -78,9 +78,9 @@ def run(*, show_progress: bool) -> list[str]:
     return notes
 
 
-def keep(notes: Sequence[str]) -> None:
-    """Tables and figure of what is explained so far."""
-    study = plan((DEFAULT, *OURS, *OTHERS, *LEARNED), SEEDS)
+def keep(notes: Sequence[str], seeds: Sequence[int] = SEEDS) -> None:
+    """Tables and figure of what is explained so far with these seeds."""
+    study = plan((DEFAULT, *OURS, *OTHERS, *LEARNED), seeds)
     lines = [line for line in table.read(study)[0] if line.values]
     text = f"{summary(lines)}\n\n{table.to_text(study, lines, [*notes, NOTE], SHOWN)}"
     folder = RESULTS / "defaults"
