@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from rambit.checks import one_of
 from rambit.labels import Labels
 from rambit.results import FLOATS, check_integer, check_number, check_settings, record_checks
 from rambit.results.grid import as_array
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 _FORMAT = "rambit-rex-1"  # the name of the one metadata entry of a saved file
 _OPTIONAL = ("necessary", "complete", "spotlights", "outputs", "x")
+#: What `RexExplanation.plot` draws.
+KINDS = ("all", "map", "part", "input", "surface")
 _RECORD = ("target", "confidence", "area", "stats", "settings", "seed")
 
 
@@ -115,26 +119,44 @@ class RexExplanation:
         return self.labels.output(self.target, f"class {self.target}")
 
     def plot(
-        self, path: str | Path | None = None, *, x: Tensor | Literal[False] | None = None, cmap: Any = None
+        self,
+        path: str | Path | None = None,
+        *,
+        x: Tensor | Literal[False] | None = None,
+        kind: str = "all",
+        labels: Sequence[str] | None = None,
+        cmap: Any = None,
+        ax: Any = None,
     ) -> Figure:
         """The map over the input and the explanation cut out of it (see `plots.explanation`), saved if `path` is given.
 
         x: the input, (1, C, H, W), (1, C, Z, H, W), (1, 1, T) or (1, D, T), instead of the one that was kept; False
-        draws the map alone. Errors: ValueError naming the argument; ImportError without matplotlib.
+        draws the map alone. kind: "all", or only the "map", the "part" that suffices, the "input", or, of an image, the
+        map as a "surface". labels: what classes are called, instead of ``self.labels``. ax: the matplotlib Axes to draw
+        one panel into. Errors: TypeError or ValueError naming the argument; ImportError without matplotlib.
         """
         from rambit import plots
 
+        one_of("kind", kind, KINDS)
         drawn = self.x if x is None else None if x is False else x
+        name = self._class() if labels is None else Labels(outputs=tuple(labels)).output(self.target, self._class())
+        title = f"{name}, {self.area:.1%} kept: confidence {self.confidence:.2f}"
+        if kind == "surface":
+            if ax is not None or self.responsibility.ndim != 2:
+                raise ValueError("kind='surface' is for the map (H, W) of an image, in a figure of its own")
+            return plots.surface(self.responsibility, title=title, path=path, cmap=cmap)
         return plots.explanation(
             self.responsibility,
             x=None if drawn is None else self._input(drawn),
             masks=self._masks(),
-            title=f"{self._class()}, {self.area:.1%} kept: confidence {self.confidence:.2f}",
+            title=title,
             feature_names=self.labels.features,
             times=self.labels.times,
             unit=self.labels.unit,
             path=path,
             cmap=cmap,
+            kind=kind,
+            ax=ax,
         )
 
     def report(

@@ -21,6 +21,7 @@ from rambit.results import Attribution
 from rambit.rex import ReX
 from rambit.sufficiency import explain
 
+pytestmark = pytest.mark.wheel  # which must hold what pages are made of
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 ASSETS = Path(packing.__file__).parent / "assets"
 

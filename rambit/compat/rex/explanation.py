@@ -229,17 +229,9 @@ class Explanation:
         """The map as a surface. Raises ValueError for an input that is no image, ImportError without matplotlib."""
         if self.data.mode != "RGB":
             raise ValueError(f"surface_plot is for images, got an input of mode {self.data.mode}")
-        from matplotlib.figure import Figure
+        from rambit import plots
 
-        from rambit.plots.canvas import save
-
-        figure = Figure()
-        axes: Any = figure.add_subplot(projection="3d")
-        rows, columns = np.indices(self.target_map.shape)
-        axes.plot_surface(columns, rows, self.target_map.cpu().numpy(), cmap=self.args.heatmap_colours)
-        axes.invert_yaxis()  # as the image lies
-        axes.set(xlabel="column", ylabel="row", zlabel="responsibility")
-        return save(figure, path)
+        return plots.surface(self.target_map, path=path, cmap=self.args.heatmap_colours)
 
 
 class MultiExplanation(Explanation):
