@@ -102,7 +102,7 @@ class RaMbIT(GroupedAttributor):
         default=None,
         high=LONGEST,
         help="how many horizons (W), from the cell's time on or after the block; with anchor end, window shifts. auto: "
-        "the least power of two, up to 32, that holds 95 % of what replaced steps of the background do (auto with a "
+        "the least power of two, up to 32, that holds .95 of what replaced steps of the background do (auto with a "
         "background and anchor cell, 1 with anchor end, else 5)",
     )
     Wt_min: int = option(default=1, help="shortest block, in steps", recorded=False)
