@@ -48,7 +48,7 @@ READERS: dict[str, Callable[[str], Any]] = {
 KNOWN: dict[str, Registry[Any]] = {"counterfactuals": STRATEGIES, "masks": FAMILIES}
 #: How a default reads that depends on other options or on the machine.
 DEFAULTS = {
-    "counterfactuals": "conditional with --background and anchor cell or end; else marginal, or zero without one",
+    "counterfactuals": "with --background conditional, with anchor end mean, with anchor mask marginal; else zero",
     "background": "none",
     "max_memory": "1G",
     "device": "cpu",
