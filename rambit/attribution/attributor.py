@@ -76,6 +76,7 @@ class Call:
     distance: Distance
     metric: ops.Metric
     predictor: Predictor
+    window_size: int
 
     def describe(self) -> dict[str, Any]:
         """What the call itself says of its scores, for settings."""
@@ -149,7 +150,7 @@ class Method(Options, ABC):
         self.evaluation: Evaluation = getattr(self, "evaluation", "auto")
         self.anchor: Anchor = getattr(self, "anchor", "end")
         self.num_samples: int = getattr(self, "num_samples", 1)
-        self.window_size: int = getattr(self, "window_size", 1)
+        self.window_size: int | Literal["auto"] = getattr(self, "window_size", 1)
         self.categorical: Sequence[int] | None = getattr(self, "categorical", None)
         self.categorical_name: str | None = getattr(self, "categorical_name", None)
         super().__post_init__()
@@ -173,7 +174,8 @@ class Method(Options, ABC):
             raise ValueError(f"background does not apply to counterfactuals={name!r}, which reads none")
         self._background_features = frames.features_of(self.background)
         self.background = read_background(self.background, layout=self.layout)
-        self.counterfactuals = self.strategy = self._strategy(given)
+        self._choose_defaults()
+        self.counterfactuals = self.strategy = self._strategy(self.counterfactuals)
 
     @abstractmethod
     def _score(self, call: Call, game: Game, indices: Tensor) -> Part:
@@ -191,6 +193,9 @@ class Method(Options, ABC):
         }
 
     # -- how a call is carried out --------------------------------------------------------------------------------
+
+    def _choose_defaults(self) -> None:
+        """Set the options that nobody named and whose default depends on others, or on the background."""
 
     def _strategy(self, counterfactuals: CounterfactualLike | None) -> Counterfactual:
         if arrays.is_array(counterfactuals):
@@ -214,7 +219,7 @@ class Method(Options, ABC):
             draws = len(strategy.values)
         elif strategy.single and draws > 1:
             draws = 1
-            if not quiet and self.num_samples != getattr(type(self), "num_samples", 1):  # nobody asked for the default
+            if self._draws_are_named and not quiet:
                 warn(
                     f"num_samples={self.num_samples}, but {type(strategy).__name__} counterfactuals have one value: "
                     "one draw is evaluated"
@@ -223,7 +228,13 @@ class Method(Options, ABC):
             raise ValueError(f"num_samples={draws} would draw {cells} values a series, at most {MOST_CELLS} are made")
         distance = self._distance(batch.targets)
         metric = TARGET_DISTANCES[distance] if batch.targets.given else DISTANCES[distance]
-        return Call(batch, strategy, draws, distance, metric, self.predictor.explaining(batch.targets.function))
+        window = 1 if self.window_size == "auto" else self.window_size
+        return Call(batch, strategy, draws, distance, metric, self.predictor.explaining(batch.targets.function), window)
+
+    @property
+    def _draws_are_named(self) -> bool:
+        """Whether somebody asked for this number of draws, and not for the default."""
+        return self.num_samples != getattr(type(self), "num_samples", 1)
 
     def _distance(self, targets: Targets) -> Distance:
         """The distance of a call: a target's signed change, unless the constructor names another that applies."""
@@ -249,7 +260,7 @@ class Method(Options, ABC):
             sample,
             strategy,
             anchor=self.anchor,
-            window_size=self.window_size,
+            window_size=call.window_size,
             draws=call.draws,
             evaluation=self.evaluation,
             batch_size=self.batch_size,

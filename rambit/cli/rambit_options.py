@@ -17,11 +17,16 @@ from rambit.registry import Registry
 MOST_BYTES, MASK_BYTES = 1 << 30, 32
 
 
+def _window_size(text: str) -> int | str:
+    return text if text == "auto" else common.whole()(text)
+
+
 #: How an option is read from text, where its type alone does not say.
 READERS: dict[str, Callable[[str], Any]] = {
     "counterfactuals": common.registered(STRATEGIES),
     "masks": common.registered(FAMILIES),
     "batch_size": common.batch_size,
+    "window_size": _window_size,
     "max_memory": common.memory,
     "device": common.device,
     "seed": common.whole(common.MOST_SEED),
@@ -30,8 +35,7 @@ READERS: dict[str, Callable[[str], Any]] = {
 KNOWN: dict[str, Registry[Any]] = {"counterfactuals": STRATEGIES, "masks": FAMILIES}
 #: How a default reads that depends on other options or on the machine.
 DEFAULTS = {
-    "num_samples": "10; 1 where all draws are the same",
-    "counterfactuals": "marginal with --background, else zero",
+    "counterfactuals": "with --background conditional, with anchor end mean, with anchor mask marginal; else zero",
     "background": "none",
     "max_memory": "1G",
     "device": "cpu",
@@ -45,6 +49,10 @@ FLAGS = tuple(option for option in RaMbIT.options() if option.name not in NO_FLA
 def _add(group: argparse._ArgumentGroup, option: Option) -> None:
     """One option under its own name; without a default, so that only what was given is handed on."""
     flag = "--" + option.name.replace("_", "-")
+    if bool in option.kinds and option.default is None:
+        both = argparse.BooleanOptionalAction
+        group.add_argument(flag, dest=option.name, action=both, default=argparse.SUPPRESS, help=option.help)
+        return
     if isinstance(option.default, bool):
         action = "store_false" if option.default else "store_true"
         flag = flag.replace("--", "--no-", 1) if option.default else flag
@@ -54,13 +62,15 @@ def _add(group: argparse._ArgumentGroup, option: Option) -> None:
     choices = () if int in option.kinds else option.names
     listed = f"; one of {', '.join(KNOWN.get(option.name, choices))}" if choices or option.name in KNOWN else ""
     reader: Callable[[str], Any] = common.whole() if whole else str
+    # Where the class chooses, the option's own line says what.
+    default = DEFAULTS.get(option.name, option.default)
     group.add_argument(
         flag,
         type=READERS.get(option.name, reader),
         choices=choices or None,
         metavar="N" if whole and option.name != "max_memory" else "NAME" if listed else "VALUE",
         default=argparse.SUPPRESS,
-        help=f"{option.help}{listed} ({DEFAULTS.get(option.name, option.default)})",
+        help=f"{option.help}{listed}" + (f" ({default})" if default is not None else ""),
     )
 
 
@@ -91,7 +101,7 @@ def check_size(args: argparse.Namespace, attributor: RaMbIT, shape: Sequence[int
     B, D, T = shape
     each = (D * T + MASK_BYTES) * (1 if attributor.share_masks else D * T)
     if attributor.anchor == "end":
-        each *= attributor.window_size  # the mask is shifted
+        each *= int(attributor.window_size)  # the mask is shifted
     sizes = {"L": (each, f"masks of {D} × {T} cells"), "num_samples": (B * D * T, f"{B} series of {D} × {T} cells")}
     for name, (size, what) in sizes.items():
         if hasattr(args, name) and getattr(args, name) * size > MOST_BYTES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import reprlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from rambit.compare.responsibility import Responsibility
 from rambit.compare.selection import Selection
 from rambit.compare.sufficient import Sufficient
 from rambit.counterfactuals import FeatureGenerator, JointGenerator, reads_background
+from rambit.options import Options
 from rambit.results import Attribution
 from rambit.text import MOST, MOST_UNITS, shortened
 
@@ -171,23 +172,36 @@ def parse(text: str) -> Method:
 
 def _options(kind: str) -> dict[str, Callable[[str], Any]]:
     """What may be given, and how it is read."""
-    defaults = {name: one.default for name, one in inspect.signature(_class(kind)).parameters.items()}
-    readers: dict[str, Callable[[str], Any]] = {
-        name: _boolean if isinstance(default, bool) else type(default) if type(default) in (int, float) else str
-        for name, default in defaults.items()
-        if name not in FIXED
-    }
+    made = _class(kind)
+    defaults = {name: one.default for name, one in inspect.signature(made).parameters.items() if name not in FIXED}
+    readers = {name: _reader((type(default),)) for name, default in defaults.items()}
+    if isinstance(made, type) and issubclass(made, Options):  # whose defaults, where it chooses them, tell no type
+        chosen = [one for one in made.options() if one.default is None and type(None) not in one.kinds]
+        readers |= {one.name: _reader(one.kinds) for one in chosen if one.name in defaults}
     return {**readers, "p": float} if kind == "rambit" else readers
+
+
+def _reader(kinds: Sequence[Any]) -> Callable[[str], Any]:
+    """How a value of one of these types is read."""
+    if bool in kinds:
+        return _boolean
+    if int in kinds and len(kinds) > 1:
+        return _whole_or_auto
+    return next((kind for kind in (int, float) if kind in kinds), str)
+
+
+def _whole_or_auto(text: str) -> int | str:
+    return text if text == "auto" else int(text)
 
 
 def _value(part: str, value: str, read: Callable[[str], Any]) -> Any:
     try:
         found = read(value)
     except ValueError:
-        kind = "true or false" if read is _boolean else "a whole number" if read is int else "a number"
+        kind = "true or false" if read is _boolean else "a number" if read is float else "a whole number"
         raise ValueError(f"methods: {shortened(part, 80)!r} must be {kind}") from None
     most = MOST_UNITS if "hidden" in part else MOST
-    if read is int and abs(found) > most:
+    if isinstance(found, int) and abs(found) > most:
         raise ValueError(f"methods: {shortened(part, 80)!r} must be at most {most:,}")
     return found
 

@@ -67,4 +67,6 @@ def _named(said: Mapping[str, Any]) -> str | None:
     if "name" not in said or not all(isinstance(value, (int, float)) for value in options.values()):
         return None
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", str(said["name"])).lower()
-    return name + "".join(f"{',' if n else ':'}{key}={str(value).lower()}" for n, (key, value) in enumerate(options.items()))
+    return name + "".join(
+        f"{',' if n else ':'}{key}={str(value).lower()}" for n, (key, value) in enumerate(options.items())
+    )
