@@ -18,7 +18,7 @@ from rambit import RaMbIT
 from rambit.models import GRUClassifier
 torch.manual_seed(0)
 model, X = GRUClassifier(6, hidden_size=32).eval(), torch.randn(8, 6, 30)
-RaMbIT(model, L={L}, num_samples=3, background=X, anchor="{anchor}").attribute(X)
+RaMbIT(model, L={L}, num_samples=3, counterfactuals="marginal", background=X, anchor="{anchor}").attribute(X)
 # Not ru_maxrss: that of a child begins with its parent's size.
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """

@@ -25,7 +25,7 @@ print(f"the model is right at {accuracy:.1%} of the steps of 40 other series")
 
 # The explanation. What replaces a cell is drawn from the background: here, ordinary series, without a bump.
 ordinary = X[train][~has_bump[train]]
-attributor = RaMbIT(model, num_samples=10, Wt_max=10, Wd_max=5, window_size=5, L=20, background=ordinary)
+attributor = RaMbIT(model, background=ordinary)
 I_all = attributor.attribute(X[test])  # (B, D, T)
 print(f"{tuple(I_all.shape)} scores, one for each cell: how far replacing it moves the model's outputs")
 

@@ -58,7 +58,7 @@ class Option:
         Raises TypeError or ValueError naming the option, what was given and what is allowed.
         """
         kinds = self.kinds
-        if value is None and type(None) in kinds:
+        if value is None and (self.default is None or type(None) in kinds):
             return None
         if self.enum is not None:
             return member(self.name, value, self.enum)
@@ -86,6 +86,7 @@ def option(
     """A field that is an option. Numbers lie in ``low`` … ``high``; without ``low``, whole ones are at least 1.
 
     ``above``: low itself is too small. ``recorded``: results depend on it, so that their settings name it.
+    A default of None, where the type has no None, stands for what the class chooses.
     """
     said = {"help": help, "low": low, "high": high, "above": above, "recorded": recorded}
     return dataclasses.field(default=default, kw_only=kw_only, metadata=said)

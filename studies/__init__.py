@@ -2,7 +2,7 @@
 
 `make study` runs studies.methods (and with it studies.masks), `make compare` studies.systems, `make documents`
 studies.documents. Models and scores stay in build/, so that a run that was stopped goes on. ``python -m
-studies.coverage`` simulates standard errors.
+studies.coverage`` simulates standard errors, ``python -m studies.defaults`` sets RaMbIT's default beside other methods.
 """
 
 from pathlib import Path

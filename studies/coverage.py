@@ -83,7 +83,10 @@ def players(method: Any, name: str, model: Any = fading, **options: Any) -> Sett
     drawn, all_values = values_of(options)
 
     def run(seed: int) -> Attribution:
-        return method(model, seed=seed, players="cells", **COMMON, **drawn, **options).explain(X, target=0)
+        result: Attribution = method(model, seed=seed, players="cells", **COMMON, **drawn, **options).explain(
+            X, target=0
+        )
+        return result
 
     def truth() -> Tensor:
         given = {"counterfactuals": options.get("counterfactuals"), **all_values, **COMMON}

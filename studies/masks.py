@@ -13,6 +13,7 @@ from rambit.cli import common
 from rambit.cli.compare import add_settings, given_settings, in_options
 from rambit.compare import table
 from rambit.compare.comparison import read_seeds
+from rambit.compare.figures import png
 from rambit.compare.methods import parse
 from rambit.compare.runs import Settings, Study, open_folder
 from rambit.compare.table import Line
@@ -117,11 +118,12 @@ def run(args: argparse.Namespace) -> None:
     open_folder(args.out, settings, force=args.force)
     notes = study.run(show_progress=show)
 
-    lines = table.read(study, REPORT)
-    best = _best(table.read(study, CHOOSE), lines, points)
+    lines, _ = table.read(study, REPORT)
+    best = _best(table.read(study, CHOOSE)[0], lines, points)
     text = table.to_text(study, best, [*notes, NOTE], REPORTED)
-    drawing = plot(lines, points) if common.has_matplotlib() else None
-    files = table.write(Path(args.out), "study", lines, text, drawing)
+    tables = {".csv": table.to_csv(table.to_rows(lines)), ".txt": (text + "\n").encode()}
+    drawings = {".png": png(plot(lines, points))} if common.has_matplotlib() else {}
+    files = table.write(Path(args.out), "study", {**tables, **drawings})
     print(f"{text}\n\nwrote {', '.join(map(str, files))}")
 
 

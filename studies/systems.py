@@ -14,7 +14,7 @@ from studies import RESULTS
 DATA = ("BasicMotions", "spike:n=1000")
 METHODS = (
     "selection:k=10,epochs=200",
-    "rambit:L=5,S=3",
+    "rambit:cf=marginal,L=5,S=3",
     "winit:W=10,S=3",
     "rex:iters=5",
     "sufficient:num_samples=100",

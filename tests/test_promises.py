@@ -1,4 +1,4 @@
-"""What README, documentation, CONTRIBUTING, help texts and docstrings say, where no test of a module says it already."""
+"""What README, documentation, help texts and docstrings say, where no test of a module says it already."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib
 import inspect
 import random
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def test_masks_values_and_distances_of_the_documentation_are_taken():
 def commands_in(text):
     for line in re.sub(r"\\\n\s*", "", text).splitlines():
         if line.strip().startswith("rambit "):
-            yield re.sub(r"\s+#.*", "", line.strip()).split()[1:]
+            yield shlex.split(re.sub(r"\s+#.*", "", line.strip()))[1:]
 
 
 def test_commands_of_the_documentation_and_of_the_help_parse(capsys):

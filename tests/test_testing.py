@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rambit import attribution, testing
-from rambit.attribution import FIT, FO, Dynamask, ExactShapley, ExtremalMask, Gradients, Occlusion
+from rambit.attribution import FIT, FO, Dynamask, ExactShapley, ExtremalMask, Gradients, Occlusion, TintFIT
 from rambit.attribution.parts import Gathered
 from rambit.counterfactuals import JointGenerator
 
@@ -18,10 +18,11 @@ SMALL = {
     "ShapleySampling": {"num_permutations": 3},
     "Banzhaf": {"num_masks": 20},
     "Occlusion": {"width": 2},
+    "SegmentGradients": {"steps": 4, "longest": 3},
 }
 GENERATOR = JointGenerator(3, hidden_size=4)
 METHODS = [attribution.METHODS[name] for name in attribution.METHODS]
-LEARNED = (Dynamask, ExtremalMask)  # minutes of gradient descent, by a library that is not always there
+LEARNED = (Dynamask, ExtremalMask, TintFIT)  # minutes of gradient descent, by a library that is not always there
 
 
 def maker(method):

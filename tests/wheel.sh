@@ -30,4 +30,4 @@ cp -r tests "$work/tests"
 cp pyproject.toml "$work/"
 cd "$work"
 env/bin/rambit info
-env/bin/python -m pytest -m wheel tests/attribution tests/ops
+env/bin/python -m pytest -m wheel tests/attribution tests/ops tests/report/test_pages.py

@@ -76,6 +76,7 @@ class Call:
     distance: Distance
     metric: ops.Metric
     predictor: Predictor
+    window_size: int
 
     def describe(self) -> dict[str, Any]:
         """What the call itself says of its scores, for settings."""
@@ -87,8 +88,33 @@ class Call:
         return 0 if self.strategy.single or isinstance(self.strategy, Replay) else self.draws
 
 
-class Attributor(Options, ABC):
-    """A method with ``attribute`` (a tensor like X), ``explain`` (a result object) and ``cost`` (evaluates nothing).
+@dataclass
+class Run:
+    """What the games of a call gave, and what that took."""
+
+    gathered: Gathered
+    rows: int = 0
+    row_steps: int = 0
+    mode: str = ""
+    axes: tuple[int, ...] = ()
+    moved: bool = False
+    graded: bool = False
+
+    def add(self, game: Game, part: Part, indices: Tensor) -> None:
+        """The scores of one game's series, at these indices of the call's."""
+        self.gathered.add(part, indices)
+        found = game.last_outputs()
+        assert found is not None, "a game that evaluates has outputs"
+        self.gathered.note(found, indices)
+        self.axes = game.predictor.axes_of(found.shape[1])
+        moved, graded = game.runner.seen()
+        self.moved, self.graded = self.moved or moved, self.graded or graded
+        self.rows, self.row_steps = self.rows + game.runner.rows, self.row_steps + game.runner.row_steps
+        self.mode = game.mode_in_words
+
+
+class Method(Options, ABC):
+    """A method of whatever unit: its settings, a call that is checked, and a game for the series of each length.
 
     Its options are the annotated fields: each is declared once (``rambit.options``).
     """
@@ -124,7 +150,7 @@ class Attributor(Options, ABC):
         self.evaluation: Evaluation = getattr(self, "evaluation", "auto")
         self.anchor: Anchor = getattr(self, "anchor", "end")
         self.num_samples: int = getattr(self, "num_samples", 1)
-        self.window_size: int = getattr(self, "window_size", 1)
+        self.window_size: int | Literal["auto"] = getattr(self, "window_size", 1)
         self.categorical: Sequence[int] | None = getattr(self, "categorical", None)
         self.categorical_name: str | None = getattr(self, "categorical_name", None)
         super().__post_init__()
@@ -148,7 +174,156 @@ class Attributor(Options, ABC):
             raise ValueError(f"background does not apply to counterfactuals={name!r}, which reads none")
         self._background_features = frames.features_of(self.background)
         self.background = read_background(self.background, layout=self.layout)
-        self.counterfactuals = self.strategy = self._strategy(given)
+        self._choose_defaults()
+        self.counterfactuals = self.strategy = self._strategy(self.counterfactuals)
+
+    @abstractmethod
+    def _score(self, call: Call, game: Game, indices: Tensor) -> Part:
+        """The scores of one game's series, all of one length, at these indices of the call's."""
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that the scores depend on, as JSON-able values."""
+        return {
+            "method": type(self).__name__,
+            "distance": self.distance,
+            **self.recorded(),
+            "counterfactuals": self.strategy.describe(),
+            "output": self.predictor.given_output,
+            **self.predictor.options(),
+        }
+
+    # -- how a call is carried out --------------------------------------------------------------------------------
+
+    def _choose_defaults(self) -> None:
+        """Set the options that nobody named and whose default depends on others, or on the background."""
+
+    def _strategy(self, counterfactuals: CounterfactualLike | None) -> Counterfactual:
+        if arrays.is_array(counterfactuals):
+            counterfactuals = arrays.whole("counterfactuals", counterfactuals)
+        if isinstance(counterfactuals, Tensor) and self.layout == "BTD" and counterfactuals.ndim >= 2:
+            time = min(counterfactuals.ndim - 2, 2)  # of (T, D), (B, T, D), (S, B, T, D) and (S, B, T, D, W)
+            counterfactuals = counterfactuals.transpose(time, time + 1)
+        return resolve(counterfactuals, self.background)
+
+    def _call(self, X: Any, counterfactuals: CounterfactualLike | None, *, quiet: bool = False, **series: Any) -> Call:
+        """Check a call's arguments. ``quiet``: without the warning about draws that would only repeat."""
+        batch = Batch.read(X, self.predictor, self.layout, **series)
+        names, known = batch.labels.features, self._background_features
+        if names is not None and known is not None and names != known:
+            raise ValueError(f"background has the features {', '.join(known)}, but X has {', '.join(names)}")
+        strategy = self.strategy if counterfactuals is None else self._strategy(counterfactuals)
+        strategy.check(*batch.x.shape[1:])
+        strategy = strategy.within(batch.needed())
+        draws = self.num_samples
+        if isinstance(strategy, Replay):
+            draws = len(strategy.values)
+        elif strategy.single and draws > 1:
+            draws = 1
+            if self._draws_are_named and not quiet:
+                warn(
+                    f"num_samples={self.num_samples}, but {type(strategy).__name__} counterfactuals have one value: "
+                    "one draw is evaluated"
+                )
+        if not isinstance(strategy, Replay) and (cells := draws * batch.x[0].numel()) > MOST_CELLS:
+            raise ValueError(f"num_samples={draws} would draw {cells} values a series, at most {MOST_CELLS} are made")
+        distance = self._distance(batch.targets)
+        metric = TARGET_DISTANCES[distance] if batch.targets.given else DISTANCES[distance]
+        window = 1 if self.window_size == "auto" else self.window_size
+        return Call(batch, strategy, draws, distance, metric, self.predictor.explaining(batch.targets.function), window)
+
+    @property
+    def _draws_are_named(self) -> bool:
+        """Whether somebody asked for this number of draws, and not for the default."""
+        return self.num_samples != getattr(type(self), "num_samples", 1)
+
+    def _distance(self, targets: Targets) -> Distance:
+        """The distance of a call: a target's signed change, unless the constructor names another that applies."""
+        if not targets.given:
+            return self.distance
+        if self._chooses_distance:
+            return "diff"
+        regression = targets.function is not None or self.predictor.output == "regression"
+        allowed = tuple(TARGET_DISTANCES) if regression else ("diff",)
+        if self.distance not in allowed:
+            words = " or ".join(map(repr, allowed))
+            raise ValueError(f"target applies to distance={words} only, got distance={self.distance!r}")
+        return self.distance
+
+    def _game(
+        self, call: Call, indices: Tensor, sample: TensorSample, *, bar: Progress | None = None, dry: bool = False
+    ) -> Game:
+        strategy = call.strategy
+        if isinstance(strategy, Replay):
+            strategy = strategy.take(indices, strategy.values.shape[3])
+        return Game(
+            call.predictor,
+            sample,
+            strategy,
+            anchor=self.anchor,
+            window_size=call.window_size,
+            draws=call.draws,
+            evaluation=self.evaluation,
+            batch_size=self.batch_size,
+            max_memory=self.max_memory,
+            seed=self.seed,
+            progress=bar,
+            dry=dry,
+            question=self._first_question(call),
+        )
+
+    def _first_question(self, call: Call) -> Callable[[Engine], Flips] | None:
+        """The flips that a game will be asked first; None: those of single cells beside no mask."""
+        return None
+
+    def _target(self, call: Call, indices: Tensor, game: Game) -> Tensor:
+        """The outputs (K, b) whose change is measured; the model's own choice where none was given."""
+        targets, regression = call.batch.targets, game.predictor.output == "regression"
+        # A class that is named by its number needs no call of the model: that it exists is checked on the way.
+        needed = targets.reads_outputs or regression if targets.given else call.distance == "diff"
+        outputs = game.original if needed else None
+        if targets.given:
+            axes = (MOST,) if not needed else None if outputs is None else game.predictor.axes_of(outputs.shape[1])
+            return targets.indices(indices, len(call.batch.x), axes).to(game.device).contiguous()
+        target = torch.zeros(1, len(indices), dtype=torch.int64, device=game.device)
+        if call.distance != "diff" or outputs is None:
+            return target
+        if not regression:
+            return game.predictor.predicted(outputs)[None]
+        if (count := outputs.shape[1]) > 1:
+            raise ValueError(f"target is needed: distance='diff' and the model has {count} regression outputs")
+        return target
+
+    def _gather(self, call: Call, shape: torch.Size, show_progress: bool) -> Run:
+        """Score the series of each length by a game of their own; scores (B, …) of this shape."""
+        batch = call.batch
+        run = Run(Gathered(shape, batch.x.device))
+        with progress(show_progress, lambda: self._count(call).row_steps) as bar:
+            for indices, sample in batch.by_length():
+                game = self._game(call, indices, sample, bar=bar)
+                run.add(game, self._score(call, game, indices), indices)
+        guards.look_back(run.rows, call.predictor, moved=run.moved, graded=run.graded)
+        return run
+
+    def _count(self, call: Call) -> Cost:
+        """What ``_collect`` would evaluate, from games that only count."""
+        total: Cost | None = None
+        for indices, sample in call.batch.by_length():
+            game = self._game(call, indices, sample, dry=True)
+            self._score(call, game, indices)
+            game.last_outputs()
+            part = game.cost()
+            total = part if total is None else total + part
+        assert total is not None
+        unconfirmed = (
+            self.evaluation == "auto"
+            and not self.predictor.proven
+            and total.mode in ("causal", "stateful", "incremental")
+        )
+        return replace(total, mode=total.mode + " (unconfirmed)") if unconfirmed else total
+
+
+class Attributor(Method):
+    """A method with ``attribute`` (a tensor like X), ``explain`` (a result object) and ``cost`` (evaluates nothing)."""
 
     def attribute(self, X: Any, **options: Any) -> Tensor:
         """Importance of every cell, a tensor like X; the options are those of ``explain``."""
@@ -215,150 +390,29 @@ class Attributor(Options, ABC):
         series["extra"] = extra
         return self._count(self._call(X, None, quiet=True, **series))
 
-    @abstractmethod
-    def _score(self, call: Call, game: Game, indices: Tensor) -> Part:
-        """The scores of one game's series, all of one length, at these indices of the call's."""
-
-    def settings(self) -> dict[str, Any]:
-        """Everything that the scores depend on, as JSON-able values."""
-        return {
-            "method": type(self).__name__,
-            "distance": self.distance,
-            **self.recorded(),
-            "counterfactuals": self.strategy.describe(),
-            "output": self.predictor.given_output,
-            **self.predictor.options(),
-        }
-
-    # -- how a call is carried out --------------------------------------------------------------------------------
-
-    def _strategy(self, counterfactuals: CounterfactualLike | None) -> Counterfactual:
-        if arrays.is_array(counterfactuals):
-            counterfactuals = arrays.whole("counterfactuals", counterfactuals)
-        if isinstance(counterfactuals, Tensor) and self.layout == "BTD" and counterfactuals.ndim >= 2:
-            time = min(counterfactuals.ndim - 2, 2)  # of (T, D), (B, T, D), (S, B, T, D) and (S, B, T, D, W)
-            counterfactuals = counterfactuals.transpose(time, time + 1)
-        return resolve(counterfactuals, self.background)
-
-    def _call(self, X: Any, counterfactuals: CounterfactualLike | None, *, quiet: bool = False, **series: Any) -> Call:
-        """Check a call's arguments. ``quiet``: without the warning about draws that would only repeat."""
-        batch = Batch.read(X, self.predictor, self.layout, **series)
-        names, known = batch.labels.features, self._background_features
-        if names is not None and known is not None and names != known:
-            raise ValueError(f"background has the features {', '.join(known)}, but X has {', '.join(names)}")
-        strategy = self.strategy if counterfactuals is None else self._strategy(counterfactuals)
-        strategy.check(*batch.x.shape[1:])
-        strategy = strategy.within(batch.needed())
-        draws = self.num_samples
-        if isinstance(strategy, Replay):
-            draws = len(strategy.values)
-        elif strategy.single and draws > 1:
-            draws = 1
-            if not quiet and self.num_samples != getattr(type(self), "num_samples", 1):  # nobody asked for the default
-                warn(
-                    f"num_samples={self.num_samples}, but {type(strategy).__name__} counterfactuals have one value: "
-                    "one draw is evaluated"
-                )
-        if not isinstance(strategy, Replay) and (cells := draws * batch.x[0].numel()) > MOST_CELLS:
-            raise ValueError(f"num_samples={draws} would draw {cells} values a series, at most {MOST_CELLS} are made")
-        distance = self._distance(batch.targets)
-        metric = TARGET_DISTANCES[distance] if batch.targets.given else DISTANCES[distance]
-        return Call(batch, strategy, draws, distance, metric, self.predictor.explaining(batch.targets.function))
-
-    def _distance(self, targets: Targets) -> Distance:
-        """The distance of a call: a target's signed change, unless the constructor names another that applies."""
-        if not targets.given:
-            return self.distance
-        if self._chooses_distance:
-            return "diff"
-        regression = targets.function is not None or self.predictor.output == "regression"
-        allowed = tuple(TARGET_DISTANCES) if regression else ("diff",)
-        if self.distance not in allowed:
-            words = " or ".join(map(repr, allowed))
-            raise ValueError(f"target applies to distance={words} only, got distance={self.distance!r}")
-        return self.distance
-
-    def _game(
-        self, call: Call, indices: Tensor, sample: TensorSample, *, bar: Progress | None = None, dry: bool = False
-    ) -> Game:
-        strategy = call.strategy
-        if isinstance(strategy, Replay):
-            strategy = strategy.take(indices, strategy.values.shape[3])
-        return Game(
-            call.predictor,
-            sample,
-            strategy,
-            anchor=self.anchor,
-            window_size=self.window_size,
-            draws=call.draws,
-            evaluation=self.evaluation,
-            batch_size=self.batch_size,
-            max_memory=self.max_memory,
-            seed=self.seed,
-            progress=bar,
-            dry=dry,
-            question=self._first_question(call),
-        )
-
-    def _first_question(self, call: Call) -> Callable[[Engine], Flips] | None:
-        """The flips that a game will be asked first; None: those of single cells beside no mask."""
-        return None
-
-    def _target(self, call: Call, indices: Tensor, game: Game) -> Tensor:
-        """The outputs (K, b) whose change is measured; the model's own choice where none was given."""
-        targets, regression = call.batch.targets, game.predictor.output == "regression"
-        # A class that is named by its number needs no call of the model: that it exists is checked on the way.
-        needed = targets.reads_outputs or regression if targets.given else call.distance == "diff"
-        outputs = game.original if needed else None
-        if targets.given:
-            axes = (MOST,) if not needed else None if outputs is None else game.predictor.axes_of(outputs.shape[1])
-            return targets.indices(indices, len(call.batch.x), axes).to(game.device).contiguous()
-        target = torch.zeros(1, len(indices), dtype=torch.int64, device=game.device)
-        if call.distance != "diff" or outputs is None:
-            return target
-        if not regression:
-            return game.predictor.predicted(outputs)[None]
-        if (count := outputs.shape[1]) > 1:
-            raise ValueError(f"target is needed: distance='diff' and the model has {count} regression outputs")
-        return target
-
     def _collect(
         self, call: Call, *, settings: dict[str, Any], show_progress: bool, keep_input: bool = True
     ) -> Attribution:
-        """Score the series of each length by a game of their own, and put the parts together."""
+        """Score the series, and put the parts together."""
         begin = time.perf_counter()
         # Before it is evaluated: what it keeps of its last call is part of it.
         model = None if _ONLY_VALUES.get() else self.predictor.digest()
         batch = call.batch
-        gathered = Gathered(batch.x.shape, batch.x.device)
-        rows = row_steps = 0
-        mode, moved, graded = "", False, False
-        axes: tuple[int, ...] = ()
-        with progress(show_progress, lambda: self._count(call).row_steps) as bar:
-            for indices, sample in batch.by_length():
-                game = self._game(call, indices, sample, bar=bar)
-                gathered.add(self._score(call, game, indices), indices)
-                found = game.last_outputs()
-                assert found is not None, "a game that evaluates has outputs"
-                gathered.note(found, indices)
-                axes = game.predictor.axes_of(found.shape[1])
-                seen = game.runner.seen()
-                moved, graded = moved or seen[0], graded or seen[1]
-                rows, row_steps, mode = rows + game.runner.rows, row_steps + game.runner.row_steps, game.mode_in_words
+        run = self._gather(call, batch.x.shape, show_progress)
+        gathered = run.gathered
         gathered.clear(~(gathered.evaluated & batch.needed()))
-        guards.look_back(rows, call.predictor, moved=moved, graded=graded)
         names = ("values", "stderr", "freedom", "windows")
         values, stderr, freedom, windows = (batch.restore(gathered.get(name)) for name in names)
         assert values is not None
         return Attribution(
             values=values,
             stderr=stderr,
-            rows=rows,
-            row_steps=row_steps,
+            rows=run.rows,
+            row_steps=run.row_steps,
             seconds=time.perf_counter() - begin,
             settings={**settings, **call.describe(), "output": self.predictor.output},
             seed=self.seed,
-            mode=mode,
+            mode=run.mode,
             lengths=batch.lengths,
             ids=batch.ids,
             freedom=freedom,
@@ -366,28 +420,11 @@ class Attributor(Options, ABC):
             evaluated=batch.evaluated(gathered.evaluated),
             X=batch.given() if keep_input else None,
             model=model,
-            **explained(batch, call.distance, gathered.outputs, axes, call.predictor),
+            **explained(batch, call.distance, gathered.outputs, run.axes, call.predictor),
         )
 
-    def _count(self, call: Call) -> Cost:
-        """What ``_collect`` would evaluate, from games that only count."""
-        total: Cost | None = None
-        for indices, sample in call.batch.by_length():
-            game = self._game(call, indices, sample, dry=True)
-            self._score(call, game, indices)
-            game.last_outputs()
-            part = game.cost()
-            total = part if total is None else total + part
-        assert total is not None
-        unconfirmed = (
-            self.evaluation == "auto"
-            and not self.predictor.proven
-            and total.mode in ("causal", "stateful", "incremental")
-        )
-        return replace(total, mode=total.mode + " (unconfirmed)") if unconfirmed else total
 
-
-class RemovalAttributor(Attributor):
+class Removal(Method):
     """A method that replaces values, and compares the model's outputs with and without."""
 
     distance: Distance = option(
@@ -411,6 +448,10 @@ class RemovalAttributor(Attributor):
     evaluation: Evaluation = option(
         default="auto", help="how the model is evaluated; changes no number beyond rounding", recorded=False
     )
+
+
+class RemovalAttributor(Removal, Attributor):
+    """One that scores cells."""
 
 
 #: Methods by name: on the command line, in tables, in the reference and under the contract of ``rambit.testing``.

@@ -155,7 +155,7 @@ class Batch:
         b, d, t = torch.nonzero(wrong)[0].tolist()
         where = f"first at series {b}, feature {d}, time {t}"
         if bool(self.x[b, d, t].isnan()):
-            return f"NaN where observed does not say so, {where}"
+            return f"NaN where observed does not say so, {where}: observed=~X.isnan(), of a frame frame.notna()"
         given = self.like[(b, t, d) if self.layout == "BTD" else (b, d, t)]
         return f"{'values beyond ' + str(self.x.dtype) if given.isfinite() else 'infinite values'}, {where}"
 

@@ -32,7 +32,6 @@ class External(Attributor):
     for other models, ValueError for a setting that does not apply.
     """
 
-    anchor: CellOrEnd = option(default="end", help="what is explained: the last step's output, or those at all steps")
     #: Where no target is given, it evaluates the series as they are, and notes the outputs.
     chooses: ClassVar[bool] = False
     unused = ("distance", "counterfactuals", "evaluation", "num_samples", "window_size")
@@ -47,8 +46,12 @@ class External(Attributor):
         self.evaluation = "causal" if self.anchor == "cell" else "full"
 
     @abstractmethod
-    def _rows(self, target_given: bool) -> int:
-        """How many rows the method takes for one series."""
+    def _rows(self, D: int, T: int, target_given: bool) -> int:
+        """How many rows the method takes for one series (D, T)."""
+
+    def _row_steps(self, D: int, T: int, target_given: bool) -> int:
+        """How many steps these rows have together."""
+        return self._rows(D, T, target_given) * T
 
     @abstractmethod
     def _scores(self, game: Game, target: Tensor | None) -> Tensor:
@@ -76,8 +79,8 @@ class External(Attributor):
         x, given = game.sample.x, call.batch.targets.given
         target = self._target(call, indices, game)[0][:, None, None] if given else None
         if game.runner.dry:
-            rows = len(x) * self._rows(given)
-            game.runner.count(rows, rows * x.shape[2])
+            shape = (*x.shape[1:], given)
+            game.runner.count(len(x) * self._rows(*shape), len(x) * self._row_steps(*shape))
             if not given and self.chooses:
                 game.note_original(slice(0, len(x)), None)
             return Part(torch.zeros(x.shape, dtype=torch.float64), None)
@@ -120,3 +123,9 @@ class External(Attributor):
             return torch.zeros_like(x[:1])
         series: Tensor = self.background.to(x.device, x.dtype)
         return series[:, :, : x.shape[2]]
+
+
+class Anchored(External):
+    """A method that explains what the model says of whole series."""
+
+    anchor: CellOrEnd = option(default="end", help="what is explained: the last step's output, or those at all steps")

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from rambit.attribution.attributor import METHODS
-from rambit.attribution.external import External, library
+from rambit.attribution.external import Anchored, library
 from rambit.game import Game
 from rambit.options import option
 
 Perturbation = Literal["fade_moving_average", "fade_moving_average_window", "gaussian_blur"]
 
 
-class LearnedMask(External):
+class LearnedMask(Anchored):
     """A mask in [0, 1] for each series, fitted by gradient descent on the model's outputs; its values are the scores.
 
     The mask is to keep the output (that of the ``target`` alone, where one is given) at the last step for
@@ -75,16 +75,8 @@ class LearnedMask(External):
                 outputs = torch.cat((outputs, 1 - outputs), dim=1)
             return outputs.transpose(1, 2) if self.anchor == "cell" else outputs[:, :, 0]
 
-        with _quiet(), _frozen(self.predictor.module):
-            trainer = self.lightning.Trainer(
-                max_epochs=self.epochs,
-                accelerator={"cuda": "gpu"}.get(game.device.type, game.device.type),
-                devices=[game.device.index or 0] if game.device.type == "cuda" else 1,
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-            )
+        with quiet(), frozen(self.predictor.module):
+            trainer = make_trainer(self.lightning, self.epochs, game.device)
             masks = self._fit(evaluate, sample.x.nan_to_num().transpose(1, 2).float().contiguous(), trainer)
         return masks.clamp(0, 1).transpose(1, 2)  # Dynamask's last step may have left that range
 
@@ -128,7 +120,7 @@ class Dynamask(LearnedMask):
         names = ("perturbation", "keep_ratio", "size_reg_factor_init", "size_reg_factor_dilation")
         return {name: getattr(self, name) for name in (*names, "time_reg_factor", "lr")}
 
-    def _rows(self, target_given: bool) -> int:
+    def _rows(self, D: int, T: int, target_given: bool) -> int:
         return (self.epochs + 1) * (self.copies + 1)  # each time the original too, and once more at the end
 
     def _fit(self, evaluate: Callable[[Tensor], Tensor], x: Tensor, trainer: Any) -> Tensor:
@@ -168,7 +160,7 @@ class ExtremalMask(LearnedMask):
         """The arguments of time_interpret's network, as JSON-able values."""
         return {name: getattr(self, name) for name in ("lambda_1", "lambda_2", "lr")}
 
-    def _rows(self, target_given: bool) -> int:
+    def _rows(self, D: int, T: int, target_given: bool) -> int:
         return 4 * self.epochs  # kept, removed, the original and the baseline
 
     def _fit(self, evaluate: Callable[[Tensor], Tensor], x: Tensor, trainer: Any) -> Tensor:
@@ -224,8 +216,21 @@ def _with_size(network: Any) -> Any:
     return type("MaskNet", (network,), {"training_step": training_step, "training_step_end": training_step_end})
 
 
+def make_trainer(lightning: Any, epochs: int, device: torch.device) -> Any:
+    """Lightning's trainer, which writes and shows nothing."""
+    return lightning.Trainer(
+        max_epochs=epochs,
+        accelerator={"cuda": "gpu"}.get(device.type, device.type),
+        devices=[device.index or 0] if device.type == "cuda" else 1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without Lightning's notes and warnings about how it was set up."""
     logger = logging.getLogger("pytorch_lightning")
     level = logger.level
@@ -239,7 +244,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _frozen(module: nn.Module | None) -> Iterator[None]:
+def frozen(module: nn.Module | None) -> Iterator[None]:
     """The user's model keeps its gradients: fitting a mask would add to them."""
     weights = [] if module is None else [weight for weight in module.parameters() if weight.requires_grad]
     for weight in weights:

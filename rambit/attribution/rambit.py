@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from rambit import arrays, ops
+from rambit.attribution import pilot
 from rambit.attribution import tolerance as tolerances
 from rambit.attribution.attributor import DRAWS, LONGEST, METHODS, MOST_CELLS, Call, Part
 from rambit.attribution.cell_groups import GroupedAttributor
 from rambit.attribution.checkpoint import Checkpoint, Saved
 from rambit.checks import count, flag, warn
 from rambit.counterfactuals import CounterfactualLike, Replay, Zero
-from rambit.game import Anchor, Cost, Flips, FlipScores, Game
+from rambit.game import Anchor, Cost, Flips, FlipScores, Game, TensorSample
 from rambit.game.draws import Error
 from rambit.game.engine import Engine
 from rambit.labels import Labels
@@ -27,7 +28,40 @@ from rambit.masks import FAMILIES, Explicit, Family, resolve
 from rambit.options import option
 from rambit.results import Attribution
 
-DEFAULT_L = 20
+#: What is taken of options that are not named: as published, but for the anchor;
+PUBLISHED: dict[str, Any] = {
+    "counterfactuals": None,
+    "masks": "block",
+    "L": 20,
+    "num_samples": 10,
+    "share_draws": True,
+    "window_size": 5,
+    "reduce": "mean",
+}
+#: with reference data, and outputs at every step, what finds salient cells where they are known (studies/defaults.py):
+#: a draw of its own for each mask tells more than many masks beside few draws; three of ten cells replaced at random
+#: uncover what other cells repeat, and leave the rest as it was; where a cell shows is not averaged away;
+EACH_STEP = {
+    "counterfactuals": "conditional",
+    "masks": "bernoulli:p=0.3",
+    "L": 60,
+    "num_samples": 1,
+    "share_draws": False,
+    "window_size": "auto",
+    "reduce": "max",
+}
+#: and for whole series: values that fit the past go on with the very pattern that the class hangs on; the mean says
+#: nothing.
+WHOLE = PUBLISHED | {
+    "counterfactuals": "mean",
+    "masks": "permutation",
+    "L": 60,
+    "num_samples": 1,
+    "window_size": 1,
+}
+#: Series of a background from which on that is the default, and steps that are not enough: the neighbours that
+#: conditional values are drawn from, and the history by which these are near.
+FEWEST, HISTORY = 20, 3
 BLOCK_SIZES = ("Wt_min", "Wt_max", "Wd_min", "Wd_max")
 
 
@@ -62,9 +96,15 @@ class RaMbIT(GroupedAttributor):
     (torch.Size([2, 3, 8]), True)
     """
 
-    num_samples: int = option(default=10, help=DRAWS)
-    L: int = option(default=DEFAULT_L, help="random masks")
-    window_size: int = option(default=5, high=LONGEST, help="window shifts: how many horizons (W)")
+    num_samples: int = option(default=None, help=f"{DRAWS} (10; by default with a background 1)")
+    L: int = option(default=None, help="random masks (60 with a background, else 20)")
+    window_size: int | Literal["auto"] = option(
+        default=None,
+        high=LONGEST,
+        help="how many horizons (W), from the cell's time on or after the block; with anchor end, window shifts. auto: "
+        "the least power of two, up to 32, that holds .95 of what replaced steps of the background do (auto with a "
+        "background and anchor cell, 1 with anchor end, else 5)",
+    )
     Wt_min: int = option(default=1, help="shortest block, in steps", recorded=False)
     Wt_max: int = option(default=10, help="longest block, in steps, within the series", recorded=False)
     Wd_min: int = option(default=1, help="lowest block, in features", recorded=False)
@@ -74,28 +114,39 @@ class RaMbIT(GroupedAttributor):
         help="where outputs are compared: from the cell's time on; after the block (mask), as in JIMEx; or at the last "
         "step (end), with blocks shifted by 0 … W-1 steps",
     )
-    reduce: Literal["mean", "max"] = option(default="mean", help="over horizons; max: the value of largest magnitude")
+    reduce: Literal["mean", "max"] = option(
+        default=None,
+        help="over horizons; max: the value of largest magnitude (max with a background and anchor cell, else mean)",
+    )
     normalize: Literal["all", "visible"] = option(
         default="all", help="average over all masks, or with anchor mask over those that see the cell"
     )
     all_zero_cf: bool = option(default=False, help='short for counterfactuals="zero"', recorded=False)
     masks: str | Tensor | Family = option(
-        default="block", help="the mask family, its name with options, or masks (L, D, T) bool", recorded=False
+        default=None,
+        help="the mask family, its name with options, or masks (L, D, T) bool (with a background bernoulli:p=0.3, with "
+        "anchor end permutation; else block)",
+        recorded=False,
     )
     share_masks: bool = option(default=True, help="the same masks for all cells; if not, L for each cell")
-    share_draws: bool = option(default=True, help="the same values beside all masks; if not, draws for each")
+    share_draws: bool = option(
+        default=None, help="the same values beside all masks; if not, draws for each (by default with a background)"
+    )
 
     def __post_init__(self) -> None:
-        given, masks = self.counterfactuals, self.masks
+        given = self.counterfactuals
         if flag("all_zero_cf", self.all_zero_cf):
             if given not in (None, "zero") and not isinstance(given, Zero):
                 raise ValueError("all_zero_cf=True contradicts counterfactuals=; give one of them")
             self.counterfactuals = "zero"
         super().__post_init__()
+        masks = self.masks
         if self.normalize == "visible" and self.anchor != "mask":
             raise ValueError(f"normalize='visible' applies to anchor='mask' only, got anchor={self.anchor!r}")
-        if self.reduce == "max" and self.anchor == "end":
+        if self.anchor == "end" and self.reduce == "max":
             raise ValueError("reduce='max' does not apply to anchor='end', which has one horizon")
+        if self.window_size == "auto" and (self.anchor != "cell" or self.background is None):
+            raise ValueError("window_size='auto' needs a background, of which it replaces steps, and anchor='cell'")
         if self.groups is not None and not self.share_masks:
             raise ValueError("share_masks=False does not apply beside groups: it makes masks for single cells")
         if not self.share_draws and self.strategy.single:
@@ -108,6 +159,32 @@ class RaMbIT(GroupedAttributor):
         self._check_number(self.family)
         if self.family.per_cell and self.share_masks:
             raise ValueError(f"masks={type(self.family).__name__} are each for one target cell: pass share_masks=False")
+        self._pilot = pilot.pilot_series(self.background) if self.window_size == "auto" else None
+        self._chosen_window: int | None = None
+
+    def _choose_defaults(self) -> None:
+        self._named = {name for name in PUBLISHED if getattr(self, name) is not None}
+        for name, value in self._defaults().items():
+            if name not in self._named:
+                setattr(self, name, value)
+
+    def _defaults(self) -> dict[str, Any]:
+        """What is taken of the options that are not named: the one place that says so."""
+        data, end = self.background, self.anchor == "end"
+        if data is None or self.counterfactuals is not None or self.anchor == "mask":
+            return PUBLISHED
+        if len(data) < FEWEST or (data.shape[2] <= HISTORY and not end):
+            return PUBLISHED
+        if end and (self.categorical or bool(((data == data.round()) | data.isnan()).all())):
+            return PUBLISHED  # categories have no mean
+        if end and self._named & {"num_samples", "share_draws"}:
+            return PUBLISHED  # of the mean there is nothing to draw
+        chosen = dict(WHOLE if end else EACH_STEP)
+        if any(getattr(self, one.name) != one.default for one in self.options() if one.name in BLOCK_SIZES):
+            chosen["masks"] = "block"  # which these are the sizes of
+        if not end and self.masks is not None and _sized(self.masks):
+            chosen |= {"num_samples": 10, "share_draws": True}  # there may be few of them
+        return chosen
 
     def explain(
         self,
@@ -194,23 +271,54 @@ class RaMbIT(GroupedAttributor):
     ) -> Cost:
         """Rows, row-steps, the engine's memory bound in bytes and the mode of ``attribute(X)``; no call of the model.
 
-        Under ``evaluation="auto"`` the mode is the cheapest one that the model claims, marked "unconfirmed".
+        Under ``evaluation="auto"`` the mode is the cheapest one that the model claims, marked "unconfirmed". Before a
+        call has chosen an automatic ``window_size`` the longest is counted, and the mode says so.
         """
         family = self.family if masks is None else self._family(masks)
         series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
         series["extra"] = extra
         call = self._call(X, counterfactuals, quiet=True, **series)
         self._check_family(family, call)
-        return self._count(MaskCall(**vars(call), family=family))
+        cost = self._count(MaskCall(**vars(call), family=family))
+        if self._window(call) is not None:
+            return cost
+        return replace(cost, mode=f"{cost.mode}, window_size at most {call.window_size}")
 
     def settings(self, family: Family | None = None, call: Call | None = None) -> dict[str, Any]:
         """Everything that the scores depend on, as JSON-able values."""
         given: dict[str, Any] = {}
         if call is not None:
-            given = {"counterfactuals": call.strategy.describe(), "num_samples": call.draws, **call.describe()}
+            sizes = {"num_samples": call.draws, "window_size": call.window_size}
+            given = {"counterfactuals": call.strategy.describe(), **sizes, **call.describe()}
         return {**super().settings(), **given, "masks": (family or self.family).describe()}
 
     # -- how a call is carried out --------------------------------------------------------------------------------
+
+    def _call(self, X: Any, counterfactuals: CounterfactualLike | None, *, quiet: bool = False, **series: Any) -> Call:
+        call = super()._call(X, counterfactuals, quiet=quiet, **series)
+        window = self._window(call)
+        if window is None:
+            window = pilot.SIZES[-1] if quiet else self._choose_window(call)
+        call.window_size = window
+        return call
+
+    def _window(self, call: Call) -> int | None:
+        """The window size of a call; None: it is still to be chosen."""
+        if self.window_size != "auto":
+            return self.window_size
+        # A background has no extra inputs, and a model need not read missing values.
+        if call.batch.extra or self._pilot is None:
+            return int(PUBLISHED["window_size"])
+        return self._chosen_window
+
+    def _choose_window(self, call: Call) -> int:
+        """By the background alone, so that it is one for all series, and once: the same for all calls."""
+        assert self._pilot is not None
+        x = self._pilot.to(call.batch.x)
+        sample = TensorSample(x, torch.arange(len(x), device=x.device), tokens=call.batch.tokens)
+        how = {"evaluation": self.evaluation, "batch_size": self.batch_size, "max_memory": self.max_memory}
+        self._chosen_window = pilot.choose_window(sample, self.predictor, self.strategy, seed=self.seed, **how)
+        return self._chosen_window
 
     def _until(self, tolerance: float | str, call: Call, family: Family, max_rows: int | None) -> tolerances.Tolerance:
         """When rounds of masks end; ValueError where no more can be added, or nothing says how sure the scores are."""
@@ -253,8 +361,12 @@ class RaMbIT(GroupedAttributor):
             if size.name in BLOCK_SIZES and size.name not in reads and value != size.default:
                 raise ValueError(f"{size.name}={value} does not apply to masks={name or type(masks).__name__!r}")
 
+    @property
+    def _draws_are_named(self) -> bool:
+        return "num_samples" in self._named
+
     def _check_number(self, family: Family) -> None:
-        if family.sized and self.L != DEFAULT_L:
+        if family.sized and "L" in self._named and PUBLISHED["L"] != self.L:
             raise ValueError(f"L={self.L} does not apply: the masks given say themselves how many they are")
 
     def _score(self, call: Call, game: Game, indices: Tensor) -> Part:
@@ -367,3 +479,11 @@ class RaMbIT(GroupedAttributor):
             "values": call.strategy.tensors(),
             "model": self.predictor.fingerprint(),
         }
+
+
+def _sized(masks: str | Tensor | Family) -> bool:
+    """Whether masks, as a user names them, say themselves how many they are."""
+    if isinstance(masks, str):
+        name = masks.partition(":")[0]
+        return name in FAMILIES and FAMILIES[name].sized
+    return not isinstance(masks, Family) or masks.sized

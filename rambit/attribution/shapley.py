@@ -16,8 +16,6 @@ from rambit.game.players import group_cells
 from rambit.masks import Bernoulli
 from rambit.options import option
 
-MAX_EXACT = 16
-
 Payoffs = Callable[[Tensor], Tensor]  # coalitions (N, n) bool -> (N, S, B), for each draw; B: series and targets
 
 
@@ -113,8 +111,9 @@ class ExactShapley(_Values):
     players: str | Tensor = option(default="features", help=_Values.describe("players"))
 
     def _values(self, payoffs: Payoffs, n: int, by_draw: bool) -> Estimate:
-        if n > MAX_EXACT:
-            raise ValueError(f"players: {n} are too many for exact values (at most {MAX_EXACT}); use ShapleySampling")
+        if n > shapley_values.MAX_EXACT:
+            most = shapley_values.MAX_EXACT
+            raise ValueError(f"players: {n} are too many for exact values (at most {most}); use ShapleySampling")
         paid = payoffs(shapley_values.all_coalitions(n))
         found = shapley_values.exact_shapley(paid.mean(dim=1))
         each = _each(shapley_values.exact_shapley, draws.grouped(paid, 1)) if by_draw else None

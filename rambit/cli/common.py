@@ -20,6 +20,7 @@ from rambit.checks import warn
 from rambit.cli.terminal import plain, shortened
 from rambit.datasets import DATASETS, Columns, Dataset, load, load_file
 from rambit.datasets.dataset_files import KINDS, TABLES
+from rambit.registry import Registry
 from rambit.store import Lock, StoreError, is_lock
 from rambit.text import MOST as MOST
 from rambit.text import MOST_UNITS as MOST_UNITS
@@ -157,6 +158,19 @@ def batch_size(text: str) -> int | str:
     if text != "auto" and not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be auto or a number of rows, got {text!r}")
     return text if text == "auto" else whole()(text)
+
+
+def registered(registry: Registry[Any]) -> Callable[[str], str]:
+    """A reader of what is registered, by its name or as name:option=value."""
+
+    def read(text: str) -> str:
+        try:
+            registry.parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return text
+
+    return read
 
 
 # --- reading --------------------------------------------------------------------------------------------------------

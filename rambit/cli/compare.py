@@ -10,16 +10,20 @@ from typing import Any
 from rambit.cli import common
 from rambit.cli.models import add_model, read_model
 from rambit.compare import DATA, METHODS, compare
-from rambit.compare.faithful import Size
+from rambit.compare.judging import Judging
 from rambit.compare.methods import names
 from rambit.compare.runs import COUNTS, Settings
 from rambit.datasets import Dataset
+from rambit.metrics import FAITHFULNESS, MEASURES
 from rambit.models import HEADS
+from rambit.options import Option
 
 EPILOG = f"""\
 methods: {", ".join(names())}
 Any of them takes options: rambit:anchor=cell,masks=bernoulli,p=0.1,W=5 (W: window_size, S: num_samples, cf:
 counterfactuals; cf=generator: a trained one; masks=none: one mask that keeps all, as leave-one-out has).
+metrics: of known cells {", ".join(MEASURES)}; of the model {", ".join(FAITHFULNESS)}
+Their options are those of the functions: auc_drop:extent=end,per=all.
 
 examples:
   rambit compare --data spike,spike:delay=2 --methods winit:W=10,S=3,rambit:cf=generator,L=10,W=10,S=3,fo,afo \\
@@ -27,16 +31,23 @@ examples:
 
   rambit compare --data runs.csv --id run --time stamp --model my.py:net --methods rambit,fo,random --out mine
 
+  rambit compare --data spike --methods rambit,winit,ig,random --metrics auprc,comprehensiveness,cpd,cpp \\
+      --cells 0.05,0.1,0.2 --counterfactuals zero,mean --order most,least --curves 20 --folds 5 --out judged
+
 With --model, every method explains that model, all series of a file, and nothing but generators is trained. Without,
 every set's model is trained on every step (of a file, on four fifths of the series). Where a series has one label
-(BasicMotions), that is the label of all its steps, and methods with an anchor explain the last output (anchor=end)
-unless another anchor is named.
+(BasicMotions), that is the label of all its steps, and methods with an anchor explain the last output (anchor=end),
+where each step has one, all outputs (anchor=cell), unless another anchor is named.
 
 Models, generators and results stay in the folder: the same command goes on after an interruption, and with more
-methods, data sets or seeds it does only what is new. The table is made from the stored results alone.
+methods, data sets or seeds it does only what is new. The table and the figures, one of them quality against row-steps
+(compare-cost.png), are made from the stored results alone.
 """
 #: How an error of `compare` begins that names an argument.
-NAMED = re.compile(rf"(data|methods|seeds|keep|cells|{'|'.join(COUNTS)})(?=: | must | and | \S+: )")
+NAMED = re.compile(
+    rf"(data|methods|seeds|folds|{'|'.join((*(one.name for one in Judging.options()), *COUNTS))})"
+    r"(?=: | must | names | and | \S+: )"
+)
 
 
 def add(commands: common.Commands) -> None:
@@ -53,15 +64,27 @@ def add(commands: common.Commands) -> None:
     )
     parser.add_argument("--methods", metavar="LIST", default=METHODS, help="with commas between (%(default)s)")
     parser.add_argument(
-        "--keep", metavar="K", type=common.whole(), help="best timestamps that acc. kept keeps (a tenth of them)"
+        "--folds", metavar="N", type=common.whole(), default=1, help="parts of a set, each the test part once (1)"
     )
-    parser.add_argument(
-        "--cells", metavar="SHARE", type=float, default=Size.cells, help="of suffic. and compreh. (%(default)s)"
-    )
+    group = parser.add_argument_group("what the table says (default)")
+    for one in Judging.options():
+        _add_option(group, one)
     add_settings(parser, Settings())
     common.add_file_options(parser)
     add_model(parser, required=False)
     parser.set_defaults(run=run)
+
+
+def _add_option(group: Any, one: Option) -> None:
+    """The flag of one option of the judgement."""
+    whole = int in one.kinds
+    group.add_argument(
+        f"--{one.name}",
+        metavar="N" if whole else "LIST",
+        type=common.whole() if whole else str,
+        default=argparse.SUPPRESS,
+        help=one.help if one.default is None else f"{one.help} ({one.default})",
+    )
 
 
 def add_settings(parser: common.Parser, default: Settings) -> None:
@@ -96,7 +119,8 @@ def add_settings(parser: common.Parser, default: Settings) -> None:
 
 def given_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The settings that were given."""
-    values = {field.name: getattr(args, field.name) for field in fields(Settings)}
+    names = [*(field.name for field in fields(Settings)), *(one.name for one in Judging.options())]
+    values = {name: getattr(args, name, None) for name in names}
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -134,8 +158,7 @@ def run(args: argparse.Namespace) -> None:
             out=args.out,
             model=model,
             seeds=args.seeds,
-            keep=args.keep,
-            cells=args.cells,
+            folds=args.folds,
             force=args.force,
             show_progress=common.shows_progress(args),
             **given_settings(args),

@@ -10,7 +10,9 @@ from typing import Any
 from rambit.cli import common
 from rambit.plots.canvas import save
 from rambit.results import Attribution
+from rambit.results.attribution import KINDS as SCORE_KINDS
 from rambit.rex import RexExplanation
+from rambit.rex.rex_explanation import KINDS as REX_KINDS
 from rambit.store import open_file, read_header
 from rambit.sufficiency import SufficientExplanation
 from rambit.text import shortened
@@ -18,6 +20,8 @@ from rambit.text import shortened
 EPILOG = """\
 examples:
   rambit plot scores.safetensors --series 0-3 --out scores.pdf
+  rambit plot scores.safetensors --kind features --top 10
+  rambit plot cat.safetensors --kind surface --out surface.png
   rambit plot kept/3.safetensors --title needed
 
 RESULT is what attribute, rex, suffice or compare wrote: scores, a ReX explanation or a sufficient one. Without --out
@@ -42,8 +46,14 @@ def add(commands: common.Commands) -> None:
     )
     parser.add_argument("result", metavar="RESULT", help="a result file (.safetensors)")
     parser.add_argument("--out", metavar="FILE", help="the picture (.png, .pdf, .svg; default: RESULT with .png)")
+    kinds = f"of scores: {', '.join(SCORE_KINDS)}; of ReX: {', '.join(REX_KINDS)}"
+    parser.add_argument("--kind", metavar="KIND", help=f"{kinds} (the first)")
     parser.add_argument("--series", metavar="0,3-7", help="of scores: only these series (the first 9)")
     parser.add_argument("--target", metavar="NAME", help="of scores of several outputs: which, by number or name")
+    parser.add_argument("--scale", metavar="SCALE", help="of scores: colours span each series, or (shared) all of them")
+    parser.add_argument(
+        "--top", metavar="N", type=common.whole(), help="of scores: only so many features, others summed"
+    )
     parser.add_argument("--title", metavar="TEXT", help="over the picture")
     common.add_force(parser)
     parser.set_defaults(run=run)
@@ -53,9 +63,9 @@ def run(args: argparse.Namespace) -> None:
     """Read the result, draw it and write the picture."""
     out = Path(args.out) if args.out is not None else Path(args.result).with_suffix(".png")
     common.check_figure(str(out), "--out")
+    result = load(args.result)
     with common.reserved((out,), force=args.force, inputs=(args.result,)) as place:
-        result = load(args.result)
-        figure = _drawn(result, args.series, args.target)
+        figure = _drawn(result, args)
         if args.title is not None:
             figure.suptitle(args.title)
         path = place(out)
@@ -75,16 +85,25 @@ def load(path: str) -> Any:
     raise ValueError(f"{path} is a safetensors file, but not a saved result of rambit")
 
 
-def _drawn(result: Any, series: str | None, target: str | None) -> Any:
-    """The figure. Raises ValueError for series or a target that the result does not hold."""
+def _drawn(result: Any, args: argparse.Namespace) -> Any:
+    """The figure. Raises ValueError for what the result does not hold, or has no use for."""
+    target = args.target
     if target is not None and getattr(result, "targets", None) is None:
         raise ValueError("--target is for scores of several outputs, and these are of one")
+    given = {name: getattr(args, name) for name in ("kind", "scale", "top") if getattr(args, name) is not None}
     if not isinstance(result, Attribution):
-        if series is not None:
-            raise ValueError(f"--series is for scores of several series, and this is a {type(result).__name__}")
-        return result.plot()
+        allowed = ("kind",) if isinstance(result, RexExplanation) else ()
+        for name in ("series", "kind", "scale", "top"):
+            if getattr(args, name) is not None and name not in allowed:
+                raise ValueError(f"--{name} is for scores of several series, and this is a {type(result).__name__}")
+        return result.plot(**given)
+    if args.kind not in (None, SCORE_KINDS[0]) and args.scale is not None:
+        raise ValueError(f"--scale is for --kind {SCORE_KINDS[0]}, given --kind {args.kind}")
+    if args.kind == "times" and args.top is not None:
+        raise ValueError("--top is of features, given --kind times")
     which: Any = int(target) if target is not None and target.isdecimal() and len(target) < 10 else target
-    return result.plot(series=None if series is None else places(series, result), target=which)
+    chosen = None if args.series is None else places(args.series, result)
+    return result.plot(series=chosen, target=which, **given)
 
 
 def places(series: str, result: Attribution) -> Sequence[int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rambit import RaMbIT
 from rambit.cli import common
-from rambit.counterfactuals import STRATEGIES, resolve
+from rambit.counterfactuals import STRATEGIES, read_background, resolve
 from rambit.masks import FAMILIES
 from rambit.options import Option
 from rambit.registry import Registry
@@ -17,24 +17,16 @@ from rambit.registry import Registry
 MOST_BYTES, MASK_BYTES = 1 << 30, 32
 
 
-def _named(registry: Registry[Any]) -> Callable[[str], str]:
-    """A reader of what is registered, by its name or as name:option=value."""
-
-    def read(text: str) -> str:
-        try:
-            registry.parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-        return text
-
-    return read
+def _window_size(text: str) -> int | str:
+    return text if text == "auto" else common.whole()(text)
 
 
 #: How an option is read from text, where its type alone does not say.
 READERS: dict[str, Callable[[str], Any]] = {
-    "counterfactuals": _named(STRATEGIES),
-    "masks": _named(FAMILIES),
+    "counterfactuals": common.registered(STRATEGIES),
+    "masks": common.registered(FAMILIES),
     "batch_size": common.batch_size,
+    "window_size": _window_size,
     "max_memory": common.memory,
     "device": common.device,
     "seed": common.whole(common.MOST_SEED),
@@ -43,8 +35,7 @@ READERS: dict[str, Callable[[str], Any]] = {
 KNOWN: dict[str, Registry[Any]] = {"counterfactuals": STRATEGIES, "masks": FAMILIES}
 #: How a default reads that depends on other options or on the machine.
 DEFAULTS = {
-    "num_samples": "10; 1 where all draws are the same",
-    "counterfactuals": "marginal with --background, else zero",
+    "counterfactuals": "with --background conditional, with anchor end mean, with anchor mask marginal; else zero",
     "background": "none",
     "max_memory": "1G",
     "device": "cpu",
@@ -58,6 +49,10 @@ FLAGS = tuple(option for option in RaMbIT.options() if option.name not in NO_FLA
 def _add(group: argparse._ArgumentGroup, option: Option) -> None:
     """One option under its own name; without a default, so that only what was given is handed on."""
     flag = "--" + option.name.replace("_", "-")
+    if bool in option.kinds and option.default is None:
+        both = argparse.BooleanOptionalAction
+        group.add_argument(flag, dest=option.name, action=both, default=argparse.SUPPRESS, help=option.help)
+        return
     if isinstance(option.default, bool):
         action = "store_false" if option.default else "store_true"
         flag = flag.replace("--", "--no-", 1) if option.default else flag
@@ -67,13 +62,15 @@ def _add(group: argparse._ArgumentGroup, option: Option) -> None:
     choices = () if int in option.kinds else option.names
     listed = f"; one of {', '.join(KNOWN.get(option.name, choices))}" if choices or option.name in KNOWN else ""
     reader: Callable[[str], Any] = common.whole() if whole else str
+    # Where the class chooses, the option's own line says what.
+    default = DEFAULTS.get(option.name, option.default)
     group.add_argument(
         flag,
         type=READERS.get(option.name, reader),
         choices=choices or None,
         metavar="N" if whole and option.name != "max_memory" else "NAME" if listed else "VALUE",
         default=argparse.SUPPRESS,
-        help=f"{option.help}{listed} ({DEFAULTS.get(option.name, option.default)})",
+        help=f"{option.help}{listed}" + (f" ({default})" if default is not None else ""),
     )
 
 
@@ -94,7 +91,7 @@ def make_attributor(args: argparse.Namespace, model: Any) -> RaMbIT:
     if "background" in given:
         given["background"] = _background(args, given["background"], given.get("counterfactuals"))
     strategy = "zero" if "all_zero_cf" in given else given.get("counterfactuals")
-    if resolve(strategy, given.get("background")).single:
+    if resolve(strategy, read_background(given.get("background"))).single:
         given.setdefault("num_samples", 1)
     return RaMbIT(model, **given)
 
@@ -104,7 +101,7 @@ def check_size(args: argparse.Namespace, attributor: RaMbIT, shape: Sequence[int
     B, D, T = shape
     each = (D * T + MASK_BYTES) * (1 if attributor.share_masks else D * T)
     if attributor.anchor == "end":
-        each *= attributor.window_size  # the mask is shifted
+        each *= int(attributor.window_size)  # the mask is shifted
     sizes = {"L": (each, f"masks of {D} × {T} cells"), "num_samples": (B * D * T, f"{B} series of {D} × {T} cells")}
     for name, (size, what) in sizes.items():
         if hasattr(args, name) and getattr(args, name) * size > MOST_BYTES:
@@ -126,10 +123,13 @@ def _background(args: argparse.Namespace, name: str, strategy: str | None) -> An
     else:
         data = common.read(args, "train", y=None, name=name)
     X = torch.from_numpy(data.X)
+    seen = ~X.isnan()  # empty cells of the file are missing values
     if data.lengths is None:
-        return X
+        return {"X": X, "observed": seen}
+    if strategy is not None and strategy.partition(":")[0] == "conditional":  # windows lie within a series
+        return {"X": X, "observed": seen, "lengths": data.lengths}
     if strategy == "joint":
         raise ValueError("--counterfactuals joint needs background series of one length")
     # One long series of the steps that count: drawing from it, and its mean, leave the padding out.
     inside = torch.arange(X.shape[2]) < torch.from_numpy(data.lengths)[:, None]
-    return X.transpose(1, 2)[inside].T[None].contiguous()
+    return {"X": X.transpose(1, 2)[inside].T[None], "observed": seen.transpose(1, 2)[inside].T[None]}

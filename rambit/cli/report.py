@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out) if args.out is not None else Path(args.result).with_suffix(".html")
     if out.suffix.lower() != ".html":
         raise ValueError(f"--out must end in .html, got {out}")
+    result = load(args.result)
     with common.reserved((out,), force=args.force, inputs=(args.result,)) as place:
-        result = load(args.result)
         if isinstance(result, Attribution) and args.series is not None:
             result = result.isel(series=list(places(args.series, result)))
         elif args.series is not None:

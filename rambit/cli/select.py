@@ -201,7 +201,8 @@ def _draw(path: Path, data: Dataset, kept: Tensor) -> None:
     values = kept[:count, None].expand(data.X[:count].shape).double()
     lengths = None if data.lengths is None else data.lengths[:count]
     titles = [f"series {i}: {_steps(kept[i])}" for i in range(count)]
-    plots.heatmap(values, X=data.X[:count], feature_names=data.feature_names, titles=titles, lengths=lengths, path=path)
+    names: dict[str, Any] = {"feature_names": data.feature_names, "titles": titles, "label": "kept"}
+    plots.heatmap(values, X=data.X[:count], **names, lengths=lengths, path=path, top=None, scale="shared")
 
 
 def _report(

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from rambit.cli import common
+from rambit.cli import common, train_documents
+from rambit.cli.documents import JSON_HELP
 from rambit.datasets import Dataset
 from rambit.models import HEADS, MODELS, Classifier, build_model
 from rambit.training import History, evaluate, fit, save_checkpoint
@@ -32,8 +33,11 @@ examples:
       --weight-decay 1e-2 --per-step --standardize --out model.safetensors
   rambit train mine.npz --test-data other.npz --model lstm --valid 0.2 --patience 10 --out model.safetensors
 
+  rambit train --json records.jsonl --label kind --valid 0.2 --out documents.safetensors
+
 A file of arrays holds X (series, features, steps) and y (a class for each series, or for each step). A table
-(.csv, .parquet) has the columns series, time, label, then one for each feature.
+(.csv, .parquet) has the columns series, time, label, then one for each feature. With --json, DATA holds documents;
+--label is the key that holds their class (inside another: a.b), --hidden the width (32).
 """
 
 
@@ -42,16 +46,18 @@ def add(commands: common.Commands) -> None:
     parser = commands.add_parser(
         "train",
         help="train a model to explain",
-        usage=f"rambit train DATA --model {'|'.join(NAMES)} --out FILE [options]",
+        usage=f"rambit train DATA --model {'|'.join(NAMES)} --out FILE [options]\n"
+        "       rambit train --json DATA --label KEY --out FILE [options]",
         description="Trains a classifier on the train part of DATA (of a file: on all of it).",
         epilog=EPILOG,
     )
     common.add_data(parser)
+    parser.add_argument("--json", action="store_true", help=JSON_HELP)
     parser.add_argument("--y", metavar="NAME", help="the array of labels in a file of arrays (default: y)")
-    parser.add_argument("--test-data", metavar="FILE", help="series to test on, where DATA is a file")
-    parser.add_argument("--model", choices=tuple(NAMES), required=True)
+    parser.add_argument("--test-data", metavar="FILE", help="series (documents) to test on, where DATA is a file")
+    parser.add_argument("--model", choices=tuple(NAMES), help="which one, for series")
     parser.add_argument(
-        "--out", metavar="FILE", required=True, help="the checkpoint (.safetensors), and a .json beside"
+        "--out", metavar="FILE", required=True, help="the checkpoint (.safetensors), and, for series, a .json beside"
     )
     model = parser.add_argument_group("model (default)")
     model.add_argument(
@@ -91,6 +97,11 @@ def add(commands: common.Commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train, test, write the checkpoint and say how good it is."""
+    if args.json:
+        train_documents.run(args)
+        return
+    if args.model is None:
+        raise ValueError("the following arguments are required: --model (see rambit train --help)")
     common.check_suffix("--out", args.out, ".safetensors")
     beside = Path(args.out).with_suffix(".json")
     with common.reserved((args.out, beside), force=args.force, inputs=(args.data, args.test_data)) as place:

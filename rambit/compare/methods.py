@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import reprlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from rambit.compare.responsibility import Responsibility
 from rambit.compare.selection import Selection
 from rambit.compare.sufficient import Sufficient
 from rambit.counterfactuals import FeatureGenerator, JointGenerator, reads_background
+from rambit.options import Options
 from rambit.results import Attribution
 from rambit.text import MOST, MOST_UNITS, shortened
 
@@ -43,6 +45,9 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "rambit-mask": ("rambit", {"anchor": "mask"}),
     "rambit-end": ("rambit", {"anchor": "end", "window_size": 1}),
     "leave-one-out": ("rambit", {"masks": "none"}),
+    "ig": ("gradients", {"method": "integrated_gradients", "absolute": True}),
+    "gradient-shap": ("gradients", {"method": "gradient_shap", "absolute": True}),
+    "deep-lift": ("gradients", {"method": "deep_lift", "absolute": True}),
 }
 SHORT = {"W": "window_size", "S": "num_samples", "cf": "counterfactuals", "metric": "distance"}
 #: Options that `compare` sets itself, or that have no short text.
@@ -50,15 +55,17 @@ FIXED = {
     "model", "seed", "background", "device", "output", "layout", "model_id", "generator", "stride", "batch_size",
     "max_memory", "all_zero_cf", "search_limit", "dist_args", "groups",
 }  # fmt: skip
+#: Methods that read reference data although they take no counterfactuals.
+BACKGROUND = ("selection", "tint-fit")
 #: Methods whose scores may be drawn from a trained generator, and what they draw from if nothing is said.
 DEFAULT_VALUES = {"winit": "generator", "biwinit": "generator", "fo": "uniform"}
 
 
 class Labels(Protocol):
-    """What a method must know of its data: whether each series has one label."""
+    """What a method must know of its data: where outputs have labels, at the end or at each cell's time."""
 
     @property
-    def whole(self) -> bool: ...
+    def anchor(self) -> str | None: ...
 
 
 class Source(Protocol):
@@ -91,17 +98,20 @@ class Method:
     kind: str
     options: dict[str, Any] = field(default_factory=dict)
 
-    def options_for(self, whole: bool) -> dict[str, Any]:
-        """Where a series has one label, the output explained is the one at its end, unless an anchor was named."""
-        return {"anchor": "end", **self.options} if whole and "anchor" in _options(self.kind) else self.options
+    def options_for(self, anchor: str | None) -> dict[str, Any]:
+        """What is explained is what has labels, the output at the end or those at all steps, unless it was named."""
+        takes = inspect.signature(_class(self.kind)).parameters
+        if anchor is None or "anchor" not in takes or takes["anchor"].default == anchor == "cell":
+            return self.options
+        return {"anchor": anchor, **self.options}
 
     def build(self, source: Source) -> Any:
         """The attributor. Raises ValueError or TypeError for options that do not fit together."""
-        options = {**self.options_for(source.data.whole), "seed": source.seed}
+        options = {**self.options_for(source.data.anchor), "seed": source.seed}
         made, takes = _class(self.kind), _options(self.kind)
         if "p" in options:  # of the masks
             options["masks"] = f"{options.get('masks', 'block')}:p={options.pop('p')}"
-        if self.kind == "selection":
+        if self.kind in BACKGROUND:
             options["background"] = source.background()
         if "generator" in inspect.signature(made).parameters:
             options["generator"] = source.joint_generator()
@@ -134,6 +144,14 @@ def split(text: str) -> list[str]:
     return items
 
 
+def read_names(argument: str, given: str | Iterable[str]) -> list[str]:
+    """Names with options, from a sequence or one text. Raises TypeError for something else, ValueError for doubles."""
+    items = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    if not all(isinstance(item, str) for item in items):
+        raise TypeError(f"{argument} must be names, in a sequence or in one text, got {reprlib.repr(given)}")
+    return split(",".join(items))
+
+
 def parse(text: str) -> Method:
     """The method of one item. Raises ValueError for an unknown name or option."""
     name, _, given = text.partition(":")
@@ -154,23 +172,36 @@ def parse(text: str) -> Method:
 
 def _options(kind: str) -> dict[str, Callable[[str], Any]]:
     """What may be given, and how it is read."""
-    defaults = {name: one.default for name, one in inspect.signature(_class(kind)).parameters.items()}
-    readers: dict[str, Callable[[str], Any]] = {
-        name: _boolean if isinstance(default, bool) else type(default) if type(default) in (int, float) else str
-        for name, default in defaults.items()
-        if name not in FIXED
-    }
+    made = _class(kind)
+    defaults = {name: one.default for name, one in inspect.signature(made).parameters.items() if name not in FIXED}
+    readers = {name: _reader((type(default),)) for name, default in defaults.items()}
+    if isinstance(made, type) and issubclass(made, Options):  # whose defaults, where it chooses them, tell no type
+        chosen = [one for one in made.options() if one.default is None and type(None) not in one.kinds]
+        readers |= {one.name: _reader(one.kinds) for one in chosen if one.name in defaults}
     return {**readers, "p": float} if kind == "rambit" else readers
+
+
+def _reader(kinds: Sequence[Any]) -> Callable[[str], Any]:
+    """How a value of one of these types is read."""
+    if bool in kinds:
+        return _boolean
+    if int in kinds and len(kinds) > 1:
+        return _whole_or_auto
+    return next((kind for kind in (int, float) if kind in kinds), str)
+
+
+def _whole_or_auto(text: str) -> int | str:
+    return text if text == "auto" else int(text)
 
 
 def _value(part: str, value: str, read: Callable[[str], Any]) -> Any:
     try:
         found = read(value)
     except ValueError:
-        kind = "true or false" if read is _boolean else "a whole number" if read is int else "a number"
+        kind = "true or false" if read is _boolean else "a number" if read is float else "a whole number"
         raise ValueError(f"methods: {shortened(part, 80)!r} must be {kind}") from None
     most = MOST_UNITS if "hidden" in part else MOST
-    if read is int and abs(found) > most:
+    if isinstance(found, int) and abs(found) > most:
         raise ValueError(f"methods: {shortened(part, 80)!r} must be at most {most:,}")
     return found
 

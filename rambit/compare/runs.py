@@ -109,11 +109,17 @@ class Data:
     train: Dataset
     test: Dataset
     explained: Dataset
+    fold: int = 0
 
     @property
     def whole(self) -> bool:
         """Whether a series has one label, not one for each step."""
         return self.train.y is not None and self.train.y.ndim == 1
+
+    @property
+    def anchor(self) -> str | None:
+        """Where outputs have labels: at the end or at each cell's time; None without labels."""
+        return None if self.train.y is None else "end" if self.whole else "cell"
 
     @staticmethod
     def read(name: str | Dataset, series: int, *, labelled: bool = True) -> Data:
@@ -125,25 +131,47 @@ class Data:
         """
         if isinstance(name, Dataset):
             train, test = name.split(0.8) if labelled else (name, name)
-            name = name.name
-        elif name.partition(":")[0] not in DATASETS:
-            raise ValueError(f"data: unknown data set {name!r}; known: {', '.join(DATASETS)}")
+            return Data._of(name.name, train, test, series, labelled=labelled)
+        _check_name(name)
+        return Data._of(name, load(name, "train"), load(name, "test"), series, labelled=labelled)
+
+    @staticmethod
+    def folds(name: str | Dataset, series: int, count: int) -> list[Data]:
+        """Of all series of a set, each part of ``count`` once as the test part; ValueErrors as of `read`."""
+        if isinstance(name, Dataset):
+            text, whole = name.name, name
         else:
-            train, test = load(name, "train"), load(name, "test")
+            _check_name(name)
+            text, whole = name, load(name)
+        if not 2 <= count <= len(whole):
+            raise ValueError(f"folds must be between 1 and the {len(whole)} series of {text}, got {count}")
+        fold = np.empty(len(whole), dtype=np.int64)
+        fold[np.random.default_rng(0).permutation(len(whole))] = np.arange(len(whole)) % count
+        parts = [(whole.take(np.flatnonzero(fold != i)), whole.take(np.flatnonzero(fold == i))) for i in range(count)]
+        return [Data._of(text, train, test, series, fold=i) for i, (train, test) in enumerate(parts)]
+
+    @staticmethod
+    def _of(name: str, train: Dataset, test: Dataset, series: int, *, labelled: bool = True, fold: int = 0) -> Data:
+        """Checked, and with the series that are explained chosen."""
         if train.y is None and labelled:
             raise ValueError(f"data: {name} has no labels, which a classifier is trained on")
-        if train.y is not None and train.y.dtype != np.int64:
+        if labelled and train.y is not None and train.y.dtype != np.int64:
             raise ValueError(f"data: {name} has real numbers for labels, but the model is a classifier")
         if train.lengths is not None:
             raise ValueError(f"data: {name} has series of several lengths, and the table takes those of one length")
         count = min(series, len(test))
         # The archive's sets are sorted by class: the first series would all be of one.
         stride = len(test) // count if train.y is not None and train.y.ndim == 1 else 1
-        data = Data(name, train, test, test.take(range(0, count * stride, stride)))
+        data = Data(name, train, test, test.take(range(0, count * stride, stride)), fold)
         truth = data.explained.salient
         if truth is not None and not truth[:, :, 1:].any():
             raise ValueError(f"data: no salient cell in the {count} test series of {name} that would be explained")
         return data
+
+
+def _check_name(name: str) -> None:
+    if name.partition(":")[0] not in DATASETS:
+        raise ValueError(f"data: unknown data set {name!r}; known: {', '.join(DATASETS)}")
 
 
 def _fingerprint(model: Any) -> dict[str, Any]:
@@ -197,7 +225,7 @@ class Case:
             X=self.data.explained.X,
             generator_epochs=self.settings.generator_epochs,
             kind=method.kind,
-            options=method.options_for(self.data.whole),
+            options=method.options_for(self.data.anchor),
         )
         stem = re.sub(r"[^A-Za-z0-9]+", "-", method.text)[:60]
         return self.folder / "results" / f"{stem}-{key[:20]}.safetensors"
@@ -301,6 +329,11 @@ class Case:
         replace(result, settings={**result.settings, "text": method.text}).save(path, force=True)
         return ""
 
+    @property
+    def run(self) -> tuple[int, int]:
+        """Which of the set's runs it is: seed and fold."""
+        return self.seed, self.data.fold
+
     def forget(self) -> None:
         """Free the model's memory; it is read again when it is needed."""
         vars(self).pop("_model", None)
@@ -323,8 +356,8 @@ class Sketch:
         return build_model({**config, "hidden_size": 1}, seed=self.seed)
 
     def background(self) -> Tensor:
-        """One series."""
-        return torch.from_numpy(self.data.train.X[:1])
+        """A few series."""
+        return torch.from_numpy(self.data.train.X[:50])
 
     def generator(self) -> FeatureGenerator:
         """An untrained one."""
@@ -352,12 +385,18 @@ class Study:
         *,
         show_progress: bool,
         given: Any = None,
+        folds: int = 1,
     ) -> Study:
         """Read the data and build each method once, so that what is wrong is said before any work."""
         methods = tuple(methods)
-        sets = [Data.read(name, settings.series, labelled=given is None) for name in names]
+        sets: list[Data] = []
+        for name in names:
+            if folds == 1:
+                sets.append(Data.read(name, settings.series, labelled=given is None))
+            else:
+                sets += Data.folds(name, settings.series, folds)
         for data in sets:
-            for method in methods:
+            for method in methods if data.fold == 0 else ():
                 method.check(Sketch(data, given=given))
         seeds = tuple(seeds)
         cases = tuple(Case(data, seed, settings, folder, show_progress, given) for data in sets for seed in seeds)

@@ -23,6 +23,7 @@ from rambit.counterfactuals import Replay
 from rambit.game import Game, TensorSample, Windows, probes
 from rambit.game.modes import Evaluation
 from rambit.game.progress import Progress, progress
+from rambit.game.recognition import outweighs_a_trace
 from rambit.predictors import ModulePredictor, PredictionError
 from rambit.predictors.work import multiplications
 
@@ -35,8 +36,6 @@ __all__ = list(attr.__all__)
 PROBED = 2
 #: Settings of which a tunnel keeps what it found out of its module.
 MOST_SETTINGS = 8
-#: Multiplications, of prefixes, that outweigh a trace, for a tunnel that will be called again: half a second of a core.
-WORTH_A_TRACE = 2e9
 #: Arguments of the occlusions with which, unless they are None, time_interpret answers.
 UNUSED = ("additional_forward_args", "attributions_fn")
 USED = ("sliding_window_shapes", "strides", "target", "perturbations_per_eval")
@@ -104,6 +103,7 @@ class Model:
     predictor: ModulePredictor
     outputs: tuple[int, ...]
     mode: Evaluation = "auto"
+    tried: bool = False  # whether it was traced, or never will be
 
 
 @dataclass
@@ -207,6 +207,12 @@ class Call:
 
     def _model(self, seen: Seen) -> Model | None:
         """What was seen of the module for settings like these, or is now; None where the engine may not evaluate it."""
+        model = self._seen(seen)
+        if model is not None and not model.tried:
+            self._try_a_trace(model)
+        return model
+
+    def _seen(self, seen: Seen) -> Model | None:
         predictor = ModulePredictor(self.module, output="regression", layout="BTD")
         digest = predictor.digest()
         if digest is None:
@@ -229,19 +235,23 @@ class Call:
         if outputs is None:
             return None
         predictor.looked = True  # at more than the engine's own look would see
-        return Model(self._recognised(predictor), outputs)
+        return Model(predictor, outputs)
 
-    def _recognised(self, predictor: ModulePredictor) -> ModulePredictor:
-        """The predictor, with the state that the graph of a recurrent network shows where a trace may pay."""
+    def _try_a_trace(self, model: Model) -> None:
+        """Let the model have the state that the graph of a recurrent network shows, once calls outweigh a trace."""
         B, T, _ = self.x.shape
-        row_steps = B * (1 + self.draws * len(self.windows)) * T * (T + 1) // 2
-        worth = row_steps * multiplications(self.module, T) >= WORTH_A_TRACE * T
-        if predictor.modes or not worth or not any(isinstance(part, nn.RNNBase) for part in self.module.modules()):
-            return predictor
+        model.tried = bool(model.predictor.modes) or not any(isinstance(p, nn.RNNBase) for p in self.module.modules())
+        whole_rows = B * (1 + self.draws * len(self.windows)) * (T + 1) / 2  # that take as long as the prefixes
+        work = whole_rows * multiplications(self.module, T)
+        if model.tried or not outweighs_a_trace(self.module, work, self.x.device.type):
+            return
         from rambit.predictors.recognised import RecognisedPredictor  # with what torch's tracing needs
 
-        found = RecognisedPredictor.of(predictor, self.x.transpose(1, 2))
-        return predictor if isinstance(found, str) else found
+        model.tried = True
+        found = RecognisedPredictor.of(model.predictor, self.x.transpose(1, 2))
+        if not isinstance(found, str):
+            found.confirmed = False  # nothing that it claims was
+            model.predictor, model.mode = found, "auto"
 
     # -- what is explained --------------------------------------------------------------------------------------------
 

@@ -82,7 +82,8 @@ def _one_background(batch: Any, axes: str) -> Tensor:
         where = tuple(torch.nonzero(wrong)[0].tolist())
         raise ValueError(
             f"background holds NaN or infinite values, the first at {where}; missing values are declared: "
-            "background={'X': X, 'observed': ~X.isnan()}, and they are not drawn"
+            "background={'X': X, 'observed': ~X.isnan()}, of a frame {'X': frame, 'observed': frame.notna()}, and they "
+            "are not drawn"
         )
     return data.masked_fill(missing, math.nan) if bool(missing.any()) else data
 

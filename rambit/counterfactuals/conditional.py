@@ -15,9 +15,8 @@ from torch import Tensor
 from rambit import memory, ops
 from rambit.checks import count as whole  # draws have a `count`
 from rambit.checks import flag, warn
-from rambit.counterfactuals.counterfactual import STRATEGIES, Counterfactual
+from rambit.counterfactuals.counterfactual import STRATEGIES
 from rambit.counterfactuals.strategies import FromBackground
-from rambit.store import resume_key
 
 if TYPE_CHECKING:
     from rambit.counterfactuals.nearest import Bool, Float64, Int64, ReferenceWindows
@@ -68,15 +67,15 @@ class Conditional(FromBackground):
     def check(self, D: int, T: int) -> None:
         super().check(D, T)
         N, _, steps = self.background.shape
-        if T > steps and steps <= self.history:
+        if steps < T and steps <= self.history:
             raise ValueError(
                 f"background has {steps} steps, and X has {T}: with history={self.history} nothing in it is like the "
                 f"steps from {self.history} on; it needs {self.history + 1} steps, or a shorter history"
             )
-        if T > steps:
+        if steps < T:
             warn(f"X has {T} steps, background {steps}: values at later times are drawn from those up to {steps}")
         values = N * steps if self.number is None else int(self.number.min())
-        if values < self.neighbours or N < self.neighbours:
+        if values < self.neighbours or self.neighbours > N:
             what = f"{values} values of a feature" if values < self.neighbours else f"{N} series"
             warn(
                 f"background has {what}, fewer than neighbours={self.neighbours}: "
@@ -124,10 +123,6 @@ class Conditional(FromBackground):
     # -- where values come from -----------------------------------------------------------------------------------
 
     @cached_property
-    def _key(self) -> str:
-        return resume_key(background=self.background)[:16]
-
-    @cached_property
     def _windows(self) -> ReferenceWindows:
         from rambit.counterfactuals.nearest import ReferenceWindows
 
@@ -153,8 +148,8 @@ class Conditional(FromBackground):
     def _stages(self, T: int) -> Iterator[Stage]:
         N, _, steps = self.background.shape
         for t in range(min(self.history, T)):
-            yield Stage(range(t, t + 1), t, range(t, min(t + 1, steps) if N >= self.neighbours else steps))
-        if T > self.history:
+            yield Stage(range(t, t + 1), t, range(t, min(t + 1, steps) if self.neighbours <= N else steps))
+        if self.history < T:
             yield Stage(range(self.history, T), self.history, range(self.history, steps))
 
     def _places(

@@ -124,8 +124,9 @@ class Generated(Counterfactual):
     def windows(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, window: int, *, seed: int, first: int = 0
     ) -> Tensor | None:
-        if observed is not None and not bool(observed.all()):
-            raise ValueError("a generator needs complete series: do not pass observed")
+        if observed is not None and bool((observed[..., 1:] & ~observed[..., :-1]).any() | ~observed[..., 0].all()):
+            raise ValueError("a generator needs complete series: do not pass observed")  # padding at the end is none
+        x = x if observed is None else x.masked_fill(~observed, 0.0)
         return self.generator.draw(x, ids, count, seed, first).to(x.device, x.dtype)
 
     def describe(self) -> dict[str, object]:

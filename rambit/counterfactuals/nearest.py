@@ -125,7 +125,7 @@ class RoughDistances:
 @compiled
 def _keep_nearest(
     rough: Float32,
-    square: Float32,
+    square: Float64,
     slack: Float64,
     x: Float64,
     series: Int64,

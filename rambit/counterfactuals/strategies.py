@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from rambit import arrays, memory, ops
 from rambit.checks import number
 from rambit.counterfactuals.background import read_background
 from rambit.counterfactuals.counterfactual import STRATEGIES, Counterfactual
+from rambit.store import resume_key
 
 
 def _drawn(x: Tensor, ids: Tensor, count: int, kind: ops.Draw, seed: int, first: int, **source: Any) -> Tensor:
@@ -114,6 +116,14 @@ class FromBackground(Counterfactual):
         if key not in self._made:
             self._made[key] = _check_within(make())
         return self._made[key]
+
+    def describe(self) -> dict[str, object]:
+        return {**super().describe(), "background": self._key}
+
+    @cached_property
+    def _key(self) -> str:
+        """Which reference data these are."""
+        return resume_key(background=self.background)[:16]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_made": {}}

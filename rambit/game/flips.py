@@ -104,9 +104,9 @@ class FlipEvaluation(ABC):
         """From which time on the group's own rows cover the flips."""
         return np.zeros(len(group), dtype=np.int32)
 
-    def mask_bytes(self) -> int:
-        """What one mask costs in memory while its group is evaluated."""
-        per_row = (8 * self.cells + 8 * self.T) * len(self.target)
+    def mask_bytes(self, slots: int | None = None) -> int:
+        """What one mask with so many scores, by default one for each cell, costs in memory while it is evaluated."""
+        per_row = 8 * ((self.cells if slots is None else slots) + self.T) * len(self.target)
         return self.S * self.B * per_row + self.cells
 
     # -- what all share -------------------------------------------------------------------------------------------

@@ -9,8 +9,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rambit.checks import one_of
 from rambit.game.game import Game
 from rambit.game.questions import Coalitions
+from rambit.game.shapley_values import INDICES, MAX_EXACT, Index, all_coalitions, exact_interactions
 
 
 class CoalitionFunction:
@@ -47,3 +49,16 @@ class CoalitionFunction:
     def empty(self) -> float:
         """The worth of nobody: what shapiq calls the normalisation value."""
         return float(self(np.zeros(self.n_players, dtype=bool)))
+
+    def interactions(self, index: Index = "STII") -> npt.NDArray[np.float64]:
+        """Interactions (n_players, n_players) of every two players, exact, from all 2^n coalitions of up to 16 players.
+
+        ``index``, by shapiq's names: "STII" (Shapley-Taylor), "SII" (Shapley interaction) or "BII" (Banzhaf). What
+        shapiq's ``ExactComputer(game, n)(index, order=2)`` has for (i, j) stands at [i, j] and [j, i], for (i,) at
+        [i, i]. Errors: ValueError.
+        """
+        one_of("index", index, INDICES)
+        if self.n_players > MAX_EXACT:
+            raise ValueError(f"players: {self.n_players} are too many for exact values (at most {MAX_EXACT})")
+        worth = torch.from_numpy(np.asarray(self(all_coalitions(self.n_players).numpy())))
+        return exact_interactions(worth[:, None], index)[:, :, 0].numpy()

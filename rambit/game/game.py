@@ -18,6 +18,7 @@ from rambit.game.engine import Engine, Int32
 from rambit.game.flips import CausalEvaluation, FlipEvaluation, PrefixEvaluation
 from rambit.game.group_flips import GroupFlips
 from rambit.game.incremental import IncrementalEvaluation
+from rambit.game.pair_flips import MEASURES, PairFlips
 from rambit.game.questions import Boxes, Coalitions, Flips, Soft, Windows
 from rambit.game.runner import Inputs
 from rambit.game.scores import FlipScores
@@ -124,12 +125,13 @@ class Game(Engine):
             masks = type(masks)(padded, masks.weights, target_cells, masks.exact)
         distinct = DistinctMasks.of(masks, question.number, apart=question.fresh_draws, to_host=self.to_host)
         reduction.expect(distinct, self.rule, masks.exact)
-        if question.groups is None and distinct.target_cells is None:
+        if question.of_cells and distinct.target_cells is None:
             shifts = self.rule.window if self.rule.anchor == "end" else 1
             self.expect(len(distinct) * shifts * self.draws * self.sample.x.numel())
+        window = self._longest_run(question)
         with self.predictor.session():
-            for series in self._series_chunks(distinct, len(reduction.target)):
-                self._reduce_chunk(series, distinct, question, reduction, added(series), done)
+            for series in self._series_chunks(distinct, len(reduction.target), self._slots(question), window):
+                self._reduce_chunk(series, distinct, question, reduction, added(series), done, window)
         return reduction
 
     def _reduce_chunk(
@@ -140,10 +142,11 @@ class Game(Engine):
         reduction: FlipScores,
         added: int,
         done: Callable[[slice, int, bool], None],
+        window: int | None,
     ) -> None:
         if added >= len(distinct):
             return
-        inputs = self.inputs_of(series) if not question.fresh_draws else self.inputs_of(series, count=0)
+        inputs = self.inputs_of(series, count=0 if question.fresh_draws else None, window=window)
         evaluation = self._evaluation(
             self._evaluation_kind(question),
             inputs,
@@ -152,19 +155,19 @@ class Game(Engine):
             reduction.target[:, series],
             self._known(inputs, question),
         )
-        flips = evaluation if question.groups is None else GroupFlips(evaluation, question.groups, self.max_memory)
+        flips = self._flips(evaluation, question)
         flips.prepare(distinct)
         if evaluation.compared[-1]:
             self.note_original(series, None if evaluation.reference is None else evaluation.reference[:, :, -1])
-        size = self._group_size(evaluation, question)
+        size = self._group_size(evaluation, question, window)
         unmasked, unmasked_high = self._unmasked_flips(flips, distinct, question, inputs)
-        times = flips.times if isinstance(flips, GroupFlips) else None
+        times = None if isinstance(flips, FlipEvaluation) else flips.times
         for begin in range(added, len(distinct), size):
             end = min(begin + size, len(distinct))
             group = Group.of(distinct, begin, end, self.rule)
             draw_base = np.zeros(len(group), dtype=np.int32)
             if question.fresh_draws:
-                evaluation.inputs = self.inputs_of(series, numbers=distinct.number[begin:end])
+                evaluation.inputs = self.inputs_of(series, numbers=distinct.number[begin:end], window=window)
                 draw_base = ((group.index - begin) * self.draws).astype(np.int32)
             # Only flips that reach the block depend on the mask; the earlier ones are those of the original.
             low = self._unmasked_reach(group.first) if unmasked is not None else np.zeros(len(group), dtype=np.int32)
@@ -196,10 +199,15 @@ class Game(Engine):
             return PrefixEvaluation
         if self.mode == "causal":
             return CausalEvaluation
-        if isinstance(question, Windows) or question.groups is not None:
+        if isinstance(question, Windows) or not question.of_cells:
             return StatefulEvaluation
         shared = self.counterfactuals.fixed and not question.fresh_draws
         return SweepEvaluation if shared and self.rule.anchor != "cell" else StatefulEvaluation
+
+    def _flips(self, evaluation: FlipEvaluation, question: Flips) -> FlipEvaluation | GroupFlips | PairFlips:
+        if question.pairs is not None:
+            return PairFlips(evaluation, question.pairs, self.max_memory)
+        return evaluation if question.groups is None else GroupFlips(evaluation, question.groups, self.max_memory)
 
     def _unmasked_reach(self, first: Int32) -> Int32:
         """Anchor cell: a flip before this time is over before the mask begins: it equals the flip of the original."""
@@ -207,7 +215,7 @@ class Game(Engine):
         return np.where(first >= T, T, np.maximum(first - margin, 0)).astype(np.int32)
 
     def _unmasked_flips(
-        self, flips: FlipEvaluation | GroupFlips, distinct: DistinctMasks, question: Flips, inputs: Inputs
+        self, flips: FlipEvaluation | GroupFlips | PairFlips, distinct: DistinctMasks, question: Flips, inputs: Inputs
     ) -> tuple[Tensor | None, int]:
         """Flips of the original series, which all masks share (anchor cell)."""
         # Up to the block a masked row is the original: where the last horizon of a flip lies before it, the flip of the
@@ -266,10 +274,30 @@ class Game(Engine):
         known = None if same is None else self.to_host(same.flatten(2)).numpy()
         return None if known is None or not known.any() else known.astype(np.uint8)
 
-    def _series_chunks(self, distinct: DistinctMasks, targets: int) -> Iterator[slice]:
+    def _slots(self, question: Flips) -> int:
+        """How many scores a mask gives."""
+        cells = self.sample.x[0].numel()
+        return cells if question.pairs is None else max(cells, 2 * len(MEASURES) * len(question.pairs))
+
+    def _longest_run(self, question: Flips) -> int | None:
+        """The most steps that a row may replace on end, where values of whole runs are needed; else None."""
+        T = self.rule.T
+        if self.counterfactuals.fill != ops.Fill.WINDOWS:
+            return None
+        if not question.of_cells:
+            return T
+        every = question.masks.masks
+        time = torch.arange(every.shape[2], dtype=torch.int32, device=every.device)
+        longest = memory.zeros((1,), every, torch.int32)
+        for masks in torch.split(every, 1024):
+            last_kept = torch.where(masks, time, -1).cummax(dim=2).values
+            longest = torch.maximum(longest, (time - last_kept).amax())
+        return min(T, 2 * int(self.to_host(longest)) + 1)  # a flip may join two runs
+
+    def _series_chunks(self, distinct: DistinctMasks, targets: int, slots: int, window: int | None) -> Iterator[slice]:
         B, D, T = self.sample.x.shape
         size = self.sample.x.element_size()
-        per_series = self.draws * D * T * (size + 2)
+        per_series = self.draws * D * T * (size * (1 + (window or 0)) + 2)
         if self.mode == "stateful" and not self.runner.dry:
             state = self.predictor.advance(self.sample.x[:1, :, :1].clone(), None)[1]
             carried = (
@@ -279,21 +307,23 @@ class Game(Engine):
             )
             per_series += states.row_bytes(state) * (T + carried)
         # At least one mask with all its shifts is evaluated at a time.
-        per_mask = targets * self.draws * 8 * (D * T + T) * (self.rule.window if self.rule.anchor == "end" else 1)
+        per_mask = targets * self.draws * 8 * (slots + T) * (self.rule.window if self.rule.anchor == "end" else 1)
         step = max(1, self.max_memory // 4 // max(per_series, per_mask))
         for begin in range(0, B, step):
             yield slice(begin, min(B, begin + step))
 
-    def _group_size(self, evaluation: FlipEvaluation, question: Flips) -> int:
+    def _group_size(self, evaluation: FlipEvaluation, question: Flips, window: int | None) -> int:
         """Masks a group: enough to fill a few batches, more would only cost memory; never above the memory bound."""
         variants = self.rule.window if self.rule.anchor == "end" else 1
-        per_mask = evaluation.mask_bytes() * variants
+        slots = self._slots(question)
+        per_mask = evaluation.mask_bytes(slots) * variants
         if question.fresh_draws:
-            per_mask += self.draws * evaluation.B * evaluation.cells * self.sample.x.element_size()
+            size = self.sample.x.element_size() * (window or 1)
+            per_mask += self.draws * evaluation.B * evaluation.cells * size
         # Rows of equal length are those of all features at one time, of one cell, or of one group of cells.
-        together = evaluation.D if question.masks.target_cells is None and question.groups is None else 1
+        together = evaluation.D if question.masks.target_cells is None and question.of_cells else 1
         rows_per_mask = self.draws * evaluation.B * together
-        index_limit = (2**31 - 1) // (self.draws * evaluation.B * max(evaluation.cells, self.rule.T * 2) * variants)
+        index_limit = (2**31 - 1) // (self.draws * evaluation.B * max(slots, self.rule.T * 2) * variants)
         return max(1, min(self.max_memory // 4 // per_mask, -(-2 * self.runner.batch // rows_per_mask), index_limit))
 
 

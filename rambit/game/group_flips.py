@@ -36,6 +36,24 @@ def last_steps(groups: Int64) -> Int64:
     return _steps(groups, np.maximum, -1)
 
 
+def base_distances(evaluation: FlipEvaluation, group: Group, draw_base: Int32, needed: Bool) -> Tensor:
+    """Distances (targets, M, S * B, T) of base rows that are ``needed`` (M, S or 1, B or 1), 0 for the others."""
+    K, M, S, B = len(evaluation.target), len(group), evaluation.S, evaluation.B
+    rows = np.flatnonzero(np.broadcast_to(needed, (M, S, B)))
+    distances = evaluation.zeros((K, M * S * B, evaluation.T))
+    if len(rows) > 0:
+        found = evaluation.evaluate_base(group, base_rows(draw_base, S, B)[rows])
+        if not evaluation.runner.dry:
+            distances[:, evaluation.runner.to_device(rows)] = found
+    return distances.view(K, M, S * B, evaluation.T)
+
+
+def masks_at_once(evaluation: FlipEvaluation, max_memory: int) -> int:
+    """How many masks may be evaluated as base rows together: what the memory holds and indices count."""
+    index_limit = (2**31 - 1) // (evaluation.S * evaluation.B * evaluation.T * 2)
+    return max(1, min(max_memory // 4 // evaluation.mask_bytes(), index_limit))
+
+
 def _steps(groups: Int64, extreme: Any, start: int) -> Int64:
     found = np.full(int(groups.max()) + 1, start, dtype=np.int64)
     extreme.at(found, groups.ravel(), np.tile(np.arange(groups.shape[1]), len(groups)))
@@ -98,7 +116,7 @@ class GroupFlips:
         switches = self._switches(group, kept.reshape(M, -1), low, high)
         contributions = evaluation.zeros((K, M, S, B, len(self.times)))
         base = self._base_distances(group, draw_base, switches)
-        for m, g in switches.pairs(self._pairs_at_once()):
+        for m, g in switches.pairs(max(1, masks_at_once(evaluation, self.max_memory) // 2)):
             replaced, restored = self._pair_distances(group, draw_base, kept, switches, base, m, g)
             if not evaluation.runner.dry:
                 values = self._contributions(replaced, restored, switches.h0[m, g], switches.h1[m, g])
@@ -144,25 +162,7 @@ class GroupFlips:
         sorted_cells = (cells[:, None, None] & matters)[..., self._cells_by_group]
         return np.add.reduceat(sorted_cells, self._first_of_group, axis=-1, dtype=np.int32)
 
-    def _pairs_at_once(self) -> int:
-        """How many masks and groups the memory holds and indices count: each pair has two masks, evaluated as such."""
-        evaluation = self.evaluation
-        index_limit = (2**31 - 1) // (evaluation.S * evaluation.B * evaluation.T * 4)
-        return max(1, min(self.max_memory // 8 // evaluation.mask_bytes(), index_limit))
-
     # -- distances ------------------------------------------------------------------------------------------------
-
-    def _distances(self, group: Group, draw_base: Int32, needed: Bool) -> Tensor:
-        """Distances (targets, M, S * B, T) of base rows that are ``needed`` (M, S or 1, B or 1), 0 for the others."""
-        evaluation = self.evaluation
-        K, M, S, B = len(evaluation.target), len(group), evaluation.S, evaluation.B
-        rows = np.flatnonzero(np.broadcast_to(needed, (M, S, B)))
-        distances = evaluation.zeros((K, M * S * B, evaluation.T))
-        if len(rows) > 0:
-            found = evaluation.evaluate_base(group, base_rows(draw_base, S, B)[rows])
-            if not evaluation.runner.dry:
-                distances[:, self._device(rows)] = found
-        return distances.view(K, M, S * B, evaluation.T)
 
     def _base_distances(self, group: Group, draw_base: Int32, switches: Switches) -> Tensor:
         """Those (targets, M, S * B, T) of the masks' own rows, where some group is compared with them."""
@@ -170,7 +170,8 @@ class GroupFlips:
         compared = used.any(axis=(1, 2))
         h0 = np.where(compared, switches.h0, self.evaluation.T).min(axis=1)
         h1 = np.where(compared, switches.h1, 0).max(axis=1)
-        return self._distances(replace(group, h0=h0, h1=h1), draw_base, np.logical_or.reduce(used, axis=-1))
+        needed = np.logical_or.reduce(used, axis=-1)
+        return base_distances(self.evaluation, replace(group, h0=h0, h1=h1), draw_base, needed)
 
     def _pair_distances(
         self, group: Group, draw_base: Int32, kept: Bool, switches: Switches, base: Tensor, m: Int64, g: Int64
@@ -193,7 +194,7 @@ class GroupFlips:
         removes, restores = switches.removes[m, :, :, g], switches.restores[m, :, :, g]
         changed: Bool = np.concatenate((removes, restores))
         needed: Bool = np.concatenate((removes, restores & ~switches.last[m, :, :, g]))
-        distances = self._distances(switched, draw_base[both], needed)
+        distances = base_distances(evaluation, switched, draw_base[both], needed)
         if not evaluation.runner.dry:  # what changes nothing is the mask's own row
             own = np.broadcast_to(~changed, (len(both), evaluation.S, evaluation.B)).reshape(len(both), -1)
             at, rows = (self._device(numbers) for numbers in np.nonzero(own))

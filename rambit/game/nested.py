@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rambit.game.batch_size import BATCH_CAP
 from rambit.game.engine import Cost
@@ -14,22 +16,62 @@ from rambit.game.questions import Coalitions, Soft
 from rambit.game.runner import Runner
 from rambit.memory import DEFAULT_MEMORY
 from rambit.predictors import PredictionError, Predictor
-from rambit.structure import HierarchicalClassifier, Sample
+from rambit.predictors.predictor import Output
+from rambit.structure import HierarchicalClassifier, Prepared, Sample
 
 
 class NestedPredictor(Predictor):
-    """A classifier of nested samples; its inputs are masks of samples, not tensors."""
+    """A model of nested samples; its inputs are masks of samples, not tensors.
 
-    def __init__(self, model: HierarchicalClassifier) -> None:
-        super().__init__(device=next(model.parameters()).device)
-        self.module: HierarchicalClassifier = model
+    ``model``: a HierarchicalClassifier, or anything that is called with a Sample of B and returns (B, C).
+    """
+
+    def __init__(self, model: Any, output: Output = "auto") -> None:
+        if isinstance(model, type) or not callable(model):
+            raise TypeError(
+                "model must be a HierarchicalClassifier for nested samples, or be called with a "
+                f"rambit.structure.Sample, got {type(model).__name__}"
+            )
+        ours = isinstance(model, HierarchicalClassifier)
+        weight = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+        super().__init__(
+            output="logits" if ours and output == "auto" else output, device=None if weight is None else weight.device
+        )
+        self.model, self.follows_series = model, weight is None
+        self.module = model if isinstance(model, nn.Module) else None
 
     def call_whole(self, x: Tensor, lengths: Tensor | None, **extra: Tensor) -> Tensor:
-        raise TypeError("a classifier of nested samples has no output for a tensor")
+        raise TypeError("a model of nested samples has no output for a tensor")
+
+    def prepare(self, sample: Sample) -> Prepared | Pruned:
+        """The model and a batch of samples, to be evaluated on masks."""
+        return self.model.prepare(sample) if isinstance(self.model, HierarchicalClassifier) else Pruned(self, sample)
+
+
+class Pruned:
+    """A model that knows nothing of masks and a batch of samples: it is called with what masks leave of them."""
+
+    def __init__(self, predictor: NestedPredictor, sample: Sample) -> None:
+        self.predictor, self.sample = predictor, sample
+        #: What one more mask takes of samples: some numbers for each slot.
+        self.row_bytes = 64 * (len(sample.slots) + len(sample))
+
+    def evaluate(self, masks: Tensor) -> Tensor:
+        """Raw outputs (N, B, …) under ``masks`` (N, terms) bool."""
+        rows = len(masks) * len(self.sample)
+        raw = self.predictor.model(self.sample.under(masks))
+        if isinstance(raw, np.ndarray):
+            raw = torch.from_numpy(raw)
+        if not isinstance(raw, Tensor) or not raw.ndim or len(raw) != rows:
+            got = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
+            raise PredictionError(f"the model returned {got} for {rows} nested samples, expected ({rows}, classes)")
+        if raw.ndim == 2:
+            self.predictor.decide(raw)
+        return raw.reshape(len(masks), len(self.sample), *raw.shape[1:])
 
 
 class NestedGame:
-    """Binds a classifier and a batch of B nested samples; a removed value is missing, a removed instance absent.
+    """Binds a model and a batch of B nested samples; a removed value is missing, a removed instance absent.
 
     ``max_memory`` (bytes, default 1 GiB) bounds what is evaluated at once. Raises ValueError where the sample does not
     look like the model's schema.
@@ -37,19 +79,22 @@ class NestedGame:
 
     def __init__(
         self,
-        model: HierarchicalClassifier,
+        model: HierarchicalClassifier | NestedPredictor,
         sample: Sample,
         *,
         max_memory: int | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self.predictor = NestedPredictor(model)
-        self.sample = sample.to(self.predictor.device) if sample.device != self.predictor.device else sample
+        self.predictor = model if isinstance(model, NestedPredictor) else NestedPredictor(model)
+        device = sample.device if self.predictor.follows_series else self.predictor.device
+        self.sample = sample.to(device) if sample.device != device else sample
         self.max_memory = DEFAULT_MEMORY if max_memory is None else max_memory
         with self.predictor.session():
-            self.prepared = model.prepare(self.sample)
-        device = self.predictor.device
-        batch = max(1, min(BATCH_CAP.get(device.type, 2048), self.max_memory // 4 // max(1, self.prepared.row_bytes)))
+            self.prepared = self.predictor.prepare(self.sample)
+        cap = BATCH_CAP.get(device.type, 2048)
+        if isinstance(self.prepared, Pruned):
+            cap //= len(self.sample)  # each row is a batch of samples
+        batch = max(1, min(cap, self.max_memory // 4 // max(1, self.prepared.row_bytes)))
         self.runner = Runner(self.predictor, device, batch, progress=progress)
 
     def evaluate(self, question: Coalitions | Soft) -> Iterator[Tensor]:
@@ -68,11 +113,13 @@ class NestedGame:
     def _probabilities(self, masks: Tensor) -> Tensor:
         """(n, B, C) of these masks."""
         B = len(self.sample)
-        outputs = self.predictor.finish(self.prepared.evaluate(masks).flatten(0, 1)[:, :, None])
+        outputs = self.predictor.finish_whole(self.prepared.evaluate(masks).flatten(0, 1), len(masks) * B)
         bad = self.predictor.check(outputs.detach())
         if bool(bad.any()):
-            b = int(bad.int().argmax()) % B
-            raise PredictionError(f"the model returned NaN or infinite values for nested sample {b}")
+            first = int(bad.int().argmax())
+            row = outputs[first].detach()
+            what, advice = self.predictor.complaint(float(row.min()), float(row.max()), float(row.sum()))
+            raise PredictionError(f"the model returned {what} for nested sample {first % B}{advice}")
         return outputs[:, :, 0].view(len(masks), B, -1)
 
     @property

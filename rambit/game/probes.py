@@ -17,6 +17,7 @@ from rambit.game.runner import Inputs
 from rambit.game.tensor_sample import TensorSample
 
 SERIES = 4
+STEPS = 32  # of a replaced window whose values depend on its start: the last goes on in longer ones
 #: Two ways to the same output may differ by ABSOLUTE · largest output + RELATIVE · |output|: rounding, not meaning.
 TOLERANCE = {torch.float32: (1e-5, 1e-4), torch.float64: (1e-9, 1e-7)}
 
@@ -28,7 +29,7 @@ def rows(sample: TensorSample, strategy: Counterfactual, seed: int, features_las
     """
     which, sample, strategy = _spread(sample, strategy)
     D, T = sample.x.shape[1:]
-    inputs = Inputs.of(sample, strategy, 1, seed=seed, features_last=features_last)
+    inputs = Inputs.of(sample, strategy, 1, seed=seed, features_last=features_last, window=_window(strategy))
     masks = memory.full((2, D, T), torch.empty(0), True, torch.bool)
     masks[1] = _coins((D, T), seed)
     described = torch.from_numpy(base_rows(np.zeros(2, dtype=np.int32), 1, len(sample)))
@@ -45,7 +46,7 @@ def rows(sample: TensorSample, strategy: Counterfactual, seed: int, features_las
 def extremes(sample: TensorSample, strategy: Counterfactual, draws: int, seed: int, count: int = 2) -> Tensor:
     """(count, D, T): series of the smallest and largest values of each feature, in the batch and in what replaces."""
     _, few, strategy = _spread(sample, strategy)
-    inputs = Inputs.of(few, strategy, draws, seed=seed, features_last=False)
+    inputs = Inputs.of(few, strategy, draws, seed=seed, features_last=False, window=_window(strategy))
     values = [sample.x.transpose(0, 1).flatten(1), inputs.draws.movedim(2, 0).flatten(1)]
     if inputs.windows is not None:
         values.append(inputs.windows.movedim(2, 0).flatten(1))
@@ -60,6 +61,10 @@ def _spread(sample: TensorSample, strategy: Counterfactual) -> tuple[Tensor, Ten
     if isinstance(strategy, Replay):
         strategy = strategy.take(which, sample.x.shape[2])
     return which, sample.take(which.to(sample.x.device)), strategy
+
+
+def _window(strategy: Counterfactual) -> int | None:
+    return STEPS if strategy.fill == ops.Fill.WINDOWS else None
 
 
 def _coins(shape: tuple[int, ...], seed: int) -> Tensor:

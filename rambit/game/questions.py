@@ -13,18 +13,40 @@ from rambit.masks import MaskSet
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Sets of cells d * T + t, and which two of them make each pair: these share no cell.
+
+    Set i holds ``cells[offsets[i] : offsets[i + 1]]``, at least one; ``index`` (P, 2) names the sets of each pair.
+    """
+
+    cells: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+    index: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+@dataclass(frozen=True)
 class Flips:
     """Base masks, and every single cell switched in each: RaMbIT, leave-one-out.
 
     ``masks`` with target cells: only the target cell of each mask is switched. ``number`` is the first mask's place in
     the stream (it keys draws that are not shared); ``fresh_draws`` gives each mask counterfactual values of its own.
-    ``groups`` (D, T), numbers 0 … n-1: cells of one number are switched together, and are scored as one.
+    ``groups`` (D, T), numbers 0 … n-1: cells of one number are switched together, and are scored as one. ``pairs``: of
+    each pair of sets both, either and neither are replaced (``PairFlips``), and nothing else is switched.
     """
 
     masks: MaskSet
     number: int = 0
     fresh_draws: bool = False
     groups: npt.NDArray[np.int64] | None = None
+    pairs: Pairs | None = None
+
+    @property
+    def of_cells(self) -> bool:
+        """Whether single cells are switched."""
+        return self.groups is None and self.pairs is None
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from rambit import memory, ops
+
+#: Players whose 2^n coalitions are all evaluated.
+MAX_EXACT = 16
+#: Interactions of two players, by shapiq's names: Shapley-Taylor, Shapley's and Banzhaf's interaction index.
+Index = Literal["STII", "SII", "BII"]
+#: What a coalition of ``size`` of the n - 2 other players counts.
+_PAIR_WEIGHTS: dict[Index, Callable[[int, int], float]] = {
+    "STII": lambda n, size: 2.0 / (n * math.comb(n - 1, size)),
+    "SII": lambda n, size: 1.0 / ((n - 1) * math.comb(n - 2, size)),
+    "BII": lambda n, size: 1.0 / (1 << (n - 2)),
+}
+INDICES: tuple[Index, ...] = tuple(_PAIR_WEIGHTS)
 
 
 def all_coalitions(n: int) -> Tensor:
@@ -40,6 +53,33 @@ def _exact(payoffs: Tensor, weight_of: Callable[[int, int], float]) -> Tensor:
         gain = payoffs[without | (1 << i)] - payoffs[without]
         values[i] = (weight[size[without.cpu()]][:, None] * gain).sum(dim=0)
     return values
+
+
+def exact_interactions(payoffs: Tensor, index: Index) -> Tensor:
+    """Interactions (n, n, B) of every two players, from the payoffs (2^n, B) of ``all_coalitions(n)``.
+
+    Entry [i, j] is the weighted mean of v(S, i, j) - v(S, i) - v(S, j) + v(S) over coalitions S of the others: positive
+    where two are worth more together than each adds alone. On the diagonal stands what ``index`` has for one player:
+    v(i) - v(none) for "STII" (Sundararajan et al., ICML 2020), so that the upper triangle sums to v(all) - v(none); the
+    Shapley value for "SII", the Banzhaf value for "BII" (Grabisch & Roubens, 1999).
+    """
+    n = (len(payoffs) - 1).bit_length()
+    coalition = torch.arange(1 << n, device=payoffs.device)
+    size = all_coalitions(n).sum(dim=1)
+    found = memory.empty((n, n, payoffs.shape[1]), payoffs, torch.float64)
+    if index == "STII":
+        alone = payoffs[1 << torch.arange(n, device=payoffs.device)] - payoffs[0]
+    else:
+        alone = exact_shapley(payoffs) if index == "SII" else exact_banzhaf(payoffs)
+    for i in range(n):
+        found[i, i] = alone[i]
+        for j in range(i):
+            a, b = 1 << i, 1 << j
+            others = coalition[coalition & (a | b) == 0]
+            weight = torch.tensor([_PAIR_WEIGHTS[index](n, s) for s in range(n - 1)], dtype=torch.float64)
+            gain = payoffs[others | a | b] - payoffs[others | a] - payoffs[others | b] + payoffs[others]
+            found[i, j] = found[j, i] = (weight[size[others.cpu()]].to(gain.device)[:, None] * gain).sum(dim=0)
+    return found
 
 
 def orders(count: int, n: int, *, seed: int, first: int = 0) -> Tensor:

@@ -36,9 +36,9 @@ class StatefulEvaluation(FlipEvaluation):
         super().__init__(*args, **kwargs)
         self.original_states: states.State | None = None
 
-    def mask_bytes(self) -> int:
+    def mask_bytes(self, slots: int | None = None) -> int:
         per_state = 0 if self.original_states is None else states.row_bytes(self.original_states)
-        return super().mask_bytes() + self.S * self.B * self.T * per_state
+        return super().mask_bytes(slots) + self.S * self.B * self.T * per_state
 
     def evaluate_original(self, needed: npt.NDArray[np.bool_]) -> None:
         stop = int(np.flatnonzero(needed)[-1]) + 1 if needed.any() else 1

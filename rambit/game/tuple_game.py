@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import Tensor, nn
 
@@ -9,13 +11,17 @@ from rambit import memory
 from rambit.allocator import keep_freed_blocks
 from rambit.game import probes
 from rambit.game.batch_size import WORKED_ON, auto_batch
+from rambit.game.modes import said
 from rambit.game.progress import Progress
 from rambit.game.runner import Runner
 from rambit.game.tuple_sample import Question, TupleSample
+from rambit.game.tuple_windows import TupleWindows
 from rambit.memory import DEFAULT_MEMORY
 from rambit.predictors import PredictionError
 from rambit.predictors.activations import Activations, read_activations
 from rambit.predictors.call import CallPredictor
+
+logger = logging.getLogger(__name__)
 
 #: Rows beside the first that are evaluated one by one: to find out whether they may share calls takes as many.
 FEW = 3
@@ -58,6 +64,7 @@ class TupleGame:
             keep_freed_blocks()
         self.runner, self.progress = Runner(predictor, self.device, 1), progress
         self.shape: torch.Size | None = None  # of the first row's output
+        self._windows: TupleWindows | None = None
 
     def evaluate(self, question: Question) -> Tensor:
         """Outputs (N, K) of the question's rows, each flattened; ``shape`` says how the first one came.
@@ -66,9 +73,11 @@ class TupleGame:
         where outputs differ in shape or type from the first one.
         """
         with self.predictor.session():
+            self._windows = None
             outputs = self._first(question)
             done = self._told(1)
-            if len(question) > 1:
+            self._windows = self._incremental(question, outputs)
+            if len(question) > 1 and self._windows is None:
                 done += self._told(self._second(question, outputs))
             while done < len(question):
                 done += self._told(self._next(question, outputs, done))
@@ -102,6 +111,36 @@ class TupleGame:
         outputs = memory.empty((len(question), found.numel()), found)
         outputs[0] = found.reshape(-1)
         return outputs
+
+    def _incremental(self, question: Question, outputs: Tensor) -> TupleWindows | None:
+        """What evaluates rows by what differs, where that pays, and is confirmed on two of them."""
+        if not self._one_each or outputs.dtype not in probes.TOLERANCE:
+            return None
+        found = TupleWindows.of(self.predictor, self.sample, question, self.max_memory)
+        if not isinstance(found, str):
+            problem = self._differs(found, question)
+            if problem is None:
+                self.runner.batch = found.at_once
+                return found
+            found = f"the model was traced, but {problem}"
+        logger.debug("rows are evaluated whole: %s", found)
+        return None
+
+    def _differs(self, windows: TupleWindows, question: Question) -> str | None:
+        """How outputs of a middle row and the last one, in calls of several, differ from those of the rows alone."""
+        N, middle = len(question), len(question) // 2
+        with probes.exact_products(self.device):
+            for row, begin, end in ((middle, middle, min(middle + FEW, N)), (N - 1, max(1, N - FEW), N)):
+                value = self._outputs(question, row, row + 1)
+                try:
+                    outputs = self.predictor.explained_of(windows.outputs(begin, end), end - begin)
+                    found = outputs.view(end - begin, *value.shape)[row - begin]
+                    off = (found - value).abs()
+                except (TypeError, IndexError, RuntimeError, ValueError) as error:
+                    return f"evaluating it that way failed ({said(error)})"
+                if found.dtype != value.dtype or not bool((off <= probes.allowed(value)).all()):
+                    return f"its outputs then differ by {float(off.max()):.2g} from those of whole rows"
+        return None
 
     def _second(self, question: Question, outputs: Tensor) -> int:
         """Evaluate row 1, or more rows, and find out how many share a call (``runner.batch``); how many there were."""
@@ -153,8 +192,11 @@ class TupleGame:
     def _outputs(self, question: Question, begin: int, end: int) -> Tensor:
         """The outputs of rows begin … end-1, from one call, as they come."""
         count, sample = end - begin, self.sample
-        tensors = [sample.rows(k, question, begin, end) for k in range(len(sample.tensors))]
-        found = self.predictor.outputs(tensors, sample.args_of(count), count)
+        if self._windows is not None:
+            found = self.predictor.explained_of(self._windows.outputs(begin, end), count)
+        else:
+            tensors = [sample.rows(k, question, begin, end) for k in range(len(sample.tensors))]
+            found = self.predictor.outputs(tensors, sample.args_of(count), count)
         if self.shape is not None:
             wanted = self.shape if count == 1 else (count * self.shape[0], *self.shape[1:])
             if found.shape != wanted:

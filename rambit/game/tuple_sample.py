@@ -9,10 +9,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from rambit import memory
+
+Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,11 @@ class Question(ABC):
         """What replaces elements of an input in these rows, (end - begin, B, …); None: the sample's values."""
         return None
 
+    def span(self) -> tuple[Int64, Int64] | None:
+        """Of all rows but the first, where in the only input they replace elements: the first place along each of its
+        axes and the one after the last, (N - 1, axes) each. None: in no such place, or there are several inputs."""
+        return None
+
 
 class Whole(Question):
     """The inputs as they are, alone."""
@@ -99,6 +107,12 @@ class Singles(Question):
         found.diagonal(begin - self.first[index]).fill_(False)
         return found.view(end - begin, 1, *self.shapes[index])
 
+    def span(self) -> tuple[Int64, Int64] | None:
+        if len(self.shapes) > 1:
+            return None
+        place = np.stack(np.unravel_index(np.arange(self.sizes[0]), self.shapes[0]), axis=1)
+        return place, place + 1
+
 
 class Groups(Question):
     """The inputs as they are, then all elements of each group replaced together.
@@ -120,6 +134,19 @@ class Groups(Question):
             return None
         ids = self.ids[index]
         return ids != self.order[begin:end].view(-1, *[1] * ids.ndim)
+
+    def span(self) -> tuple[Int64, Int64] | None:
+        if len(self.ids) > 1:
+            return None
+        (ids,), (known, rank) = self.ids, self.order[1:].sort()
+        row = rank[torch.searchsorted(known, ids.contiguous())].flatten()
+        start = torch.stack([torch.full_like(known, size) for size in ids.shape[1:]], dim=1)
+        stop = torch.zeros_like(start)
+        for axis, size in enumerate(ids.shape[1:]):
+            place = torch.arange(size, device=ids.device).view(-1, *[1] * (ids.ndim - axis - 2)).expand(ids.shape)
+            start[:, axis].scatter_reduce_(0, row, place.flatten(), "amin")
+            stop[:, axis].scatter_reduce_(0, row, place.flatten() + 1, "amax")
+        return start.cpu().numpy(), stop.cpu().numpy()
 
 
 class Shuffled(Groups):
@@ -143,6 +170,9 @@ class Shuffled(Groups):
 
     def values(self, index: int, begin: int, end: int) -> Tensor | None:
         return self.tensors[index][self.taken[index][begin:end]]
+
+    def span(self) -> tuple[Int64, Int64] | None:
+        return None  # what replaces elements is not the sample's
 
 
 class WindowPlaces(Question):
@@ -181,6 +211,17 @@ class WindowPlaces(Question):
             others[low - begin : high - begin] = inside
             inside = others
         return inside.logical_not_()[:, None]
+
+    def span(self) -> tuple[Int64, Int64] | None:
+        if len(self.covers) > 1:
+            return None
+        place, axes = np.arange(len(self) - 1), []
+        for cover in self.covers[0]:
+            start = cover.int().argmax(dim=1)
+            axes.append(torch.stack((start, start + cover.sum(dim=1))).cpu().numpy()[:, place % len(cover)])
+            place = place // len(cover)
+        start_stop = np.stack(axes, axis=2)
+        return start_stop[0], start_stop[1]
 
     def sums(self, index: int, values: Tensor) -> tuple[Tensor, Tensor]:
         """Of each element of an input, the sum (outputs, …) of ``values`` (places, outputs) over the windows that

@@ -119,7 +119,9 @@ class Flipped:
             return Flipped(rule, extent[0], extent[1], None, features, draws, series, batch, fixed)
         first, end = (to_host(extent).numpy().astype(np.int64) for extent in question.masks.span())
         cells, times = question.masks.target_cells, None
-        if question.groups is not None:  # as if they were spread over time
+        if question.pairs is not None:  # as if they were spread over time: a row of each pair, one of each set
+            features = max(1, -(-(len(question.pairs) + len(question.pairs.offsets) - 1) // rule.T))
+        elif question.groups is not None:
             features = -(-int(question.groups.max() + 1) // rule.T)
         elif cells is not None:
             times = to_host(cells).numpy().astype(np.int64) % question.masks.masks.shape[2]

@@ -1,6 +1,8 @@
 """How good scores are: against known salient cells (``truth``), or by evaluating the model again (``faithfulness``)."""
 
 from rambit.metrics.faithfulness import (
+    FAITHFULNESS,
+    SeriesMean,
     accuracy_at,
     auc_drop,
     average_prediction_difference,
@@ -8,8 +10,11 @@ from rambit.metrics.faithfulness import (
     cpd,
     cpp,
     deletion_auc,
+    deletion_curve,
     insertion_auc,
+    insertion_curve,
     log_odds,
+    masked_count,
     sufficiency,
 )
 from rambit.metrics.truth import (
@@ -30,7 +35,9 @@ from rambit.metrics.truth import (
 )
 
 __all__ = [
+    "FAITHFULNESS",
     "MEASURES",
+    "SeriesMean",
     "accuracy_at",
     "auc_drop",
     "aup",
@@ -45,11 +52,14 @@ __all__ = [
     "cpd",
     "cpp",
     "deletion_auc",
+    "deletion_curve",
     "entropy",
     "information",
     "insertion_auc",
+    "insertion_curve",
     "iou",
     "log_odds",
+    "masked_count",
     "mean_rank",
     "mean_rank_min",
     "sufficiency",

@@ -16,26 +16,49 @@ earlier run has removed starts none. A count counts runs, a fraction the cells t
 
 ``target``: the class whose probability p_c is followed, one for all series or (B,); None: the predicted class of each.
 
+Each is registered in `FAITHFULNESS`, from which ``rambit compare`` takes them. A mean over series is a `SeriesMean`: a
+float that also has the number of each series.
+
 Errors: ValueError or TypeError naming the argument; a dry game, and a regression where classes are needed, are errors.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rambit.game import Coalitions, Game
-from rambit.metrics.removal import Extent, Int, Per, Removal, is_int, read_scores
+from rambit.metrics.removal import Extent, Float, Int, Per, Removal, is_int, read_scores
 from rambit.metrics.truth import Array, auroc, read_numbers
+from rambit.registry import Registry
 
 #: Probabilities below this count as this in logarithms.
 TINY = 1e-12
+#: What the model says of scores, by name: functions of a game and scores, and of those of ``labels`` (B,), ``k`` and
+#: ``keep`` (a count of timestamps) that they have as arguments.
+FAITHFULNESS: Registry[Callable[..., float]] = Registry("metric")
+
+
+class SeriesMean(float):
+    """A mean over series; ``by_series`` (B,) float64 has the number of each."""
+
+    by_series: Float
+
+    @staticmethod
+    def of(values: Float) -> SeriesMean:
+        """The mean of values (B,)."""
+        mean = SeriesMean(values.mean())
+        mean.by_series = values
+        return mean
 
 
 # -- the top k removed at once -----------------------------------------------------------------------------------------
 
 
+@FAITHFULNESS.register("comprehensiveness")
 def comprehensiveness(
     game: Game,
     scores: Array,
@@ -53,6 +76,7 @@ def comprehensiveness(
     return _mean(game, before - after)
 
 
+@FAITHFULNESS.register("sufficiency")
 def sufficiency(
     game: Game, scores: Array, k: float = 0.2, *, target: int | Array | None = None, per: Per = "series"
 ) -> float:
@@ -83,9 +107,10 @@ def accuracy_at(game: Game, scores: Array, labels: Array, k: int) -> float:
     outputs = next(game.evaluate(Coalitions(torch.from_numpy(masks), torch.arange(T).repeat(D))))[0].double()
     _check_range(y, "labels", outputs.shape[2])
     found = game.to_host(game.predictor.predicted(outputs.mean(dim=0))).numpy()
-    return float((found == y).mean())
+    return SeriesMean.of((found == y).astype(np.float64))
 
 
+@FAITHFULNESS.register("log_odds")
 def log_odds(
     game: Game,
     scores: Array,
@@ -103,6 +128,7 @@ def log_odds(
     return _mean(game, after.clamp(min=TINY).log() - before.clamp(min=TINY).log())
 
 
+@FAITHFULNESS.register("average_prediction_difference")
 def average_prediction_difference(
     game: Game,
     scores: Array,
@@ -126,6 +152,7 @@ def average_prediction_difference(
     return _mean(game, (game.predict().double() - removal.outputs()).abs().sum(-1))
 
 
+@FAITHFULNESS.register("auc_drop")
 def auc_drop(
     game: Game, scores: Array, labels: Array, k: float = 0.2, *, per: Per = "series", extent: Extent = "cell"
 ) -> float:
@@ -144,9 +171,23 @@ def auc_drop(
     return _task_auroc(game, before, y) - _task_auroc(game, removal.outputs().mean(0), y)
 
 
+@FAITHFULNESS.register("masked_count")
+def masked_count(game: Game, scores: Array, k: float = 0.2, *, per: Per = "series", extent: Extent = "cell") -> float:
+    """How many cells of a series are gone when the top k are, on average; of equal effects the fewer cells the better.
+
+    The model is not evaluated. With ``extent="cell"`` and ``per="series"`` it is k. Source: WinIT (Leung et al., 2023).
+    """
+    removal = Removal.of(game, scores, k, per, extent)
+    gone = removal.step < torch.from_numpy(removal.limit).to(removal.step.device)[:, None]
+    if game.sample.observed is not None:
+        gone = gone & game.sample.observed.flatten(1)
+    return _mean(game, gone.sum(dim=1).double())
+
+
 # -- one after another -------------------------------------------------------------------------------------------------
 
 
+@FAITHFULNESS.register("cpd")
 def cpd(game: Game, scores: Array, k: float = 0.2, *, per: Per = "series", extent: Extent = "cell") -> float:
     """Cumulative prediction difference: Σ_j ‖f(x_j) - f(x_{j-1})‖₁ while the top k go one by one, mean over series.
 
@@ -157,25 +198,38 @@ def cpd(game: Game, scores: Array, k: float = 0.2, *, per: Per = "series", exten
     return _cumulative(game, scores, k, per, extent)
 
 
+@FAITHFULNESS.register("cpp")
 def cpp(game: Game, scores: Array, k: float = 0.2, *, per: Per = "series", extent: Extent = "cell") -> float:
     """Cumulative prediction preservation: as `cpd`, but the lowest scores go first; low is better."""
     return _cumulative(game, -read_scores(game, scores), k, per, extent)
 
 
+@FAITHFULNESS.register("deletion_auc")
 def deletion_auc(game: Game, scores: Array, *, steps: int | None = None, target: int | Array | None = None) -> float:
     """Area under p_c over the share of cells removed, 0 to 1, highest scores first; mean over series; low is better.
 
     Trapezoids over ``steps`` equal shares (None: one cell at a time); in [0, 1]. Source: RISE (Petsiuk et al., 2018).
     """
-    return _curve(game, scores, steps, target, insertion=False)
+    return _area(game, _curve(game, scores, steps, target, insertion=False))
 
 
+@FAITHFULNESS.register("insertion_auc")
 def insertion_auc(game: Game, scores: Array, *, steps: int | None = None, target: int | Array | None = None) -> float:
     """Area under p_c over the share of cells kept, 0 to 1, highest scores first; mean over series; high is better.
 
     Otherwise as `deletion_auc`.
     """
-    return _curve(game, scores, steps, target, insertion=True)
+    return _area(game, _curve(game, scores, steps, target, insertion=True))
+
+
+def deletion_curve(game: Game, scores: Array, *, steps: int | None = None, target: int | Array | None = None) -> Float:
+    """Mean p_c over series with 0, 1 … ``steps`` equal shares of the cells removed, (steps + 1,), as `deletion_auc`."""
+    return _curve(game, scores, steps, target, insertion=False).mean(dim=1).cpu().numpy()
+
+
+def insertion_curve(game: Game, scores: Array, *, steps: int | None = None, target: int | Array | None = None) -> Float:
+    """Mean p_c over series with 0, 1 … ``steps`` equal shares of the cells alone kept, as `insertion_auc`."""
+    return _curve(game, scores, steps, target, insertion=True).mean(dim=1).cpu().numpy()
 
 
 # -- evaluating ------------------------------------------------------------------------------------------------------
@@ -192,15 +246,21 @@ def _cumulative(game: Game, scores: Array, k: float, per: Per, extent: Extent) -
     removed = np.minimum(np.arange(1, removal.limit.max() + 1)[:, None], removal.limit)
     moved = torch.from_numpy(np.diff(removed, axis=0, prepend=0) > 0).to(game.device)
     last = game.predict().double().expand(1, game.draws, len(game.sample), -1)
-    total = torch.zeros((), dtype=torch.float64, device=game.device)
+    total = torch.zeros(last.shape[1:3], dtype=torch.float64, device=game.device)
     for steps, outputs in removal.evaluate(removed):
         change = torch.cat((last, outputs)).diff(dim=0).abs().sum(-1)
-        total = total + (change * moved[steps, None]).sum()
+        total = total + (change * moved[steps, None]).sum(dim=0)
         last = outputs[-1:]
-    return _number(game, total) / (game.draws * len(game.sample))
+    return _mean(game, total)
 
 
-def _curve(game: Game, scores: Array, steps: int | None, target: int | Array | None, *, insertion: bool) -> float:
+def _area(game: Game, points: Tensor) -> float:
+    """Trapezoids under points (J, B) at equal distances from 0 to 1."""
+    return _mean(game, torch.trapezoid(points, dx=1 / (len(points) - 1), dim=0))
+
+
+def _curve(game: Game, scores: Array, steps: int | None, target: int | Array | None, *, insertion: bool) -> Tensor:
+    """p_c (J, B), its mean over draws, with 0 … J - 1 of J - 1 equal shares removed, or alone kept."""
     removal = Removal.of(game, scores, keep_top=insertion)
     most = int(removal.limit.max())
     if steps is not None and not is_int(steps):
@@ -210,13 +270,7 @@ def _curve(game: Game, scores: Array, steps: int | None, target: int | Array | N
     count = most if steps is None else steps
     _, classes = _predicted(game, target)
     removed = np.arange(count + 1)[:, None] * removal.limit // count
-    weight = torch.full((count + 1,), 1 / count, dtype=torch.float64, device=game.device)
-    weight[0] = weight[-1] = 0.5 / count
-    total = torch.zeros((), dtype=torch.float64, device=game.device)
-    for points, outputs in removal.evaluate(removed):
-        means = _of_class(outputs, classes).flatten(1).mean(1)
-        total = total + (means * weight[points]).sum()
-    return _number(game, total)
+    return torch.cat([_of_class(outputs, classes).mean(1) for _, outputs in removal.evaluate(removed)])
 
 
 def _predicted(game: Game, target: int | Array | None) -> tuple[Tensor, Tensor]:
@@ -240,12 +294,9 @@ def _of_class(p: Tensor, classes: Tensor) -> Tensor:
     return p.gather(-1, classes.expand(p.shape[:-1])[..., None])[..., 0]
 
 
-def _mean(game: Game, values: Tensor) -> float:
-    return _number(game, values.mean())
-
-
-def _number(game: Game, value: Tensor) -> float:
-    return float(game.to_host(value))
+def _mean(game: Game, values: Tensor) -> SeriesMean:
+    """Over draws and series of values (S, B) or (B,)."""
+    return SeriesMean.of(game.to_host(values.reshape(-1, len(game.sample)).mean(dim=0)).numpy())
 
 
 def _task_auroc(game: Game, p: Tensor, labels: Int) -> float:

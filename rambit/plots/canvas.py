@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -59,6 +60,22 @@ def short(name: str, most: int = 24) -> str:
     return name if len(name) <= most else f"{name[: most // 2]}…{name[-(most - most // 2 - 1) :]}"
 
 
+def distinct(names: Sequence[str], most: int = 24) -> list[str]:
+    """Names shortened so that those which differ still do: where both ends are the same, from where they differ on."""
+    found = [short(name, most) for name in names]
+    for text in {text for text in found if found.count(text) > 1}:
+        alike = [i for i, one in enumerate(found) if one == text]
+        letters = enumerate(zip(*(names[i] for i in alike), strict=False))
+        differ = next((at for at, here in letters if len(set(here)) > 1), 0)
+        word = names[alike[0]].rfind(" ", 0, differ) + 1
+        start = word if differ - word < most // 2 else differ
+        for i in alike:
+            rest = names[i][start:]
+            found[i] = ("…" if start else "") + (rest if len(rest) < most else f"{rest[: most - 2]}…")
+    taken = {text: {name for name, one in zip(names, found, strict=True) if one == text} for text in found}
+    return [f"{text} #{i}" if len(taken[text]) > 1 else text for i, text in enumerate(found)]
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of this size in inches, which a notebook shows. Errors: ImportError without matplotlib."""
     try:
@@ -71,6 +88,32 @@ def new_figure(width: float, height: float) -> Figure:
     FigureCanvasAgg(figure)
     figure._repr_png_ = partial(_drawn, figure)  # type: ignore[attr-defined]  # what a notebook asks for
     return figure
+
+
+def place(ax: Any, width: float, height: float) -> tuple[Figure, Any]:
+    """A figure and its axes: those given, or a new figure of this size in inches. Errors: TypeError for something else.
+
+    What is drawn into somebody's axes leaves the rest of their figure alone.
+    """
+    if ax is None:
+        figure = new_figure(width, height)
+        return figure, figure.subplots()
+    from matplotlib.axes import Axes
+
+    if not isinstance(ax, Axes):
+        raise TypeError(f"ax must be matplotlib Axes, given {type(ax).__name__}")
+    return ax.figure, ax  # type: ignore[return-value]
+
+
+def inches(axes: Any) -> tuple[float, float]:
+    """The width and height of axes, as they now stand."""
+    box = axes.get_window_extent()
+    return box.width / axes.figure.dpi, box.height / axes.figure.dpi
+
+
+def wrapped(text: str, room: float) -> str:
+    """A text in as many lines as it takes within so many inches."""
+    return textwrap.fill(text, max(18, int(room / 0.08)))
 
 
 def _drawn(figure: Figure, kind: str = "png") -> bytes:
@@ -88,6 +131,16 @@ def score_colours(signed: bool) -> Any:
     if signed:
         return ListedColormap(colormaps["RdBu_r"](np.linspace(0.1, 0.9, 256)), "rambit-signed")
     return ListedColormap(colormaps["Blues"](np.linspace(0.0, 0.8, 256)), "rambit-scores")
+
+
+def colour_bar(figure: Figure, shown: Any, panels: Any, label: str) -> None:
+    """One scale at the right of all panels, and what it is of, in as many lines as that takes."""
+    boxes = [axes.get_window_extent() for axes in np.ravel(panels)]
+    height = (max(box.y1 for box in boxes) - min(box.y0 for box in boxes)) / figure.dpi
+    length = min(0.9 * height, 8.0)
+    bar = figure.colorbar(shown, ax=panels, shrink=length / height, aspect=5.0 * length, pad=0.02)
+    bar.set_label(wrapped(label, height), fontsize=FONT, parse_math=False)
+    bar.ax.tick_params(labelsize=FONT)
 
 
 def show(figure: Figure) -> None:

@@ -9,7 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rambit.plots.canvas import DPI, FONT, LINES, check_length, new_figure, numbers, save, score_colours, short
+from rambit.checks import one_of
+from rambit.plots.canvas import (
+    DPI,
+    FONT,
+    LINES,
+    check_length,
+    colour_bar,
+    distinct,
+    new_figure,
+    numbers,
+    place,
+    save,
+    score_colours,
+    short,
+)
+from rambit.plots.columns import columns_note, draw_curve, pooled
 from rambit.plots.time_axis import read_times, show_times
 
 if TYPE_CHECKING:
@@ -20,6 +35,7 @@ if TYPE_CHECKING:
 
     Numbers = NDArray[np.float64]
     Bools = NDArray[np.bool_]
+    Drawn = tuple[Figure, NDArray[Any]]  # and its panels
 
 #: Features of a series that are named.
 MAX_NAMES = 40
@@ -28,6 +44,9 @@ MAX_SLICES = 9
 #: matplotlib's map made for colour-blind readers: dark blue to yellow, even in lightness.
 _MAP = "cividis"
 _KEPT = LINES[1]
+_COLUMNS = 8 * DPI  # of a figure of curves
+#: What `explanation` shows.
+KINDS = ("all", "map", "part", "input")
 
 
 def explanation(
@@ -41,6 +60,8 @@ def explanation(
     unit: str | None = None,
     path: str | Path | None = None,
     cmap: Any = None,
+    kind: str = "all",
+    ax: Any = None,
 ) -> Figure:
     """A responsibility map over the input, and the explanations that were found, cut out of it.
 
@@ -48,69 +69,123 @@ def explanation(
     with a spectrum (T,) or (1, T), and (D, T), with a series (D, T), both drawn as curves. Without x the map alone.
     masks: name -> bool over the grid, True = kept; a panel each (of a volume, the first is outlined).
     feature_names, times, unit: of a series, as in `heatmap`. cmap: a matplotlib map or its name instead of ours, which
-    is made for colour-blind readers. path: saved there, by its suffix, over an existing file.
+    is made for colour-blind readers. path: saved there, by its suffix, over an existing file. kind: "all", or only the
+    "map", the "part" that the masks keep, or the "input". ax: the matplotlib Axes to draw into where that is one panel.
 
-    Errors: ValueError naming the argument; ImportError without matplotlib.
+    Errors: TypeError or ValueError naming the argument; ImportError without matplotlib.
     """
     scores = numbers(responsibility, "responsibility", 1, 2, 3)
     if not scores.size or not np.isfinite(scores).all():
         raise ValueError(f"responsibility must hold finite values, given the shape {scores.shape}")
     parts = {name: _mask(mask, name, scores.shape) for name, mask in (masks or {}).items()}
     inputs = None if x is None else numbers(x, "x", *range(1, 5))
+    one_of("kind", kind, KINDS)
+    if (kind == "part" and not parts) or (kind == "input" and inputs is None):
+        raise ValueError(f"kind={kind!r} needs {'masks' if kind == 'part' else 'x'}, and there is none")
     named = feature_names is not None or times is not None
     if named and scores.ndim > 2:
         raise ValueError(f"feature_names and times are for series (D, T), given the shape {scores.shape}")
     if scores.ndim == 1 or named or (inputs is not None and inputs.shape == scores.shape and scores.ndim == 2):
-        curves = None if inputs is None else _series(inputs, scores.shape)
-        figure = _curves(np.atleast_2d(scores), curves, {n: np.atleast_2d(m) for n, m in parts.items()}, cmap)
-        _name_axes(figure, np.atleast_2d(scores).shape, feature_names, times, unit)
+        draw, inputs = _curves, None if inputs is None else _series(inputs, scores.shape)
+        scores, parts = np.atleast_2d(scores), {name: np.atleast_2d(mask) for name, mask in parts.items()}
     elif inputs is not None and inputs.shape[1:] != scores.shape:
         raise ValueError(f"x must be an input over the grid {scores.shape}, given {inputs.shape}")
-    elif scores.ndim == 2:
-        figure = _image(scores, inputs, parts, cmap)
     else:
-        figure = _slices(scores, inputs, parts, cmap)
-    if title:
+        draw = _image if scores.ndim == 2 else _slices
+    figure, panels = draw(scores, inputs, {} if kind in ("map", "input") else parts, cmap, kind in ("all", "map"), ax)
+    if draw is _curves:
+        _name_axes(panels, scores.shape, feature_names, times, unit)
+        if kind in ("all", "map"):
+            below = f"{panels[-1].get_xlabel()}  {columns_note(scores.shape[1], _COLUMNS)}".strip()
+            panels[-1].set_xlabel(below, fontsize=FONT)
+    if title and ax is None:
         figure.suptitle(short(title, 90), fontsize=FONT + 1, parse_math=False)
+    elif title:
+        _heading(ax, title)
+    return save(figure, path)
+
+
+def surface(responsibility: Array, *, title: str = "", path: str | Path | None = None, cmap: Any = None) -> Figure:
+    """A responsibility map (H, W) as a surface in space, whose height and colour are the responsibility.
+
+    cmap, path: as in `explanation`. Errors: ValueError naming the argument; ImportError without matplotlib.
+    """
+    scores = numbers(responsibility, "responsibility", 2)
+    if not scores.size or not np.isfinite(scores).all():
+        raise ValueError(f"responsibility must hold finite values, given the shape {scores.shape}")
+    figure = new_figure(6.4, 5.2)
+    axes: Any = figure.add_subplot(projection="3d")
+    rows, columns = np.indices(scores.shape)
+    # At most so many faces along an axis: more only take time.
+    axes.plot_surface(
+        columns,
+        rows,
+        scores,
+        cmap=_MAP if cmap is None else cmap,
+        rcount=150,
+        ccount=150,
+        linewidth=0,
+        antialiased=False,
+    )
+    axes.invert_yaxis()  # as the image lies
+    axes.set(xlabel="column", ylabel="row", zlabel="responsibility")
+    axes.set_box_aspect((scores.shape[1], scores.shape[0], 0.6 * max(scores.shape)), zoom=0.85)
+    figure.suptitle(short(title, 90), fontsize=FONT + 1, parse_math=False)
     return save(figure, path)
 
 
 # -- images ---------------------------------------------------------------------------------------------------------
 
 
-def _image(scores: Numbers, inputs: Numbers | None, masks: Mapping[str, Bools], cmap: Any) -> Figure:
-    """The map over a grey input, then for each mask the input with everything else faded."""
+def _image(
+    scores: Numbers, inputs: Numbers | None, masks: Mapping[str, Bools], cmap: Any, with_map: bool, ax: Any
+) -> Drawn:
+    """The map over a grey input, then for each mask the input with everything else faded; without either the input."""
     picture = None if inputs is None else _picture(inputs)
-    panels = 1 + len(masks)
-    figure, grid = _panels(panels, scores.shape)
-    shown = _overlay(grid[0], scores, picture, float(scores.max()), cmap)
-    _heading(grid[0], "responsibility")
-    for axes, (name, mask) in zip(grid[1:], masks.items(), strict=False):
+    alone = not masks and not with_map
+    figure, grid = _panels(with_map + len(masks) + alone, scores.shape, ax)
+    if with_map:
+        shown = _overlay(grid[0], scores, picture, float(scores.max()), cmap)
+        _heading(grid[0], "responsibility")
+    elif alone:
+        grid[0].imshow(picture, interpolation="nearest")
+        _heading(grid[0], "input")
+    for axes, (name, mask) in zip(grid[with_map:], masks.items(), strict=False):
         if picture is None:
             axes.imshow(mask, cmap="Greys", vmin=0, vmax=1.4, interpolation="nearest")
         else:
             axes.imshow(np.where(mask[..., None], picture, _faded(picture)), interpolation="nearest")
             _outline(axes, mask)
         _heading(axes, f"{name}, {mask.mean():.1%} kept")
-    _bar(figure, shown, grid)
-    return figure
+    if with_map:
+        colour_bar(figure, shown, grid, "responsibility")
+    return figure, grid
 
 
-def _slices(scores: Numbers, inputs: Numbers | None, masks: Mapping[str, Bools], cmap: Any) -> Figure:
+def _slices(
+    scores: Numbers, inputs: Numbers | None, masks: Mapping[str, Bools], cmap: Any, with_map: bool, ax: Any
+) -> Drawn:
     """Slices across the first axis, the most responsible one among them, with the first mask outlined."""
     outlined = next(iter(masks.values()), None)
     chosen = _chosen_slices(scores, outlined)
-    figure, grid = _panels(len(chosen), scores.shape[1:])
+    figure, grid = _panels(len(chosen), scores.shape[1:], ax)
+    pictures = None if inputs is None else _picture(inputs)
     for axes, z in zip(grid, chosen, strict=False):
-        picture = None if inputs is None else _picture(inputs)[z]
-        shown = _overlay(axes, scores[z], picture, float(scores.max()), cmap)
+        if with_map:
+            shown = _overlay(axes, scores[z], None if pictures is None else pictures[z], float(scores.max()), cmap)
+        elif pictures is None:
+            axes.imshow(np.zeros(scores.shape[1:]), cmap="Greys", vmin=0, vmax=1.4)
+        else:
+            kept = np.True_ if outlined is None else outlined[z][..., None]
+            axes.imshow(np.where(kept, pictures[z], _faded(pictures[z])), interpolation="nearest")
         if outlined is not None:
             _outline(axes, outlined[z])
         _heading(axes, f"slice {z}")
-    _bar(figure, shown, grid)
-    if masks:
+    if with_map:
+        colour_bar(figure, shown, grid, "responsibility")
+    if masks and ax is None:
         figure.supxlabel(f"outlined: {next(iter(masks))}", fontsize=FONT)
-    return figure
+    return figure, grid
 
 
 def _chosen_slices(scores: Numbers, mask: Bools | None) -> list[int]:
@@ -173,49 +248,59 @@ def _outline(axes: Any, mask: Bools) -> None:
     axes.add_collection(LineCollection(flat + upright, colors=_KEPT, linewidths=width, capstyle="projecting"))
 
 
-def _panels(count: int, shape: tuple[int, ...]) -> tuple[Figure, list[Any]]:
-    """A figure with `count` panels of images of this shape (H, W), without ticks."""
+def _panels(count: int, shape: tuple[int, ...], ax: Any) -> Drawn:
+    """A figure with `count` panels of images of this shape (H, W), without ticks; or of one panel the axes given."""
     columns = {1: 1, 2: 2, 3: 3, 4: 2}.get(count, 3)
     rows = math.ceil(count / columns)
     width = {1: 4.6, 2: 3.8}.get(columns, 3.2)  # of a panel, in inches
     height = min(max(width * shape[0] / shape[1], 0.6), 2 * width)
-    figure = new_figure(columns * width + 0.7, rows * (height + 0.3) + 0.4)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
+    if ax is None:
+        figure = new_figure(columns * width + 0.7, rows * (height + 0.3) + 0.4)
+        grid = figure.subplots(rows, columns, squeeze=False)
+    else:
+        figure, grid = _given(ax, count)
+    for axes in grid.ravel():
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_color("0.8")
-    for axes in grid.flat[count:]:
+    for axes in grid.ravel()[count:]:
         axes.set_visible(False)
-    return figure, list(grid.flat[:count])
+    return figure, grid.ravel()[:count]
+
+
+def _given(ax: Any, count: int) -> Drawn:
+    """The axes of somebody's, for the one panel that there is."""
+    if count > 1:
+        raise ValueError(f"ax is for one panel, and these are {count}: kind='map' or another one draws fewer")
+    figure, axes = place(ax, 0, 0)
+    return figure, np.array([axes])
 
 
 def _heading(axes: Any, text: str) -> None:
     axes.set_title(short(text, 40), fontsize=FONT, loc="left", parse_math=False)
 
 
-def _bar(figure: Figure, shown: Any, panels: Sequence[Any]) -> None:
-    """One scale at the right of all panels."""
-    bar = figure.colorbar(shown, ax=list(panels), shrink=0.85, aspect=4.5 * figure.get_figheight(), pad=0.02)
-    bar.set_label("responsibility", fontsize=FONT)
-    bar.ax.tick_params(labelsize=FONT)
-
-
 # -- curves ---------------------------------------------------------------------------------------------------------
 
 
-def _curves(scores: Numbers, inputs: Numbers | None, masks: Mapping[str, Bools], cmap: Any) -> Figure:
+def _curves(
+    scores: Numbers, inputs: Numbers | None, masks: Mapping[str, Bools], cmap: Any, with_map: bool, ax: Any
+) -> Drawn:
     """A block of rows for each mask, a feature a row: its curve, the kept part in colour, shaded by responsibility."""
     features, steps = scores.shape
     blocks: dict[str, Bools | None] = dict(masks) or {"": None}
     height = min(max(features * (0.5 if features > 1 else 2.0), 1.4), 12.0)
-    figure = new_figure(8.4, len(blocks) * (height + 0.35) + 0.5)
-    grid = figure.subplots(len(blocks), 1, squeeze=False, sharex=True)[:, 0]
+    if ax is None:
+        figure = new_figure(8.4, len(blocks) * (height + 0.35) + 0.5)
+        grid = figure.subplots(len(blocks), 1, squeeze=False, sharex=True)[:, 0]
+    else:
+        figure, grid = _given(ax, len(blocks))
+    colours = score_colours(False) if cmap is None else cmap
     for axes, (name, mask) in zip(grid, blocks.items(), strict=True):
         rows = None if inputs is None else _stacked(inputs)
         shown = axes.imshow(
-            _columns(scores),
-            cmap=score_colours(False) if cmap is None else cmap,
+            pooled(scores, _COLUMNS) if with_map else np.zeros_like(scores[:, :1]),
+            cmap=colours if with_map else "Greys",
             vmin=min(0.0, float(scores.min())),
             vmax=float(scores.max()) if scores.max() > min(0.0, scores.min()) else 1.0,
             aspect="auto",
@@ -232,12 +317,13 @@ def _curves(scores: Numbers, inputs: Numbers | None, masks: Mapping[str, Bools],
         if mask is not None:
             _heading(axes, f"{name}, {mask.mean():.1%} kept")
     grid[-1].set_xlabel("position" if features == 1 else "time step", fontsize=FONT)
-    _bar(figure, shown, list(grid))
-    return figure
+    if with_map:
+        colour_bar(figure, shown, grid, "responsibility")
+    return figure, grid
 
 
 def _name_axes(
-    figure: Figure,
+    blocks: NDArray[Any],
     shape: tuple[int, ...],
     feature_names: Sequence[str] | None,
     times: NDArray[Any] | None,
@@ -245,14 +331,11 @@ def _name_axes(
 ) -> None:
     """What features and times are called, at the axes of all blocks of rows."""
     features, steps = shape
-    blocks = [axes for axes in figure.axes if axes.lines or axes.images]
     if feature_names is not None:
         check_length("feature_names", feature_names, features)
-        every = math.ceil(features / MAX_NAMES)
+        labels, every = distinct(list(map(str, feature_names))), math.ceil(features / MAX_NAMES)
         for axes in blocks:
-            axes.set_yticks(
-                range(0, features, every), [short(name) for name in feature_names[::every]], parse_math=False
-            )
+            axes.set_yticks(range(0, features, every), labels[::every], parse_math=False)
     if times is not None:
         title = show_times(blocks[-1], read_times(times, 1, steps)[0], unit, most=8)
         blocks[-1].set_xlabel(title, fontsize=FONT)
@@ -260,11 +343,11 @@ def _name_axes(
 
 def _draw_rows(axes: Any, rows: Numbers, mask: Bools | None) -> None:
     for d, row in enumerate(rows):
-        axes.plot(row, color="0.25", linewidth=0.9, solid_joinstyle="round")
+        draw_curve(axes, row, _COLUMNS, color="0.25", linewidth=0.9, solid_joinstyle="round")
         if mask is not None and mask[d].any():
             kept = np.where(mask[d], row, np.nan)
             # Dots show single positions, which make no line.
-            axes.plot(kept, color=_KEPT, linewidth=2.0, marker="o", markersize=2.2, markeredgewidth=0)
+            draw_curve(axes, kept, _COLUMNS, color=_KEPT, linewidth=2.0, marker="o", markersize=2.2, markeredgewidth=0)
 
 
 def _stacked(inputs: Numbers) -> Numbers:
@@ -285,15 +368,6 @@ def _value_ticks(axes: Any, inputs: Numbers | None, features: int) -> None:
     else:
         axes.set_yticks(range(0, features, math.ceil(features / MAX_NAMES)))
         axes.set_ylabel("feature", fontsize=FONT)
-
-
-def _columns(scores: Numbers) -> Numbers:
-    """At most as many columns as pixels, each the greatest score of those that it covers, so that no peak is lost."""
-    steps, most = scores.shape[1], 8 * DPI
-    if steps <= most:
-        return scores
-    columns: Numbers = np.maximum.reduceat(scores, np.arange(most) * steps // most, axis=1)
-    return columns
 
 
 # -- arguments ------------------------------------------------------------------------------------------------------

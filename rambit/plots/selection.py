@@ -25,7 +25,8 @@ def visualize_selection(x: Tensor, mask: Tensor, sample_idx: int = 0, save_path:
     if not 0 <= sample_idx < len(x):
         raise ValueError(f"sample_idx must be 0 to {len(x) - 1}, given {sample_idx}")
     inputs = x.detach().transpose(1, 2)
-    figure = heatmap(mask.detach()[:, None].expand(inputs.shape), X=inputs, series=sample_idx, path=save_path)
+    kept = mask.detach()[:, None].expand(inputs.shape)
+    figure = heatmap(kept, X=inputs, series=sample_idx, path=save_path, top=None, label="kept")
     if save_path is None:
         show(figure)
     else:

@@ -25,6 +25,14 @@ class CallPredictor(Predictor):
         owner = getattr(forward, "__self__", forward)
         self.module = owner if isinstance(owner, nn.Module) else None
 
+    @property
+    def called_module(self) -> nn.Module | None:
+        """The module of which a call is one of the function and nothing else, if that is certain."""
+        module = self.module
+        if module is None or self.forward is module:
+            return module
+        return module if getattr(self.forward, "__func__", None) is type(module).forward else None
+
     def session(self, *, gradients: bool = False) -> AbstractContextManager[None]:
         return torch.set_grad_enabled(gradients)
 
@@ -33,7 +41,11 @@ class CallPredictor(Predictor):
 
     def outputs(self, tensors: Sequence[Tensor], args: Sequence[Any], copies: int) -> Tensor:
         """What is explained of the output for these tensors. PredictionError where it is neither tensor nor number."""
-        found = self.select(self.forward(*tensors, *args), copies)
+        return self.explained_of(self.forward(*tensors, *args), copies)
+
+    def explained_of(self, output: Any, copies: int) -> Tensor:
+        """What is explained of an output; PredictionError as ``outputs``."""
+        found = self.select(output, copies)
         if isinstance(found, Tensor):
             return found
         if type(found) not in (int, float):

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from rambit.predictors.predictor import PredictionError
@@ -36,6 +38,8 @@ class Choice:
             return self.select(returned)
         if isinstance(returned, Tensor) and self.select is None:
             return returned
+        if isinstance(returned, np.ndarray) and self.select is None:
+            return torch.from_numpy(returned)
         parts = _parts(returned)
         if self.found is None:
             if not parts:

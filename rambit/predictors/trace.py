@@ -14,7 +14,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Literal
@@ -62,6 +62,7 @@ _LOGGERS = ("torch.fx.experimental.symbolic_shapes", "torch._export", "torch.exp
 
 _lock = threading.RLock()
 _traces: weakref.WeakKeyDictionary[nn.Module, dict[Any, tuple[str, Trace | str]]] = weakref.WeakKeyDictionary()
+_made: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class Trace:
     sources: dict[Node, Tensor]
     x: Node
     output: Node
+    #: What ``Incremental.gain`` found, by axes and widths of windows.
+    gains: dict[Any, float] = field(default_factory=dict)
 
     @property
     def tensors(self) -> dict[Node, Tensor]:
@@ -107,8 +110,14 @@ def trace(predictor: Predictor, x: Tensor, call: Call = "whole") -> Trace | str:
             kept.pop(key, None)
             while len(kept) >= MOST_TRACES:
                 kept.pop(next(iter(kept)))
+            _made[module] = traces_made(module) + 1
             kept[key] = (state, _traced(predictor, x, call))
         return kept[key][1]
+
+
+def traces_made(module: nn.Module) -> int:
+    """How often a module was traced, whatever came of it; many times where something in it changes with each call."""
+    return _made.get(module, 0)
 
 
 def _state(module: nn.Module) -> str:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rambit import arrays, frames
+from rambit.checks import one_of
 from rambit.labels import Labels
-from rambit.results import html, record_checks, selection, tables
+from rambit.results import bars, html, record_checks, selection, tables
 from rambit.results.agreement import agreement
 from rambit.results.cell import Cell
 from rambit.results.grid import Grid, as_array
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _FORMAT = "rambit-attribution-1"  # the name of the one metadata entry of a saved file
 _OF_CELLS = ("values", "stderr", "freedom", "windows", "evaluated")
 _TENSORS = (*_OF_CELLS, "lengths", "ids", "target", "outputs", "X")
+#: What `Attribution.plot` draws.
+KINDS = ("cells", "features", "times")
 _NUMBERS = {"rows": int, "row_steps": int, "seconds": float, "seed": int, "mode": str}
 
 
@@ -384,45 +387,69 @@ class Attribution:
         *,
         X: Any = None,
         series: int | str | Sequence[int | str] | None = None,
-        feature_names: Sequence[str] | None = None,
-        titles: Sequence[str] | None = None,
-        cmap: Any = None,
         target: Any = None,
+        salient: Any = None,
+        kind: str = "cells",
+        **drawing: Any,
     ) -> Figure:
-        """A heat map for each series (see `plots.heatmap`), saved if `path` is given, over it the input.
+        """A heat map for each series, saved if `path` is given, over it the input.
 
         ``X``: the input, like the values or a frame, instead of the one that was kept; False draws none. ``series``:
-        which, by number or name. Features, series, times and outputs are called as ``labels`` say. Cells that were not
-        evaluated stay blank (hatched), as those beyond a series' length do. ``target``: which of several ``targets``,
-        by its entry or its name.
+        which, by number or name. ``target``: which of several ``targets``, by its entry or its name. ``salient``: bool
+        like the input, cells that are outlined. Features, series, times and outputs are called as ``labels`` say. Cells
+        that were not evaluated stay blank (hatched), as those beyond a series' length do. ``drawing``: how it looks,
+        any of `plots.heatmap`: scale, top, titles, feature_names, ax, cmap, label, …
 
-        Errors: ValueError naming the argument; ImportError without matplotlib.
+        ``kind``: "features" or "times" draws `by_feature` or `by_time` as bars (``drawing``: `plots.feature_bars`,
+        `plots.time_bars`), of one series with the standard error of its scores, as if those were independent, and of
+        several (default: all) their mean with its standard error over them.
+
+        Errors: TypeError or ValueError naming the argument; ImportError without matplotlib.
         """
         from rambit import plots
 
-        result, chosen = self._of_target(target), self._numbered(series)
+        one_of("kind", kind, KINDS)
+        result, chosen, labels = self._of_target(target), self._numbered(series), self.labels
+        if kind != "cells":
+            for name, given in (("X", X), ("salient", salient)):
+                if given is not None:
+                    raise ValueError(f"{name} is for kind='cells', given kind={kind!r}")
+            several = list(range(len(self.values))) if series is None else plots.choose_series(chosen, len(self.values))
+            title = result._title(several[0]) if len(several) == 1 else f"mean of {len(several)} series"
+            said = {"title": title, "label": result._score_label("mean |score|"), "path": path}
+            return bars.draw(result._grid(), kind, several, {**said, **drawing})
         drawn = result.X if X is None else None if X is False else self._read_input(X)
-        if drawn is not None and tuple(drawn.shape) != tuple(result.values.shape):
-            raise ValueError(
-                f"X must have the shape of values {tuple(result.values.shape)}, given {tuple(drawn.shape)}"
-            )
-        values, labels = result.values, self.labels
+        marked = None if salient is None else arrays.whole("salient", salient)
+        for name, given in (("X", drawn), ("salient", marked)):
+            if given is not None and tuple(given.shape) != tuple(result.values.shape):
+                raise ValueError(
+                    f"{name} must have the shape of values {tuple(result.values.shape)}, given {tuple(given.shape)}"
+                )
+        values = result.values
         if result.evaluated is not None:
             values = values.masked_fill(~result.evaluated, math.nan)
-        if titles is None:
-            titles = [result._title(i) for i in plots.choose_series(chosen, len(values))]
+        if drawing.get("titles") is None:
+            drawing["titles"] = [result._title(i) for i in plots.choose_series(chosen, len(values))]
+        named = {"feature_names": labels.features, "times": labels.times, "unit": labels.unit}
         return plots.heatmap(
             result._bdt(values),
             X=None if drawn is None else result._bdt(drawn),
+            salient=None if marked is None else result._bdt(marked),
             series=chosen,
-            feature_names=labels.features if feature_names is None else feature_names,
-            titles=titles,
             lengths=result.lengths,
-            times=labels.times,
-            unit=labels.unit,
             path=path,
-            cmap=cmap,
+            **{**named, "label": result._score_label("score"), **drawing},
         )
+
+    def _score_label(self, score: str) -> str:
+        """What scores are: whose, and which change of which output they measure, where that is known."""
+        names, output = self._names(), None
+        if self.target is not None:
+            targets = torch.as_tensor(self.target).tolist()
+            same = all(one == targets[0] for one in targets)
+            named = "" if self.labels.outputs else "output "
+            output = f"{named}{names.output(targets[0])}" if same else "each series' output"
+        return bars.score_label(self.settings, score, output)
 
     def report(
         self, path: str | Path, *, X: Any = None, series: Any = None, title: str | None = None, force: bool = False
@@ -440,7 +467,7 @@ class Attribution:
             result._grid(),
             [result._title(b) for b in range(len(result.values))],
             None if result.lengths is None else torch.as_tensor(result.lengths).tolist(),
-            f"score ({self.settings.get('distance', 'mean')})",
+            self._score_label("score"),
             title=title,
             line=repr(self),
             settings=self.settings,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,9 @@ from rambit.rex.extraction.bar import width
 from rambit.rex.extraction.ranking import rank
 from rambit.rex.rex_explanation import RexExplanation
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Curve = npt.NDArray[np.float64]
 
 
@@ -30,8 +35,8 @@ class Evaluation:
     area: the kept share, less is better. entropy: see `responsibility_entropy`; NaN for a map with negative values, or
     zero everywhere.
     insertion, deletion: areas under `curves`, relative to the target's confidence; more and less are better.
-    robustness: see there, more is better. curves: (3, K), the shares of the grid that are kept or replaced, and the
-    target's probability then, by insertion and by deletion.
+    robustness: see there, more is better. points: shares of the positions, from 0 to 1, and over them the
+    probabilities of both curves.
     """
 
     area: float
@@ -39,12 +44,24 @@ class Evaluation:
     insertion: float
     deletion: float
     robustness: float
-    curves: Curve = field(repr=False, compare=False)
+    points: tuple[tuple[float, ...], ...] = field(repr=False)
 
     def measures(self) -> dict[str, float | None]:
-        """Every number by its name, None for NaN and infinity, which JSON does not have."""
-        named = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "curves"}
+        """Every measure by its name, None for NaN and infinity, which JSON does not have."""
+        named = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "points"}
         return {name: value if math.isfinite(value) else None for name, value in named.items()}
+
+    def plot(self, path: str | Path | None = None, *, ax: Any = None) -> Figure:
+        """The curves of insertion and deletion (see `plots.drop_curve`), saved if `path` is given.
+
+        ``ax``: the matplotlib Axes to draw into. Errors: ImportError without matplotlib.
+        """
+        from rambit import plots
+
+        shares, insertion, deletion = self.points
+        lines = {f"insertion: {self.insertion:.2f}": insertion, f"deletion: {self.deletion:.2f}": deletion}
+        xlabel = "positions kept (insertion) or replaced (deletion), %"
+        return plots.drop_curve(shares, lines, path, xlabel=xlabel, ylabel="probability of the class", ax=ax)
 
 
 def evaluate(
@@ -62,7 +79,7 @@ def evaluate(
         insertion=float(trapezoid(insertion, share)) / decision.confidence,
         deletion=float(trapezoid(deletion, share)) / decision.confidence,
         robustness=robustness(decision, explanation.mask, repeats=repeats, seed=seed),
-        curves=np.stack((share, insertion, deletion)),
+        points=tuple(tuple(one.tolist()) for one in (share, insertion, deletion)),
     )
 
 

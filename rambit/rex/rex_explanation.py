@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from rambit.checks import one_of
 from rambit.labels import Labels
 from rambit.results import FLOATS, check_integer, check_number, check_settings, record_checks
 from rambit.results.grid import as_array
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 _FORMAT = "rambit-rex-1"  # the name of the one metadata entry of a saved file
 _OPTIONAL = ("necessary", "complete", "spotlights", "outputs", "x", "curves")
+#: What `RexExplanation.plot` draws.
+KINDS = ("all", "map", "part", "input", "surface")
 _RECORD = ("target", "confidence", "area", "stats", "settings", "seed")
 
 
@@ -122,9 +126,10 @@ class RexExplanation:
         parts.append(", ".join(f"{count:,} {name}" for name, count in self.stats.items()))
         return f"RexExplanation({'; '.join([*parts, f'seed {self.seed}'])})"
 
-    def _class(self) -> str:
-        """What the target is called, and what it stands instead of."""
-        names = [self.labels.output(c, f"class {c}") for c in (self.target, self.predicted) if c is not None]
+    def _class(self, labels: Labels | None = None) -> str:
+        """What the target is called, and what it stands instead of; by other labels first."""
+        shown = [label for label in (self.target, self.predicted) if label is not None]
+        names = [(labels or Labels()).output(c, self.labels.output(c, f"class {c}")) for c in shown]
         return " instead of ".join(names)
 
     def _kept(self, digits: int) -> str:
@@ -139,28 +144,40 @@ class RexExplanation:
         path: str | Path | None = None,
         *,
         x: Tensor | Literal[False] | None = None,
+        kind: str = "all",
+        labels: Sequence[str] | None = None,
         cmap: Any = None,
-        masks: bool = True,
+        ax: Any = None,
     ) -> Figure:
         """The map over the input and the explanation cut out of it (see `plots.explanation`), saved if `path` is given.
 
         x: the input, (1, C, H, W), (1, C, Z, H, W), (1, 1, T) or (1, D, T), instead of the one that was kept; False
-        draws the map alone. masks=False: without what was found. Errors: ValueError naming the argument; ImportError
-        without matplotlib.
+        draws the map alone. kind: "all", or only the "map", the "part" that suffices, the "input", or, of an image, the
+        map as a "surface". labels: what classes are called, instead of ``self.labels``. ax: the matplotlib Axes to draw
+        one panel into. Errors: TypeError or ValueError naming the argument; ImportError without matplotlib.
         """
         from rambit import plots
 
+        one_of("kind", kind, KINDS)
         drawn = self.x if x is None else None if x is False else x
+        name = self._class(None if labels is None else Labels(outputs=tuple(labels)))
+        title = f"{name}, {self._kept(1)}"
+        if kind == "surface":
+            if ax is not None or self.responsibility.ndim != 2:
+                raise ValueError("kind='surface' is for the map (H, W) of an image, in a figure of its own")
+            return plots.surface(self.responsibility, title=title, path=path, cmap=cmap)
         return plots.explanation(
             self.responsibility,
             x=None if drawn is None else self._input(drawn),
-            masks=self._masks() if masks else None,
-            title=f"{self._class()}, {self._kept(1)}",
+            masks=self._masks(),
+            title=title,
             feature_names=self.labels.features,
             times=self.labels.times,
             unit=self.labels.unit,
             path=path,
             cmap=cmap,
+            kind=kind,
+            ax=ax,
         )
 
     def report(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rambit.structure.classifier import HierarchicalClassifier, Prepared
-from rambit.structure.documents import from_json, infer_schema, places, to_json
+from rambit.structure.documents import from_json, places, to_json
+from rambit.structure.inference import infer_schema
 from rambit.structure.layout import Layout, Slots
 from rambit.structure.masks import (
     ClusteredMask,
@@ -26,11 +27,13 @@ from rambit.structure.schema import (
     BagSchema,
     CategoricalSchema,
     DenseSchema,
+    MapSchema,
     ProductSchema,
     Schema,
     SkipSchema,
     SparseSchema,
     TextSchema,
+    UnionSchema,
     skip,
 )
 from rambit.structure.strings import StringTable
@@ -50,6 +53,7 @@ __all__ = [
     "HeuristicMask",
     "HierarchicalClassifier",
     "Layout",
+    "MapSchema",
     "MaskTree",
     "Node",
     "ObservationMask",
@@ -71,6 +75,7 @@ __all__ = [
     "StringTable",
     "Text",
     "TextSchema",
+    "UnionSchema",
     "evaluate",
     "fit",
     "from_json",

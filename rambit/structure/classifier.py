@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,13 +21,17 @@ class HierarchicalClassifier(nn.Module):
 
     A dense layer of ``width`` for each leaf, mean and maximum and a dense layer for each bag, concatenation and a dense
     layer for each product; a learned vector stands for what is missing. Source: Pevný and Somol, "Using neural network
-    formalism to solve multiple-instance problems", 2017, and Mandlík et al., "JsonGrinder.jl", 2022.
+    formalism to solve multiple-instance problems", 2017, and Mandlík et al., "JsonGrinder.jl", 2022. ``class_names``:
+    what the classes are called, if they have names.
     """
 
-    def __init__(self, schema: Schema, num_classes: int, *, width: int = 32) -> None:
+    def __init__(self, schema: Schema, num_classes: int, *, width: int = 32, class_names: Sequence[str] = ()) -> None:
         super().__init__()
         self.schema = schema
         self.num_classes, self.width = count("num_classes", num_classes, 2), count("width", width)
+        self.class_names = tuple(class_names)
+        if self.class_names and len(self.class_names) != self.num_classes:
+            raise ValueError(f"class_names must be {self.num_classes} names, got {len(self.class_names)}")
         self.encoder = encoder_of(schema, self.width)
         self.head = nn.Linear(self.width, self.num_classes)
 
@@ -59,12 +64,17 @@ class HierarchicalClassifier(nn.Module):
             "schema": to_config(self.schema),
             "num_classes": self.num_classes,
             "width": self.width,
+            "class_names": list(self.class_names),
         }
 
     @staticmethod
     def from_config(config: dict[str, Any]) -> HierarchicalClassifier:
         """A new model with the arguments of ``config()``."""
-        return HierarchicalClassifier(from_config(config["schema"]), config["num_classes"], width=config["width"])
+        names = config.get("class_names", [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"class_names must be a list of names, got {names!r}")
+        schema, classes = from_config(config["schema"]), config["num_classes"]
+        return HierarchicalClassifier(schema, classes, width=config["width"], class_names=names)
 
 
 class Prepared:

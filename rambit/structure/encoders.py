@@ -22,12 +22,14 @@ from rambit.structure.schema import (
     BagSchema,
     CategoricalSchema,
     DenseSchema,
+    MapSchema,
     Path,
     ProductSchema,
     Schema,
     SkipSchema,
     SparseSchema,
     TextSchema,
+    UnionSchema,
 )
 
 
@@ -36,12 +38,13 @@ class Encoder(nn.Module, ABC):
 
     def encode(self, question: Question, node: Node, path: Path) -> Encoded:
         """What each candidate sees. A subtree in which candidates don't differ is evaluated once, and remembered."""
+        # ``forward`` itself, since calls of modules take three levels of Python's recursion limit.
         if not question.hard or question.varies(path):
-            return cast(Encoded, self(question, node, path))
+            return self.forward(question, node, path)
         memory, mask = question.memory, question.below(path)
         if memory is not None and path in memory and torch.equal(memory[path][0], mask):
             return memory[path][1]
-        encoded = cast(Encoded, self(question if len(question) == 1 else question.alone(), node, path))
+        encoded = self.forward(question if len(question) == 1 else question.alone(), node, path)
         if memory is not None:
             memory[path] = mask.clone(), encoded
         return encoded
@@ -205,7 +208,7 @@ class SparseEncoder(LeafEncoder):
 class BagEncoder(Encoder):
     """Mean and maximum over the instances that are present, then a dense layer; a learned vector for no instance."""
 
-    def __init__(self, schema: BagSchema, width: int) -> None:
+    def __init__(self, schema: BagSchema | MapSchema, width: int) -> None:
         super().__init__()
         self.child = encoder_of(schema.child, width)
         self.missing = nn.Parameter(torch.zeros(2 * width))
@@ -248,10 +251,11 @@ class BagEncoder(Encoder):
 class ProductEncoder(Encoder):
     """All parts side by side, then a dense layer."""
 
-    def __init__(self, schema: ProductSchema, width: int) -> None:
+    def __init__(self, schema: ProductSchema | UnionSchema, width: int) -> None:
         super().__init__()
         self.names = [name for name, _ in schema.parts]
-        self.encoders = nn.ModuleList(encoder_of(part, width) for _, part in schema.parts)
+        # A list first: within ModuleList, a hundred levels would exceed Python's recursion limit.
+        self.encoders = nn.ModuleList([encoder_of(part, width) for _, part in schema.parts])
         self.layer = nn.Linear(len(self.names) * width, width)
 
     def forward(self, question: Question, node: Node, path: Path) -> Encoded:
@@ -303,7 +307,9 @@ def encoder_of(schema: Schema, width: int) -> Encoder:
         CategoricalSchema: CategoricalEncoder,
         TextSchema: TextEncoder,
         BagSchema: BagEncoder,
+        MapSchema: BagEncoder,
         ProductSchema: ProductEncoder,
+        UnionSchema: ProductEncoder,
         SkipSchema: SkipEncoder,
     }
     return encoders[type(schema)](schema, width)

@@ -226,8 +226,12 @@ class Bag(Ragged):
     def __post_init__(self) -> None:
         _check_offsets(self.offsets, len(self.child))
 
-    def content(self) -> Tensor:
+    @cached_property
+    def _content(self) -> Tensor:
         return segment_any(self.child.content(), self.observation, len(self))
+
+    def content(self) -> Tensor:
+        return self._content
 
     def take(self, index: Tensor) -> Bag:
         instance, offsets = self.members(index)
@@ -242,6 +246,8 @@ class Bag(Ragged):
 
     def only(self, stay: Tensor) -> Bag:
         """With the instances for which ``stay`` (slots,) bool holds."""
+        if bool(stay.all()):  # nothing to copy, level by level
+            return self
         return Bag(self.child.take(stay.nonzero()[:, 0]), self.remaining(stay))
 
     def children(self) -> dict[str, Node]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,16 +17,19 @@ from rambit.structure.schema import (
     BagSchema,
     CategoricalSchema,
     DenseSchema,
+    MapSchema,
     Path,
     ProductSchema,
     Schema,
     SkipSchema,
     SparseSchema,
     TextSchema,
+    UnionSchema,
 )
+from rambit.structure.tree_text import tree_lines
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sample:
     """B nested samples: the observations of ``root``, which look like ``schema``.
 
@@ -46,6 +49,21 @@ class Sample:
 
     def __len__(self) -> int:
         return len(self.root)
+
+    def __getitem__(self, index: int | slice | Sequence[int] | Sequence[bool] | Tensor) -> Sample:
+        """The samples at an index, as a batch, their slots as terms. Raises IndexError where there is none."""
+        if isinstance(index, bool):
+            raise TypeError("index must be an integer, a slice, or a list or tensor of integers or booleans")
+        if isinstance(index, slice):
+            return self.take(torch.tensor(range(len(self))[index], dtype=torch.int64))
+        return self.take(torch.arange(len(self))[index].flatten())
+
+    def __repr__(self) -> str:
+        return f"Sample({len(self)} samples, {self.terms:,} terms)"
+
+    def __str__(self) -> str:
+        """A tree: what there is at each place of all samples together."""
+        return "\n".join([repr(self), *tree_lines(self.root, self.schema)])
 
     @property
     def device(self) -> torch.device:
@@ -135,6 +153,15 @@ class Sample:
 
         check(self.root, ())
 
+    def under(self, masks: Tensor) -> Sample:
+        """What each of ``masks`` (N, terms) bool keeps: N · B samples, those of the first mask first."""
+        kept = self.layout.over_slots(self.checked(masks))
+        repeated = self.take(torch.arange(len(self)).repeat(len(masks)))
+        # Slots go by node, and within a node by observation: those of the first mask come first again.
+        spans = sorted(self.slots.spans.values(), key=lambda span: span.start)
+        own = [kept[:, span.start : span.own].flatten() for span in spans]
+        return repeated.pruned(torch.cat(own) if own else kept.flatten())
+
     def pruned(self, mask: Tensor) -> Sample:
         """What ``mask`` (terms,) bool keeps, their slots as terms; an instance without content is gone too."""
         kept = self.layout.over_slots(self.checked(mask[None]))[0]
@@ -154,15 +181,17 @@ def _check(node: Node, schema: Schema, path: Path) -> None:
         CategoricalSchema: lambda s: isinstance(node, Categorical) and node.size == len(s.categories),
         TextSchema: lambda s: isinstance(node, Text) and (node.table.n, node.table.buckets) == (s.n, s.buckets),
         BagSchema: lambda s: isinstance(node, Bag),
+        MapSchema: lambda s: isinstance(node, Bag),
         ProductSchema: lambda s: isinstance(node, Product) and list(node.parts) == [name for name, _ in s.parts],
+        UnionSchema: lambda s: isinstance(node, Product) and list(node.parts) == [name for name, _ in s.parts],
         SkipSchema: lambda s: isinstance(node, Skip),
     }
     if not fits[type(schema)](schema):
         raise ValueError(f"the node at {path} is a {type(node).__name__} that does not fit {schema}")
-    if isinstance(schema, ProductSchema):
+    if isinstance(schema, ProductSchema | UnionSchema):
         for name, part in schema.parts:
             _check(node.children()[name], part, (*path, name))
-    elif isinstance(schema, BagSchema):
+    elif isinstance(schema, BagSchema | MapSchema):
         _check(node.children()[MEMBER], schema.child, (*path, MEMBER))
     elif isinstance(node, Skip) and isinstance(schema, SkipSchema):
         _check(node.child, schema.child, path)

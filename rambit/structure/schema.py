@@ -48,10 +48,14 @@ class CategoricalSchema:
 
 @dataclass(frozen=True)
 class TextSchema:
-    """Strings as hashed ``n``-grams of their UTF-8 bytes, in ``buckets``."""
+    """Strings as hashed ``n``-grams of their UTF-8 bytes, in ``buckets``; ``numbers`` read as text, digit by digit.
+
+    Numbers as text are for ids, and for integers that a float64 does not hold.
+    """
 
     n: int = 3
     buckets: int = 2053
+    numbers: bool = False
 
     def __post_init__(self) -> None:
         if not 2 <= self.n <= 7:
@@ -64,6 +68,24 @@ class BagSchema:
     """Lists of instances that look like ``child``."""
 
     child: Schema
+
+
+@dataclass(frozen=True)
+class MapSchema:
+    """Objects whose keys are data (names of packages, ids, headers): bags of pairs of a key and a ``value``.
+
+    What can be removed is a pair, and what is in its value; a key stays as long as its pair does. Without ``value``
+    there are only keys.
+    """
+
+    value: Schema | None
+    key: TextSchema = TextSchema()
+
+    @property
+    def child(self) -> ProductSchema:
+        """What a pair looks like."""
+        value = () if self.value is None else (("value", self.value),)
+        return ProductSchema((("key", SkipSchema(self.key)), *value))
 
 
 @dataclass(frozen=True)
@@ -84,16 +106,62 @@ class SkipSchema:
     child: Schema
 
 
-Schema = DenseSchema | SparseSchema | CategoricalSchema | TextSchema | BagSchema | ProductSchema | SkipSchema
+@dataclass(frozen=True)
+class UnionSchema:
+    """Values of several JSON types at one place, each of which looks like the one of ``alternatives`` of its type.
+
+    The node is a product, of whose ``parts`` each observation has one.
+    """
+
+    alternatives: tuple[Schema, ...]
+
+    def __post_init__(self) -> None:
+        _distinct("the JSON types of alternatives", tuple(map(json_type, self.alternatives)))
+        object.__setattr__(self, "alternatives", tuple(sorted(self.alternatives, key=json_type)))
+
+    @property
+    def parts(self) -> tuple[tuple[str, Schema], ...]:
+        """The alternatives by JSON type: boolean, list, number, object or string."""
+        return tuple((json_type(schema), schema) for schema in self.alternatives)
+
+
+Schema = (
+    DenseSchema
+    | SparseSchema
+    | CategoricalSchema
+    | TextSchema
+    | BagSchema
+    | MapSchema
+    | ProductSchema
+    | UnionSchema
+    | SkipSchema
+)
 SCHEMAS: dict[str, type[Any]] = {
     "dense": DenseSchema,
     "sparse": SparseSchema,
     "categorical": CategoricalSchema,
     "text": TextSchema,
     "bag": BagSchema,
+    "map": MapSchema,
     "product": ProductSchema,
+    "union": UnionSchema,
     "skip": SkipSchema,
 }
+
+
+def json_type(schema: Schema) -> str:
+    """The type of the values that look like ``schema``. Raises ValueError for a union, which has several."""
+    if isinstance(schema, SkipSchema):
+        return json_type(schema.child)
+    if isinstance(schema, UnionSchema):
+        raise ValueError("a union must not be an alternative of another one")
+    if isinstance(schema, DenseSchema):
+        return "number" if schema.features == 1 else "list"
+    if isinstance(schema, CategoricalSchema):
+        return "boolean" if isinstance(schema.categories[0], bool) else "string"
+    if isinstance(schema, TextSchema):
+        return "number" if schema.numbers else "string"
+    return "list" if isinstance(schema, BagSchema) else "object"
 
 
 def skip(schema: Schema, path: Path) -> Schema:
@@ -107,9 +175,11 @@ def skip(schema: Schema, path: Path) -> Schema:
             return SkipSchema(node)
         if isinstance(node, BagSchema) and rest[0] == MEMBER:
             return BagSchema(replace(node.child, rest[1:]))
-        if isinstance(node, ProductSchema) and rest[0] in dict(node.parts):
-            parts = ((name, replace(part, rest[1:]) if name == rest[0] else part) for name, part in node.parts)
-            return ProductSchema(tuple(parts))
+        if isinstance(node, MapSchema) and node.value is not None and rest[:2] == (MEMBER, "value"):
+            return MapSchema(replace(node.value, rest[2:]), node.key)
+        if isinstance(node, ProductSchema | UnionSchema) and rest[0] in dict(node.parts):
+            parts = tuple((name, replace(part, rest[1:]) if name == rest[0] else part) for name, part in node.parts)
+            return ProductSchema(parts) if isinstance(node, ProductSchema) else UnionSchema(tuple(dict(parts).values()))
         raise ValueError(f"path must name a node of the schema, got {path}")
 
     return replace(schema, path)
@@ -122,6 +192,11 @@ def to_config(schema: Schema) -> dict[str, Any]:
         return {"type": kind, "child": to_config(schema.child)}
     if isinstance(schema, ProductSchema):
         return {"type": kind, "parts": {name: to_config(part) for name, part in schema.parts}}
+    if isinstance(schema, UnionSchema):
+        return {"type": kind, "alternatives": [to_config(part) for part in schema.alternatives]}
+    if isinstance(schema, MapSchema):
+        value = None if schema.value is None else to_config(schema.value)
+        return {"type": kind, "value": value, "key": to_config(schema.key)}
     return {"type": kind} | {name: list(v) if isinstance(v, tuple) else v for name, v in vars(schema).items()}
 
 
@@ -130,8 +205,12 @@ def from_config(config: dict[str, Any]) -> Schema:
     readers: dict[str, Callable[[Any], Any]] = {
         "child": from_config,
         "parts": lambda parts: tuple((name, from_config(part)) for name, part in parts.items()),
+        "alternatives": lambda parts: tuple(map(from_config, parts)),
+        "value": lambda value: None if value is None else from_config(value),
+        "key": from_config,
         "keys": tuple,
         "categories": tuple,
+        "numbers": bool,
     }
     try:
         values = {name: readers.get(name, int)(value) for name, value in config.items() if name != "type"}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rambit.sufficiency.criteria import Criterion
 from rambit.sufficiency.subjects import Subject
 
 #: Rows of one soft question: what a model remembers for its gradient is not part of ``max_memory``.
@@ -78,9 +79,9 @@ def differentiable(outputs: Tensor) -> None:
 
 
 class Decisions:
-    """Samples, their targets (B,), thresholds (B,) and ``whole`` outputs (B, C), and the problems that are searched.
+    """Samples, what is to be kept of their ``whole`` outputs (B, C), thresholds (B,), and the problems to search.
 
-    Two outputs of the same row may differ by ``rounding``, so searches demand that much more than the threshold.
+    Two values of the same row may differ by ``rounding`` (B,), so searches demand that much more than the threshold.
     ``rows`` (B,) counts the rows of each sample.
     """
 
@@ -88,15 +89,15 @@ class Decisions:
         self,
         subject: Subject,
         problems: Sequence[Problem],
-        target: Tensor,
+        criterion: Criterion,
         threshold: Tensor,
-        rounding: float,
+        rounding: Tensor | float,
         whole: Tensor,
     ) -> None:
         self.subject, self.problems = subject, list(problems)
-        self.target, self.threshold, self.whole = target, threshold, whole
+        self.criterion, self.threshold, self.whole = criterion, threshold, whole
         self.bar = threshold + rounding
-        self.rows = torch.zeros(len(target), dtype=torch.int64)
+        self.rows = torch.zeros(len(whole), dtype=torch.int64)
 
     @property
     def max_memory(self) -> int:
@@ -121,16 +122,12 @@ class Decisions:
         return found
 
     def gaps(self, questions: Sequence[tuple[int, Tensor]]) -> list[Tensor]:
-        """Margins of decision (n, samples) float64 for each pair of a problem's number and masks (n, players)."""
+        """What is kept (n, samples) float64 for each pair of a problem's number and masks (n, players)."""
         found = self.outputs(questions)
         return [
-            self.subject.game.predictor.margin(outputs.double(), self.targets(number, outputs))
+            self.criterion.values(outputs.double(), self.problems[number].samples)
             for (number, _), outputs in zip(questions, found, strict=True)
         ]
-
-    def targets(self, number: int, outputs: Tensor) -> Tensor:
-        target = self.target[list(self.problems[number].samples)].to(outputs.device)
-        return target.expand(outputs.shape[:2])
 
     def margins(self, masks: Tensor, owner: Tensor) -> Tensor:
         """How far rows of masks, each of one problem (lockstep's question), are above all of its thresholds: (N,)."""

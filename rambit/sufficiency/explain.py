@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rambit import arrays, frames
-from rambit.checks import count, flag, number
+from rambit.checks import count, flag, warn
 from rambit.counterfactuals import CounterfactualLike
 from rambit.game import Cost, progress
 from rambit.labels import Labels
@@ -20,6 +20,7 @@ from rambit.predictors.predictor import Output
 from rambit.structure import Sample
 from rambit.sufficiency import reading
 from rambit.sufficiency.decisions import Decisions, Problem, joined
+from rambit.sufficiency.goals import Goal
 from rambit.sufficiency.heuristics import HEURISTICS, SOFT, rows_of, uniform
 from rambit.sufficiency.reading import Terms
 from rambit.sufficiency.search import exact, methods
@@ -27,6 +28,7 @@ from rambit.sufficiency.search.methods import SearchName
 from rambit.sufficiency.search.task import Task
 from rambit.sufficiency.subjects import Subject
 from rambit.sufficiency.sufficient_explanation import SufficientExplanation
+from rambit.text import shortened
 
 #: Two outputs of the same row, in batches of different size, differ by at most this many units of rounding.
 ROUNDING = 8
@@ -45,8 +47,8 @@ def explain(
     terms: Terms | Tensor | None = None,
     heuristic: Any = "banzhaf",
     search: SearchName = "flat_harr",
-    rel_tol: float = 0.9,
-    abs_tol: float | None = None,
+    rel_tol: float | Sequence[float] | Tensor = 0.9,
+    abs_tol: float | Sequence[float] | Tensor | None = None,
     num_samples: int = 200,
     clusters: Tensor | None = None,
     output: Output = "auto",
@@ -56,22 +58,33 @@ def explain(
     labels: Labels | Mapping[str, Any] | None = None,
     keep_input: bool = True,
     extra: Any = None,
+    criterion: Callable[[Tensor], Any] | None = None,
+    tolerance: float | Sequence[float] | Tensor | None = None,
 ) -> SufficientExplanation | list[SufficientExplanation]:
     """A small part of each sample with which the model still decides for the target; a list where there are several.
 
     The gap is the target's probability minus that of the best other class. The part keeps a gap of at least rel_tol ×
-    the gap of the whole sample (or that gap - ``abs_tol``, at least 0, if it is given), less rounding.
+    the gap of the whole sample (or that gap - ``abs_tol``, at least 0, if it is given), less rounding. Either is one
+    number or one for each sample. A sample without anything in it has an empty explanation, of which a warning tells.
 
+    * ``model``: anything that ``rambit.predictors.Predictor.of`` takes; for nested samples a HierarchicalClassifier, or
+      anything that is called with a ``Sample`` (of which parts are removed, and which repeats) and returns (B, C).
     * ``sample``: tables (B, F), series (B, D, T), images (B, C, H, W), volumes, integer tokens (B, T), frames of series
       of one length (pandas, xarray), or a ``rambit.structure.Sample``.
-    * ``target``: a class, or one for each sample; default: the model's own choice.
+    * ``target``: a class, or one for each sample; default: the model's own choice. Of regression: an output; default:
+      all of them.
+    * ``criterion``: in place of the gap, a function of probabilities (N, C) float64, or of the values of regression,
+      that returns (N,) numbers, higher is better (or bools). With ``abs_tol``, it may be negative.
+    * ``tolerance``: for regression, how far each value may move (one number, or one for each sample); the gap is then
+      minus the largest move.
     * ``counterfactuals``: what stands where a term is not kept (see ``rambit.counterfactuals``), a strategy, its name,
       or values (S, …) like the sample; outputs are means over S. In nested samples, what is not kept is missing.
     * ``terms``: what is kept or not: ``cells`` (default; an image's channels belong together), ``timestamps``,
       ``features``, or an integer tensor like a mask: the group of each cell.
     * ``heuristic``: ``const``, ``random``, ``grad``, ``gnn``, ``daf``, ``banzhaf`` (``num_samples`` random masks),
       ``shapley`` (``num_samples`` random orders), scores like the sample or its masks, an attribution, a ReX result, or
-      anything with ``attribute(sample)``. It is not computed where the search does not use it.
+      anything with ``attribute(sample)``. ``gnn:steps=50,lr=0.05,size=0.01,entropy=0.5`` sets options of gnn
+      (200, 0.01, 0.005, 1). It is not computed where the search does not use it.
     * ``search``: ``flat_`` or ``lbyl_`` (nested samples: level by level from the root) and hadd, harr, harrft (a prefix
       of the heuristic's ranking; with random removal; with fine-tuning), gadd, garr, garrft (the same, starting
       greedily), gradient; or exact, for up to 24 terms.
@@ -89,10 +102,9 @@ def explain(
     begin = time.perf_counter()
     flag("show_progress", show_progress)
     flag("keep_input", keep_input)
-    scope, method = _check(sample, search, rel_tol, abs_tol, num_samples, seed, max_memory)
-    # Plain numbers from here on.
-    rel_tol, abs_tol = float(rel_tol), None if abs_tol is None else float(abs_tol)
-    num_samples, seed = int(num_samples), int(seed)
+    scope, method = _check(sample, search, num_samples, seed, max_memory)
+    num_samples, seed = int(num_samples), int(seed)  # plain numbers from here on
+    goal = Goal.of(target, criterion, rel_tol, abs_tol, tolerance)
     sample, given_names = frames.with_names("sample", sample, labels)
     with progress(show_progress, lambda: 0) as bar:
         subject = reading.subject_of(
@@ -105,34 +117,40 @@ def explain(
             max_memory=max_memory,
             progress=bar,
             extra=extra,
+            goal=goal,
         )
         named, model = reading.labels_of(given_names, sample, len(subject.terms)), subject.game.predictor.digest()
-        classes = reading.classes_of(target, len(subject.terms))
+        goal = goal.over(len(subject.terms))
         problems = joined(reading.players_of(clusters, subject))
         _check_exact(search, problems)
         values = reading.heuristic_of(heuristic, sample, subject) if method.ranks else "const"
-        soft = "heuristic" if values in SOFT else "search" if any(stage.soft for stage in method.stages) else None
+        soft = (
+            "heuristic"
+            if isinstance(values, str) and values.partition(":")[0] in SOFT
+            else "search"
+            if any(stage.soft for stage in method.stages)
+            else None
+        )
         if soft is not None and not subject.differentiable:
             raise ValueError(
-                f"{soft} needs fixed counterfactuals, whose values do not depend on what is kept, and no tokens, which "
-                "have no gradients"
+                f"{soft} needs fixed counterfactuals, whose values do not depend on what is kept, no tokens, which "
+                "have no gradients, and for nested samples a HierarchicalClassifier"
             )
-        decisions = _decide(subject, problems, classes, rel_tol, abs_tol)
+        _warn_of_empty(subject)
+        decisions = _decide(subject, problems, goal)
         named.check_outputs(decisions.whole.shape[1])
-        scores = (
-            HEURISTICS[values](decisions, num_samples, seed)
-            if isinstance(values, str)
-            else [problem.on_players([values[b] for b in problem.samples]) for problem in problems]
-        )
+        if isinstance(values, str):
+            name, ranking = HEURISTICS.parse(values)
+            scores = HEURISTICS[name](decisions, num_samples, seed, **ranking)
+        else:
+            scores = [problem.on_players([values[b] for b in problem.samples]) for problem in problems]
         masks = methods.search(decisions, _tasks(decisions, scores, seed), scope, method)
         settings = {
             "heuristic": heuristic if isinstance(heuristic, str) else type(heuristic).__name__,
             "search": search,
-            "rel_tol": rel_tol,
-            "abs_tol": abs_tol,
             "num_samples": num_samples,
         }
-        found = _explanations(decisions, masks, settings, seed, begin)
+        found = _explanations(decisions, masks, goal, settings, seed, begin)
     kept = None if isinstance(sample, Sample) or not keep_input else arrays.whole("sample", sample).cpu()
     found = [
         replace(
@@ -165,7 +183,7 @@ def cost(
     For ``exact``: all masks that are smaller than the sample. Raises ValueError for fine-tuning, whose walk has no
     useful bound, and as ``explain``.
     """
-    scope, method = _check(sample, search, 0.9, None, num_samples, 0, max_memory)
+    scope, method = _check(sample, search, num_samples, 0, max_memory)
     subject = reading.subject_of(
         model, sample, counterfactuals=counterfactuals, terms=terms, output=output, seed=0, max_memory=max_memory
     )
@@ -185,17 +203,12 @@ def cost(
 def _check(
     sample: Any,
     search: str,
-    rel_tol: float,
-    abs_tol: float | None,
     num_samples: int,
     seed: int,
     max_memory: int | None,
 ) -> tuple[str, methods.Method]:
     """Scope and method of the search. Raises TypeError or ValueError for arguments that are wrong on their own."""
     scope, method = methods.parse(search)
-    number("rel_tol", rel_tol, 0.0, 1.0)
-    if abs_tol is not None:
-        number("abs_tol", abs_tol, 0.0, 2.0)
     count("num_samples", num_samples, 1, REMOVAL_DRAW - 1)
     count("seed", seed, 0)
     if max_memory is not None:
@@ -211,23 +224,26 @@ def _check_exact(search: str, problems: Sequence[Problem]) -> None:
         raise ValueError(f"search='exact' is for up to {exact.MAX_EXACT} terms, got {largest}")
 
 
-def _decide(
-    subject: Subject, problems: Sequence[Problem], classes: Tensor | None, rel_tol: float, abs_tol: float | None
-) -> Decisions:
-    """What the model decides about the whole samples, and the threshold that a part of each must reach."""
+def _warn_of_empty(subject: Subject) -> None:
+    empty = [str(b) for b, count in enumerate(subject.terms) if not count]
+    if len(empty) == 1:
+        warn(f"sample {empty[0]} holds nothing: its explanation is empty")
+    elif empty:
+        warn(f"samples {shortened(', '.join(empty))} hold nothing: their explanations are empty")
+
+
+def _decide(subject: Subject, problems: Sequence[Problem], goal: Goal) -> Decisions:
+    """What the model says about the whole samples, and what a part of each must reach."""
+    B, predictor = len(subject.terms), subject.game.predictor
     whole = subject.outputs([(b, torch.ones(1, count, dtype=torch.bool)) for b, count in enumerate(subject.terms)])
-    predictor = subject.game.predictor
-    targets = reading.targets_of(classes, whole, predictor)
-    gap = predictor.margin(whole.double(), targets)
-    if bool((gap < 0).any()):
-        b = int((gap < 0).int().argmax())
-        raise ValueError(
-            f"target: the model does not decide for class {int(targets[b])} on sample {b} (the gap is "
-            f"{float(gap[b]):.4g}), so there is no decision to explain"
-        )
-    threshold = gap * rel_tol if abs_tol is None else (gap - abs_tol).clamp(min=0)
-    rounding = ROUNDING * torch.finfo(whole.dtype).eps
-    return Decisions(subject, problems, targets, torch.minimum(threshold, gap - 2 * rounding), rounding, whole)
+    criterion = goal.criterion(whole, predictor)
+    value = criterion.values(whole.double()[None], range(B))[0]
+    threshold = criterion.thresholds(value, goal.rel_tol, goal.abs_tol, torch.tensor(subject.terms) > 0)
+    largest = torch.stack((whole.abs().amax(dim=1).double(), value.abs())).amax(dim=0)
+    rounding = ROUNDING * torch.finfo(whole.dtype).eps * largest.clamp(min=1)
+    if goal.tolerance is not None:  # what moves by just as much is within
+        threshold = threshold - 2 * rounding
+    return Decisions(subject, problems, criterion, torch.minimum(threshold, value - 2 * rounding), rounding, whole)
 
 
 def _tasks(decisions: Decisions, scores: Sequence[Tensor], seed: int) -> list[Task]:
@@ -239,7 +255,7 @@ def _tasks(decisions: Decisions, scores: Sequence[Tensor], seed: int) -> list[Ta
 
 
 def _explanations(
-    decisions: Decisions, masks: Sequence[Tensor], settings: dict[str, Any], seed: int, begin: float
+    decisions: Decisions, masks: Sequence[Tensor], goal: Goal, settings: dict[str, Any], seed: int, begin: float
 ) -> list[SufficientExplanation]:
     """The results, evaluated again."""
     subject = decisions.subject
@@ -251,23 +267,24 @@ def _explanations(
             size[b] = len(index[kept[b]].unique())  # type: ignore[no-untyped-call]
     order = range(len(kept))
     outputs = subject.outputs([(b, kept[b][None]) for b in order])
-    found = subject.game.predictor.margin(outputs.double(), decisions.target)
+    found = decisions.criterion.values(outputs.double()[None], order)[0]
     if bool((found < decisions.threshold).any()):
         b = int((found < decisions.threshold).int().argmax())
         raise PredictionError(f"the model gives the same row other outputs when it is evaluated again (sample {b})")
     documents = subject.documents(kept)
     calls, seconds = subject.game.runner.calls, time.perf_counter() - begin
+    targets = goal.targets(decisions.whole, subject.game.predictor)
     return [
         SufficientExplanation(
             mask=subject.mask(b, kept[b]),
             size=size[b],
             gap=float(found[b]),
             threshold=float(decisions.threshold[b]),
-            target=int(decisions.target[b]),
+            target=None if targets is None else int(targets[b]),
             rows=int(decisions.rows[b]) + 2,  # the whole sample, and the result
             calls=calls,
             seconds=seconds,
-            settings=settings,
+            settings=settings | goal.settings(b),
             seed=seed,
             document=documents[b],
         )

@@ -2,59 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from rambit import ops
+from rambit import checks, ops
 from rambit.game import shapley_values
+from rambit.registry import Registry
 from rambit.structure.masks import ScoreMask
 from rambit.sufficiency.decisions import Decisions, differentiable, gradients
 
 Scores = list[Tensor]  # (players,) float64 of each problem
 
-# gnn: learned masks (Ying et al., GNNExplainer, NeurIPS 2019)
-LEARNING_STEPS = 200
-LEARNING_RATE = 0.01
-BETAS = (0.5, 0.999)
-SIZE_WEIGHT = 0.005
 START_SPREAD = 0.1
 
 
+class _Heuristics(Registry[Callable[..., Scores]]):
+    """Functions (decisions, num_samples, seed, *, options) by name; text gives options: ``gnn:steps=50,size=0.01``."""
+
+    def parameters(self, name: str) -> Mapping[str, inspect.Parameter]:
+        return {key: of for key, of in super().parameters(name).items() if of.kind is of.KEYWORD_ONLY}
+
+    def parse(self, text: str) -> tuple[str, dict[str, Any]]:
+        """The name and the options of a text. Raises ValueError; integers are at least 1, numbers at least 0."""
+        name, options = super().parse(text)
+        for key, value in options.items():
+            what = f"heuristic {name}: {key}"
+            options[key] = checks.count(what, value) if isinstance(value, int) else checks.number(what, value, 0.0)
+        return name, options
+
+
+HEURISTICS = _Heuristics("heuristic")
+
+
+@HEURISTICS.register("const")
 def const(decisions: Decisions, num_samples: int, seed: int) -> Scores:
     """All equal: the order of the players."""
     return [torch.zeros(problem.players, dtype=torch.float64) for problem in decisions.problems]
 
 
+@HEURISTICS.register("random")
 def random(decisions: Decisions, num_samples: int, seed: int) -> Scores:
     """Uniform."""
     return [uniform(decisions, number, 1, seed)[0] for number in range(len(decisions.problems))]
 
 
+@HEURISTICS.register("grad")
 def grad(decisions: Decisions, num_samples: int, seed: int) -> Scores:
-    """|∂ probability of the target / ∂ mask| where everything is kept."""
+    """|∂ probability of the target / ∂ mask| where everything is kept; or of the criterion, or of regression values."""
     masks = [torch.ones(1, problem.players, dtype=torch.float64, requires_grad=True) for problem in decisions.problems]
     with torch.enable_grad():
-        total = sum(p.sum() for p in _probabilities(decisions, masks))
+        total = sum(score.sum() for score in _of_masks(decisions, masks, decisions.criterion.score))
         assert isinstance(total, Tensor)
         return [gradient[0].abs() for gradient in gradients(total, masks)]
 
 
-def gnn(decisions: Decisions, num_samples: int, seed: int) -> Scores:
-    """The mask σ(m) that keeps the decision, is small and is sure of itself: cross-entropy, size, entropy; by Adam."""
+@HEURISTICS.register("gnn")
+def gnn(
+    decisions: Decisions,
+    num_samples: int,
+    seed: int,
+    *,
+    steps: int = 200,
+    lr: float = 0.01,
+    size: float = 0.005,
+    entropy: float = 1.0,
+) -> Scores:
+    """The mask σ(m) that keeps the decision, is small and is sure of itself, by ``steps`` of Adam with rate ``lr``.
+
+    The loss is the cross-entropy (of a criterion: minus its value; of regression: the squared distance) + ``size`` ×
+    the mask's sum + ``entropy`` × its mean entropy. Source: Ying et al., GNNExplainer, NeurIPS 2019.
+    """
     learned = []
     for number in range(len(decisions.problems)):
         start = uniform(decisions, number, 1, seed)
         learned.append(torch.special.ndtri(start.clamp(1e-12, 1 - 1e-12)).mul(START_SPREAD).requires_grad_())
-    optimiser = torch.optim.Adam(learned, lr=LEARNING_RATE, betas=BETAS)
+    optimiser = torch.optim.Adam(learned, lr=lr, betas=(0.5, 0.999))
     with torch.enable_grad():
-        for _ in range(LEARNING_STEPS):
+        for _ in range(steps):
             masks = [m.sigmoid() for m in learned]
-            total = sum((-p.clamp(min=1e-12).log()).sum() for p in _probabilities(decisions, masks))
+            total = sum(loss.sum() for loss in _of_masks(decisions, masks, decisions.criterion.loss))
             assert isinstance(total, Tensor)
             differentiable(total)
-            loss = total + sum(SIZE_WEIGHT * mask.sum() + _entropy(mask) for mask in masks)
+            loss = total + sum(size * mask.sum() + entropy * _entropy(mask) for mask in masks)
             for m, gradient in zip(learned, gradients(loss, learned), strict=True):
                 m.grad = gradient
             optimiser.step()
@@ -66,18 +99,21 @@ def _entropy(mask: Tensor) -> Tensor:
     return -(torch.xlogy(mask, mask) + torch.xlogy(1 - mask, 1 - mask)).mean()
 
 
-def _probabilities(decisions: Decisions, masks: Sequence[Tensor]) -> list[Tensor]:
-    """The targets' probabilities (1, samples) under one soft mask (1, players) of each problem."""
+def _of_masks(
+    decisions: Decisions, masks: Sequence[Tensor], measure: Callable[[Tensor, Sequence[int]], Tensor]
+) -> list[Tensor]:
+    """(1, samples) of the outputs for one soft mask (1, players) of each problem."""
     found = decisions.outputs(list(enumerate(masks)))
-    chosen = [decisions.targets(number, outputs)[..., None] for number, outputs in enumerate(found)]
-    return [outputs.gather(-1, target)[..., 0] for outputs, target in zip(found, chosen, strict=True)]
+    return [measure(outputs, problem.samples) for outputs, problem in zip(found, decisions.problems, strict=True)]
 
 
+@HEURISTICS.register("daf")
 def daf(decisions: Decisions, num_samples: int, seed: int) -> Scores:
     """Mean gap with a player minus without it over random masks, of those in which it participates."""
     return _sampled(decisions, num_samples, seed, participating=True)
 
 
+@HEURISTICS.register("banzhaf")
 def banzhaf(decisions: Decisions, num_samples: int, seed: int) -> Scores:
     """The same over all random masks; a player that does not participate counts as not kept (Banzhaf, 1965)."""
     return _sampled(decisions, num_samples, seed, participating=False)
@@ -101,6 +137,7 @@ def _sampled(decisions: Decisions, num_samples: int, seed: int, *, participating
     ]
 
 
+@HEURISTICS.register("shapley")
 def shapley(decisions: Decisions, num_samples: int, seed: int) -> Scores:
     """What a player adds to the gap when it joins, mean over ``num_samples`` random orders (Castro et al., 2009)."""
     total = [torch.zeros(p.players, len(p.samples), dtype=torch.float64) for p in decisions.problems]
@@ -137,20 +174,13 @@ def _piece(decisions: Decisions, most: int, each: int = 1) -> int:
     return max(1, min(most, decisions.max_memory // 4 // max(1, row)))
 
 
-HEURISTICS: dict[str, Callable[[Decisions, int, int], Scores]] = {
-    "const": const,
-    "random": random,
-    "grad": grad,
-    "gnn": gnn,
-    "daf": daf,
-    "banzhaf": banzhaf,
-    "shapley": shapley,
-}
 #: Those that need outputs with gradients.
 SOFT = ("grad", "gnn")
 
 
-def rows_of(name: str, num_samples: int, players: int) -> int:
+def rows_of(text: str, num_samples: int, players: int) -> int:
     """How many rows of each sample a heuristic evaluates."""
-    rows = {"grad": 1, "gnn": LEARNING_STEPS, "daf": num_samples, "banzhaf": num_samples}
-    return {**rows, "shapley": num_samples * (players + 1)}.get(name, 0)
+    name, options = HEURISTICS.parse(text)
+    steps = options.get("steps", HEURISTICS.parameters("gnn")["steps"].default)
+    rows = {"grad": 1, "gnn": steps, "daf": num_samples, "banzhaf": num_samples}
+    return int({**rows, "shapley": num_samples * (players + 1)}.get(name, 0))

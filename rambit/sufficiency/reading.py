@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from rambit import arrays, frames
-from rambit.checks import channels_first, count
+from rambit.checks import channels_first
 from rambit.counterfactuals import Counterfactual, CounterfactualLike, Replay, resolve
 from rambit.game import Game, TensorSample
-from rambit.game.nested import NestedGame
+from rambit.game.nested import NestedGame, NestedPredictor
 from rambit.game.progress import Progress
 from rambit.labels import Labels
 from rambit.predictors import Predictor
@@ -23,6 +23,7 @@ from rambit.predictors.predictor import Output
 from rambit.results import Attribution
 from rambit.results.record_checks import check_grid_labels
 from rambit.structure import HierarchicalClassifier, Sample
+from rambit.sufficiency.goals import Goal
 from rambit.sufficiency.heuristics import HEURISTICS
 from rambit.sufficiency.subjects import NestedSubject, Subject, TensorSubject
 
@@ -44,12 +45,13 @@ def subject_of(
     max_memory: int | None,
     progress: Progress | None = None,
     extra: Any = None,
+    goal: Goal | None = None,
 ) -> Subject:
     """The batch as something that can be evaluated. Raises TypeError or ValueError naming the argument."""
     if isinstance(sample, Sample):
         if extra is not None:
             raise ValueError("extra is for tensors: a nested sample holds all that its model reads")
-        return _nested(model, sample, counterfactuals, terms, max_memory, progress)
+        return _nested(model, sample, counterfactuals, terms, output, max_memory, progress, goal)
     if frames.is_frame(sample):
         sample = frames.of_one_length("sample", sample).values
     if not arrays.is_array(sample):
@@ -70,8 +72,8 @@ def subject_of(
         raise ValueError(f"sample holds NaN or infinite values, the first at {first}")
     channels_first("sample", tuple(sample.shape))
     predictor = Predictor.of(_of_tables(model) if sample.ndim == 2 and not tokens else model, output=output)
-    if predictor.output == "regression":
-        raise TypeError("output must not be regression: a decision for a class is explained")
+    if goal is not None:
+        goal.check(predictor)
     held = _held(sample, predictor, tokens)
     beside = read_extra(extra, len(sample), held.x.device, arrays.model_type(predictor.module))
     predictor.check_extra(beside)
@@ -146,7 +148,7 @@ def _groups(terms: str | Tensor | None, B: int, grid: tuple[int, ...], ndim: int
     """(B, cells) int64: the term of each cell, counted from 0 in each sample."""
     if arrays.is_array(terms):
         terms = arrays.whole("terms", terms, holds="integers")
-        if not _holds_integers(terms) or tuple(terms.shape) not in (grid, (B, *grid)):
+        if not arrays.holds_integers(terms) or tuple(terms.shape) not in (grid, (B, *grid)):
             raise ValueError(
                 f"terms must be an integer tensor {grid} or {(B, *grid)}, got {terms.dtype} {tuple(terms.shape)}"
             )
@@ -167,19 +169,23 @@ def _nested(
     sample: Sample,
     counterfactuals: CounterfactualLike,
     terms: str | Tensor | None,
+    output: Output,
     max_memory: int | None,
     progress: Progress | None,
+    goal: Goal | None,
 ) -> NestedSubject:
-    if not isinstance(model, HierarchicalClassifier):
-        raise TypeError(f"model must be a HierarchicalClassifier for nested samples, got {type(model).__name__}")
     if not isinstance(counterfactuals, str) or counterfactuals != "zero":
         raise ValueError("counterfactuals do not apply to nested samples: what is removed is missing")
     if terms is not None:
         raise ValueError("terms are those of the nested sample: use clusters=, or sample.seen_by a FlatView")
     if len(sample) == 0:
         raise ValueError("sample is empty: there must be a document")
-    sample.check_range(model.head.weight.dtype)
-    return NestedSubject(NestedGame(model, sample, max_memory=max_memory, progress=progress))
+    predictor = NestedPredictor(model, output)
+    if goal is not None:
+        goal.check(predictor)
+    if isinstance(model, HierarchicalClassifier):
+        sample.check_range(model.head.weight.dtype)
+    return NestedSubject(NestedGame(predictor, sample, max_memory=max_memory, progress=progress))
 
 
 # -- clusters, targets, heuristics -------------------------------------------------------------------------------------
@@ -196,7 +202,7 @@ def players_of(clusters: Tensor | None, subject: Subject) -> list[Tensor]:
         total = subject.game.sample.terms
     if arrays.is_array(clusters):
         clusters = arrays.whole("clusters", clusters, holds="integers")
-    if not isinstance(clusters, Tensor) or not _holds_integers(clusters):
+    if not isinstance(clusters, Tensor) or not arrays.holds_integers(clusters):
         raise TypeError("clusters must be an integer tensor, an id for each term")
     if clusters.numel() != total:
         raise ValueError(f"clusters must have an id for each of {total} terms, got {tuple(clusters.shape)}")
@@ -206,46 +212,14 @@ def players_of(clusters: Tensor | None, subject: Subject) -> list[Tensor]:
     return list(torch.split_with_sizes(flat, subject.terms))
 
 
-def classes_of(target: Any, B: int) -> Tensor | None:
-    """(B,) int64 or None: what was given as the classes that are explained, as far as it can be checked unasked."""
-    if target is None:
-        return None
-    if arrays.is_array(target):
-        given = arrays.whole("target", target, holds="classes").cpu()
-        if not _holds_integers(given):
-            raise TypeError(f"target must be a class or one for each sample, got {given.dtype}")
-    elif isinstance(target, (list, tuple)):
-        given = torch.tensor([count("target", each, 0) for each in target], dtype=torch.int64)
-    else:
-        given = torch.tensor(count("target", target, 0))
-    if tuple(given.shape) not in ((), (B,)):
-        raise ValueError(f"target must be a class or one for each of {B} samples, got {tuple(given.shape)}")
-    classes = given.long()
-    if bool((classes < 0).any()):
-        raise ValueError(f"target must be at least 0, got {given.tolist()}")
-    return classes.expand(B)
-
-
-def targets_of(classes: Tensor | None, outputs: Tensor, predictor: Predictor) -> Tensor:
-    """(B,) int64: the classes that are explained, by default those predicted for the whole samples, (B, C)."""
-    if classes is None:
-        return predictor.predicted(outputs)
-    if bool((classes >= outputs.shape[1]).any()):
-        raise ValueError(f"target must lie in 0 … {outputs.shape[1] - 1}, got {classes.tolist()}")
-    return classes
-
-
-def _holds_integers(tensor: Tensor) -> bool:
-    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
-
-
 def heuristic_of(given: Any, sample: Any, subject: Subject) -> str | list[Tensor]:
     """The name of a heuristic, or the scores (terms,) of each sample: from a tensor, a result or an attributor."""
     if isinstance(given, str):
-        if given not in HEURISTICS:
+        if given.partition(":")[0] not in HEURISTICS:
             raise ValueError(
                 f"heuristic must be one of {', '.join(HEURISTICS)}, a tensor or an attributor, got {given!r}"
             )
+        HEURISTICS.parse(given)
         return given
     if isinstance(given, Attribution):
         given = given.values

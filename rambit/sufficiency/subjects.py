@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rambit.game import Coalitions, Game, Soft
 from rambit.game.nested import NestedGame
-from rambit.structure import to_json
+from rambit.structure import Prepared, to_json
 
 #: A sample's number, and masks (n, terms) of its terms: bool, or float in [0, 1] for outputs with gradients.
 Question = tuple[int, Tensor]
@@ -114,6 +114,7 @@ class NestedSubject(Subject):
         self.game = game
         self.places = [of.nonzero()[:, 0] for of in game.sample.layout.belongs.cpu().T]
         self.terms = [len(places) for places in self.places]
+        self.differentiable = isinstance(game.prepared, Prepared)
 
     def outputs(self, questions: Sequence[Question]) -> Tensor:
         joint = self._joint(questions)

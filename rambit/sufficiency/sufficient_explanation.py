@@ -38,13 +38,14 @@ class SufficientExplanation:
 
     mask: bool, True = kept: (D, T) of a series, (H, W) of an image, (F,) of a table, (terms of the batch,) of a nested
     sample, where the other samples' terms are False. size: how many terms are kept, or clusters where they were given.
-    gap: the target's probability minus the best other one's, evaluated again with that part alone; threshold: what it
-    had to reach. rows: what was evaluated for this sample. calls, seconds: of the whole batch. settings: JSON
-    values. document: the kept part of a nested sample, None for a tensor.
+    gap: the target's probability minus the best other one's, evaluated again with that part alone (of a criterion: its
+    value; of regression: minus how far the values moved); threshold: what it had to reach. target: the class, or the
+    output of regression; None where there is no single one. rows: what was evaluated for this sample. calls, seconds:
+    of the whole batch. settings: JSON values. document: the kept part of a nested sample, None for a tensor.
 
     What was explained, each None where it was not kept. labels: what classes and, of series and tables, features and
-    times are called. outputs: (C,), the model's probabilities for the whole sample. x: the sample, without batch axis.
-    model: a hash of the model (hex).
+    times are called. outputs: (C,), the model's probabilities, or values, for the whole sample. x: the sample, without
+    batch axis. model: a hash of the model (hex).
 
     Errors: TypeError or ValueError naming a part that is of another kind.
     """
@@ -53,7 +54,7 @@ class SufficientExplanation:
     size: int
     gap: float
     threshold: float
-    target: int
+    target: int | None
     rows: int
     calls: int
     seconds: float
@@ -69,7 +70,8 @@ class SufficientExplanation:
         if not isinstance(self.mask, Tensor) or self.mask.dtype != torch.bool:
             raise TypeError(f"mask must be boolean, given {getattr(self.mask, 'dtype', type(self.mask).__name__)}")
         for name, low in (("size", 0), ("target", 0), ("rows", 0), ("calls", 0), ("seed", None)):
-            check_integer(name, getattr(self, name), low)
+            if name != "target" or self.target is not None:
+                check_integer(name, getattr(self, name), low)
         check_number("gap", self.gap)
         check_number("threshold", self.threshold)
         check_number("seconds", self.seconds, 0)
@@ -89,6 +91,8 @@ class SufficientExplanation:
 
     def _class(self) -> str:
         """What the target is called."""
+        if self.target is None:
+            return f"criterion {self.settings['criterion']}" if "criterion" in self.settings else "all outputs"
         return self.labels.output(self.target, f"class {self.target}")
 
     def to_json(self) -> Any:
@@ -132,7 +136,8 @@ class SufficientExplanation:
             "rows": self.rows,
             "calls": self.calls,
         }
-        said = about(title, repr(self), self.settings, self.seed, self.model, numbers)
+        settings = {"method": "rambit.sufficiency.explain", **self.settings}
+        said = about(title, repr(self), settings, self.seed, self.model, numbers)
         whole = (None if self.document is not None else self.x) if x is None else None if x is False else x
         save_text(path, self._page(said, whole).encode(), ".html", force=force)
 
@@ -169,13 +174,14 @@ class SufficientExplanation:
         Errors: FileExistsError without `force`, ValueError for a path that ends like a file of another kind, TypeError
         naming a setting that is no JSON value.
         """
-        record: dict[str, Any] = {name: kind(getattr(self, name)) for name, kind in _NUMBERS.items()}
+        given = {name: getattr(self, name) for name in _NUMBERS}
+        record: dict[str, Any] = {name: None if of is None else _NUMBERS[name](of) for name, of in given.items()}
         record["settings"] = json_dict(self.settings, "settings")
         record["document"] = self.document
         optional = {"labels": self.labels.record() or None, "model": self.model}
         record |= {name: value for name, value in optional.items() if value is not None}
-        given = {name: getattr(self, name) for name in _OPTIONAL if getattr(self, name) is not None}
-        save_result(path, _FORMAT, {"mask": self.mask, **given, **self.labels.tensors()}, record, force=force)
+        kept = {name: getattr(self, name) for name in _OPTIONAL if getattr(self, name) is not None}
+        save_result(path, _FORMAT, {"mask": self.mask, **kept, **self.labels.tensors()}, record, force=force)
 
     @classmethod
     def load(cls, path: str | Path) -> SufficientExplanation:

@@ -130,7 +130,7 @@ def test_categories_are_drawn_from_the_background(strategy):
 @pytest.mark.parametrize("way", ["apart", "together"])
 def test_strategies_that_serve_no_categories(way, wrong):
     make, options, _ = WAYS[way]
-    words = "does not serve categorical features, .*use constant, marginal, joint, carry_forward, or give values"
+    words = "does not serve categorical features, .*use constant, marginal, joint, carry_forward, conditional, or give"
     with pytest.raises(ValueError, match=words):
         Occlusion(make(), counterfactuals=wrong, **options).attribute(X)
 

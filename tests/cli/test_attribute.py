@@ -54,6 +54,7 @@ def inputs(made):
     "options",
     [
         SMALL | {"background": "file"},
+        SMALL | {"background": "file", "counterfactuals": "conditional:history=2,neighbours=2,whole_runs=true"},
         {"L": 3, "counterfactuals": "interpolate", "distance": "kl", "reduce": "max"},
         {"L": 3, "num_samples": 1, "counterfactuals": "gaussian", "anchor": "mask", "normalize": "visible", "seed": 7},
         {"L": 3, "num_samples": 2, "counterfactuals": "uniform", "anchor": "end", "window_size": 2, "Wt_max": 3},
@@ -66,7 +67,9 @@ def test_the_same_numbers_as_in_python(explain, inputs, rambit, made, options):
     given = {name: made.data if value == "file" else value for name, value in options.items()}
     found, done = explain(*flags(given))
     python = dict(options)
-    if "background" in python:  # the steps that count, as one long series
+    if "counterfactuals" in python and "background" in python:
+        python["background"] = {"X": X, "lengths": lengths}
+    elif "background" in python:  # the steps that count, as one long series
         python["background"] = torch.cat([x[:, :n] for x, n in zip(X, lengths, strict=True)], dim=1)[None]
     if "max_memory" in python:
         python["max_memory"] = 64 << 20

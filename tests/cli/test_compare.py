@@ -213,8 +213,9 @@ def test_lists_of_items_with_options():
 
 def test_all_methods_serve_a_small_set(rambit, tmp_path):
     small = {"rambit": ":L=2", "shapley": ":num_permutations=2", "banzhaf": ":num_masks=5"}
-    small |= dict.fromkeys(("dynamask", "extremal-mask"), ":epochs=2,lr=0.1")
-    needs = {"gradients": "captum", "dynamask": "tint", "extremal-mask": "tint"}
+    small |= dict.fromkeys(("dynamask", "extremal-mask"), ":epochs=2,lr=0.1") | {"tint-fit": ":epochs=1,draws=1"}
+    needs = dict.fromkeys(("gradients", "ig", "gradient-shap", "deep-lift", "feature-ablation"), "captum")
+    needs |= dict.fromkeys(("dynamask", "extremal-mask", "temporal-occlusion", "tint-fit"), "tint")
     names = [name for name in known.names() if name not in needs or find_spec(needs[name])]
     methods = ",".join(name + small.get(name, "") for name in names)
     done = rambit(*command(tmp_path / "out", methods=methods))
@@ -272,7 +273,7 @@ def test_errors_name_options(fails, tmp_path):
     assert "--batch-size must be at least 1, got 0" in fails(*command(tmp_path / "out", "--batch-size", 0))
     assert "error: --data and --methods must name at least one each" in fails(*command(tmp_path / "out", data=""))
     assert "error: --keep must be between 1 and the 20 timestamps" in fails(*command(tmp_path / "out", "--keep", 21))
-    assert "error: --cells must be a share above 0" in fails(*command(tmp_path / "out", "--cells", "nan"))
+    assert "error: --cells must be above 0" in fails(*command(tmp_path / "out", "--cells", "nan"))
     assert "error: --data: unknown data set 'nothing'" in fails(*command(tmp_path / "out", data="nothing"))
     assert "error: --methods fo:S=0: " in fails(*command(tmp_path / "out", methods="fo:S=0"))
     other = tmp_path / "data"  # a folder's name is no option's

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rambit import RaMbIT
-from rambit.compare.faithful import MEASURES, Size
+from rambit.compare.judging import JUDGED, Judging
 from rambit.compare.methods import parse
 from rambit.compare.runs import Case, Data, Settings
 from rambit.results import Attribution
@@ -44,7 +44,7 @@ def kept_alone(X, kept):
 
 
 def judged(model, X, y, scores):
-    """MEASURES, one series after another."""
+    """JUDGED, one series after another."""
     k = round(CELLS * X[0].numel())
     right, right_kept, sufficiency, comprehensiveness = [], [], [], []
     for x, label, score in zip(X, y, scores, strict=True):
@@ -76,7 +76,7 @@ def test_every_number_is_what_the_stored_model_says_of_the_stored_scores(compare
         scores = Attribution.load(case.result_path(parse(row["method"]))).values
         with torch.no_grad():
             expected = judged(model, X, y, scores)
-        assert [float(row[measure]) for measure in MEASURES] == pytest.approx(expected, abs=1e-6)
+        assert [float(row[measure]) for measure in JUDGED] == pytest.approx(expected, abs=1e-6)
 
 
 def test_truth_columns_stand_where_the_truth_is_known(compared):
@@ -109,24 +109,26 @@ def test_one_label_a_series_is_explained_at_the_end(compared):
     stored = Attribution.load(case.result_path(parse("rambit:L=2,S=2")))
     twin = RaMbIT(case.model(), background=case.background(), L=2, num_samples=2, anchor="end", seed=0)
     assert torch.equal(stored.values, twin.attribute(torch.from_numpy(data.explained.X)))
-    assert parse("rambit:anchor=cell").options_for(True)["anchor"] == "cell"
-    assert "anchor" not in parse("rambit").options_for(False)
-    assert "anchor" not in parse("winit").options_for(True)
+    assert parse("rambit:anchor=cell").options_for("end")["anchor"] == "cell"
+    assert "anchor" not in parse("rambit").options_for("cell")
+    assert "anchor" not in parse("winit").options_for("end")
+    assert parse("ig").options_for("cell")["anchor"] == "cell"
+    assert "anchor" not in parse("ig").options_for(None)
     # The archive's series are sorted by class: those explained are of every class.
     assert sorted(data.explained.y) == [0, 1, 2, 3]
 
 
 def test_sizes_by_default():
-    assert (Size().timestamps(100), Size().timestamps(5), Size().count(600), Size().count(3)) == (10, 1, 60, 1)
+    assert [Judging().timestamps(steps) for steps in (100, 5)] == [10, 1]
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
         (["--keep", 21], "--keep must be between 1 and the 20 timestamps of spike"),
-        (["--keep", 0], "--keep must be between 1 and the"),
-        (["--cells", 0], "--cells must be a share above 0 and up to 1, got 0"),
-        (["--cells", 1.5], "--cells must be a share above 0 and up to 1, got 1.5"),
+        (["--keep", 0], "--keep must be at least 1, got 0"),
+        (["--cells", 0], "--cells must be above 0 and at most 1, got 0"),
+        (["--cells", 1.5], "--cells must be above 0 and at most 1, got 1.5"),
         (["--data", "JapaneseVowels"], "JapaneseVowels has series of several lengths"),
     ],
 )

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from rambit import Attribution
-from rambit.rex import ReX
+from rambit.rex import ReX, RexExplanation
 from rambit.sufficiency import explain
 
 pytest.importorskip("matplotlib")
@@ -66,6 +66,28 @@ def test_files_series_and_title(rambit, fails, results, drawn):
     assert np.array_equal(pixels(drawn[0]), pixels(expected))
     assert "a.svg exists; --force" in fails("plot", "scores.safetensors", "--out", "a.svg")
     assert rambit("plot", "scores.safetensors", "--out", "a.svg", "--force").code == 0
+
+
+def test_kinds_scale_and_top(rambit, fails, results, drawn):
+    for file, flags, how in (
+        ("scores", ("--scale", "shared", "--top", "1"), {"scale": "shared", "top": 1}),
+        ("scores", ("--kind", "features", "--top", "1"), {"kind": "features", "top": 1}),
+        ("scores", ("--kind", "times", "--series", "7"), {"kind": "times", "series": [1]}),
+        ("rex", ("--kind", "map"), {"kind": "map"}),
+    ):
+        done = rambit("plot", f"{file}.safetensors", *flags, "--force")
+        assert done.code == 0, done.err
+        kind = Attribution if file == "scores" else RexExplanation
+        assert np.array_equal(pixels(drawn[-1]), pixels(kind.load(f"{file}.safetensors").plot(**how)))
+    for file, flags, said in (
+        ("scores", ("--kind", "map"), "kind must be one of cells, features, times, got 'map'"),
+        ("scores", ("--scale", "x"), "scale must be one of series, shared, got 'x'"),
+        ("scores", ("--kind", "times", "--scale", "shared"), "--scale is for --kind cells, given --kind times"),
+        ("scores", ("--kind", "times", "--top", "2"), "--top is of features, given --kind times"),
+        ("rex", ("--top", "2"), "--top is for scores of several series, and this is a RexExplanation"),
+        ("kept", ("--kind", "map"), "--kind is for scores"),
+    ):
+        assert said in fails("plot", f"{file}.safetensors", *flags, "--out", "new.png")
 
 
 def test_the_file_is_a_picture(rambit, results):

@@ -34,7 +34,7 @@ def test_measures_in_the_report_and_in_the_file(one, rambit):
     done, found = one("--analyse")
     evaluation = ReX(first, iters=2, min_box_size=4).evaluate(found.x, found, step=2)
     assert found.measures == pytest.approx(evaluation.measures())
-    assert torch.equal(found.curves, torch.from_numpy(evaluation.curves))
+    assert torch.equal(found.curves, torch.tensor(evaluation.points, dtype=torch.float64))
     assert np.trapezoid(found.curves[1], found.curves[0]) / float(found.outputs[1]) == pytest.approx(
         evaluation.insertion
     )

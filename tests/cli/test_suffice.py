@@ -62,6 +62,36 @@ def test_documents(nested, capsys):
     assert json.loads(capsys.readouterr().out) == explain(model, sample.take(torch.tensor([0]))).to_json()
 
 
+def test_documents_as_files(nested, capsys):
+    folder, model, sample = nested
+    command = ["suffice", f"{folder}/documents.json", "--json", "--model", f"{folder}/nested.safetensors"]
+    assert main([*command, "--out", f"{folder}/out"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    found = explain(model, sample)
+    assert printed[0].split() == ["document", "class", "kept", "of", "gap", "at", "least", "rows"]
+    for number, (one, terms) in enumerate(zip(found, sample.layout.belongs.sum(0).tolist(), strict=True)):
+        assert json.loads((folder / "out" / f"{number}.json").read_text()) == one.to_json()
+        assert torch.equal(SufficientExplanation.load(folder / "out" / f"{number}.safetensors").mask, one.mask)
+        cells = ["document", f"{number}", f"{one.target}", f"{one.size}", f"{terms}", f"{one.gap:.4f}"]
+        assert printed[1 + number].split()[:6] == cells
+    assert printed[-1] == f"wrote 2 results and documents into {folder}/out"
+    assert main([*command, "--out", f"{folder}/out"]) == 2
+    assert "--force" in capsys.readouterr().err
+
+
+def test_what_the_model_has_not_seen_is_told_of(nested, capsys):
+    folder, _, _ = nested
+    (folder / "documents.json").write_text(json.dumps([DOCUMENTS[0] | {"new": 1}, {"a": "text", "new": 2}]))
+    command = ["suffice", f"{folder}/documents.json", "--json", "--model", f"{folder}/nested.safetensors"]
+    assert main([*command, "--heuristic", "gnn:steps=2"]) == 0
+    done = capsys.readouterr()
+    assert "ignored 3 values that the model has not seen the like of: new (2), a (1)" in done.err
+    assert "warning: sample 1 holds nothing: its explanation is empty" in done.err
+    assert done.out.endswith("{}\n")
+    assert main([*command, "--heuristic", "gnn:step=2"]) == 2
+    assert "heuristic gnn has no option 'step=2'" in capsys.readouterr().err
+
+
 def test_what_suffices_is_highlighted(nested):
     _, model, sample = nested
     found = explain(model, sample)
@@ -100,9 +130,10 @@ def test_bad_options(nested, capsys, options, message):
 
 def test_bad_documents(nested, capsys):
     folder, _, _ = nested
+    command = ["suffice", f"{folder}/documents.json", "--json", "--model", f"{folder}/nested.safetensors"]
     for text, message in (("{", "not a JSON file"), ("{}", "a list of documents"), ('[{"b": 1}]', "does not fit")):
         (folder / "documents.json").write_text(text)
-        assert main(["suffice", f"{folder}/documents.json", "--json", "--model", f"{folder}/nested.safetensors"]) == 2
+        assert main([*command, "--unknown", "error"]) == 2
         assert message in capsys.readouterr().err
 
 

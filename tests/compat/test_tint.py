@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from rambit.game import recognition
+
 NOT_THERE = "time_interpret is not installed (extra baselines)"
 
 
@@ -114,7 +116,7 @@ def pick(generator, *choices):
 def test_random_calls(asked, tint, monkeypatch, seed):
     g = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    monkeypatch.setattr(asked.ours, "WORTH_A_TRACE", pick(g, 2e9, 2e9, 0.0))
+    monkeypatch.setattr(recognition, "WORTH_A_TRACE_SO_FAR", pick(g, 1e99, 1e99, 0.0))
     B, T, D, C = pick(g, 1, 4), pick(g, 1, 6), pick(g, 1, 3, 5), pick(g, 2, 4)
     kind = pick(g, GRU, lambda D, C: GRU(D, C, nn.LSTM), Claims, Opaque)
     dtype = pick(g, torch.float32, torch.float64)
@@ -173,7 +175,7 @@ def test_of_many_series_and_windows(asked, tint, monkeypatch):
 
 @pytest.mark.parametrize("trace", [False, True])
 def test_a_tunnel_sees_what_becomes_of_its_module(tint, ours, monkeypatch, trace):
-    monkeypatch.setattr(ours, "WORTH_A_TRACE", 0.0 if trace else 1e99)
+    monkeypatch.setattr(recognition, "WORTH_A_TRACE_SO_FAR", 0.0 if trace else 1e99)
     model = GRU(3, 4, dropout=0.5).eval()
     tunnel, theirs = (side.TimeForwardTunnel(tint.TemporalOcclusion(model)) for side in (ours, tint))
     for change in (
@@ -193,9 +195,21 @@ def test_a_tunnel_sees_what_becomes_of_its_module(tint, ours, monkeypatch, trace
         torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
 
 
+def test_a_tunnel_traces_its_module_once_calls_outweigh_that(tint, ours, monkeypatch):
+    model = GRU(3, 4).eval()
+    tunnel, theirs = (side.TimeForwardTunnel(tint.TemporalOcclusion(model)) for side in (ours, tint))
+    each = 4 * (1 + 3) * 7 / 2 * ours.multiplications(model, 6)
+    monkeypatch.setattr(recognition, "WORTH_A_TRACE_SO_FAR", 2.5 * each)
+    for modes in (set(), set(), {"causal", "stateful"}, {"causal", "stateful"}):
+        found, expected = (side.attribute(X, sliding_window_shapes=(1,), target=1) for side in (tunnel, theirs))
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+        (seen,) = ours._SEEN[tunnel].models.values()
+        assert seen.predictor.modes == modes
+
+
 @pytest.mark.parametrize("trace", [False, True])
 def test_the_module_is_left_as_it_was(tint, ours, monkeypatch, trace):
-    monkeypatch.setattr(ours, "WORTH_A_TRACE", 0.0 if trace else 1e99)
+    monkeypatch.setattr(recognition, "WORTH_A_TRACE_SO_FAR", 0.0 if trace else 1e99)
     model = nn.Sequential(GRU(3, 4), nn.BatchNorm1d(4), nn.Dropout())
     model[1].eval()
     model[2].eval()
@@ -389,3 +403,58 @@ def test_without_time_interpret(monkeypatch):
 def test_it_is_imported_by_name_only():
     code = "import sys, rambit, rambit.compat; sys.exit('rambit.compat.tint' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+#: After time_interpret's README and the examples of its classes. Each leaves its scores in ``scores``.
+SCRIPTS = {
+    "README": """
+from tint.attr import TemporalIntegratedGradients
+
+salient = torch.rand(8, 7, 5) > 0.5
+explainer = TemporalIntegratedGradients(lambda x, salient: (x**2 * salient).sum(dim=(1, 2)))
+more = {"additional_forward_args": (salient,), "temporal_additional_forward_args": (True,)}
+scores = explainer.attribute(x, baselines=0 * x, **more).abs()
+""",
+    "Occlusion": """
+from tint.attr import Occlusion
+
+scores = Occlusion(mlp).attribute(x, (1, 1), target=(0, 0))
+""",
+    "TemporalOcclusion": """
+from tint.attr import TemporalOcclusion
+
+scores = TemporalOcclusion(mlp).attribute(x, (1,), target=(6, 0))
+""",
+    "TemporalAugmentedOcclusion": """
+from tint.attr import TemporalAugmentedOcclusion
+
+scores = TemporalAugmentedOcclusion(mlp, torch.rand(32, 7, 5)).attribute(x, (1,), target=(6, 0))
+""",
+    "TimeForwardTunnel": """
+from captum.attr import Saliency
+from tint.attr import TimeForwardTunnel
+
+scores = TimeForwardTunnel(Saliency(last)).attribute(x, target=0)
+""",
+    "TimeForwardTunnel of occlusions": """
+from tint.attr import TemporalOcclusion, TimeForwardTunnel
+
+scores = TimeForwardTunnel(TemporalOcclusion(last)).attribute(x, sliding_window_shapes=(1,), target=0)
+""",
+}
+
+
+@pytest.mark.filterwarnings("ignore:Input Tensor 0 did not already require gradients")
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts_of_the_documentation_with_one_line_changed(tint, name):
+    torch.manual_seed(0)
+    mlp = nn.Sequential(nn.Linear(5, 3), nn.ReLU(), nn.Linear(3, 1)).eval()
+    given = {"torch": torch, "x": torch.rand(8, 7, 5), "mlp": mlp, "last": GRU(5, 2).eval()}
+    found = []
+    for script in (SCRIPTS[name], SCRIPTS[name].replace("from tint.attr", "from rambit.compat.tint")):
+        torch.manual_seed(1)
+        names = dict(given)
+        exec(script, names)
+        found.append(names["scores"])
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6, equal_nan=True)  # occlusions leave what they skip NaN
+    assert found[0].nan_to_num().abs().max() > 0

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import MultivariateNormal
 
+from rambit import RaMbIT
 from rambit.counterfactuals import FeatureGenerator, GeneratorModel, JointGenerator, generator
+from rambit.models import TCNClassifier
 from tests.naive import ops as naive
 
 KINDS = [(FeatureGenerator, {}), (FeatureGenerator, {"conditional": True}), (JointGenerator, {})]
@@ -548,3 +550,16 @@ def test_wrong_questions():
     for bad in (3, -1, [0, 0]):
         with pytest.raises(ValueError, match=r"different features in 0\.\.2"):
             model.draw_given(x, bad, ids, 1, 0)
+
+
+@pytest.mark.parametrize("evaluation", ["full", "prefix"])
+def test_padding_is_not_missing(evaluation):
+    """Series of different lengths, which a model in mode full reads padded, have the scores that each has alone."""
+    X, generator = torch.randn(2, 3, 6), FeatureGenerator(3, hidden_size=4)
+    model = TCNClassifier(num_features=3, num_classes=2)
+    method = RaMbIT(
+        model, anchor="end", window_size=1, L=3, counterfactuals=generator, evaluation=evaluation, num_samples=2
+    )
+    together = method.attribute(X, lengths=[4, 6])
+    alone = method.attribute(X[:1, :, :4], ids=[0])
+    torch.testing.assert_close(together[:1, :, :4], alone)

@@ -263,7 +263,11 @@ def test_describe_is_plain_and_tensors_are_the_data():
     assert Uniform(-1, 4).describe() == {"name": "Uniform", "lo": -1.0, "hi": 4.0}
     assert Interpolate(0.5).describe() == {"name": "Interpolate", "noise": 0.5, "single": False}
     data = background()
-    assert Marginal(data).describe() == {"name": "Marginal"}
+    assert Marginal(data).describe() == {
+        "name": "Marginal",
+        "background": Marginal(data.clone()).describe()["background"],
+    }
+    assert Marginal(data).describe() != Marginal(data + 1).describe()
     assert Marginal(data).tensors()["background"] is data
 
 

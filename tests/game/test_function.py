@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -65,3 +67,32 @@ def test_shapiq_drives_a_game():
     values = approximator.approximate(budget=2**D, game=function)
     found = np.array([values[(i,)] for i in range(D)])
     np.testing.assert_allclose(found, exact, atol=1e-8)
+
+
+@pytest.mark.parametrize("index", ["STII", "SII", "BII"])
+@pytest.mark.parametrize("players", [1, 2, 6, 10])
+def test_interactions_equal_shapiqs(players, index):
+    shapiq = pytest.importorskip("shapiq")
+    _, _, _, game = setting()
+    function = CoalitionFunction(game, players=torch.arange(D * T) % players)
+    found = function.interactions(index)
+    expected = shapiq.ExactComputer(function, n_players=players)(index, order=min(2, players))
+    for i, j in itertools.combinations_with_replacement(range(players), 2):
+        assert found[i, j] == pytest.approx(expected[(i,) if i == j else (i, j)], abs=1e-12)
+        assert found[i, j] == found[j, i]
+    assert np.abs(found).max() > 1e-4
+
+
+def test_shapley_taylor_shares_out_what_is_won():
+    _, _, _, game = setting()
+    function = CoalitionFunction(game, players=group_cells("features", D, T, 1))
+    won = function(np.ones(D, dtype=bool)) - function.empty
+    assert np.triu(function.interactions()).sum() == pytest.approx(won)
+
+
+def test_interactions_that_cannot_be_had():
+    _, _, _, game = setting()
+    with pytest.raises(ValueError, match="index must be one of STII, SII, BII, got 'FSII'"):
+        CoalitionFunction(game).interactions("FSII")
+    with pytest.raises(ValueError, match="players: 30 are too many for exact values"):
+        CoalitionFunction(game).interactions()

@@ -235,5 +235,5 @@ def test_what_only_the_replacing_values_show():
     background = noise(40, 1)
     background[17, :, 3] = 60.0
     with pytest.warns(UserWarning, match="falling back"):
-        found = RaMbIT(AheadOfDraws(), num_samples=10, L=2, background=background).explain(X)
+        found = RaMbIT(AheadOfDraws(), L=2, counterfactuals="marginal", background=background).explain(X)
     assert found.mode == "prefix"

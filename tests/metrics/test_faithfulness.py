@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -103,7 +105,7 @@ def some(case, k, per, extent):
 # -- the definition ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", AT_ONCE + ONE_BY_ONE)
+@pytest.mark.parametrize("name", [*AT_ONCE, *ONE_BY_ONE, "masked_count"])
 @settings(max_examples=100)
 @given(case=cases(), k=AMOUNTS, per=PER, extent=EXTENTS)
 def test_is_what_the_twin_computes(name, case, k, per, extent):
@@ -126,6 +128,34 @@ def test_sufficiency_is_what_the_twin_computes(case, k, per):
 def test_curves_are_what_the_twin_computes(name, case, steps):
     ours, theirs = case.both(name, steps=steps)
     assert ours == theirs
+
+
+@pytest.mark.parametrize("name", ["deletion_curve", "insertion_curve"])
+@settings(max_examples=40)
+@given(case=cases(), steps=st.sampled_from([None, 1, 2]))
+def test_points_of_curves_are_what_the_twin_computes(name, case, steps):
+    found = getattr(metrics, name)(case.game, case.scores, steps=steps)
+    assert found == pytest.approx(getattr(naive, name)(case.twin, case.scores, steps), rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", [*AT_ONCE, *ONE_BY_ONE, *CURVES, "sufficiency", "masked_count"])
+@settings(max_examples=15)
+@given(case=cases())
+def test_the_number_of_each_series(name, case):
+    k = () if name in CURVES else (0.5,)
+    found = getattr(metrics, name)(case.game, case.scores, *k)
+    assert type(found) is metrics.SeriesMean
+    for b, value in enumerate(found.by_series):
+        alone = copy.copy(case.twin)
+        alone.all = lambda b=b: [(b, s) for s in range(case.twin.S)]
+        assert value == pytest.approx(getattr(naive, name)(alone, case.scores, *k), rel=1e-9, abs=1e-9)
+    assert found == pytest.approx(found.by_series.mean(), rel=1e-12)
+
+
+def test_all_that_a_table_may_show_are_registered():
+    named = {*AT_ONCE, *ONE_BY_ONE, *CURVES, "sufficiency", "auc_drop", "masked_count"}
+    assert named <= set(metrics.FAITHFULNESS)
+    assert all(metrics.FAITHFULNESS[name] is getattr(metrics, name) for name in named)
 
 
 @settings(max_examples=80)

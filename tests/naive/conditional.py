@@ -44,7 +44,7 @@ class Conditional:
     def pool(self, x, d, t):
         """The times (n, s) that x's cell (d, t), NaN where a value is missing, is drawn from, in their order."""
         steps = min(t, self.history)
-        own_time = t < self.history and self.N >= self.neighbours
+        own_time = t < self.history and self.neighbours <= self.N
         there = [(n, s) for n in range(self.N) for s in range(self.T) if not math.isnan(self.data[n, d, s])]
         times = [(n, s) for n, s in there if (s == t if own_time else s >= steps)]
         near = [(found, n, s) for n, s in times if (found := self.distance(x, t, n, s, steps)) is not None]

@@ -279,24 +279,38 @@ def cpp(evaluated, scores, k, per="series", extent="cell"):
     return cpd(evaluated, -scores, k, per, extent)
 
 
+def masked_count(evaluated, scores, k, per="series", extent="cell"):
+    gone = top(evaluated, scores, k, per, extent)
+    return mean_of(evaluated, lambda b, s: sum(bool(evaluated.observed[b, d, t]) for d, t in gone[b]))
+
+
 def curve(evaluated, scores, steps, insertion):
     order = top(evaluated, scores, 1.0)
     count = max(len(cells) for cells in order) if steps is None else steps
 
-    def value(b, s):
-        points = []
-        for j in range(count + 1):
-            first = j * len(order[b]) // count
-            gone = order[b][first:] if insertion else order[b][:first]
-            points.append(float(evaluated(b, s, gone)[evaluated.target(b)]))
-        return sum((a + c) / 2 for a, c in itertools.pairwise(points)) / count
+    def point(j, b, s):
+        first = j * len(order[b]) // count
+        gone = order[b][first:] if insertion else order[b][:first]
+        return float(evaluated(b, s, gone)[evaluated.target(b)])
 
-    return mean_of(evaluated, value)
+    return [mean_of(evaluated, lambda b, s, j=j: point(j, b, s)) for j in range(count + 1)]
 
 
-def deletion_auc(evaluated, scores, steps=None):
+def deletion_curve(evaluated, scores, steps=None):
     return curve(evaluated, scores, steps, insertion=False)
 
 
-def insertion_auc(evaluated, scores, steps=None):
+def insertion_curve(evaluated, scores, steps=None):
     return curve(evaluated, scores, steps, insertion=True)
+
+
+def area(points):
+    return sum((a + c) / 2 for a, c in itertools.pairwise(points)) / (len(points) - 1)
+
+
+def deletion_auc(evaluated, scores, steps=None):
+    return area(deletion_curve(evaluated, scores, steps))
+
+
+def insertion_auc(evaluated, scores, steps=None):
+    return area(insertion_curve(evaluated, scores, steps))

@@ -249,3 +249,43 @@ def _rows(mask, variant, without, within, name, stop):
         of = None if bool(base.all()) else (mask.numpy().tobytes(), variant.numpy().tobytes())
         found.add((of, "base") if torch.equal(row, base) else (of, name, side))
     return found
+
+
+def interactions(
+    f, X, masks, draws, pairs, *, anchor, window=1, metric="diff", target=None, kind="fixed", observed=None
+):
+    """Of pairs of lists of cells (d, t): contributions (L, S, B, P, 4) of the second difference and its three parts.
+
+    And the rows of each (series, draw) that a model which answers at all times has to be called with: a set of names.
+    """
+    B, _, T = X.shape
+    each, rows = np.zeros((len(masks), len(draws), B, len(pairs), 4)), [[set() for _ in draws] for _ in range(B)]
+    for b in range(B):
+        aim = int(target[b]) if target is not None else int(f(X[b : b + 1])[0].argmax()) if metric == "diff" else 0
+        seen = None if observed is None else observed[b]
+        for k, (p, q) in enumerate(pairs):
+            latest = max(t for _, t in (*p, *q))
+            horizons = [T - 1] if anchor == "end" else range(latest, min(latest + window, T))
+            for l, mask in enumerate(masks):
+                variants = [shifted(mask, j) for j in range(window)] if anchor == "end" else [mask]
+                for s, draw in enumerate(draws):
+                    for variant in variants:
+                        sides = []
+                        for p_kept, q_kept in ((False, False), (False, True), (True, False), (True, True)):
+                            side = variant.clone()
+                            for cells, kept in ((p, p_kept), (q, q_kept)):
+                                for d, t in cells:
+                                    side[d, t] = kept
+                            row = fill(X[b], side, None if draw is None else draw[b], kind, seen)
+                            found = [
+                                distance(metric, f(X[b : b + 1, :, : h + 1])[0], f(row[None, :, : h + 1])[0], aim)
+                                for h in horizons
+                            ]
+                            sides.append(sum(found) / len(found))
+                            stop = horizons[-1] + 1
+                            if not torch.equal(row[:, :stop], X[b, :, :stop]):
+                                rows[b][s].add((l, side.numpy().tobytes()))
+                        both, first, second, neither = sides
+                        parts = (both - first - second + neither, both - neither, first - neither, second - neither)
+                        each[l, s, b, k] += np.array(parts) / len(variants)
+    return each, rows

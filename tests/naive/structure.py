@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import torch
 
-from rambit.structure import Bag, Categorical, Dense, Product, Skip, Sparse, Text
+from rambit.structure import (
+    Bag,
+    BagSchema,
+    Categorical,
+    Dense,
+    MapSchema,
+    Product,
+    ProductSchema,
+    Skip,
+    SkipSchema,
+    Sparse,
+    SparseSchema,
+    Text,
+    UnionSchema,
+)
 
 
 def slots_of(sample):
@@ -112,22 +126,79 @@ def ngrams(string, n, buckets):
     return [sum((byte + 1) * 257 ** (n - 1 - k) for k, byte in enumerate(window)) % buckets for window in windows]
 
 
-def without_empty(document):
-    """The document without null, [], {} and what holds nothing else; None if that is all."""
+def without_empty(document, schema=None):
+    """The document without null, [], {} and what holds nothing else; None if that is all.
+
+    With a schema, the keys of its maps stay whatever stands under them.
+    """
+    schema = _alternative(document, schema)
     if isinstance(document, dict):
-        parts = {key: without_empty(value) for key, value in document.items()}
-        return {key: value for key, value in parts.items() if value is not None} or None
+        parts = {key: without_empty(value, _below(schema, key)) for key, value in document.items()}
+        keys = isinstance(schema, MapSchema)
+        return {key: value for key, value in parts.items() if keys or value is not None} or None
     if isinstance(document, list):
-        return [value for value in map(without_empty, document) if value is not None] or None
+        members = [without_empty(value, _below(schema, "[]")) for value in document]
+        return [value for value in members if value is not None] or None
     return document
 
 
-def removed(document, gone, place=()):
-    """The document without the values and instances that stand at one of the places ``gone``."""
+def _alternative(document, schema):
+    """The schema of a document of a union, and of what is skipped."""
+    if isinstance(schema, SkipSchema):
+        return _alternative(document, schema.child)
+    if isinstance(schema, UnionSchema):
+        types = {bool: "boolean", int: "number", float: "number", str: "string", list: "list", dict: "object"}
+        return dict(schema.parts).get(types.get(type(document)))
+    return schema
+
+
+def _below(schema, key):
+    if isinstance(schema, MapSchema):
+        return schema.value
+    if isinstance(schema, ProductSchema):
+        return dict(schema.parts).get(key)
+    return schema.child if isinstance(schema, BagSchema) else None
+
+
+def pairs_of(sample):
+    """For each slot, whether it is a pair of a map."""
+    found = []
+
+    def walk(node, schema):
+        found.extend([isinstance(schema, MapSchema)] * len(node.observation))
+        if isinstance(node, Bag):
+            walk(node.child, schema.child)
+        elif isinstance(node, Product):
+            for name, child in node.children().items():
+                walk(child, dict(schema.parts)[name])
+
+    walk(sample.root, sample.schema)
+    return found
+
+
+def removed(document, gone, pairs=(), place=()):
+    """The document without the values and instances at the places ``gone``, and the entries at those of ``pairs``."""
     if place in gone:
         return None
     if isinstance(document, dict):
-        return {key: removed(value, gone, (*place, key)) for key, value in document.items()}
+        items = [(key, value) for key, value in document.items() if (*place, key) not in pairs]
+        return {key: removed(value, gone, pairs, (*place, key)) for key, value in items}
     if isinstance(document, list):
-        return [removed(value, gone, (*place, i)) for i, value in enumerate(document)]
+        return [removed(value, gone, pairs, (*place, i)) for i, value in enumerate(document)]
     return document
+
+
+def pruned(sample, written, where, mask):
+    """The documents ``written`` of a sample without the slots, at the places ``where``, that ``mask`` removes."""
+    gone, pairs = [set() for _ in written], [set() for _ in written]
+    for place, kept, b, is_pair in zip(where, mask.tolist(), sample.output_id.tolist(), pairs_of(sample), strict=True):
+        if not kept:
+            (pairs if is_pair else gone)[b].add(place)
+    documents = [removed(d, g, p) for d, g, p in zip(written, gone, pairs, strict=True)]
+    return [emptied(without_empty(document, sample.schema), sample.schema) for document in documents]
+
+
+def emptied(document, schema):
+    """As ``to_json`` writes a document in which there is nothing."""
+    empty = {ProductSchema: {}, MapSchema: {}, SparseSchema: {}, BagSchema: []}.get(type(schema))
+    return empty if document is None else document

@@ -134,10 +134,64 @@ def test_without_the_input_a_spectrum_shows_what_is_kept():
 def test_long_curves_lose_no_peak():
     scores = np.zeros(5000)
     scores[1234] = 1.0
-    shown = explanation(scores, x=scores).axes[0].images[0].get_array()
-    assert shown.shape == (1, 8 * plots.DPI)
-    assert shown.max() == 1.0
-    assert shown.argmax() == 1234 * shown.shape[1] // 5000
+    figure = explanation(scores, x=scores)
+    peaks, means = figure.axes[0].images[0].get_array()
+    assert len(peaks) == len(means) == 8 * plots.DPI
+    assert peaks.max() == 1.0
+    assert peaks.argmax() == means.argmax() == 1234 * len(peaks) // 5000
+    assert "above their peak, below their mean" in figure.axes[0].get_xlabel()
+
+
+SHAPES = {"image": (4, 6), "volume": (3, 4, 6), "series": (3, 20)}
+
+
+@pytest.mark.parametrize("kind", ["map", "part", "input"])
+@pytest.mark.parametrize("of", SHAPES)
+def test_one_kind_of_panel(kind, of):
+    scores = rng().random(SHAPES[of])
+    x = rng(1).random(scores.shape if of == "series" else (3, *scores.shape))
+    mask = scores > 0.5
+    figure = explanation(scores, x=x, masks={"m": mask}, kind=kind)
+    assert [axes.get_ylabel() for axes in figure.axes].count("responsibility") == (kind == "map"), "a scale for the map"
+    assert any("m, " in name or name == "m" for name in headed(figure)) == (kind == "part" and of != "volume")
+    image = figure.axes[0].images[-1].get_array()
+    if of == "image":
+        pixels = np.moveaxis(x, 0, -1)
+        if kind == "map":
+            assert np.allclose(image, scores)
+        else:
+            where = mask if kind == "part" else np.ones_like(mask)
+            assert np.allclose(image[where], pixels[where])
+            assert kind == "input" or image[~mask].min() >= 0.8
+    if of == "series":
+        kept = [line for line in figure.axes[0].lines if line.get_color() != "0.25"]
+        assert len(kept) == 3 * (kind == "part")
+        assert (image.max() > 0) == (kind == "map")
+
+
+def test_one_panel_in_axes_of_ones_own():
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    one, other = figure.subplots(1, 2)
+    scores = rng().random((4, 6))
+    assert explanation(scores, kind="map", ax=one, title="cat") is figure
+    explanation(scores, x=scores, masks={"m": scores > 0.5}, ax=other)
+    assert one.get_title("left") == "cat"
+    assert other.lines
+    with pytest.raises(ValueError, match="ax is for one panel, and these are 2"):
+        explanation(scores, masks={"m": scores > 0.5}, ax=one)
+
+
+def test_a_surface_is_the_map():
+    scores = rng().random((4, 6))
+    axes = plots.surface(scores, title="cat").axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_zlabel()) == ("column", "row", "responsibility")
+    [faces] = axes.collections
+    assert len(faces.get_facecolor()) == 3 * 5
+    assert axes.get_zlim()[0] <= scores.min() < scores.max() <= axes.get_zlim()[1]
+    with pytest.raises(ValueError, match="responsibility must have 2 axes"):
+        plots.surface(np.zeros((2, 3, 4)))
 
 
 def test_the_picture_shows_most_where_responsibility_is_least():
@@ -185,6 +239,9 @@ def test_slices_of_a_volume(depth):
         ({"masks": {"m": np.zeros((5, 4))}}, r"masks\['m'\] must have the shape of responsibility \(4, 5\)"),
         ({"masks": {"m": np.zeros(20)}}, r"masks\['m'\] must have 2 axes"),
         ({"path": "a.docx"}, "path must end in"),
+        ({"kind": "surface"}, "kind must be one of all, map, part, input, got 'surface'"),
+        ({"kind": "part"}, "kind='part' needs masks, and there is none"),
+        ({"kind": "input"}, "kind='input' needs x, and there is none"),
     ],
 )
 def test_wrong_arguments(arguments, message):

@@ -21,6 +21,7 @@ from rambit.results import Attribution
 from rambit.rex import ReX
 from rambit.sufficiency import explain
 
+pytestmark = pytest.mark.wheel  # which must hold what pages are made of
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 ASSETS = Path(packing.__file__).parent / "assets"
 
@@ -160,9 +161,24 @@ def test_the_call_repeats_it(attribution, tmp_path):
     )
     result.report(tmp_path / "a.html")
     data, _ = read((tmp_path / "a.html").read_text(encoding="utf-8"))
-    line = data["call"].splitlines()[0].replace("seed=5", "counterfactuals='gaussian', seed=5")
-    again = eval(line, {"RaMbIT": METHODS["rambit"], "model": model, "X": X})
-    assert torch.equal(again.values, result.values)
+    names = {"RaMbIT": METHODS["rambit"], "model": model, "X": X, "background": torch.randn(30, 2, 8)}
+    assert torch.equal(eval(data["call"], names).values, result.values)
+
+
+@pytest.mark.parametrize("asked", [{"target": 1}, {"targets": "all"}, {"targets": [1]}])
+def test_the_call_repeats_what_was_asked(asked, tmp_path):
+    names = {
+        "RaMbIT": METHODS["rambit"],
+        "model": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2)),
+        "X": torch.randn(2, 2, 8),
+        "background": torch.randn(30, 2, 8),
+    }
+    options = {"masks": "bernoulli:p=0.3", "counterfactuals": "conditional:history=2", "num_samples": 2, "L": 3}
+    method = RaMbIT(names["model"], anchor="end", background=names["background"], **options)
+    result = method.explain(names["X"], **asked)
+    result.report(tmp_path / "a.html")
+    data, _ = read((tmp_path / "a.html").read_text(encoding="utf-8"))
+    assert torch.equal(eval(data["call"], names).values, result.values)
 
 
 def test_rex_and_sufficient_explanations(tmp_path):

@@ -175,6 +175,17 @@ def test_cells_are_tuples_of_four_with_names_beside() -> None:
     assert repr(Cell(1, 2, 3, 0.5)) == "Cell(series=1, feature=2, time=3, score=0.5)"
 
 
+def test_cells_are_short_in_a_notebook() -> None:
+    pretty = pytest.importorskip("IPython.lib.pretty").pretty
+    found = result().top(1)
+    assert pretty(found).startswith(f"[{found[0].feature_name} at 2024-03-0")
+    assert pretty(Cell(1, 2, 3, 0.5)) == "feature 2 at 3 of series 1: 0.5"
+    times = ("2024-03-01", "2024-03-01T06:00", "2024-03-01T06:00:00.5", "NaT")
+    for text, short in zip(times, ("2024-03-01", "2024-03-01 06:00", "2024-03-01 06:00:00.500", "NaT"), strict=True):
+        cell = Cell(0, 0, 0, 1 / 3).named(series="Ann", feature="hr", time=np.datetime64(text, "ns"))
+        assert pretty(cell) == f"hr at {short} of Ann: 0.3333"
+
+
 def test_several_targets_are_told_apart() -> None:
     a = result([1, 0])
     with pytest.raises(ValueError, match="target must say which of ill, well"):

@@ -15,7 +15,7 @@ import torch
 from rambit import RaMbIT, plots
 from rambit.labels import Labels
 from rambit.results import Attribution
-from tests.results.made import NAMES, result
+from tests.results.made import NAMES, at, cells, result
 from tests.results.test_files import pixels
 
 pytest.importorskip("matplotlib")
@@ -158,6 +158,67 @@ def test_times_that_do_not_fit_are_named(times: Any, error: type[Exception], mes
 def test_volumes_have_no_features() -> None:
     with pytest.raises(ValueError, match="feature_names and times are for series"):
         plots.explanation(torch.ones(2, 3, 4), feature_names=["a", "b"])
+
+
+def test_what_the_scores_are_is_said() -> None:
+    def said(settings: Any, **parts: Any) -> str:
+        a = result(**parts)
+        a.settings = {"layout": "BDT", **settings}
+        return a.plot(series=0).axes[-1].get_ylabel().replace("\n", " ")
+
+    ill = torch.tensor([1, 1])
+    assert said({"method": "RaMbIT", "distance": "diff"}, target=ill) == "RaMbIT score: change of ill"
+    assert said({"distance": "diff"}, target=ill, labels=Labels()) == "score: change of output 1"
+    assert said({"distance": "diff"}, target=torch.tensor([0, 1])) == "score: change of each series' output"
+    assert said({"distance": "diff"}) == "score: change of the explained output"
+    assert said({"distance": "pd"}) == "score: change of all probabilities, summed"
+    assert said({"distance": "l2", "output": "regression"}) == "score: Euclidean distance of all outputs"
+    assert said({}) == "score"
+    assert result().plot(label="mine", series=0).axes[-1].get_ylabel() == "mine"
+
+
+@pytest.mark.parametrize("layout", ["BDT", "BTD"])
+def test_bars_of_a_result(layout: str) -> None:
+    """Against loops over the cells that were evaluated."""
+    a = result(layout=layout)
+    sizes = {"features": np.full((2, 3), np.nan), "times": np.full((2, 5), np.nan)}
+    errors = {name: one.copy() for name, one in sizes.items()}
+    for name, found in sizes.items():
+        for b, i in np.ndindex(found.shape):
+            here = [c for c in cells(a) if c[0] == b and c[2 if name == "features" else 3] == i]
+            if here:
+                found[b, i] = np.mean([abs(at(a.values, a, *c)) for c in here])
+                errors[name][b, i] = np.sqrt(sum(at(a.stderr, a, *c) ** 2 for c in here)) / len(here)
+    bars = a.plot(kind="features", series="Bob").axes[0]
+    names = [label.get_text() for label in bars.get_yticklabels()]
+    order = np.argsort(-sizes["features"][1])
+    assert names == [NAMES.features[d] for d in order]
+    assert bars.get_title("left") == "Bob: well (0.75)"
+    assert bars.get_xlabel() == "RaMbIT mean |score|"
+    np.testing.assert_allclose([bar.get_width() for bar in bars.patches], sizes["features"][1][order])
+    halves = [np.ptp(one[:, 0]) / 2 for one in bars.collections[0].get_segments()]
+    np.testing.assert_allclose(halves, errors["features"][1][order])
+    several = a.plot(kind="times").axes[0]
+    assert several.get_title("left") == "mean of 2 series"
+    heights = [bar.get_height() for bar in several.patches]
+    np.testing.assert_allclose(heights, np.nanmean(sizes["times"], axis=0))
+    halves = [np.ptp(one[:, 1]) / 2 for one in several.collections[0].get_segments()[:3]]
+    np.testing.assert_allclose(halves, sizes["times"][:, :3].std(axis=0, ddof=1) / np.sqrt(2))
+    with pytest.raises(ValueError, match="kind must be one of cells, features, times"):
+        a.plot(kind="bars")
+    with pytest.raises(ValueError, match="salient is for kind='cells', given kind='times'"):
+        a.plot(kind="times", salient=a.evaluated)
+
+
+def test_salient_cells_in_the_layout_of_the_values() -> None:
+    a = result(layout="BTD")
+    salient = torch.zeros(2, 5, 3, dtype=torch.bool)
+    salient[0, 4, 1] = True
+    figure = a.plot(salient=salient, top=3)
+    [box] = [path.get_extents().bounds for c in shown(figure)[0].collections[1:] for path in c.get_paths()]
+    assert box == (3.5, 0.5, 1, 1)
+    with pytest.raises(ValueError, match=r"salient must have the shape of values \(2, 5, 3\)"):
+        a.plot(salient=salient.mT)
 
 
 def test_a_result_of_something_else_has_no_picture() -> None:

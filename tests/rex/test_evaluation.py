@@ -70,6 +70,13 @@ def test_areas_under_the_curves_are_relative_to_the_confidence():
     assert result.area == float((map_ > 0.5).double().mean())
     assert result.entropy == responsibility_entropy(map_)
     assert result.robustness == robustness(decision, map_ > 0.5)
+    pytest.importorskip("matplotlib")
+    axes = result.plot().axes[0]
+    for line, curve in zip(axes.lines, (insertion, deletion), strict=True):
+        np.testing.assert_allclose(line.get_xdata(), 100 * sizes / 20)
+        np.testing.assert_allclose(line.get_ydata(), curve)
+    shown = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert shown == [f"insertion: {result.insertion:.2f}", f"deletion: {result.deletion:.2f}"]
 
 
 def test_a_better_ranking_has_more_insertion_and_less_deletion():

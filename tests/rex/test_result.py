@@ -190,6 +190,20 @@ def test_plot(tmp_path, grid, shape):
         one.plot(x=torch.rand(*shape[:-1], 9))
 
 
+def test_plot_shows_one_kind_and_names_the_class():
+    pytest.importorskip("matplotlib")
+    one, x = made((4, 6)), torch.rand(1, 3, 4, 6)
+    for kind, heading in (("map", "responsibility"), ("part", "sufficient"), ("input", "input")):
+        figure = one.plot(x=x, kind=kind, labels=["a", "b", "c", "cat"])
+        assert figure.axes[0].get_title("left").split(",")[0] == heading
+        assert figure.get_suptitle().startswith("cat, ")
+    assert one.plot(kind="surface").axes[0].get_zlabel() == "responsibility"
+    with pytest.raises(ValueError, match="kind must be one of all, map, part, input, surface"):
+        one.plot(kind="x")
+    with pytest.raises(ValueError, match="kind='surface' is for the map"):
+        made((7,)).plot(kind="surface")
+
+
 def test_plot_shows_every_mask():
     pytest.importorskip("matplotlib")
     masks = {name: torch.ones(4, 6, dtype=torch.bool) for name in ("necessary", "complete")}

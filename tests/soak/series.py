@@ -216,7 +216,7 @@ RUNS = ("runs", "generator", "joint_generator")
 
 def values(draw: Draw, s: Series, seed: int, kinds: tuple[str, ...] = FIXED + GAPS + RUNS, most: int = 2) -> Values:
     """A random strategy, with what the twins need to know of its values."""
-    new = set(STRATEGIES) - {*FIXED, *GAPS}
+    new = set(STRATEGIES) - {*FIXED, *GAPS, "conditional"}  # which game.counterfactuals compares
     draw.equal(new, set(), what="the strategies of which nothing is known here")
     name, count = draw.of(*kinds), draw.whole(1, most)
     B, D, T = s.X.shape
@@ -275,7 +275,7 @@ def values(draw: Draw, s: Series, seed: int, kinds: tuple[str, ...] = FIXED + GA
         kind = FeatureGenerator if name == "generator" else JointGenerator
         given = kind(D, prediction_size=draw.whole(1, 3), seed=draw.seed % 1000)
         seen = [s.cut(places, length)[1] for places, length in s.parts()]
-        if any(part is not None and not bool(part.all()) for part in seen):
+        if any(part is not None and _has_holes(part) for part in seen):
             refused = "generator needs complete series"
         given = given if draw.chance() else Generated(given)
     elif draw.chance(0.3):
@@ -286,6 +286,11 @@ def values(draw: Draw, s: Series, seed: int, kinds: tuple[str, ...] = FIXED + GA
         given = made[name]()
     beside = passed if isinstance(given, str) else None  # a strategy has its own
     return Values(name, given, _background(draw, s, beside), count, refused, twin)
+
+
+def _has_holes(seen: Tensor) -> bool:
+    """Whether a value is missing before the last one of its feature."""
+    return bool((seen[..., 1:] & ~seen[..., :-1]).any()) or not bool(seen[..., 0].all())
 
 
 def _background(draw: Draw, s: Series, passed: Tensor | None) -> Any:

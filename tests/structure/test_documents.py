@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import json
 import random
+from decimal import Decimal
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,16 +18,21 @@ from rambit.structure import (
     BagSchema,
     CategoricalSchema,
     DenseSchema,
+    MapSchema,
     ProductSchema,
     SkipSchema,
     SparseSchema,
     TextSchema,
+    UnionSchema,
     from_json,
     infer_schema,
+    load_model,
     places,
+    save_model,
     skip,
     to_json,
 )
+from rambit.structure.documents import read_json
 from tests.naive import structure as naive
 from tests.structure.trees import random_document, random_masks, random_model, random_schema
 
@@ -37,18 +45,12 @@ def random_documents(seed, count=3):
     return [random_document(rng, schema, missing=0.1) for _ in range(count)], schema
 
 
-def emptied(document, schema):
-    """As ``to_json`` writes a document in which there is nothing."""
-    empty = {ProductSchema: {}, SparseSchema: {}, BagSchema: []}.get(type(schema))
-    return empty if document is None else document
-
-
 @given(seed=seeds)
 def test_out_comes_what_went_in_without_empty_parts(seed):
     documents, schema = random_documents(seed)
     before = copy.deepcopy(documents)
     written = to_json(from_json(documents, schema))
-    assert written == [emptied(naive.without_empty(document), schema) for document in documents]
+    assert written == [naive.emptied(naive.without_empty(document, schema), schema) for document in documents]
     assert documents == before
     assert json.loads(json.dumps(written)) == written
 
@@ -57,12 +59,10 @@ def test_out_comes_what_went_in_without_empty_parts(seed):
 def test_a_pruned_document_lacks_what_is_removed(seed):
     documents, schema = random_documents(seed)
     sample = from_json(documents, schema)
-    written, where, output = to_json(sample), places(sample), sample.output_id.tolist()
+    written, where = to_json(sample), places(sample)
     assert len(where) == sample.terms
     for mask in random_masks(sample, 3, seed):
-        gone = [{p for p, k, o in zip(where, mask.tolist(), output, strict=True) if not k and o == b} for b in range(3)]
-        expected = [naive.without_empty(naive.removed(d, g)) for d, g in zip(written, gone, strict=True)]
-        assert to_json(sample, mask) == [emptied(document, schema) for document in expected]
+        assert to_json(sample, mask) == naive.pruned(sample, written, where, mask)
 
 
 @settings(max_examples=25)
@@ -90,6 +90,122 @@ def test_inferred_schemas():
     assert infer_schema(people, max_categories=1).parts[1] == ("kind", TextSchema())
     assert infer_schema([["a"] * 9 + ["b"]]) == BagSchema(CategoricalSchema(("a", "b")))
     assert infer_schema([["a"] * 8 + ["b"]]) == BagSchema(TextSchema())
+
+
+def test_several_types_at_one_place():
+    documents = [{"by": "me"}, {"by": {"name": "you"}}, {"by": ["we", 2]}, {"by": 3}, {"by": True}, {"by": None}]
+    schema = infer_schema(documents)
+    assert dict(schema.parts)["by"] == UnionSchema(
+        (
+            CategoricalSchema((False, True)),
+            BagSchema(UnionSchema((DenseSchema(), TextSchema()))),
+            DenseSchema(),
+            ProductSchema((("name", TextSchema()),)),
+            TextSchema(),
+        )
+    )
+    sample = from_json(documents)
+    assert to_json(sample) == [*documents[:5], {}]
+    assert places(sample)[:2] == [("by",), ("by", 0)]
+    assert places(from_json(documents, skip(schema, ("by", "list"))))[0] == ("by",)
+
+
+def test_objects_keyed_by_data_are_maps():
+    documents = [{"name": f"n{i}", "needs": {f"p{i}": "1", f"q{i % 4}": {"at": 2}}} for i in range(20)]
+    needs = dict(infer_schema(documents).parts)["needs"]
+    either = UnionSchema((ProductSchema((("at", DenseSchema()),)), CategoricalSchema(("1",))))
+    assert needs == ProductSchema(
+        tuple((k, dict(needs.parts)[k]) for k in sorted({f"p{i}" for i in range(20)} | {"q0", "q1", "q2", "q3"}))
+    )
+    assert dict(infer_schema(documents, map_share=0.3).parts)["needs"] == MapSchema(either)
+    assert dict(infer_schema(documents, kinds={("needs",): "map"}).parts)["needs"] == MapSchema(either)
+    documents = [{"needs": {f"p{i}": i}} for i in range(20)]
+    schema = infer_schema(documents)
+    assert schema == ProductSchema((("needs", MapSchema(DenseSchema())),))
+    assert isinstance(dict(infer_schema(documents, map_share=0).parts)["needs"], ProductSchema)
+    assert isinstance(dict(infer_schema(documents, kinds={("needs",): "object"}).parts)["needs"], ProductSchema)
+    unseen = [{"needs": {"new": 3, "newer": None}}]
+    sample = from_json(unseen, schema)
+    assert to_json(sample) == unseen
+    assert places(sample) == [("needs", "new"), ("needs", "newer"), ("needs", "new")]
+    assert to_json(sample, torch.tensor([True, False, False])) == [{"needs": {"new": None}}]
+
+
+def test_keys_alone():
+    documents = [{"ports": {"80/tcp": {}, "443/tcp": None}}, {"ports": {}}]
+    schema = infer_schema(documents, kinds={("ports",): "map"})
+    assert schema == ProductSchema((("ports", MapSchema(None)),))
+    assert to_json(from_json(documents, schema)) == [{"ports": {"80/tcp": None, "443/tcp": None}}, {}]
+
+
+def test_numbers_in_rows_are_vectors():
+    assert infer_schema([{"x": [1, 2, None]}] * 5) == ProductSchema((("x", DenseSchema(3)),))
+    assert infer_schema([[[1, 2], [3, 4], [5, 6]], [[7, 8], [9, 0]]]) == BagSchema(DenseSchema(2))
+    for documents in ([[1, 2]] * 4, [[1, 2]] * 5 + [[1]], [[1]] * 5, [[1, 2**60]] * 5, [[1, "a"]] * 5):
+        assert isinstance(infer_schema(documents), BagSchema)
+    assert infer_schema([[1, 2]], kinds={(): "vector"}) == DenseSchema(2)
+    assert infer_schema([[1, 2]] * 5, kinds={(): "list"}) == BagSchema(DenseSchema())
+    with pytest.raises(ValueError, match=r"document 1 .* a list of 2 numbers, got \[3\]"):
+        infer_schema([[1, 2], [3]], kinds={(): "vector"})
+
+
+def test_large_integers_and_ids_are_text():
+    documents = [{"id": 7}, {"id": 2**53 + 1}, {"id": -0.5}, {"id": 10**300}]
+    schema = infer_schema(documents)
+    assert schema == ProductSchema((("id", TextSchema(numbers=True)),))
+    assert to_json(from_json(documents, schema)) == documents
+    assert infer_schema([{"id": 7}], kinds={("id",): "text"}) == schema
+    with pytest.raises(ValueError, match=r"expected number within ±2\^53, got 9007199254740993"):
+        from_json([2**53 + 1], DenseSchema())
+
+
+def test_values_of_python_and_numpy():
+    day = datetime.datetime(2024, 2, 29, 12)
+    given = {
+        "i": np.int64(3), "b": np.bool_(True), "t": (1, (2.5, None)), "d": Decimal("0.25"), "n": Decimal(2**60),
+        "at": day, "on": day.date(), "np": np.datetime64("2024-02-29"), "a": np.arange(3), "s": np.str_("x"),
+    }  # fmt: skip
+    plain = {
+        "i": 3, "b": True, "t": [1, [2.5]], "d": 0.25, "n": 2**60,
+        "at": "2024-02-29T12:00:00", "on": "2024-02-29", "np": "2024-02-29", "a": [0, 1, 2], "s": "x",
+    }  # fmt: skip
+    found = to_json(from_json([given]))
+    assert found == [plain]
+    assert json.loads(json.dumps(found)) == [plain]
+    with pytest.raises(ValueError, match="numbers must be finite"):
+        from_json([Decimal("NaN")])
+
+
+def test_what_the_schema_has_not_seen():
+    schema = infer_schema([{"a": 1, "null": None, "l": [{"x": "t"}]}])
+    held_out = [{"a": "one", "null": 3, "new": {"k": 1}, "l": [{"x": 1, "y": 2}, {"x": "u"}]}, {"a": 2}, 7]
+    for document in ({"a": "one"}, {"null": 3}, {"l": [{"x": 1}]}, 7):
+        with pytest.raises(ValueError, match="does not fit"):
+            from_json([document], schema)
+    sample, ignored = read_json(held_out, schema, "ignore")
+    assert to_json(sample) == [{"l": [{"x": "u"}]}, {"a": 2}, {}]
+    assert ignored == {(): 1, ("a",): 1, ("null",): 1, ("new",): 1, ("l", "[]", "x"): 1, ("l", "[]", "y"): 1}
+    assert to_json(from_json(held_out, schema, unknown="ignore")) == to_json(sample)
+    vectors = from_json([[1, 2], [1], ["a", "b"], [2**60, 1]], DenseSchema(2), unknown="ignore")
+    assert to_json(vectors) == [[1, 2], None, None, None]
+    assert to_json(from_json([{"u": "1", "v": 2}], SparseSchema(("u",)), unknown="ignore")) == [{}]
+    with pytest.raises(ValueError, match="unknown must be one of error, ignore"):
+        from_json(held_out, schema, unknown="skip")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kinds": {("a",): "number"}}, r"kinds\[\('a',\)\] must be one of map"),
+        ({"kinds": {("a",): "map"}}, r"kinds names \('a',\) as map, but there is nothing of that kind"),
+        ({"kinds": {("b",): "text"}}, r"kinds names \('b',\)"),
+        ({"map_share": 2}, "map_share must be at least 0 and at most 1"),
+        ({"max_categories": -1}, "max_categories must be at least 0"),
+    ],
+)
+def test_bad_options_of_inference(options, message):
+    with pytest.raises(ValueError, match=message):
+        infer_schema([{"a": 1}], **options)
 
 
 def test_parts_can_be_skipped():
@@ -125,22 +241,16 @@ def deep(levels, container=list):
         (deep(10_000), "more than 100 levels"),
         (deep(10_000, dict), "more than 100 levels"),
         ({"a": {1}}, r"document 1 at \['a'\]: it must be JSON, got set"),
-        ({"a": (1,)}, "must be JSON, got tuple"),
         ({"a": [0.0, float("nan")]}, r"\['a'\]\[1\]: numbers must be finite"),
-        ({"a": 10**400}, "integers within"),
-        ({"a": 2**53 + 1}, "integers within"),
+        ({"a": 10**400}, "integers of at most 1024 bits, got one of 1329 bits"),
         ({"a": {2: 1}}, "keys must be strings, got 2"),
-        ({"b": 1.0}, r"document 1 does not fit the schema at \('b',\): expected string, as in document 0, got 1.0"),
-        ({"b": ["x"]}, r"expected string, as in document 0"),
-        ([1], r"at \(\): expected object, as in document 0"),
-        ({"b": True}, r"expected string"),
     ],
 )
 def test_bad_documents(document, message):
     with pytest.raises(ValueError, match=message):
         from_json([{"b": "text"}, document])
     schema = ProductSchema((("a", BagSchema(DenseSchema())), ("b", TextSchema())))
-    with pytest.raises(ValueError, match=message.partition(", as in")[0]):
+    with pytest.raises(ValueError, match=message):
         from_json([{"b": "text"}, document], schema)
 
 
@@ -157,6 +267,9 @@ def test_bad_documents(document, message):
         (CategoricalSchema((False, True)), "a", "expected boolean, got 'a'"),
         (TextSchema(), ["x" * 100], "expected string, got .*…"),
         (BagSchema(TextSchema()), {"a": 1}, "expected list, got"),
+        (MapSchema(TextSchema()), {"a": 1}, r"at \('\[\]', 'value'\): expected string, got 1"),
+        (MapSchema(None), {"a": 1}, r"one of the keys \['key'\], got 'value'"),
+        (UnionSchema((DenseSchema(), TextSchema())), [[1]], "expected number or string, got"),
     ],
 )
 def test_documents_that_do_not_fit(schema, document, message):
@@ -169,13 +282,36 @@ def test_empty_parts_may_have_any_name():
     assert to_json(from_json([{"a": 1, "z": [None, {}]}], schema)) == [{"a": 1}]
 
 
-def test_hundred_levels_are_allowed():
-    sample = from_json([deep(100)])
-    assert to_json(sample) == [deep(100)]
-    assert sample.levels.max() == 100
+def nested_maps(levels):
+    schema = DenseSchema()
+    for _ in range(levels):
+        schema = MapSchema(schema)
+    return schema
+
+
+def nested_unions(levels):
+    document = 1
+    for _ in range(levels):
+        document = ["x", document]
+    return document
+
+
+@pytest.mark.parametrize(
+    ("document", "schema"),
+    [(deep(100), None), (deep(100, dict), None), (deep(100, dict), nested_maps(100)), (nested_unions(100), None)],
+    ids=["lists", "objects", "maps", "unions"],
+)
+def test_hundred_levels_are_allowed(tmp_path, document, schema):
+    sample = from_json([document], schema)
+    assert to_json(sample) == [document]
     model = random_model(sample.schema, width=2)
     mask = torch.ones(2, sample.terms, dtype=torch.bool)
     torch.testing.assert_close(model.evaluate(sample, mask)[0], model(sample))
+    torch.testing.assert_close(model(sample.pruned(mask[0])), model(sample))
+    save_model(tmp_path / "model", model)
+    assert load_model(tmp_path / "model").schema == sample.schema
+    assert len(places(sample)) == sample.terms
+    assert len(str(sample).splitlines()) > 100 or schema is not None
 
 
 def test_no_documents():

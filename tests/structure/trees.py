@@ -11,10 +11,12 @@ from rambit.structure import (
     CategoricalSchema,
     DenseSchema,
     HierarchicalClassifier,
+    MapSchema,
     ProductSchema,
     SkipSchema,
     SparseSchema,
     TextSchema,
+    UnionSchema,
     from_json,
 )
 
@@ -24,6 +26,7 @@ LEAVES = {
     "categorical": CategoricalSchema(("a", "b", "c")),
     "boolean": CategoricalSchema((False, True)),
     "text": TextSchema(n=2, buckets=31),
+    "numbers as text": TextSchema(n=2, buckets=31, numbers=True),
     "skip": SkipSchema(TextSchema(n=3, buckets=17)),
 }
 
@@ -35,16 +38,28 @@ BY_TYPE = {
     "bag of bags": BagSchema(BagSchema(CategoricalSchema(("a", "b")))),
     "bag of products": BagSchema(ProductSchema((("x", TextSchema(2, 31)), ("y", SparseSchema(("u", "v")))))),
     "product of bags": ProductSchema((("x", BagSchema(DenseSchema())), ("y", BagSchema(LEAVES["categorical"])))),
+    "map": MapSchema(DenseSchema(), TextSchema(2, 31)),
+    "map of keys alone": ProductSchema((("x", MapSchema(None)), ("y", DenseSchema()))),
+    "map of maps": MapSchema(MapSchema(LEAVES["categorical"], TextSchema(2, 17)), TextSchema(2, 31)),
+    "union": UnionSchema((DenseSchema(), LEAVES["boolean"], TextSchema(2, 31), BagSchema(DenseSchema()))),
+    "bag of unions": BagSchema(UnionSchema((LEAVES["text"], ProductSchema((("x", DenseSchema()),)), DenseSchema(2)))),
+    "union of a map": ProductSchema((("x", UnionSchema((MapSchema(LEAVES["text"]), LEAVES["categorical"]))),)),
     "skipped bag": ProductSchema((("x", SkipSchema(BagSchema(DenseSchema()))), ("y", BagSchema(LEAVES["text"])))),
 }
 
 
 def random_schema(rng, depth):
-    """A product or bag with leaves of all types below."""
+    """A product, bag, map or union with leaves of all types below."""
     if depth == 0:
         return rng.choice(list(LEAVES.values()))
-    if rng.random() < 0.4:
+    kind = rng.random()
+    if kind < 0.3:
         return BagSchema(random_schema(rng, depth - 1))
+    if kind < 0.45:
+        return MapSchema(rng.choice([None, random_schema(rng, depth - 1)]), TextSchema(2, 31))
+    if kind < 0.6:
+        below = BagSchema(random_schema(rng, depth - 1)), ProductSchema((("x", random_schema(rng, depth - 1)),))
+        return UnionSchema(tuple(rng.sample([*below, DenseSchema(), LEAVES["text"], LEAVES["boolean"]], 3)))
     names = rng.sample(["a", "b.c", "items", "[]", "ü"], rng.randint(1, 3))
     return ProductSchema(tuple((name, random_schema(rng, depth - 1)) for name in names))
 
@@ -64,7 +79,14 @@ def random_document(rng, schema, missing=0.15):
         other = [] if isinstance(schema.categories[0], bool) else ["other", "more"]
         return rng.choice([*schema.categories, *other])
     if isinstance(schema, TextSchema):
+        if schema.numbers:
+            return rng.choice([rng.randint(-3, 3), 2**60 + rng.randint(0, 9), -(10**30), 0.1 * rng.randint(0, 9)])
         return "".join(rng.choice("abcdé") for _ in range(rng.randint(0, 5)))
+    if isinstance(schema, UnionSchema):
+        return random_document(rng, rng.choice(schema.alternatives), missing)
+    if isinstance(schema, MapSchema):
+        keys = rng.sample(["k", "l.m", "", "[]", "é"], rng.randint(0, 3))
+        return {key: None if schema.value is None else random_document(rng, schema.value) for key in keys}
     if isinstance(schema, BagSchema):
         return [random_document(rng, schema.child) for _ in range(rng.randint(0, 3))]
     return {name: random_document(rng, part) for name, part in schema.parts}

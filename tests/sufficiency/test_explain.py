@@ -352,8 +352,9 @@ def test_bad_nested_input():
     ):
         with pytest.raises(error, match=message):
             explain(model, X, **options)
-    with pytest.raises(TypeError, match="HierarchicalClassifier"):
-        explain(lambda x: x, X)
+    for wrong in (3, HierarchicalClassifier):
+        with pytest.raises(TypeError, match="model must be a HierarchicalClassifier"):
+            explain(wrong, X)
     with pytest.raises(ValueError, match="sample is empty"):
         explain(model, X.take(torch.zeros(0, dtype=torch.int64)))
 
@@ -364,8 +365,10 @@ def test_a_document_without_anything_is_explained_by_nothing(search):
     documents = [{"a": 1, "b": ["x", "y"]}, {}, {"a": 2, "b": ["y"]}, None]
     sample = from_json(documents)
     model = HierarchicalClassifier(sample.schema, 2)
-    found = explain(model, sample, search=search)
-    alone = explain(model, from_json([{}], sample.schema), search=search)
+    with pytest.warns(UserWarning, match="samples 1, 3 hold nothing: their explanations are empty"):
+        found = explain(model, sample, search=search)
+    with pytest.warns(UserWarning, match="sample 0 holds nothing: its explanation is empty"):
+        alone = explain(model, from_json([{}], sample.schema), search=search)
     assert [e.document for e in found][1::2] == [{}, {}]
     for e in (found[1], found[3], alone):
         assert e.size == 0
@@ -376,6 +379,21 @@ def test_a_document_without_anything_is_explained_by_nothing(search):
         assert cost(model, sample, search=search).rows > 0
 
 
+def test_a_sample_without_anything_is_spared_the_class_that_is_explained():
+    sample = from_json([{"a": 1.0}, {}])
+
+    def model(given):
+        there = given.root.content().double()
+        return torch.stack((1 - there, there), dim=1)
+
+    with pytest.warns(UserWarning, match="sample 1 holds nothing"):
+        first, second = explain(model, sample, target=1)
+    assert (first.size, first.gap, second.size) == (1, 1.0, 0)
+    with pytest.raises(ValueError, match="does not decide for class 0 on sample 0"):
+        explain(model, from_json([{"a": 1.0}]), target=0)
+
+
+@pytest.mark.filterwarnings("ignore:sample 0 holds nothing")
 @pytest.mark.parametrize("heuristic", HEURISTICS)
 def test_every_heuristic_takes_a_document_without_anything(heuristic):
     sample = from_json([{}, {"a": 1.0}])

@@ -10,21 +10,27 @@ from rambit.game.nested import NestedGame
 from rambit.sufficiency import HEURISTICS, explain, heuristics, reading
 from rambit.sufficiency.decisions import joined
 from rambit.sufficiency.explain import _decide
+from rambit.sufficiency.goals import Goal
 from rambit.sufficiency.heuristics import uniform
 from rambit.sufficiency.subjects import NestedSubject
 from tests.naive import sufficiency as naive
 from tests.sufficiency.problems import Linear, nested, randn, rng, tensors
 
 
-def asked_of(model, X, **options):
-    common = {"counterfactuals": "zero", "terms": None, "output": "auto", "seed": 0, "max_memory": None}
+def asked_of(model, X, output="auto", **options):
+    common = {"counterfactuals": "zero", "terms": None, "output": output, "seed": 0, "max_memory": None}
     subject = reading.subject_of(model, X, **common)
-    return _decide(subject, joined(reading.players_of(options.get("clusters"), subject)), None, 0.9, None)
+    return decided(subject, **options)
+
+
+def decided(subject, clusters=None):
+    goal = Goal.of(None, None, 0.9, None, None).over(len(subject.terms))
+    return _decide(subject, joined(reading.players_of(clusters, subject)), goal)
 
 
 @pytest.fixture(autouse=True)
 def _few_steps(monkeypatch):
-    monkeypatch.setattr(heuristics, "LEARNING_STEPS", 60)
+    monkeypatch.setitem(heuristics.gnn.__kwdefaults__, "steps", 60)
 
 
 @pytest.mark.parametrize("name", HEURISTICS)
@@ -60,7 +66,7 @@ def test_banzhaf_and_daf_are_differences_of_means():
 def test_participation_in_daf_and_banzhaf():
     model, X = nested(3, B=1)
     subject = NestedSubject(NestedGame(model, X))
-    evaluated = _decide(subject, joined(reading.players_of(None, subject)), None, 0.9, None)
+    evaluated = decided(subject)
     masks = uniform(evaluated, 0, 60, seed=1) < 0.5
     there = X.participation(masks)
     assert not bool(there.all())
@@ -93,19 +99,7 @@ def test_shapley_of_additive_games_needs_one_order():
             return torch.stack((p, 1 - p), 1)
 
     X = randn(1, 2, 5, g=rng(5))
-    found = HEURISTICS["shapley"](
-        _decide(
-            subject := reading.subject_of(
-                Additive(), X.abs(), counterfactuals="zero", terms=None, output="probs", seed=0, max_memory=None
-            ),
-            joined(reading.players_of(None, subject)),
-            None,
-            0.9,
-            None,
-        ),
-        1,
-        0,
-    )[0]
+    found = HEURISTICS["shapley"](asked_of(Additive(), X.abs(), output="probs"), 1, 0)[0]
     torch.testing.assert_close(found, X.abs().flatten() / 50)
 
 
@@ -114,7 +108,7 @@ def test_gradients_are_finite_differences():
     for number, found in enumerate(HEURISTICS["grad"](evaluated, 0, 0)):
         P = evaluated.problems[number].players
         lower = torch.ones(P, P, dtype=torch.float64) - step * torch.eye(P, dtype=torch.float64)
-        target = int(evaluated.target[number])
+        target = int(evaluated.criterion.target[number])
         with torch.no_grad():
             ones = torch.ones(1, P, dtype=torch.float64)
             there, below = (evaluated.outputs([(number, masks)])[0][:, 0, target] for masks in (ones, lower))
@@ -137,7 +131,7 @@ def test_soft_margins_come_with_their_gradients(make):
 
 
 def test_learned_masks_keep_what_matters(monkeypatch):
-    monkeypatch.setattr(heuristics, "LEARNING_STEPS", 300)
+    monkeypatch.setitem(heuristics.gnn.__kwdefaults__, "steps", 300)
     weight = torch.zeros(10, dtype=torch.float64)
     weight[[2, 7]] = 0.5
     scores = HEURISTICS["gnn"](asked_of(Linear(weight), torch.ones(1, 2, 5, dtype=torch.float64)), 0, 0)[0]

@@ -28,7 +28,8 @@ INTEGERS = ("size", "target", "rows", "calls", "seed")
 NUMBERS = ("gap", "threshold", "seconds")
 #: Entries that a hash can hold for good, but no explanation.
 SENSELESS = [
-    *((name, value) for name in (*INTEGERS, *NUMBERS) for value in ("1", [1], None, True, {})),
+    *((name, value) for name in (*INTEGERS, *NUMBERS) for value in ("1", [1], True, {})),
+    *((name, None) for name in (*INTEGERS, *NUMBERS) if name != "target"),
     *((name, 1.5) for name in INTEGERS),
     *((name, -1) for name in (*INTEGERS[:-1], "seconds")),
     *((name, value) for name in NUMBERS for value in (math.nan, math.inf, -math.inf, 10**400)),

@@ -119,11 +119,6 @@ def _draw(
     # Of each class the series in which single cells matter most: one of which the model is very sure hangs on none.
     highest = result.values.flatten(1).amax(dim=1)
     chosen = [int(highest.where(predicted == c, -torch.inf).argmax()) for c in sorted(set(predicted.tolist()))]
-    titles = [
-        f"predicted {names[int(predicted[i])]} ({float(outputs[i].max()):.2f}); scores / {float(highest[i]):.2f}"
-        for i in chosen
-    ]
-    # Each relative to its own highest score, since they differ so much that one scale would show one series only.
-    relative = result.values[chosen] / highest[chosen, None, None]
-    plots.heatmap(relative, X=X[chosen], titles=titles, path=job.file(FIGURES[0]))
+    titles = [f"predicted {names[int(predicted[i])]} ({float(outputs[i].max()):.2f})" for i in chosen]
+    result.plot(job.file(FIGURES[0]), X=X, series=chosen, titles=titles)
     plots.drop_curve(SHARES, {"highest scores first": ranked, "random": random}, job.file(FIGURES[1]))

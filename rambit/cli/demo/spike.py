@@ -46,7 +46,8 @@ def explain(job: Job) -> str:
     result = method.explain(X, show_progress=job.bars)
     result.save(job.file(FILES[2]), force=True)
     found = average_precision(result.to_numpy(), test.salient)
-    drawn = RaMbIT(model, background=torch.from_numpy(train.X), num_samples=job.size.draws)
+    ordinary, draws = torch.from_numpy(train.X), job.size.draws
+    drawn = RaMbIT(model, background=ordinary, counterfactuals="marginal", num_samples=draws)
     other = average_precision(drawn.explain(X, show_progress=job.bars).to_numpy(), test.salient)
 
     with torch.no_grad():

@@ -21,7 +21,7 @@ def analysed(explainer: ReX, x: Tensor, found: RexExplanation) -> RexExplanation
         warn("--analyse measures what suffices for the class of the input: of another class there are no measures")
         return found
     evaluation = explainer.evaluate(x, found, step=max(1, found.mask.numel() // 100), seed=explainer.seed)
-    return replace(found, measures=evaluation.measures(), curves=torch.from_numpy(evaluation.curves))
+    return replace(found, measures=evaluation.measures(), curves=torch.tensor(evaluation.points, dtype=torch.float64))
 
 
 def measured(found: RexExplanation) -> list[tuple[str, str]]:

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rambit import plots
 from rambit.cli import common
 from rambit.cli.rex.image_files import IMAGES
 from rambit.cli.rex.sources import Input
@@ -64,8 +63,8 @@ def draw(option: str, path: Path, args: argparse.Namespace, explainer: ReX, foun
         raise ValueError(f"--{option} is for images, got an input over the grid {tuple(found.responsibility.shape)}")
     drawings: dict[str, Callable[[], Any]] = {
         "figure": lambda: found.plot(path, x=one.picture),
-        "heatmap": lambda: found.plot(path, x=one.picture, masks=False),
-        "surface": lambda: plots.surface(found.responsibility, path=path),
+        "heatmap": lambda: found.plot(path, x=one.picture, kind="map"),
+        "surface": lambda: found.plot(path, kind="surface"),
         "picture": lambda: _write(path, explained(found, explainer, one, args.picture_as or "alpha")),
     }
     drawings[option]()

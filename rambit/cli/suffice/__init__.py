@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from rambit.cli import common
+from rambit.cli.documents import JSON_HELP
 from rambit.cli.models import add_model
 from rambit.cli.suffice import documents, series
 from rambit.sufficiency import HEURISTICS, SEARCHES
@@ -17,9 +18,11 @@ examples:
   rambit suffice --json botocore --model operations.safetensors --series 0-2
   rambit suffice --json documents.json --model mine.safetensors --search lbyl_harrft
 
-With --json, DATA is a file with a list of documents that the model can read, or botocore: operations of its service
-models, where the question is which are paginated; a model that does not exist yet is then trained and kept. On a
-terminal the documents are shown with what suffices highlighted, elsewhere that part alone is written.
+With --json, DATA holds documents (a .json file with a list of them, .jsonl, or a folder of .json files), and the model
+is one of `rambit train --json`; or DATA is botocore: operations of its service models, where the question is which are
+paginated; a model that does not exist yet is then trained and kept. On a terminal the documents are shown with what
+suffices highlighted, elsewhere that part alone is written. With --out, a table is written in their place, and of each
+document N that part (N.json) and the result (N.safetensors).
 In Python: rambit.sufficiency.explain(model, X)
 """
 
@@ -34,13 +37,25 @@ def add(commands: common.Commands) -> None:
         epilog=EPILOG,
     )
     common.add_data(parser)
-    parser.add_argument("--json", action="store_true", help="DATA is a .json file of documents, or botocore")
+    parser.add_argument("--json", action="store_true", help=f"{JSON_HELP}; or botocore")
+    parser.add_argument(
+        "--unknown",
+        choices=("error", "ignore"),
+        default="ignore",
+        help="keys and types of documents that the model has not seen (ignore, and say how many)",
+    )
     add_model(parser)
     parser.add_argument("--split", choices=("train", "test"), help="of a data set (test)")
     parser.add_argument("--series", metavar="0,3-7", help="only these series or documents, counted from 0")
     parser.add_argument("--limit", metavar="N", type=common.whole(common.MOST_SEED), help="only the first N")
     group = parser.add_argument_group("what is searched, and how")
-    group.add_argument("--heuristic", choices=tuple(HEURISTICS), default="banzhaf", help="what terms are ranked by")
+    group.add_argument(
+        "--heuristic",
+        type=common.registered(HEURISTICS),
+        default="banzhaf",
+        metavar="NAME",
+        help=f"what terms are ranked by: {', '.join(HEURISTICS)} (banzhaf); gnn:steps=50,size=0.01 sets options",
+    )
     group.add_argument("--search", choices=SEARCHES, default="flat_harr", metavar="NAME", help=", ".join(SEARCHES))
     group.add_argument("--rel-tol", metavar="X", type=float, default=0.9, help="share of the gap that stays (0.9)")
     group.add_argument("--abs-tol", metavar="X", type=float, help="or how much of the gap may be lost")
@@ -54,7 +69,9 @@ def add(commands: common.Commands) -> None:
         choices=("zero", "mean", "uniform", "gaussian", "carry_forward", "interpolate"),
         help="of series: what stands where nothing is kept (zero)",
     )
-    parser.add_argument("--out", metavar="DIR", help="a folder for the results (.safetensors)")
+    parser.add_argument(
+        "--out", metavar="DIR", help="a folder for the results (.safetensors, and the kept documents, .json)"
+    )
     common.add_force(parser)
     common.add_progress(parser)
     parser.set_defaults(run=run)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Set
+from collections import Counter
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from rambit.cli import common
+from rambit.cli.documents import read_documents
 from rambit.cli.suffice import outputs
 from rambit.cli.terminal import plain
 from rambit.datasets.botocore import Documents, botocore_operations
 from rambit.models.sequence_classifier import seeded
-from rambit.store import read_file
 from rambit.structure import (
     HierarchicalClassifier,
     Sample,
@@ -28,6 +29,7 @@ from rambit.structure import (
     save_model,
     to_json,
 )
+from rambit.structure.documents import read_json
 from rambit.sufficiency import SufficientExplanation, explain
 
 #: botocore: the services whose documents a model is trained on, and how.
@@ -46,35 +48,50 @@ def run(args: argparse.Namespace, options: dict[str, Any]) -> None:
         names = [f"{service} {operation}" for service, operation in zip(test.services, test.operations, strict=True)]
         given: list[Any] = list(test.documents)
     else:
-        given = _read(args.data)
-        names = [f"document {i}" for i in range(len(given))]
+        data = read_documents(args.data)
+        names, given = data.names, data.documents
     chosen = common.chosen(args.series, args.limit, len(given))
-    with outputs.files(args, chosen) as write:
+    with outputs.files(args, chosen, documents=True) as write:
         if args.data == "botocore" and not Path(args.model).exists():
             model = _trained(train, args.model, args.seed)
         else:
             model = load_model(args.model)
-        sample = from_json([given[i] for i in chosen], model.schema)
-        output = explain(model, sample, **options)
+        sample, ignored = read_json([given[i] for i in chosen], model.schema, args.unknown)
+        if ignored:
+            print(plain(_ignored(ignored)), file=sys.stderr)
+        output = explain(model, sample, labels={"outputs": model.class_names} if model.class_names else None, **options)
         found = output if isinstance(output, list) else [output]
-        write(found)
-    for name, number, explanation in zip([names[i] for i in chosen], range(len(found)), found, strict=True):
+        written = write(found)
+    names = [names[i] for i in chosen]
+    if written:
+        print(_table(names, sample, found))
+        print(f"wrote {written} results and documents into {args.out}")
+        return
+    for name, number, explanation in zip(names, range(len(found)), found, strict=True):
         print(plain(f"{name}: {explanation}"), file=sys.stderr)
         print(shown(sample, number, explanation, colours=sys.stdout.isatty()))
 
 
-def _read(path: str) -> list[Any]:
-    """The documents of a file. Raises ValueError for what is no list in JSON."""
-    data = read_file(path)
-    try:
-        found = json.loads(data)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is not a JSON file: {error}") from error
-    except ValueError as error:  # a number of more digits than Python reads
-        raise ValueError(f"{path}: {error}") from error
-    if not isinstance(found, list) or not found:
-        raise ValueError(f"{path} must hold a list of documents")
-    return found
+def _ignored(ignored: Counter[tuple[str, ...]]) -> str:
+    """What the model has no place for, the most frequent first."""
+    listed = [f"{'.'.join(path) or 'the document'} ({count:,})" for path, count in ignored.most_common(5)]
+    more = ", …" if len(ignored) > len(listed) else ""
+    return f"ignored {ignored.total():,} values that the model has not seen the like of: {', '.join(listed)}{more}"
+
+
+def _table(names: Sequence[str], sample: Sample, found: Sequence[SufficientExplanation]) -> str:
+    """A line for each document: its class, how many of its terms suffice, and how well."""
+    terms = sample.layout.belongs.sum(dim=0).tolist()
+    rows = [("document", "class", "kept", "of", "gap", "at least", "rows")]
+    for name, count, one in zip(names, terms, found, strict=True):
+        assert one.target is not None
+        numbers = f"{one.size:,}", f"{count:,}", f"{one.gap:.4f}", f"{one.threshold:.4f}", f"{one.rows:,}"
+        rows.append((plain(name), plain(one.labels.output(one.target, str(one.target))), *numbers))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(f"{t:<{w}}" if i < 2 else f"{t:>{w}}" for i, (t, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    )
 
 
 def shown(sample: Sample, number: int, explanation: SufficientExplanation, *, colours: bool) -> str:

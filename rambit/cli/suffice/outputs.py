@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from rambit.cli import common
-from rambit.store import make_folder
+from rambit.store import atomic_write, make_folder
 from rambit.sufficiency import SufficientExplanation
 
 Write = Callable[[Sequence[SufficientExplanation]], int]
 
 
 @contextmanager
-def files(args: argparse.Namespace, places: Sequence[int]) -> Iterator[Write]:
+def files(args: argparse.Namespace, places: Sequence[int], *, documents: bool = False) -> Iterator[Write]:
     """Keep the places of the files of explanations of these series or documents, none without --out.
 
     Yields what saves one explanation for each of them and returns how many. Raises OSError or StoreError before any
@@ -28,14 +29,18 @@ def files(args: argparse.Namespace, places: Sequence[int]) -> Iterator[Write]:
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder")
     paths = [folder / f"{place}.safetensors" for place in places]
+    beside = [path.with_suffix(".json") for path in paths] if documents else []
     new = not folder.exists()
     make_folder(folder)
     try:
-        with common.reserved(paths, force=args.force, inputs=(args.model, args.data)) as place:
+        with common.reserved([*paths, *beside], force=args.force, inputs=(args.model, args.data)) as place:
 
             def write(found: Sequence[SufficientExplanation]) -> int:
                 for path, explanation in zip(paths, found, strict=True):
                     explanation.save(place(path), force=True)
+                for path, explanation in zip(beside, found if documents else (), strict=True):
+                    text = json.dumps(explanation.to_json(), indent=2) + "\n"
+                    atomic_write(place(path), text.encode())
                 return len(found)
 
             yield write

@@ -101,6 +101,9 @@ const DATES = [
   [0.001, ":{ss}.{fff}", "\n{MMM} {D} {HH}:{mm}", null, "\n{MMM} {D} {HH}:{mm}", null, "\n{HH}:{mm}", null, 1],
 ];
 
+// Steps are whole numbers.
+const WHOLE = Array.from({ length: 9 }, (_, n) => [1, 2, 5].map((one) => one * 10 ** n)).flat();
+
 // -- series -------------------------------------------------------------------------------------------------------
 
 function seriesPage() {
@@ -121,13 +124,14 @@ function seriesPage() {
   const filter = element("input", { id: "filter", type: "search", placeholder: "feature", size: 10, oninput: () => { state.filter = filter.value.toLowerCase(); layout(); } });
   const slider = element("input", { id: "top", type: "range", min: 0, max: 1000, value: 1000, oninput: () => threshold() });
   const kept = element("span", { id: "kept" });
+  const legend = element("span", { class: "legend" });
   const bar = element("div", { class: "bar" },
     element("label", {}, "series", seriesChoice),
     ...(data.targets.length ? [element("label", {}, "output", targetChoice)] : []),
     element("label", {}, "features", orderChoice), filter,
     element("label", {}, "highest", slider, kept),
     element("button", { type: "button", title: "whole series (0)", onclick: () => zoom(0, T - 1) }, "whole"),
-    themeButton(), readout);
+    themeButton(), legend, readout);
   main.append(bar, timeRow, rows);
   main.append(element("p", { class: "soft keys" },
     "Drag to zoom, double-click for the whole. Keys: n, p series · t output · + − zoom · ← → move · 0 whole · s order · / find · d dark."));
@@ -160,6 +164,8 @@ function seriesPage() {
     ranked = Float32Array.from(sizes).sort().reverse();
     largest = ranked[0] || 1;
     for (let d = 0; d < D && !signed; d++) for (let t = 0; t < T; t++) if (at(d, t) < -0.01 * largest) { signed = true; break; }
+    const one = (kind, text) => [element("i", { class: kind }), text];
+    legend.replaceChildren(...(signed ? [...one("high", "positive"), ...one("low", "negative")] : one("low", "score")));
     threshold();
   }
 
@@ -217,7 +223,8 @@ function seriesPage() {
     for (const entry of entries) {
       const d = Number(entry.target.dataset.feature);
       if (!entry.isIntersecting || state.plots.has(d)) continue;
-      const ys = value === null ? new Float32Array(T).fill(NaN) : value.subarray(d * steps, d * steps + T);
+      // A gap is null to uPlot.
+      const ys = Array.from({ length: T }, (_, t) => (value === null || Number.isNaN(value[d * steps + t]) ? null : value[d * steps + t]));
       state.plots.set(d, plot(entry.target.lastChild, [xs, ys], { height: 72, feature: d }));
     }
   }, { rootMargin: "400px" });
@@ -230,7 +237,7 @@ function seriesPage() {
       cursor: { sync: { key: "rambit", setSeries: false, scales: ["x", null] }, drag: { x: true, y: false }, y: false, points: { show: false } },
       scales: { x: { time: data.times === "date", min: xs[state.from], max: xs[state.to] } },
       axes: [
-        { show: axis, stroke: text, ...(data.times === "date" ? { values: DATES } : {}), grid: { stroke: colour("--line"), width: 0.5 }, ticks: { stroke: colour("--line") }, size: data.times === "date" ? 40 : 28 },
+        { show: axis, stroke: text, ...(clock === null ? { incrs: WHOLE } : {}), ...(data.times === "date" ? { values: DATES } : {}), grid: { stroke: colour("--line"), width: 0.5 }, ticks: { stroke: colour("--line") }, size: data.times === "date" ? 40 : 28 },
         { stroke: text, size: 52, grid: { show: false }, ticks: { show: false }, splits: (u, i, low, high) => [low, high], values: (u, values) => values.map(short) },
       ],
       series: [{}, { stroke: fill ? `rgb(${colour("--high")})` : colour("--curve"), width: 1.2, points: { show: T < 60 }, fill: fill ? `rgba(${colour("--high")}, .25)` : undefined, spanGaps: false }],
@@ -363,13 +370,15 @@ function imagePage() {
     const hot = colour("--high").split(",").map(Number);
     let count = 0;
     for (let i = 0; i < plane; i++) {
-      const at = z * plane + i, one = score[at], base = [255, 255, 255];
+      const at = z * plane + i, one = score[at], base = [255, 255, 255], grey = [255, 255, 255];
       if (picture !== null) for (let c = 0; c < 3; c++) base[c] = (255 * (picture[(data.channels === 3 ? c : 0) * Z * plane + at] - low)) / (high - low || 1);
+      // Under the map the picture is grey, so that red is the map's.
+      grey.fill((base[0] + base[1] + base[2]) / 3);
       const share = (Number(shade.value) / 100) * Math.max(0, Number.isNaN(one) ? 0 : one / largest);
       const shown = chosen >= 0 ? masks[chosen][at] > 0 : one >= cut;
       count += shown ? 1 : 0;
       for (let c = 0; c < 3; c++) {
-        images[0].data[4 * i + c] = base[c] * (1 - share) + hot[c] * share;
+        images[0].data[4 * i + c] = (Number(shade.value) > 0 ? grey : base)[c] * (1 - share) + hot[c] * share;
         images[1].data[4 * i + c] = shown ? base[c] : 128;
       }
       images[0].data[4 * i + 3] = 255;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,11 @@ from rambit.attribution import (
     Banzhaf,
     BiWinIT,
     ExactShapley,
+    FeatureAblation,
     Gradients,
+    Interactions,
     Occlusion,
+    SegmentGradients,
     ShapleySampling,
     WinIT,
 )
@@ -42,6 +46,7 @@ from rambit.masks import (
     Whole,
     resolve,
 )
+from rambit.results import PairAttribution
 from rambit.testing import check_attributor
 from tests.models_for_tests import GRU
 from tests.naive import attribution as naive
@@ -94,7 +99,8 @@ def contracts(draw: Draw) -> None:
         "fo": {}, "afo": {"anchor": draw.of("cell", "end")}, "occlusion": {"width": 2}, "banzhaf": {"num_masks": 8},
         "exact-shapley": {"players": "features"}, "shapley": {"num_permutations": 2},
     }  # fmt: skip
-    others = {"fit", "gradients", "dynamask", "extremal-mask"}  # which need a generator, or another library
+    others = {"fit", "gradients", "dynamask", "extremal-mask", "segment-gradients", "feature-ablation"}
+    others |= {"temporal-occlusion", "tint-fit"}  # which need a generator, gradients or another library
     draw.equal(set(METHODS), {*own, *others}, what="the set of known methods")
     name = draw.of(*own)
     draw.note(name=name, shape=tuple(X.shape), own=own[name], seed=seed)
@@ -306,6 +312,65 @@ def rambit_groups(draw: Draw) -> None:
             normalize=options.get("normalize", "all"), metric=s.measure, target=aim, kind=gaps, observed=seen,
         )  # fmt: skip
     s.close(draw, result.values, expected, cf)
+
+
+@case(weight=4)
+def interactions(draw: Draw) -> None:
+    """Pairs of sets of cells, which masks and missing values may touch in part."""
+    s = series(draw, most=16)
+    D, T = s.X.shape[1:]
+    if D * T < 2:
+        return
+    seed, anchor = draw.whole(0, 2**63 - 1), draw.of("cell", "end")
+    # A generator takes no padding, which models that are given lengths get with a whole series.
+    cf = values(draw, s, seed, kinds=FIXED + GAPS + (RUNS if s.lengths is None else RUNS[:1]))
+    pairs = [_two_sets(draw, D, T) for _ in range(draw.whole(1, 3))]
+    masks = draw.of(None, draw.bools(draw.whole(1, 3), D, T, p=draw.of(0.3, 0.7, 0.95)))
+    window = draw.of(1, 2, 3, 12)
+    how, refused = how_evaluated(draw, s, anchor)
+    draw.note(pairs=pairs, anchor=anchor, window=window, masks=masks)
+
+    def evaluate() -> PairAttribution:
+        method = Interactions(
+            s.model, pairs=pairs, num_samples=cf.count, counterfactuals=cf.given, background=cf.background, seed=seed,
+            masks="none" if masks is None else draw.placed(turned(masks, s.layout)), anchor=anchor, window_size=window,
+            **s.common(), **how,
+        )  # fmt: skip
+        found = draw.call(method.explain, s.given, **s.options())
+        cost = draw.call(method.cost, s.given, **s.options())
+        if cost.mode == found.mode:
+            draw.equal((cost.rows, cost.row_steps), (found.rows, found.row_steps), what="what it costs")
+        return found
+
+    result = draw.call(evaluate, refused=either(refused, cf.refused))
+    expected = np.full((len(s.X), len(pairs), 4), np.nan)
+    for places, length in s.parts():
+        x, seen, aim = s.cut(places, length)
+        kind, draws = cf.twin(places, length)
+        cut = [tuple([cell for cell in cells if cell[1] < length] for cells in pair) for pair in pairs]
+        there = [k for k, (p, q) in enumerate(cut) if p and q]
+        base = torch.ones(1, D, length, dtype=torch.bool) if masks is None else masks[:, :, :length]
+        each, _ = naive_rambit.interactions(
+            s.evaluated.f, x, base, draws, [cut[k] for k in there], anchor=anchor, window=window, metric=s.measure,
+            target=aim, kind=kind, observed=seen,
+        )  # fmt: skip
+        for row, b in enumerate(places):
+            for k, found in zip(there, each[:, :, row].mean(axis=(0, 1)), strict=True):
+                if seen is None or all(any(bool(seen[row, d, t]) for d, t in cells) for cells in cut[k]):
+                    expected[b, k] = found
+    rtol, atol = TOLERANCE[torch.float32 if cf.name in RUNS[1:] else s.dtype]
+    for k, name in enumerate(("values", "joint", "first", "second")):
+        draw.close(getattr(result, name), expected[..., k], rtol, 4 * atol, what=name)
+    unknown = (masks is not None and len(masks) < 2) or (cf.random and cf.count == 1)
+    if not np.isnan(expected).all():
+        draw.true((result.stderr is None) == unknown, "there is a standard error or none")
+
+
+def _two_sets(draw: Draw, D: int, T: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """One to three cells each, none in both."""
+    cells = [divmod(int(cell), T) for cell in draw.rng.permutation(D * T)]
+    first = draw.whole(1, min(3, D * T - 1))
+    return cells[:first], cells[first : first + draw.whole(1, min(3, D * T - first))]
 
 
 @case()
@@ -606,3 +671,28 @@ def gradients(draw: Draw) -> None:
 
         expected = naive.integrated_gradients(f, X[b], baseline.double())
         draw.close(scores[b], expected, 1e-5, 1e-8, what=f"the scores of series {b}")
+
+
+@case()
+def ablations(draw: Draw) -> None:
+    """One cell replaced, by captum; and gradients over random segments, of a linear model, where they are the same."""
+    torch.manual_seed(draw.seed)
+    D, T, B = draw.whole(1, 3), draw.whole(1, 6), draw.whole(1, 3)
+    model, X = GRU(D=D, H=4).double().eval(), draw.normal(B, D, T)
+    background, absolute, c = draw.normal(3, D, T), draw.chance(), draw.whole(0, 2)
+    draw.note(shape=(B, D, T), absolute=absolute, target=c)
+    options = {"background": background, "absolute": absolute}
+    scores = draw.call(FeatureAblation(model, **options).attribute, X, target=c)
+    for b, d, t in itertools.product(range(B), range(D), range(T)):
+        without = X[b].clone()
+        without[d, t] = background.mean(0)[d, t]
+        with torch.no_grad():
+            p = model(torch.stack((X[b], without))).softmax(1)[:, c]
+        draw.close(scores[b, d, t], (p[0] - p[1]).abs() if absolute else p[0] - p[1], 1e-6, 1e-9, what="a cell")
+
+    flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(D * T, 1)).double()
+    method = SegmentGradients(flat, output="regression", steps=20, segments=draw.whole(0, 2), longest=2, **options)
+    scores = draw.call(method.attribute, X, target=0)
+    expected = flat[1].weight.detach().view(D, T) * (X - background.mean(0))
+    moved = scores != 0  # a cell that lay in a segment at every point has no gradient
+    draw.close(scores[moved], (expected.abs() if absolute else expected)[moved], 1e-9, 1e-12, what="of a linear model")

@@ -336,14 +336,15 @@ def pictures(draw: Draw) -> None:
     """The colours are the scores, the lines the series."""
     B, D, T = draw.whole(1, 4), draw.whole(1, 4), draw.whole(1, 30)
     values = draw.normal(B, D, T) * draw.of(1.0, 0.0, 1e-12)
-    kind = draw.of("heatmap", "image", "curve", "selection")
+    kind = draw.of("heatmap", "image", "curve", "selection", "pairs", "histogram", *("features", "times", "surface"))
     draw.note(kind=kind, shape=(B, D, T))
     path = draw.folder / "picture.png"
     if kind == "heatmap":
         series = draw.of(None, 0, list(range(B)))
         chosen = draw.call(plots.choose_series, series, B)
         draw.equal(chosen, list(range(min(B, plots.MAX_PANELS))) if series is None else [0] if series == 0 else series)
-        figure = draw.call(plots.heatmap, values, series=series, path=path)
+        scale = draw.of("series", "shared")
+        figure = draw.call(plots.heatmap, values, series=series, path=path, scale=scale)
         shown = [axes.images[0].get_array() for axes in figure.axes if axes.get_title("left")]
         draw.close(np.stack(shown), values[chosen])
         width, height = figure.get_size_inches()
@@ -356,6 +357,22 @@ def pictures(draw: Draw) -> None:
         x, y = np.linspace(0, 1, T), values[:, 0].numpy()
         figure = draw.call(plots.drop_curve, x, {"ours": y, "random": y[0]}, path)
         draw.close(figure.axes[0].lines[0].get_ydata(), y.mean(0), what="the line")
+    elif kind == "pairs":
+        figure = draw.call(plots.pair_map, values[0], rows=list("abcd"[:D]), path=path)
+        draw.close(figure.axes[0].images[0].get_array(), values[0], what="the colours")
+    elif kind == "histogram":
+        figure = draw.call(plots.histogram, values, path=path)
+        draw.equal(int(sum(bar.get_height() for bar in figure.axes[0].patches)), values.numel(), what="how many")
+    elif kind == "features":
+        figure = draw.call(plots.feature_bars, values.abs()[0, :, 0], top=D, path=path)
+        drawn = [bar.get_width() for bar in figure.axes[0].patches]
+        draw.close(drawn, values.abs()[0, :, 0].sort(descending=True).values, what="the bars")
+    elif kind == "times":
+        figure = draw.call(plots.time_bars, values.abs()[0, 0], values.abs()[0, 0] / 2, path=path)
+        draw.close([bar.get_height() for bar in figure.axes[0].patches], values.abs()[0, 0], what="the bars")
+    elif kind == "surface":
+        figure = draw.call(plots.surface, draw.normal(D + 1, T + 1), path=path)
+        draw.close(len(figure.axes[0].collections[0].get_facecolor()), D * T, what="the faces")
     else:
         mask = draw.bools(B, T).double()
         figure = draw.call(visualize_selection, values.transpose(1, 2), mask, B - 1, path)

@@ -12,7 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from rambit import PredictionError, Predictor, ops
-from rambit.counterfactuals import STRATEGIES, Counterfactual, Replay, Zero, needs_background, reads_background
+from rambit.counterfactuals import (
+    STRATEGIES,
+    Conditional,
+    Counterfactual,
+    Replay,
+    Zero,
+    needs_background,
+    reads_background,
+)
 from rambit.counterfactuals import resolve as counterfactual_of
 from rambit.game import (
     EVALUATIONS,
@@ -36,6 +44,7 @@ from rambit.predictors import (
     Recurrent,
     Walk,
 )
+from tests.naive import conditional as naive_conditional
 from tests.naive import ops as naive_ops
 from tests.naive import rambit as naive
 from tests.naive import winit as naive_winit
@@ -219,12 +228,26 @@ def counterfactuals(draw: Draw) -> None:
     B, D, T, S, seed = draw.whole(1, 3), draw.whole(1, 3), draw.whole(1, 6), draw.whole(1, 3), draw.whole(0, 2**62)
     dtype = draw.of(torch.float32, torch.float64)
     x, background = draw.normal(B, D, T, dtype=dtype), draw.normal(3, D, T + 1, dtype=dtype)
-    name, ids = draw.of("zero", "marginal", "joint", "uniform", "gaussian"), draw.integers(0, 2**32 - 1, B)
+    names = "zero", "marginal", "joint", "uniform", "gaussian", "conditional"
+    name, ids = draw.of(*names), draw.integers(0, 2**32 - 1, B)
     first = draw.whole(0, 5)
     strategy: Counterfactual = draw.call(counterfactual_of, name, background)
     draw.true(isinstance(strategy, STRATEGIES[name]), "the strategy is the one named")
     for evaluated in (reads_background, needs_background):
-        draw.equal(draw.call(evaluated, name), name in ("marginal", "joint"), what="whether it takes reference data")
+        draw.equal(
+            draw.call(evaluated, name),
+            name in ("marginal", "joint", "conditional"),
+            what="whether it takes reference data",
+        )
+    if name == "conditional":
+        history, neighbours, window = draw.whole(1, 4), draw.whole(1, 5), draw.whole(1, 3)
+        near: Conditional = draw.call(Conditional, background, history, neighbours)
+        twin = naive_conditional.Conditional(background, history, neighbours)
+        found = draw.call(near.draws, x, None, ids, S, seed=seed, first=first, pure=False)  # it keeps what it found
+        draw.equal(found, twin.draws(x, ids.tolist(), S, seed, first), what=name)
+        found = draw.call(near.windows, x, None, ids, S, window, seed=seed, first=first, pure=False)
+        draw.equal(found, twin.windows(x, ids.tolist(), S, window, seed, first), what="whole runs")
+        return
     found = draw.call(strategy.draws, x, None, ids, S, seed=seed, first=first)
     if name == "zero":
         draw.true(isinstance(strategy, Zero) and not found.any() and found.shape == (S, B, D, T), "zeros are drawn")

@@ -114,7 +114,12 @@ FAITHFULNESS = {
     metrics.auc_drop: naive.auc_drop,
     metrics.cpd: naive.cpd,
     metrics.cpp: naive.cpp,
+    metrics.masked_count: naive.masked_count,
 }
+
+
+#: Which of them serve a regression.
+VALUES = ("cpd", "cpp", "average_prediction_difference", "masked_count")
 
 
 @case(weight=4)
@@ -138,7 +143,7 @@ def faithfulness(draw: Draw) -> None:
         "k must be between" if isinstance(k, int) and k > cells else None,
         "is none of them" if isinstance(k, float) and name != "sufficiency" and k * cells < 1 else None,
         "at least two classes" if arguments and len(set(arguments[0].tolist())) < 2 else None,
-        "regression" if regression and name not in ("cpd", "cpp", "average_prediction_difference") else None,
+        "regression" if regression and name not in VALUES else None,
     )
     found = draw.call(
         function, evaluated.game, draw.placed(evaluated.scores), *arguments, k, refused=refused, **options
@@ -158,9 +163,13 @@ def curves(draw: Draw) -> None:
         "steps must be" if steps is not None and steps > evaluated.cells("series", "cell") else None,
     )
     draw.note(steps=steps, insertion=insertion)
-    ours, twin = (
-        (metrics.insertion_auc, naive.insertion_auc) if insertion else (metrics.deletion_auc, naive.deletion_auc)
-    )
+    functions = {
+        (True, True): (metrics.insertion_auc, naive.insertion_auc),
+        (False, True): (metrics.deletion_auc, naive.deletion_auc),
+        (True, False): (metrics.insertion_curve, naive.insertion_curve),
+        (False, False): (metrics.deletion_curve, naive.deletion_curve),
+    }
+    ours, twin = functions[insertion, draw.chance()]
     found = draw.call(ours, evaluated.game, evaluated.scores, steps=steps, refused=refused)
     draw.close(found, twin(evaluated.twin, evaluated.scores.numpy(), steps), 1e-8, 1e-9)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import random
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from rambit.structure import (
     HeuristicMask,
     HierarchicalClassifier,
     Layout,
+    MapSchema,
     MaskTree,
     Node,
     ObservationMask,
@@ -47,6 +47,7 @@ from rambit.structure import (
     StringTable,
     Text,
     TextSchema,
+    UnionSchema,
     from_json,
     infer_schema,
     load_model,
@@ -62,7 +63,7 @@ from tests.structure import trees
 #: The node that each schema becomes.
 NODES: dict[type[Schema], type[Node]] = {
     DenseSchema: Dense, SparseSchema: Sparse, CategoricalSchema: Categorical, TextSchema: Text, BagSchema: Bag,
-    ProductSchema: Product, SkipSchema: Skip,
+    ProductSchema: Product, SkipSchema: Skip, MapSchema: Bag, UnionSchema: Product,
 }  # fmt: skip
 
 
@@ -87,6 +88,7 @@ def outputs(draw: Draw) -> None:
         close(draw, draw.call(model.evaluate, sample, masks), expected)
         close(draw, draw.call(model.evaluate, sample, masks.double()), expected, "soft outputs at 0 and 1")
         close(draw, torch.stack([draw.call(model, sample.pruned(mask)) for mask in masks]), expected, "pruned outputs")
+        close(draw, draw.call(model, draw.call(sample.under, masks)), expected.flatten(0, 1), "outputs of all at once")
         prepared: Prepared = model.prepare(sample)
         for part in masks.split(draw.whole(1, 3)):  # what it remembers changes nothing
             close(draw, draw.call(prepared.evaluate, part), model.evaluate(sample, part), "prepared outputs")
@@ -106,20 +108,10 @@ def documents(draw: Draw) -> None:
     written = draw.call(to_json, sample)
     draw.equal(given, before, what="the caller's documents")
 
-    empty = {ProductSchema: {}, SparseSchema: {}, BagSchema: []}.get(type(schema))
-
-    def emptied(document: Any) -> Any:
-        return empty if document is None else document
-
-    draw.equal(written, [emptied(naive.without_empty(document)) for document in given], what="the documents")
-    where, output = draw.call(places, sample), sample.output_id.tolist()
-    mask = draw.bools(sample.terms)
-    gone: list[set[Any]] = [set() for _ in given]
-    for place, kept, b in zip(where, mask.tolist(), output, strict=True):
-        if not kept:
-            gone[b].add(place)
-    expected = [naive.without_empty(naive.removed(d, g)) for d, g in zip(written, gone, strict=True)]
-    draw.equal(draw.call(to_json, sample, mask), [emptied(document) for document in expected], what="the pruned ones")
+    expected = [naive.emptied(naive.without_empty(document, schema), schema) for document in given]
+    draw.equal(written, expected, what="the documents")
+    where, mask = draw.call(places, sample), draw.bools(sample.terms)
+    draw.equal(draw.call(to_json, sample, mask), naive.pruned(sample, written, where, mask), what="the pruned ones")
     try:
         inferred = draw.call(infer_schema, given)
     except ValueError as error:

@@ -178,6 +178,36 @@ def clusters(draw: Draw) -> None:
         draw.true(one.gap >= decision.threshold - EDGE, "the part stands")
 
 
+@case(weight=2)
+def other_criteria(draw: Draw) -> None:
+    """A function of the outputs, or values within a tolerance, each sample with its own."""
+    model, X = problems.tensors(draw.of("linear", "net", "gru"), draw.seed, B := draw.whole(1, 3))
+    search = draw.of(*(name for name in SEARCHES if not name.startswith("lbyl")))
+    regression, allowed = draw.chance(), draw.uniform(B) * draw.of(0.1, 1.0)
+    name = draw.of(*HEURISTICS, "gnn:steps=2,size=0.1")
+    draw.note(B=B, search=search, regression=regression, allowed=allowed, heuristic=name, seed=draw.seed)
+    what = {"output": "regression", "tolerance": allowed} if regression else {"criterion": _odds, "abs_tol": allowed}
+    found = listed(draw.call(explain, model, X, search=search, heuristic=name, num_samples=8, **what))
+    for x, most, one in zip(X, allowed.tolist(), found, strict=True):
+
+        def kept(mask: Tensor, x: Tensor = x) -> float:
+            with torch.no_grad():
+                rows = torch.stack((torch.where(mask.view(x.shape), x, 0.0), x))
+                outputs = model(rows)
+            lost = -(outputs[0] - outputs[1]).abs().max() if regression else _odds(outputs.softmax(1)).diff()[0].neg()
+            return float(lost)
+
+        mask = one.mask.flatten()
+        draw.true(kept(mask) >= -most - EDGE, "the part keeps what it must")
+        if not search.endswith("add"):
+            smaller = [kept(naive.without(mask, i)) for i in mask.nonzero()[:, 0].tolist()]
+            draw.true(all(value < -most + EDGE for value in smaller), "no single term can go")
+
+
+def _odds(p: Tensor) -> Tensor:
+    return p[:, 0] - 0.3 * p[:, 1:].square().sum(dim=1)
+
+
 @case()
 def files(draw: Draw) -> None:
     model, X = problems.tensors("net", draw.seed, 1) if draw.chance() else problems.nested(draw.seed, 1)
