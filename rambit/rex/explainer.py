@@ -25,7 +25,8 @@ from rambit.predictors.predictor import Output
 from rambit.results.record_checks import check_grid_labels
 from rambit.rex.decision import Decision, boxes_together
 from rambit.rex.evaluation import Evaluation, evaluate
-from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Strategy, extract, smallest_change
+from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Strategy, extract
+from rambit.rex.extraction.changes import smallest_change
 from rambit.rex.mask_values import MaskValue, check_mask_value, is_context, mask_values
 from rambit.rex.rex_explanation import RexExplanation
 from rambit.rex.search import Found, Rows, SearchResult, search, search_together

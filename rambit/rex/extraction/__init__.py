@@ -7,7 +7,6 @@
 """
 
 from rambit.rex.extraction.bar import NoExplanationError
-from rambit.rex.extraction.changes import smallest_change
 from rambit.rex.extraction.extract import extract
 from rambit.rex.extraction.extraction_options import ExtractionOptions, Found, Objective, Strategy
 from rambit.rex.extraction.ranking import rank
@@ -20,5 +19,4 @@ __all__ = [
     "Strategy",
     "extract",
     "rank",
-    "smallest_change",
 ]
