@@ -124,7 +124,8 @@ class ReX(SearchSettings, ExtractionOptions):
             decision = self._decision(x, wanted, bar, self._extra(extra, x), any_class=True)
             self._check_other(decision)
             named.check_outputs(len(decision.outputs))
-            return self._explanation(decision, self.responsibility(decision), x, named, model, keep_input=keep_input)
+            result = self._checked_maps(decision, self._or_seen(decision, x, search(decision, self)))
+            return self._explanation(decision, result, x, named, model, keep_input=keep_input)
 
     def explain_all(
         self,
@@ -151,6 +152,17 @@ class ReX(SearchSettings, ExtractionOptions):
                 x = X[b : b + 1]
                 found.append(self._explanation(decision, result, x, named, model, keep_input=keep_input))
         return found
+
+    def _or_seen(self, decision: Decision, X: Tensor, result: SearchResult) -> SearchResult:
+        """The maps; where none of the first mutants is of a target that is not the class of the input, those of the
+        search for that class, whose later mutants may be."""
+        if decision.target in result.maps or decision.target == decision.whole[0]:
+            return result
+        own = self._of_game(decision.game, X, None, series=decision.series)
+        maps, before = search(own, self), result.stats
+        decision.rows += own.rows
+        both = {name: count + before[name] for name, count in maps.stats.items()}
+        return replace(maps, log_maps={}, stats={**both, "depth": max(maps.stats["depth"], before["depth"])})
 
     def _check_other(self, decision: Decision) -> None:
         """Raise ValueError for a strategy that a class other than that of the input has not."""
@@ -231,7 +243,7 @@ class ReX(SearchSettings, ExtractionOptions):
             results = search_together(decisions, self, partial(_boxes, decisions))
             for b, decision, result in zip(numbers, decisions, results, strict=True):
                 with _named(f"X[{b}]"):
-                    yield b, decision, self._checked_maps(decision, result)
+                    yield b, decision, self._checked_maps(decision, self._or_seen(decision, X, result))
 
     def decision(self, x: Tensor, *, target: int | None = None, extra: Any = None) -> Decision:
         """The decision about one input, open to questions about masked versions of it: what `search` takes.

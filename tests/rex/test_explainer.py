@@ -527,3 +527,19 @@ def test_several_inputs_in_lock_step_are_each_alone(mask_value):
     assert torch.equal(maps, torch.stack([one.responsibility for one in alone]))
     with pytest.raises(ValueError, match=r"X\[1\]: target must be one of the 3 classes"):
         explainer.explain_all(X, target=[alone[0].target, 3, 0, 0, 0])
+
+
+def test_why_not_a_class_that_only_small_parts_have():
+    def model(x):  # class 2 where some of the square is kept, and nearly nothing else
+        square = x[:, 0, 12:16, 12:16].mean((1, 2))
+        kept = (x > 0.05).flatten(1).double().mean(1).to(x)
+        return torch.stack((0 * square, 9 * (square - 0.05), torch.where((square > 0.1) & (kept < 0.03), 9.0, -9.0)), 1)
+
+    x = 0.1 + 0.1 * torch.rand(1, 1, 24, 24, generator=torch.Generator().manual_seed(0))
+    x[:, :, 12:16, 12:16] = 1
+    explainer = ReX(model, min_box_size=4, iters=1, chunk_size=1)
+    for found in (explainer.explain(x, target=2), explainer.explain_all(torch.cat((x, x)), target=[1, 2])[1]):
+        assert int(model(x * found.mask).argmax()) == found.target == 2
+        assert found.predicted == 1
+        # Its own search finds nothing: the map is that of the search for class 1.
+        assert torch.equal(found.responsibility, explainer.explain(x).maps[2])
