@@ -154,8 +154,10 @@ class ReX(SearchSettings, ExtractionOptions):
         return found
 
     def _or_seen(self, decision: Decision, X: Tensor, result: SearchResult) -> SearchResult:
-        """The maps; where none of the first mutants is of a target that is not the class of the input, those of the
-        search for that class, whose later mutants may be."""
+        """The maps, or those of the search for the input's own class, whose later mutants may be of another target.
+
+        They are needed where no first mutant is of that target.
+        """
         if decision.target in result.maps or decision.target == decision.whole[0]:
             return result
         own = self._of_game(decision.game, X, None, series=decision.series)
@@ -211,8 +213,8 @@ class ReX(SearchSettings, ExtractionOptions):
 
         ``X`` (B, C, H, W), (B, C, Z, H, W) or (B, D, T); the result is (B, H, W), (B, Z, H, W) or (B, D, T), on the
         device of X. ``target`` (B,): the classes that the model is expected to give. ``extra``: its further inputs,
-        (B, …). All are searched together. The map of an input whose class what
-        replaces it has by itself means little: `explain` says so. Raises as `explain` does, naming the input.
+        (B, …). All are searched together. The map of an input whose class what replaces it has by itself means little:
+        `explain` says so. Raises as `explain` does, naming the input.
         """
         X = self._inputs("X", X)
         maps = [
@@ -233,17 +235,28 @@ class ReX(SearchSettings, ExtractionOptions):
         together = 1 if self.evaluation == "incremental" else TOGETHER
         for begin in range(0, len(X), together):
             numbers = range(begin, min(begin + together, len(X)))
-            mine = {name: values[begin : numbers.stop] for name, values in beside.items()}
-            game = self._game(X[begin : numbers.stop], mine, None)
-            decisions = []
-            for b in numbers:
-                with _named(f"X[{b}]"):
-                    decisions.append(self._of_game(game, X, targets[b], any_class=any_class, series=b - begin))
-                    self._check_other(decisions[-1])
-            results = search_together(decisions, self, partial(_boxes, decisions))
-            for b, decision, result in zip(numbers, decisions, results, strict=True):
+            try:
+                found = self._group(X, numbers, targets, beside, any_class=any_class)
+            except _NAMED:
+                found = []
+                for b in numbers:  # alone, each says whose error it is
+                    with _named(f"X[{b}]"):
+                        found += self._group(X, range(b, b + 1), targets, beside, any_class=any_class)
+            for b, (decision, result) in zip(numbers, found, strict=True):
                 with _named(f"X[{b}]"):
                     yield b, decision, self._checked_maps(decision, self._or_seen(decision, X, result))
+
+    def _group(
+        self, X: Tensor, numbers: range, targets: Sequence[Any], beside: Mapping[str, Tensor], *, any_class: bool
+    ) -> list[tuple[Decision, SearchResult]]:
+        """The decisions about some of the inputs, and their searches in lock-step."""
+        where = slice(numbers.start, numbers.stop)
+        game = self._game(X[where], {name: values[where] for name, values in beside.items()}, None)
+        decisions = []
+        for series, b in enumerate(numbers):
+            decisions.append(self._of_game(game, X, targets[b], any_class=any_class, series=series))
+            self._check_other(decisions[-1])
+        return list(zip(decisions, search_together(decisions, self, partial(_boxes, decisions)), strict=True))
 
     def decision(self, x: Tensor, *, target: int | None = None, extra: Any = None) -> Decision:
         """The decision about one input, open to questions about masked versions of it: what `search` takes.

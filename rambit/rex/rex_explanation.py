@@ -235,7 +235,7 @@ class RexExplanation:
         if self.settings.get("strategy") == "map_only":
             return {}
         if self.predicted is not None:
-            return {f"class {self.target}": self.mask}
+            return {self.labels.output(self.target, f"class {self.target}"): self.mask}
         if self.spotlights is not None:
             return {f"explanation {i + 1}": mask for i, mask in enumerate(self.spotlights)}
         masks = {"sufficient": self.mask, "necessary": self.necessary, "complete": self.complete}

@@ -138,7 +138,27 @@ def test_what_images_cannot_have():
     with pytest.raises(ValueError, match="layout='BDT'"):
         Game(Predictor.of(model, layout="BTD"), sample, Zero())
     two = Game(Predictor.of(model), TensorSample.spatial(torch.ones(2, 3, 4, 4)), Zero())
-    with pytest.raises(ValueError, match="one series or image"):
+    with pytest.raises(ValueError, match="which each row is of"):
         list(two.evaluate(random_boxes(2, (1, 4, 4), 0)))
     with pytest.raises(ValueError, match="images"):
         TensorSample.spatial(torch.ones(1, 3, 4))
+
+
+@pytest.mark.parametrize("fill", [Zero(), Interpolate()], ids=["zero", "interpolate"])
+def test_boxes_of_several_series(fill):
+    X = torch.rand(3, 2, 12, generator=torch.Generator().manual_seed(0))
+    row = np.array([[0, 1, 0, 2, 1, 5], [0, 1, 1, 2, 3, 9], [0, 1, 0, 1, 0, 12], [0, 1, 0, 2, 6, 7]], np.int32)
+    question = {"offsets": np.arange(5), "boxes": row}
+    series = np.array([2, 0, 0, 1])
+
+    def rows(x):
+        return torch.stack([torch.stack((one.sum(), (one * one).sum())) for one in x])
+
+    game = Game(Predictor.of(rows), TensorSample(X, torch.arange(3)), fill)
+    [together] = game.evaluate(Boxes(**question, series=series))
+    for n, b in enumerate(series):
+        alone = Game(Predictor.of(rows), TensorSample(X[b : b + 1], torch.zeros(1, dtype=torch.int64)), fill)
+        [expected] = alone.evaluate(Boxes(np.arange(2), row[n : n + 1]))
+        assert torch.equal(together[n], expected[0])
+    with pytest.raises(ValueError, match="series must be"):
+        list(game.evaluate(Boxes(**question, series=series + 1)))

@@ -543,3 +543,15 @@ def test_why_not_a_class_that_only_small_parts_have():
         assert found.predicted == 1
         # Its own search finds nothing: the map is that of the search for class 1.
         assert torch.equal(found.responsibility, explainer.explain(x).maps[2])
+
+
+def test_an_error_in_lock_step_names_its_input():
+    def model(x):  # no number for dark rows of the second input
+        level, bright = x.flatten(1).mean(1), x.flatten(1).amax(1) > 1.5
+        return torch.stack((-level, torch.where((level < 0.3) & bright, torch.nan, level + 1)), dim=1)
+
+    x = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    explainer = ReX(model, iters=2)
+    for call in (explainer.attribute, explainer.explain_all):
+        with pytest.raises(PredictionError, match=r"X\[1\]: the model returned NaN"):
+            call(torch.cat((x, 2 * x, x)))
