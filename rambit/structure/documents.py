@@ -18,7 +18,17 @@ from torch import Tensor
 
 from rambit.checks import one_of
 from rambit.structure.inference import infer_schema, members
-from rambit.structure.json_values import LARGEST, Json, is_empty, is_large, is_number, kind_of, misfit, plain
+from rambit.structure.json_values import (
+    LARGEST,
+    Json,
+    check_documents,
+    is_empty,
+    is_large,
+    is_number,
+    kind_of,
+    misfit,
+    plain,
+)
 from rambit.structure.nodes import MISSING, Bag, Categorical, Dense, Node, Product, Skip, Sparse, Text
 from rambit.structure.ragged import offsets_of
 from rambit.structure.sample import Sample
@@ -58,6 +68,7 @@ def from_json(
 def read_json(documents: Sequence[Any], schema: Schema | None, unknown: str) -> tuple[Sample, Counter[Path]]:
     """The sample of ``from_json``, and how many values were ignored at each path."""
     one_of("unknown", unknown, ("error", "ignore"))
+    check_documents(documents)
     if schema is None:
         schema = infer_schema(documents)
     reader = _Reader(strict=unknown == "error")

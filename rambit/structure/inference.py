@@ -8,7 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from rambit.checks import count, number, one_of
-from rambit.structure.json_values import Json, is_empty, is_large, is_number, kind_of, misfit, plain
+from rambit.structure.json_values import (
+    Json,
+    check_documents,
+    is_empty,
+    is_large,
+    is_number,
+    kind_of,
+    misfit,
+    plain,
+)
 from rambit.structure.schema import (
     MEMBER,
     BagSchema,
@@ -50,6 +59,7 @@ def infer_schema(
     ValueError, naming document and place, for what is not JSON, a cycle, more than 100 levels, and a path of ``kinds``
     at which nothing of that kind stands; ValueError if nothing is in the documents.
     """
+    check_documents(documents)
     inference = _Inference(
         count("max_categories", max_categories, 0), number("map_share", map_share, 0.0, 1.0), dict(kinds or {})
     )

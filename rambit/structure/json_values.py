@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -117,3 +118,10 @@ def _shown(value: Json) -> str:
         return f"one of {value.bit_length()} bits"
     text = repr(value)
     return text if len(text) <= 60 else text[:59] + "…"
+
+
+def check_documents(documents: Any) -> None:
+    """Raise TypeError for one document, or text, in the place of several documents."""
+    if isinstance(documents, (str, bytes, Mapping)):
+        what = "a path or JSON as text, which json.load reads" if not isinstance(documents, Mapping) else "one document"
+        raise TypeError(f"documents must be a sequence of documents, got {what}: write [document] for one")

@@ -123,9 +123,9 @@ class Sample:
             raise ValueError(f"term must be ({self.terms},) int64, not negative, got {term.dtype} {tuple(term.shape)}")
         return replace(self, layout=self.layout.grouped(term))
 
-    def take(self, index: Tensor) -> Sample:
-        """The samples ``index`` (M,) int64, their slots as terms."""
-        return Sample.of(self.root.take(index.to(self.device)), self.schema)
+    def take(self, index: Tensor | Sequence[int]) -> Sample:
+        """The samples ``index`` (M,), integers, their slots as terms."""
+        return Sample.of(self.root.take(torch.as_tensor(index, dtype=torch.int64, device=self.device)), self.schema)
 
     def to(self, device: torch.device) -> Sample:
         """The same samples on another device, their slots as terms."""

@@ -287,6 +287,7 @@ def _explanations(
             settings=settings | goal.settings(b),
             seed=seed,
             document=documents[b],
+            terms=None if documents[b] is None else len(subject.levels(b)),
         )
         for b in order
     ]

@@ -45,7 +45,7 @@ class SufficientExplanation:
 
     What was explained, each None where it was not kept. labels: what classes and, of series and tables, features and
     times are called. outputs: (C,), the model's probabilities, or values, for the whole sample. x: the sample, without
-    batch axis. model: a hash of the model (hex).
+    batch axis. model: a hash of the model (hex). terms: how many terms a nested sample has by itself.
 
     Errors: TypeError or ValueError naming a part that is of another kind.
     """
@@ -65,6 +65,7 @@ class SufficientExplanation:
     outputs: Tensor | None = None
     x: Tensor | None = None
     model: str | None = None
+    terms: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.mask, Tensor) or self.mask.dtype != torch.bool:
@@ -81,6 +82,7 @@ class SufficientExplanation:
 
     def __repr__(self) -> str:
         kept, shape = int(self.mask.sum()), " x ".join(map(str, self.mask.shape))
+        shape = shape if self.terms is None else str(self.terms)
         parts = [
             f"{self.size} of {shape}" if kept == self.size else f"{self.size} terms, {kept} of {shape}",
             self._class() + ("" if self.size else ", of a sample without anything too"),
@@ -178,7 +180,7 @@ class SufficientExplanation:
         record: dict[str, Any] = {name: None if of is None else _NUMBERS[name](of) for name, of in given.items()}
         record["settings"] = json_dict(self.settings, "settings")
         record["document"] = self.document
-        optional = {"labels": self.labels.record() or None, "model": self.model}
+        optional = {"labels": self.labels.record() or None, "model": self.model, "terms": self.terms}
         record |= {name: value for name, value in optional.items() if value is not None}
         kept = {name: getattr(self, name) for name in _OPTIONAL if getattr(self, name) is not None}
         save_result(path, _FORMAT, {"mask": self.mask, **kept, **self.labels.tensors()}, record, force=force)

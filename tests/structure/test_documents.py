@@ -367,3 +367,10 @@ def test_numbers_in_a_row_or_by_key_may_be_empty_in_any_way():
         assert rows.root.values.nan_to_num(-1).tolist() == [[1, -1], [-1, -1]]
         entries = from_json([{"a": 1, "b": empty}, empty], SparseSchema(("a", "b")))
         assert to_json(entries) == [{"a": 1}, {}]
+
+
+@pytest.mark.parametrize("wrong", ["documents.json", b"[]", {"a": 1}])
+@pytest.mark.parametrize("read", [from_json, infer_schema])
+def test_one_document_is_no_list_of_them(read, wrong):
+    with pytest.raises(TypeError, match="documents must be a sequence of documents"):
+        read(wrong)
