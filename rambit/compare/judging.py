@@ -177,7 +177,8 @@ class Judging(Options):
         if metric.of_truth or metric.name == "accuracy":  # which remove nothing
             return [Column(metric, counterfactuals=self.strategies[0])]
         shares = self.shares if metric.takes("k") else [1.0]
-        every, found = (shares, self.strategies, self.orders), []
+        every: tuple[Sequence[object], ...] = shares, self.strategies, self.orders
+        found = []
         for share, values, order in product(shares, self.strategies, self.orders):
             chosen = (share, values, order)
             where = " ".join(str(one) for one, named in zip(chosen, every, strict=True) if len(named) > 1)
