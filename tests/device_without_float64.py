@@ -5,10 +5,15 @@ from __future__ import annotations
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 NAME = "gpu_stand_in"
-_setup_privateuseone_for_python_backend(NAME)
+
+
+def add_device() -> None:
+    """Make torch know the device; for the whole process, and for good."""
+    from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+    _setup_privateuseone_for_python_backend(NAME)
 
 
 class There(torch.Tensor):

@@ -185,7 +185,9 @@ def test_metrics_of_tokens():
     "wrong", [None, "zero", "mean", "gaussian", "uniform", "interpolate", FeatureGenerator(1, 2, 2)]
 )
 def test_strategies_that_serve_no_tokens(wrong):
-    with pytest.raises(ValueError, match=r"does not serve tokens .*use constant, marginal, joint, carry_forward, or"):
+    with pytest.raises(
+        ValueError, match=r"does not serve tokens .*use constant, marginal, joint, carry_forward, conditional, or"
+    ):
         Occlusion(net(Pooled), counterfactuals=wrong).attribute(X)
 
 

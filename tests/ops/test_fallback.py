@@ -85,7 +85,8 @@ import torch
 from torch import nn
 from rambit import RaMbIT, memory, testing
 from rambit.attribution import WinIT
-from tests.device_without_float64 import NAME, Device, There
+from tests.device_without_float64 import NAME, Device, There, add_device
+add_device()
 memory.WITHOUT_FLOAT64 = (NAME,)
 X = torch.randn(4, 3, 7, generator=torch.Generator().manual_seed(0))
 torch.manual_seed(0)
