@@ -363,7 +363,7 @@ class RaMbIT(GroupedAttributor):
 
     @property
     def _draws_are_named(self) -> bool:
-        return "num_samples" in self._named
+        return "num_samples" in self._named and self.num_samples != PUBLISHED["num_samples"]
 
     def _check_number(self, family: Family) -> None:
         if family.sized and "L" in self._named and PUBLISHED["L"] != self.L:

@@ -38,7 +38,11 @@ class Responsibility(SearchSettings):
             rows += decision.rows
             if found is not None:
                 values[b], explained[b] = torch.from_numpy(found).view(X.shape[1:]), True
-        settings = {**self.rex.settings(), "unexplained": int((~explained).flatten(1).all(dim=1).sum())}
+        settings = {
+            **self.rex.settings(),
+            "layout": "BDT",
+            "unexplained": int((~explained).flatten(1).all(dim=1).sum()),
+        }
         return Attribution(
             values,
             None,

@@ -77,7 +77,7 @@ class Counterfactual(ABC):
         """Name and parameters, for settings and result files."""
         return {
             "name": type(self).__name__,
-            **{k: v for k, v in vars(self).items() if isinstance(v, (int, float, str))},
+            **{k: v for k, v in vars(self).items() if isinstance(v, (int, float, str)) and not k.startswith("_")},
         }
 
     def tensors(self) -> dict[str, Tensor]:

@@ -310,7 +310,7 @@ def test_ignored_features_score_zero_and_additive_models_have_a_closed_form():
 def test_fresh_draws_agree_in_expectation():
     model, (X, _, masks) = make("gru"), data(22)
     background = torch.randn(50, D, T, dtype=torch.float64)
-    common = {"background": background, "num_samples": 200, "window_size": 2}
+    common = {"background": background, "counterfactuals": "marginal", "num_samples": 200, "window_size": 2}
     shared = RaMbIT(model, **common).explain(X, masks=masks)
     fresh = RaMbIT(model, share_draws=False, **common).explain(X, masks=masks)
     assert not torch.equal(shared.values, fresh.values)

@@ -20,7 +20,7 @@ from tests.naive import rambit as naive_rambit
 
 X = torch.randn(1, 2, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 BACKGROUND = torch.randn(50, 2, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-COMMON = {"output": "regression", "distance": "diff", "background": BACKGROUND}
+COMMON = {"output": "regression", "distance": "diff", "background": BACKGROUND, "counterfactuals": "marginal"}
 METHODS = {
     "rambit": RaMbIT,
     "shapley": ShapleySampling,

@@ -67,7 +67,7 @@ def test_constants_of_windows_images_and_samples():
         WinIT(plain, num_samples=1, window_size=2, counterfactuals=0.5).attribute(X),
         WinIT(plain, num_samples=1, window_size=2).attribute(X, counterfactuals=torch.full((1, B, D, T), 0.5)),
     )
-    images = torch.randn(1, 2, 4, 4, generator=GENERATOR)
+    images = torch.randn(1, 2, 5, 5, generator=GENERATOR)
 
     def look(x):
         return torch.stack((x[:, 0].sum((1, 2)), x[:, 1].sum((1, 2))), dim=1)
