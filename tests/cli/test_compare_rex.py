@@ -41,7 +41,7 @@ def test_scores_are_the_responsibility(features, monkeypatch):
     assert found.row_steps == 20 * found.rows
     explainer = ReX(rising, iters=4, min_box_size=2, mask_value="mean", seed=3)
     assert torch.equal(found.values, explainer.attribute(X))
-    assert found.settings == {**explainer.settings(), "unexplained": 0}
+    assert found.settings == {**explainer.settings(), "layout": "BDT", "unexplained": 0}
 
 
 def test_series_that_are_not_explained_score_nothing_and_are_counted():

@@ -411,7 +411,7 @@ def test_lengths_are_passed_on_to_models_that_take_them():
         torch.zeros(()),
         torch.zeros(C),
         [[0.0, 1.0]] * N,
-        np.zeros((N, C)),
+        np.zeros((N - 1, C)),
         None,
     ],
 )
@@ -429,7 +429,7 @@ def test_wrong_shapes(returned, output):
         torch.zeros(N, C),
         torch.zeros(N, T, C),
         torch.zeros(N, 0, T),
-        np.zeros((N, C, T)),
+        np.zeros((N, C, T - 1)),
         None,
     ],
 )
@@ -571,3 +571,12 @@ def test_a_model_without_weights_is_asked_where_the_series_are():
         assert Predictor.of(model, device="cpu").device_for(elsewhere).type == "cpu"
     for model in (nn.Linear(4, 2), Fixed()):
         assert Predictor.of(model).device_for(elsewhere).type == "cpu"
+
+
+def test_a_callable_may_return_an_array():
+    def arrays_of(x):
+        return x[:, :C, -1].numpy()
+
+    x = torch.randn(N, C, T)
+    of_arrays, of_tensors = (Predictor.of(one, output="logits") for one in (arrays_of, lambda x: x[:, :C, -1]))
+    assert torch.equal(of_arrays.whole(x), of_tensors.whole(x))

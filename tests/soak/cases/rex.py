@@ -177,7 +177,7 @@ def searching(draw: Draw) -> None:
 def explaining(draw: Draw) -> None:
     """Extraction from a random map, through each strategy."""
     decided = Decided(draw)
-    strategy = draw.of(*Strategy)
+    strategy = draw.of(*(one for one in Strategy if one is not Strategy.MapOnly))  # which looks for no part
     chunk, share = draw.whole(1, 8), draw.of(0.0, 0.5, 0.9, 1.0)
     draw.note(strategy=strategy, chunk=chunk, share=share)
     map_ = draw.uniform(*decided.shape, dtype=torch.float32)
