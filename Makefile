@@ -25,7 +25,9 @@ $(VENV)/installed: $(VENV)/created $(NATIVE)
 demo: setup
 	$(BIN)/rambit demo
 
-test: lint pytest fallback native wheel docs
+# The last two wait for a package index and for kernels of notebooks: side by side.
+test: lint pytest fallback native
+	$(MAKE) -j2 wheel docs
 
 # The checks of a minute, for while one works.
 quick: setup
