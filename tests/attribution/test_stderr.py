@@ -14,9 +14,10 @@ from rambit.attribution import Banzhaf, ExactShapley, ShapleySampling
 from rambit.attribution.tolerance import StableTop
 from rambit.game import draws
 from rambit.game.draws import Error
-from studies import coverage
 from tests.naive import errors as naive
 from tests.naive import rambit as naive_rambit
+
+coverage = pytest.importorskip("studies.coverage")  # the studies are not in the wheel
 
 X = torch.randn(1, 2, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 BACKGROUND = torch.randn(50, 2, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
