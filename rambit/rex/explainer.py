@@ -308,7 +308,7 @@ class ReX(SearchSettings, ExtractionOptions):
         return evaluate(decision, explanation, step=step, repeats=repeats, seed=seed)
 
     def masked(self, x: Tensor, mask: Tensor) -> Tensor:
-        """What the model reads of ``x`` with only the mask (*grid) kept, bool; in the layout of x.
+        """What the model reads of ``x`` with only the mask kept, bool over the grid; in the layout of x.
 
         Raises ValueError naming the argument, and where what replaces depends on what is kept.
         """
