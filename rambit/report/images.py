@@ -26,14 +26,11 @@ def image_page(
     packed = Packed("i2")
     packed.add("score", grid.reshape(1, -1), signed=True)
     names = list(masks or {})
-    if masks:
-        packed.kind = "i1"
-        for index, mask in enumerate(masks.values()):
-            packed.add(f"mask-{index}", mask.reshape(1, -1).astype(np.float64), signed=True)
+    for index, mask in enumerate((masks or {}).values()):
+        packed.add(f"mask-{index}", mask.reshape(1, -1).astype(np.float64), signed=True, kind="i1")
     channels = 0
     if picture is not None:
         channels = 3 if len(picture) >= 3 else 1
-        packed.kind = "i1"
-        packed.add("picture", picture[:channels].reshape(1, -1))
+        packed.add("picture", picture[:channels].reshape(1, -1), kind="i1")
     data = {"grid": list(grid.shape), "masks": names, "channels": channels}
     return page("image", about, data, packed)

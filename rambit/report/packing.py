@@ -26,16 +26,19 @@ class Packed:
     texts: dict[str, str] = field(default_factory=dict)
     specs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def add(self, name: str, array: Array, *, signed: bool = False, exact: bool = False) -> None:
+    def add(
+        self, name: str, array: Array, *, signed: bool = False, exact: bool = False, kind: Kind | None = None
+    ) -> None:
         """Add an array (…, T), NaN allowed. Each row along its last axis has a scale; ``signed`` ones keep 0 exactly.
 
-        ``exact``: as float64, for times.
+        ``exact``: as float64, for times. ``kind``: another one than that of the other arrays.
         """
-        if exact or self.kind == "f4":
+        kind = kind or self.kind
+        if exact or kind == "f4":
             data = np.ascontiguousarray(array, np.float64 if exact else np.float32)
             spec: dict[str, Any] = {"kind": "f8" if exact else "f4"}
         else:
-            data, spec = _scaled(array, self.kind, signed)
+            data, spec = _scaled(array, kind, signed)
         little = data.astype(data.dtype.newbyteorder("<"), copy=False)
         self.texts[name] = base64.b64encode(little.tobytes()).decode("ascii")
         self.specs[name] = {**spec, "shape": list(array.shape)}

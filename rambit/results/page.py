@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
-
-from torch import Tensor
+from typing import Any
 
 from rambit.report import about, series_page
 from rambit.results.grid import Grid, as_array
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 def attribution_page(grid: Grid, titles: list[str], lengths: list[int] | None, score: str, **said: Any) -> str:
     """The HTML text; ``said`` is what `report.about` takes."""
-
-    def numbers(tensor: Tensor | None) -> NDArray[Any] | None:
-        return None if tensor is None else as_array(tensor.double())
-
     labels = grid.names.labels
     known = grid.known.expand_as(grid.score)
     value = (
@@ -31,7 +22,7 @@ def attribution_page(grid: Grid, titles: list[str], lengths: list[int] | None, s
         features=grid.names.of_features(),
         titles=titles,
         values=None if value is None else as_array(value[:, 0]),
-        stderr=numbers(grid.stderr),
+        stderr=None if grid.stderr is None else as_array(grid.stderr.double()),
         targets=grid.names.of_targets(),
         times=labels.times,
         unit=labels.unit,
