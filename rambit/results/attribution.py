@@ -16,13 +16,13 @@ from torch import Tensor
 from rambit import arrays, frames
 from rambit.checks import one_of
 from rambit.labels import Labels
-from rambit.results import bars, html, record_checks, selection, tables
+from rambit.results import bars, html, record_checks, result_files, selection, tables
 from rambit.results.agreement import agreement
 from rambit.results.cell import Cell
 from rambit.results.grid import Grid, as_array
 from rambit.results.names import Names
 from rambit.results.record_checks import FLOATS, check_tensor
-from rambit.store import json_dict, load_result, save_result, save_text
+from rambit.store import load_result, save_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -150,13 +150,8 @@ class Attribution:
         Errors: FileExistsError without `force`, ValueError for a path that ends like a file of another kind, TypeError
         naming a setting that is no JSON value.
         """
-        record: dict[str, Any] = {name: kind(getattr(self, name)) for name, kind in _NUMBERS.items()}
-        record["settings"] = json_dict(self.settings, "settings")
-        optional = {"targets": self.targets, "model": self.model, "labels": self.labels.record() or None}
-        record |= {name: value for name, value in optional.items() if value is not None}
-        given = {name: getattr(self, name) for name in _TENSORS if getattr(self, name) is not None}
-        tensors = {name: torch.as_tensor(value) for name, value in given.items()}
-        save_result(path, _FORMAT, tensors | self.labels.tensors(), record, force=force)
+        optional = {"targets": self.targets, "model": self.model}
+        result_files.save(path, _FORMAT, self, numbers=_NUMBERS, tensors=_TENSORS, optional=optional, force=force)
 
     @classmethod
     def load(cls, path: str | Path) -> Attribution:
@@ -165,12 +160,7 @@ class Attribution:
 
     @classmethod
     def _of(cls, tensors: dict[str, Tensor], record: dict[str, Any]) -> Attribution:
-        for name, kind in {**_NUMBERS, "settings": dict}.items():
-            if type(record[name]) is not kind:
-                raise TypeError(f"{name} is {record[name]!r}")
-        labels = Labels.read(tensors, record.pop("labels", {}))
-        fields: dict[str, Any] = {"stderr": None, **tensors, **record}
-        return cls(labels=labels, **fields)
+        return cls(**result_files.fields(tensors, record, _NUMBERS))
 
     # -- tables ---------------------------------------------------------------------------------------------------
 

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from rambit.checks import flag, one_of
 from rambit.labels import Labels
-from rambit.results import record_checks, tables
+from rambit.results import record_checks, result_files, tables
 from rambit.results.grid import as_array
 from rambit.results.record_checks import FLOATS, check_tensor
-from rambit.store import json_dict, load_result, save_result
+from rambit.store import load_result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -174,13 +174,8 @@ class PairAttribution:
         Errors: FileExistsError without `force`, ValueError for a path that ends like a file of another kind, TypeError
         naming a setting that is no JSON value.
         """
-        record: dict[str, Any] = {name: kind(getattr(self, name)) for name, kind in _NUMBERS.items()}
-        record["settings"] = json_dict(self.settings, "settings")
-        optional = {"model": self.model, "labels": self.labels.record() or None}
-        record |= {name: value for name, value in optional.items() if value is not None}
-        given = {name: getattr(self, name) for name in _TENSORS if getattr(self, name) is not None}
-        tensors = {name: torch.as_tensor(value) for name, value in given.items()}
-        save_result(path, _FORMAT, tensors | self.labels.tensors(), record, force=force)
+        optional = {"model": self.model}
+        result_files.save(path, _FORMAT, self, numbers=_NUMBERS, tensors=_TENSORS, optional=optional, force=force)
 
     @classmethod
     def load(cls, path: str | Path) -> PairAttribution:
@@ -189,12 +184,7 @@ class PairAttribution:
 
     @classmethod
     def _of(cls, tensors: dict[str, Tensor], record: dict[str, Any]) -> PairAttribution:
-        for name, kind in {**_NUMBERS, "settings": dict}.items():
-            if type(record[name]) is not kind:
-                raise TypeError(f"{name} is {record[name]!r}")
-        labels = Labels.read(tensors, record.pop("labels", {}))
-        fields: dict[str, Any] = {"stderr": None, **tensors, **record}
-        return cls(labels=labels, **fields)
+        return cls(**result_files.fields(tensors, record, _NUMBERS))
 
     def to_frame(self) -> Any:
         """A pandas DataFrame with a row for each series and pair that has an interaction.
