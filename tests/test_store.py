@@ -634,3 +634,20 @@ def test_a_folder_without_a_name(folder, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="folder must name a folder"):
         Store(folder, key="k")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_store_can_be_given_up(tmp_path: Path) -> None:
+    for key in "ab":
+        with Store(tmp_path / "new", key=key) as store:
+            store.discard_if_empty()
+            with pytest.raises(StoreError, match="closed"):
+                store.put("x", some())
+        assert list((tmp_path / "new").iterdir()) == []
+    with Store(tmp_path / "new", key="c") as store:
+        store.put("x", some())
+        store.discard_if_empty()
+        store.put("y", some())
+    with Store(tmp_path / "new", read_only=True) as store:
+        assert store.names() == ["x", "y"]
+        with pytest.raises(StoreError, match="reading only"):
+            store.discard_if_empty()

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,7 +21,7 @@ from rambit.cli.terminal import plain, shortened
 from rambit.datasets import DATASETS, Columns, Dataset, load, load_file
 from rambit.datasets.dataset_files import KINDS, TABLES
 from rambit.registry import Registry
-from rambit.store import Lock, StoreError, is_lock
+from rambit.store import Lock, StoreError, is_lock, make_folder
 from rambit.text import MOST as MOST
 from rambit.text import MOST_UNITS as MOST_UNITS
 
@@ -287,6 +287,20 @@ def _is_same(one: Path, other: Path) -> bool:
         return one.resolve() == other.resolve() or os.path.samefile(one, other)
     except OSError:  # one of them is not there
         return False
+
+
+@contextmanager
+def folders(paths: Iterable[Path]) -> Iterator[None]:
+    """Make folders; those that were not there, and in which nothing came to be, go again. Raises OSError."""
+    new = [path for path in dict.fromkeys(paths) if not path.exists()]
+    try:
+        for path in new:
+            make_folder(path)
+        yield
+    finally:
+        for path in sorted(new, reverse=True):  # what is within others first
+            with suppress(OSError):  # something is in it
+                path.rmdir()
 
 
 Place = Callable[..., Path]

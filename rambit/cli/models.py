@@ -268,15 +268,30 @@ def _code(name: str) -> tuple[str, str] | None:
     return None
 
 
+def read_code(option: str, name: str) -> Any:
+    """What FILE.py:NAME or package.module:NAME means, as it is. Raises ValueError, OSError, or what the code raises."""
+    code = _code(name)
+    if code is None:
+        raise ValueError(f"{option} must be FILE.py:NAME or package.module:NAME, got {name}")
+    with _importable(code[0]):
+        return _in_code(option, *code)
+
+
+def _in_code(option: str, where: str, name: str) -> Any:
+    """The object of that name. Raises ValueError naming the option."""
+    found: Any = _file(where) if where.lower().endswith(".py") else importlib.import_module(where)
+    for part in name.split("."):
+        if not hasattr(found, part):
+            there = ", ".join(_functions(where)[:8]) if where.lower().endswith(".py") else ""
+            raise ValueError(f"{option}: {where} has no {name}" + (f"; it has {there}" if there else ""))
+        found = getattr(found, part)
+    return found
+
+
 def _made(where: str, function: str) -> Any:
     """What the code's function returns, or the object itself that is named."""
     with _importable(where):
-        found: Any = _file(where) if where.lower().endswith(".py") else importlib.import_module(where)
-        for part in function.split("."):
-            if not hasattr(found, part):
-                there = ", ".join(_functions(where)[:8]) if where.lower().endswith(".py") else ""
-                raise ValueError(f"--model: {where} has no {function}" + (f"; it has {there}" if there else ""))
-            found = getattr(found, part)
+        found = _in_code("--model", where, function)
         if isinstance(found, (nn.Module, Predictor)) or not callable(found) or not _is_callable_alone(found):
             return found
         made = found()

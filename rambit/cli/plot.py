@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rambit.cli import common
+from rambit.cli.rex.stored import is_store, stored
 from rambit.plots.canvas import save
 from rambit.results import Attribution
 from rambit.results.attribution import KINDS as SCORE_KINDS
@@ -23,9 +24,11 @@ examples:
   rambit plot scores.safetensors --kind features --top 10
   rambit plot cat.safetensors --kind surface --out surface.png
   rambit plot kept/3.safetensors --title needed
+  rambit plot results --input cat.png --out cat.png
 
 RESULT is what attribute, rex, suffice or compare wrote: scores, a ReX explanation or a sufficient one. Without --out
 the picture goes beside it, under the same name (.png). Series are counted as the command that wrote them counted.
+Of the folder that rex wrote of many inputs, --input names one; `rambit report` makes a page of all.
 """
 #: How the name of a saved result's record begins -> its class.
 KINDS: dict[str, Any] = {
@@ -44,7 +47,7 @@ def add(commands: common.Commands) -> None:
         description="Draws a saved result into a file.",
         epilog=EPILOG,
     )
-    parser.add_argument("result", metavar="RESULT", help="a result file (.safetensors)")
+    add_result(parser)
     parser.add_argument("--out", metavar="FILE", help="the picture (.png, .pdf, .svg; default: RESULT with .png)")
     kinds = f"of scores: {', '.join(SCORE_KINDS)}; of ReX: {', '.join(REX_KINDS)}"
     parser.add_argument("--kind", metavar="KIND", help=f"{kinds} (the first)")
@@ -63,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     """Read the result, draw it and write the picture."""
     out = Path(args.out) if args.out is not None else Path(args.result).with_suffix(".png")
     common.check_figure(str(out), "--out")
-    result = load(args.result)
+    result = load(args.result, args.input)
     with common.reserved((out,), force=args.force, inputs=(args.result,)) as place:
         figure = _drawn(result, args)
         if args.title is not None:
@@ -73,8 +76,27 @@ def run(args: argparse.Namespace) -> None:
     print(common.table([("result", repr(result)), ("wrote", path)]))
 
 
-def load(path: str) -> Any:
-    """A saved result of any kind. Raises ValueError naming a file that is none, OSError."""
+def add_result(parser: common.Parser) -> None:
+    """RESULT, and --input of a folder of many."""
+    parser.add_argument("result", metavar="RESULT", help="a result file (.safetensors), or the folder of `rambit rex`")
+    parser.add_argument("--input", metavar="NAME", help="of a folder of `rambit rex`: the result of this input")
+
+
+def load(path: str, name: str | None = None) -> Any:
+    """A saved result of any kind, or what a store of `rambit rex` holds under a name.
+
+    Raises ValueError naming a file that is none, OSError.
+    """
+    if is_store(path):
+        with stored(path) as found:
+            if name is None:
+                raise ValueError(
+                    f"{path} holds {len(found)} results ({found.listed()}): --input NAME draws one, and "
+                    f"`rambit report {path}` makes a page of all"
+                )
+            return found[name]
+    if name is not None:
+        raise ValueError(f"--input names a result of a folder that `rambit rex` wrote, and {path} is none")
     if Path(path).is_dir():
         raise IsADirectoryError(f"{path} is a folder: name one result file (.safetensors) in it")
     with open_file(path) as file:

@@ -6,16 +6,20 @@ import argparse
 from pathlib import Path
 
 from rambit.cli import common
-from rambit.cli.plot import load, places
+from rambit.cli.plot import add_result, load, places
+from rambit.cli.rex.stored import is_store, stored
 from rambit.results import Attribution
+from rambit.rex.report_all import report_all
 
 EPILOG = """\
 examples:
   rambit report scores.safetensors --title "why the pump failed"
   rambit report scores.safetensors --series 0-9 --out explained.html
+  rambit report results --out photos.html
 
-RESULT is what attribute, rex, suffice or compare wrote: scores, a ReX explanation or a sufficient one. Without --out
-the page goes beside it, under the same name (.html). It is one file: no network, no server, nothing to install.
+RESULT is what attribute, rex, suffice or compare wrote: scores, a ReX explanation or a sufficient one; or the folder
+that rex wrote of many inputs, each of which is then a section of the page. Without --out the page goes beside it, under
+the same name (.html). It is one file: no network, no server, nothing to install.
 """
 
 
@@ -28,7 +32,7 @@ def add(commands: common.Commands) -> None:
         description="Writes a saved result as one HTML file that shows itself: curves with the scores behind them.",
         epilog=EPILOG,
     )
-    parser.add_argument("result", metavar="RESULT", help="a result file (.safetensors)")
+    add_result(parser)
     parser.add_argument("--out", metavar="FILE", help="the page (.html; default: RESULT with .html)")
     parser.add_argument("--series", metavar="0,3-7", help="of scores: only these series")
     parser.add_argument("--title", metavar="TEXT", help="over the page")
@@ -41,7 +45,10 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out) if args.out is not None else Path(args.result).with_suffix(".html")
     if out.suffix.lower() != ".html":
         raise ValueError(f"--out must end in .html, got {out}")
-    result = load(args.result)
+    if is_store(args.result) and args.input is None:
+        _report_store(args, out)
+        return
+    result = load(args.result, args.input)
     with common.reserved((out,), force=args.force, inputs=(args.result,)) as place:
         if isinstance(result, Attribution) and args.series is not None:
             result = result.isel(series=list(places(args.series, result)))
@@ -50,3 +57,13 @@ def run(args: argparse.Namespace) -> None:
         path = place(out)
         result.report(path, title=args.title, force=True)
     print(common.table([("result", repr(result)), ("wrote", path)]))
+
+
+def _report_store(args: argparse.Namespace, out: Path) -> None:
+    """Every result of a folder on one page."""
+    if args.series is not None:
+        raise ValueError("--series is for scores of several series: --input names a result of a folder")
+    with common.reserved((out,), force=args.force) as place, stored(args.result) as found:
+        path = place(out)
+        report_all(found.names, found.__getitem__, path, title=args.title, force=True)
+    print(common.table([("result", f"{len(found)} explanations"), ("wrote", path)]))

@@ -13,7 +13,7 @@ from rambit.models.sequence_classifier import seeded
 from rambit.structure import HierarchicalClassifier, Sample, evaluate, fit, from_json, infer_schema, save_model
 
 #: Options of `rambit train` that are for series.
-FOR_SERIES = ("x", "y", "layout", "model", "layers", "dropout", "head", "device", "id", "time", "features")
+FOR_SERIES = ("x", "y", "layout", "model", "layers", "dropout", "head", "id", "time", "features")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -42,6 +42,7 @@ def _trained(args: argparse.Namespace, place: common.Place) -> str:
     schema = infer_schema([data.documents[i] for i in train])
     with seeded(args.seed):
         model = HierarchicalClassifier(schema, len(classes), width=args.hidden or 32, class_names=classes)
+    model.to(args.device or "cpu")
     parts = {"train": _part(model, data, labels, train), "validation": _part(model, data, labels, valid)}
     if args.test_data is not None:
         test, of_test = take_labels(read_documents(args.test_data), args.label, args.test_data)
@@ -91,4 +92,4 @@ def _split(count: int, fraction: float | None, seed: int) -> tuple[list[int], li
 def _part(model: HierarchicalClassifier, data: Documents, labels: list[str], chosen: Any) -> tuple[Sample, list[int]]:
     """These documents and the numbers of their classes; what the model's schema has no place for is missing."""
     sample = from_json([data.documents[i] for i in chosen], model.schema, unknown="ignore")
-    return sample, [model.class_names.index(labels[i]) for i in chosen]
+    return sample.to(model.head.weight.device), [model.class_names.index(labels[i]) for i in chosen]

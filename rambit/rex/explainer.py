@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from rambit.rex.decision import Decision, boxes_together
 from rambit.rex.evaluation import Evaluation, evaluate
 from rambit.rex.extraction import ExtractionOptions, NoExplanationError, Strategy, extract
 from rambit.rex.extraction.changes import smallest_change
+from rambit.rex.kernels import MUTANTS
 from rambit.rex.mask_values import MaskValue, check_mask_value, is_context, mask_values
 from rambit.rex.rex_explanation import RexExplanation
 from rambit.rex.search import Found, Rows, SearchResult, search, search_together
@@ -34,7 +34,7 @@ from rambit.rex.settings import SearchSettings
 
 #: Positions of one input beyond which maps and masks no longer fit a reasonable amount of memory.
 MAX_POSITIONS = 1 << 26
-#: Inputs that are searched in lock-step.
+#: Inputs that are searched in lock-step, at most.
 TOGETHER = 16
 #: The memory that the engine may take by default: half of its own default, with which images are as fast.
 MAX_MEMORY = 1 << 29
@@ -42,6 +42,23 @@ _NAMED = (NoExplanationError, PredictionError, TypeError, ValueError)
 #: How tensors of images and volumes lie, and how the model reads them.
 Layout = Literal["NCHW", "NHWC"]
 _SHAPES = "(1, C, H, W), (1, C, Z, H, W), (1, 1, T) or (1, D, T)"
+_ARGUMENTS = ("x", "target", "labels", "extra")
+Result = TypeVar("Result")
+
+
+class _Asked(NamedTuple):
+    """One of several inputs (1, C, …) in the model's type, and what `explain` takes beside it."""
+
+    x: Tensor
+    target: Any
+    labels: Labels
+    extra: Mapping[str, Tensor]
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What inputs that are searched in lock-step have in common."""
+        beside = [(name, values.shape, values.dtype) for name, values in self.extra.items()]
+        return self.x.shape, self.x.dtype, self.x.device, beside
 
 
 class ReX(SearchSettings, ExtractionOptions):
@@ -139,19 +156,42 @@ class ReX(SearchSettings, ExtractionOptions):
         """What `explain` finds for each of several inputs, whose searches advance together, in batches of rows of all.
 
         ``X`` (B, …), ``target`` (B,), ``extra`` (B, …) and what is raised, naming the input: as in `explain`. Parts are
-        taken from the maps one input after another.
+        taken from the maps one input after another. `explain_each` takes inputs of several shapes, and those without an
+        explanation.
         """
         X, named = frames.with_names("X", X, labels)
         X, model = self._inputs("X", X), self.predictor.digest()
         flag("keep_input", keep_input)
         check_grid_labels(named, tuple(X.shape[1:]))
-        found = []
-        for b, decision, result in self._searched(X, target, extra, any_class=True):
-            with _named(f"X[{b}]"):
-                named.check_outputs(len(decision.outputs))
-                x = X[b : b + 1]
-                found.append(self._explanation(decision, result, x, named, model, keep_input=keep_input))
-        return found
+        each = self._explained(self._batch(X, target, extra, named), model, keep_input=keep_input)
+        return list(_numbered(map(_raised, each)))
+
+    def explain_each(
+        self, inputs: Iterable[Tensor | Mapping[str, Any]], *, keep_input: bool = True
+    ) -> Iterator[RexExplanation | NoExplanationError]:
+        """What `explain` finds for one input after another, or the NoExplanationError that says why there is nothing.
+
+        ``inputs``: each as `explain` takes it, or a dictionary of its arguments x, target, labels and extra. They are
+        read as they are needed: as many in a row as have one shape and fill a call of the model, at most 16, are
+        searched together.
+
+        Raises whatever else `explain` does when the turn of the input comes that it is about: the first without a
+        result. What ``inputs`` itself raises comes after the results of all that it gave before.
+        """
+        flag("keep_input", keep_input)
+        return self._explained(map(self._asked, inputs), self.predictor.digest(), keep_input=keep_input)
+
+    def _explained(
+        self, asked: Iterable[_Asked], model: str | None, *, keep_input: bool
+    ) -> Iterator[RexExplanation | NoExplanationError]:
+        for one, decision, result in self._searched(asked, any_class=True):
+            found: RexExplanation | NoExplanationError
+            try:
+                maps = self._checked_maps(decision, self._or_seen(decision, one.x, result))
+                found = self._explanation(decision, maps, one.x, one.labels, model, keep_input=keep_input)
+            except NoExplanationError as error:
+                found = error
+            yield found
 
     def _or_seen(self, decision: Decision, X: Tensor, result: SearchResult) -> SearchResult:
         """The maps, or those of the search for the input's own class, whose later mutants may be of another target.
@@ -217,45 +257,91 @@ class ReX(SearchSettings, ExtractionOptions):
         `explain` says so. Raises as `explain` does, naming the input.
         """
         X = self._inputs("X", X)
-        maps = [
-            torch.from_numpy(result.maps[decision.target]) for _, decision, result in self._searched(X, target, extra)
-        ]
+        searched = self._searched(self._batch(X, target, extra), any_class=False)
+        maps = (self._checked_maps(decision, result).maps[decision.target] for _, decision, result in searched)
         grid = X.shape[1:] if X.ndim == 3 else X.shape[2:]
-        return torch.stack(maps).view(len(X), *grid).to(X.device)
+        return torch.stack([torch.from_numpy(map_) for map_ in _numbered(maps)]).view(len(X), *grid).to(X.device)
 
-    def _searched(
-        self, X: Tensor, target: Any, extra: Any, *, any_class: bool = False
-    ) -> Iterator[tuple[int, Decision, SearchResult]]:
-        """Each input's number, decision and maps; several are searched in lock-step. Raises naming the input."""
+    # -- several inputs -------------------------------------------------------------------------------------------
+
+    def _asked(self, given: Tensor | Mapping[str, Any]) -> _Asked:
+        """One of the inputs of `explain_each`. Raises TypeError or ValueError."""
+        fields = dict(given) if isinstance(given, Mapping) else {"x": given}
+        if "x" not in fields or not fields.keys() <= set(_ARGUMENTS):
+            raise ValueError(f"inputs must be inputs, or dictionaries of {', '.join(_ARGUMENTS)}, got {list(fields)}")
+        x, named = frames.with_names("x", fields["x"], fields.get("labels"))
+        x = self._one(x)
+        check_grid_labels(named, tuple(x.shape[1:]))
+        return _Asked(x, fields.get("target"), named, self._extra(fields.get("extra"), x))
+
+    def _batch(self, X: Tensor, target: Any, extra: Any, named: Labels | None = None) -> list[_Asked]:
+        """The inputs X (B, …) one by one. Raises TypeError or ValueError naming the argument."""
         beside, targets = self._extra(extra, X), [None] * len(X)
         if target is not None:
             targets = arrays.whole("target", target, holds="integers").tolist()
             if len(targets) != len(X):
                 raise ValueError(f"target must have one class an input, ({len(X)},), got {len(targets)}")
-        together = 1 if self.evaluation == "incremental" else TOGETHER
-        for begin in range(0, len(X), together):
-            numbers = range(begin, min(begin + together, len(X)))
-            try:
-                found = self._group(X, numbers, targets, beside, any_class=any_class)
-            except _NAMED:
-                found = []
-                for b in numbers:  # alone, each says whose error it is
-                    with _named(f"X[{b}]"):
-                        found += self._group(X, range(b, b + 1), targets, beside, any_class=any_class)
-            for b, (decision, result) in zip(numbers, found, strict=True):
-                with _named(f"X[{b}]"):
-                    yield b, decision, self._checked_maps(decision, self._or_seen(decision, X, result))
+        own = named or Labels()
+        return [
+            _Asked(X[b : b + 1], wanted, own, {name: values[b : b + 1] for name, values in beside.items()})
+            for b, wanted in enumerate(targets)
+        ]
 
-    def _group(
-        self, X: Tensor, numbers: range, targets: Sequence[Any], beside: Mapping[str, Tensor], *, any_class: bool
-    ) -> list[tuple[Decision, SearchResult]]:
-        """The decisions about some of the inputs, and their searches in lock-step."""
-        where = slice(numbers.start, numbers.stop)
-        game = self._game(X[where], {name: values[where] for name, values in beside.items()}, None)
+    def _together(self, one: _Asked) -> int:
+        """How many inputs like this are searched in lock-step: as many as fill a call of the model, by shapes alone.
+
+        Of each, a generation has MUTANTS rows at least. Where these fill a call, as of large networks on a CPU, more
+        inputs would only delay the first results.
+        """
+        if self.evaluation == "incremental":
+            return 1
+        rows = self._game(one.x, one.extra, None).runner.batch
+        return min(TOGETHER, -(-rows // MUTANTS))
+
+    def _groups(self, asked: Iterable[_Asked]) -> Iterator[list[_Asked]]:
+        """Inputs in a row that are searched in lock-step; what ``asked`` raises comes after those that it gave."""
+        remaining, group, most = iter(asked), list[_Asked](), 1
+        ended: Exception | None = None
+        while ended is None:
+            try:
+                one = next(remaining)
+            except Exception as error:
+                ended = error
+            if group and (ended is not None or one.kind != group[0].kind):
+                yield group
+                group = []
+            if ended is not None:
+                break
+            most = most if group else self._together(one)
+            group.append(one)
+            if len(group) == most:
+                yield group
+                group = []
+        if not isinstance(ended, StopIteration):
+            raise ended
+
+    def _searched(self, asked: Iterable[_Asked], *, any_class: bool) -> Iterator[tuple[_Asked, Decision, SearchResult]]:
+        """Each input with its decision and maps. Raises what is wrong with the first that has not come."""
+        for group in self._groups(asked):
+            try:
+                found = iter(self._group(group, any_class=any_class))
+            except Exception:  # alone, each raises its own
+                if len(group) == 1:
+                    raise
+                found = (self._group([one], any_class=any_class)[0] for one in group)
+            for one, (decision, result) in zip(group, found, strict=True):
+                yield one, decision, result
+
+    def _group(self, group: Sequence[_Asked], *, any_class: bool) -> list[tuple[Decision, SearchResult]]:
+        """The decisions about some inputs of one shape, and their searches in lock-step."""
+        X = torch.cat([one.x for one in group])
+        beside = {name: torch.cat([one.extra[name] for one in group]) for name in group[0].extra}
+        game = self._game(X, beside, None)
         decisions = []
-        for series, b in enumerate(numbers):
-            decisions.append(self._of_game(game, X, targets[b], any_class=any_class, series=series))
+        for series, one in enumerate(group):
+            decisions.append(self._of_game(game, X, one.target, any_class=any_class, series=series))
             self._check_other(decisions[-1])
+            one.labels.check_outputs(len(decisions[-1].outputs))
         return list(zip(decisions, search_together(decisions, self, partial(_boxes, decisions)), strict=True))
 
     def decision(self, x: Tensor, *, target: int | None = None, extra: Any = None) -> Decision:
@@ -414,14 +500,22 @@ def _boxes(decisions: list[Decision], which: list[int], rows: list[Rows]) -> lis
     return boxes_together([decisions[i] for i in which], rows)
 
 
-@contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Errors say which input of a batch they are about."""
+def _numbered(each: Iterable[Result]) -> Iterator[Result]:
+    """The same; what is raised on the way says which input of a batch it is about."""
+    done = 0
     try:
-        yield
+        for found in each:
+            yield found
+            done += 1
     except _NAMED as error:
         kind = next(kind for kind in _NAMED if isinstance(error, kind))
-        raise kind(f"{name}: {error}") from error
+        raise kind(f"X[{done}]: {error}") from error
+
+
+def _raised(found: RexExplanation | NoExplanationError) -> RexExplanation:
+    if isinstance(found, NoExplanationError):
+        raise found
+    return found
 
 
 def _checked(name: str, given: Any, module: nn.Module | None, layout: Layout) -> Tensor:

@@ -157,6 +157,14 @@ class Store:
         lock.check()
         self._switch(shards)
 
+    def discard_if_empty(self) -> None:
+        """Remove the manifest if there is no shard: the folder then belongs to nothing. Errors: StoreError, OSError."""
+        lock = self._writer()
+        if not self._shards:
+            lock.check()
+            os.unlink(self.folder / "manifest.json")
+            self.close()
+
     def names(self) -> list[str]:
         """The names of all shards, in the order in which they were first put."""
         return list(self._shards)

@@ -342,27 +342,26 @@ def contents(store):
 
 
 def test_a_folder_of_images_resumes(rambit, folder, zoo, monkeypatch):
-    explain, calls = ReX.explain, []
+    explain_each = ReX.explain_each
 
-    def interrupted(self, *arguments, **options):
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return explain(self, *arguments, **options)
+    def interrupted(self, inputs, **options):
+        each = explain_each(self, inputs, **options)
+        yield from (next(each), next(each))
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(ReX, "explain", interrupted)
-    done = rambit(*folder)
+    with monkeypatch.context() as patched:
+        patched.setattr(ReX, "explain_each", interrupted)
+        done = rambit(*folder)
     assert done.code == 130
     assert done.err.splitlines()[-1] == "rambit: interrupted; the same command goes on from results"
     assert list(contents("results")) == ["0.png", "1.png"]
     done = rambit(*folder)
     assert done.code == 0, done.err
     assert "1 now, 2 before" in done.out
-    assert len(calls) == 4
     found = contents("results")
     for i in range(3):
         x = photo(zoo / "photos" / f"{i}.png", seed=i)
-        assert same(found[f"{i}.png"], explain(ReX(bright, iters=2, min_box_size=4), x, keep_input=False))
+        assert same(found[f"{i}.png"], ReX(bright, iters=2, min_box_size=4).explain(x, keep_input=False))
     assert "3 before" in rambit(*folder).out
     assert "3 now" in rambit(*folder, "--force").out
 
@@ -378,7 +377,7 @@ def test_old_results_of_another_kind_stay(rambit, fails, folder, zoo):
 
 
 def test_a_name_that_no_store_takes_is_refused_before_any_work(fails, folder, zoo, monkeypatch):
-    monkeypatch.setattr(ReX, "explain", lambda *_, **__: pytest.fail("work was done"))
+    monkeypatch.setattr(ReX, "explain_each", lambda *_, **__: pytest.fail("work was done"))
     photo(zoo / "photos" / "3:00.png")
     assert "given '3:00.png'" in fails(*folder)
     assert not (zoo / "results").exists()
@@ -429,6 +428,37 @@ def test_one_of_many_is_refused_by_name(fails, folder, zoo):
     pillow.new("RGB", (16, 16)).save(zoo / "photos" / "1.png")  # dark: class 0
     said = fails(*folder, "--target", 1, "--contrastive")
     assert "1.png: target=1 is another class than the model gives to x, 0" in said
+    assert list(contents("results")) == ["0.png"]
+
+
+def test_what_comes_before_an_error_is_kept(rambit, folder, zoo):
+    (zoo / "photos" / "1.png").write_bytes((zoo / "photos" / "1.png").read_bytes()[:200])
+    done = rambit(*folder)
+    assert done.code == 2
+    assert "photos/1.png can't be read as an image" in done.err
+    assert list(contents("results")) == ["0.png"]
+
+
+def test_images_of_several_sizes(rambit, folder, zoo):
+    photo(zoo / "photos" / "1.png", size=(12, 20))
+    (zoo / "photos" / "extra").mkdir()
+    photo(zoo / "photos" / "extra" / "3.png", size=(12, 20))
+    done = rambit(*folder, "--recursive")
+    assert done.code == 0, done.err
+    found = contents("results")
+    assert list(found) == ["0.png", "1.png", "2.png", "extra/3.png"]
+    x = photo(zoo / "a.png", size=(12, 20))
+    assert same(found["1.png"], ReX(bright, iters=2, min_box_size=4).explain(x, keep_input=False))
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_run_that_stores_nothing_leaves_nothing(rambit, fails, folder, zoo, there):
+    if there:
+        (zoo / "results").mkdir()
+    before = sorted(zoo.rglob("*"))
+    assert "0.png: " in fails(*folder, "--size", 8, "--model", "zoo:make", "--model-id", "m", "--heatmap", "maps/here")
+    assert sorted(path for path in zoo.rglob("*") if "__pycache__" not in path.parts) == before
+    assert rambit(*folder, "--seed", 1).code == 0
 
 
 def test_a_plain_function_needs_a_name_for_its_results(fails, folder):
@@ -437,15 +467,15 @@ def test_a_plain_function_needs_a_name_for_its_results(fails, folder):
 
 
 def test_an_input_without_an_explanation_is_named_and_left_out(rambit, fails, folder, zoo, monkeypatch):
-    explain = ReX.explain
+    explain = ReX._explanation
 
-    def sometimes(self, x, **options):
+    def sometimes(self, decision, result, x, *arguments, **options):
         if torch.equal(x, refused):
             raise NoExplanationError("no part suffices")
-        return explain(self, x, **options)
+        return explain(self, decision, result, x, *arguments, **options)
 
     refused = photo(zoo / "photos" / "1.png", seed=1)
-    monkeypatch.setattr(ReX, "explain", sometimes)
+    monkeypatch.setattr(ReX, "_explanation", sometimes)
     done = rambit(*folder)
     assert done.code == 0
     assert done.err == "rambit: warning: 1.png: no part suffices\n"

@@ -161,6 +161,38 @@ def test_images_by_any_case_and_turned_as_they_say(tmp_path):
             assert torch.equal(read[0], expected)
 
 
+@pytest.mark.parametrize(
+    ("mean", "std", "said"),
+    [
+        ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), None),
+        ((0.5,), (0.5,), None),
+        ((0.408, 0.459, 0.481), (1 / 255,), None),
+        ((0.0,), (1.0,), None),
+        ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), "reads -2.118 … -2.101 of pixels that are 0 … 1"),
+        ((127.5,), (1.0,), "reads -127.5 … -126.5"),
+        ((0.485,), (58.4,), "the std 58.4"),
+        ((0.5,), (0.001,), "reads -500 … 500"),
+    ],
+)
+def test_means_and_deviations_of_another_scale(tmp_path, recwarn, mean, std, said):
+    files = ImageFiles({"mean": mean, "std": std})
+    for name in ("a.png", "b.png"):
+        files.read(photo(tmp_path / name))
+    told = [str(one.message) for one in recwarn]
+    assert len(told) == (said is not None)  # once for all files
+    assert said is None or ("a.png: with the mean" in told[0] and said in told[0])
+
+
+def test_values_of_their_own_scale_need_no_warning(tmp_path, recwarn):
+    values = np.random.default_rng(0).uniform(-1000, 3000, (8, 8)).astype(np.float32)
+    pillow.fromarray(values).save(tmp_path / "ct.tif")
+    ImageFiles({"mean": (-500.0,), "std": (1000.0,), "grey": True}).read(tmp_path / "ct.tif")
+    ImageFiles({"grey": True}).read(tmp_path / "ct.tif")
+    assert not recwarn
+    ImageFiles({"mean": (0.5,), "std": (0.5,), "grey": True}).read(tmp_path / "ct.tif")
+    assert "of which scale are --mean and --std?" in str(recwarn[0].message)
+
+
 def test_folders_in_folders(rambit, fails, zoo):
     (zoo / "photos" / "more").mkdir(parents=True)
     (zoo / "out").mkdir()

@@ -105,6 +105,55 @@ def test_what_suffices_is_highlighted(nested):
         assert all(json.dumps(value) in text for value in values)
 
 
+CODE = """
+import torch
+
+def first(outputs):
+    return outputs[:, 0]
+
+def flow():
+    return lambda x: x.sum(dim=2)
+
+number = 3
+"""
+
+
+def test_a_criterion_and_a_tolerance(series, nested, capsys, monkeypatch):
+    folder, model, X = series
+    monkeypatch.chdir(folder)
+    (folder / "mine.py").write_text(CODE)
+
+    def first(outputs):
+        return outputs[:, 0]
+
+    command = ["suffice", "data.npz", "--model", "model.safetensors", "--criterion", "mine.py:first", "--out", "first"]
+    assert main(command) == 0, capsys.readouterr().err
+    for place, one in enumerate(explain(model, X, criterion=first)):
+        found = SufficientExplanation.load(folder / "first" / f"{place}.safetensors")
+        assert torch.equal(found.mask, one.mask)
+        assert found.settings["criterion"] == "first"
+    command = ["suffice", "data.npz", "--model", "mine.py:flow", "--output", "regression", "--tolerance", "0.5"]
+    assert main([*command, "--out", "within"]) == 0, capsys.readouterr().err
+    for place, one in enumerate(explain(lambda x: x.sum(dim=2), X, output="regression", tolerance=0.5)):
+        found = SufficientExplanation.load(folder / "within" / f"{place}.safetensors")
+        assert torch.equal(found.mask, one.mask)
+        assert found.settings["tolerance"] == 0.5
+    capsys.readouterr()
+    command = ["suffice", "documents.json", "--json", "--model", "nested.safetensors"]
+    assert main([*command, "--criterion", "mine.py:first", "--out", "kept"]) == 0
+    assert [line.split()[2] for line in capsys.readouterr().out.splitlines()[1:3]] == ["–", "–"]
+    assert (folder / "kept" / "0.json").exists()
+    for options, said in (
+        (["--criterion", "mine.py"], "--criterion must be FILE.py:NAME or package.module:NAME, got mine.py"),
+        (["--criterion", "mine.py:second"], "--criterion: mine.py has no second; it has first, flow"),
+        (["--criterion", "mine.py:number"], "criterion must be a function of the outputs (N, C), got 3"),
+        (["--criterion", "mine.py:first", "--target", "0"], "target and criterion exclude each other"),
+        (["--tolerance", "1"], "tolerance is for output='regression', got 'logits'"),
+    ):
+        assert main([*command, *options]) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_a_file_that_is_no_model(nested, capsys):
     folder, _, _ = nested
     (folder / "nested.safetensors").write_bytes(b"nothing")

@@ -56,7 +56,7 @@ def test_a_model_of_documents(rambit, data, tmp_path):
 def test_it_is_what_fit_gives(rambit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "d.json").write_text(json.dumps(DOCUMENTS))
-    done = rambit("train", "d.json", "--json", "--label", "id", "--out", "m.safetensors", *OPTIONS)
+    done = rambit("train", "d.json", "--json", "--label", "id", "--out", "m.safetensors", "--device", "cpu", *OPTIONS)
     assert done.code == 0, done.err
     sample = from_json([{key: value for key, value in d.items() if key != "id"} for d in DOCUMENTS])
     with seeded(3):
@@ -65,6 +65,17 @@ def test_it_is_what_fit_gives(rambit, tmp_path, monkeypatch):
     model = load_model(tmp_path / "m.safetensors")
     assert model.class_names == tuple(map(str, range(30)))  # numbers in their order
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu(rambit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d.json").write_text(json.dumps(DOCUMENTS))
+    run = ("train", "d.json", "--json", "--label", "meta.kind", "--valid", 0.2, "--out", "m.safetensors", *OPTIONS)
+    done = rambit(*run, "--device", "cuda")
+    assert done.code == 0, done.err
+    assert "validation accuracy  1.0000" in done.out
+    assert load_model("m.safetensors").head.weight.device.type == "cpu"
 
 
 @pytest.mark.parametrize(

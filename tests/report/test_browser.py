@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rambit.report import About, document_page, image_page, series_page, table_page
+from rambit.report import About, Panel, document_page, gallery_page, image_page, series_page, table_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -136,6 +136,17 @@ def test_images_documents_and_tables(open_page):
     assert page.locator(".readout").text_content() == f"{100 * (score > 0.5).mean():.1f} % of 8 × 12"
     page.fill("#top", "1000")
     assert page.locator(".readout").text_content() == "100.0 % of 8 × 12"
+    panels = [Panel(name, "line", score, {"a": score > at, HOSTILE: score > 0}) for name, at in (("x", 0.2), ("y", 2))]
+    page = open_page(gallery_page(panels, 2, About("gallery")))
+    assert page.locator("canvas").count() == 4
+    shown = "canvas => [...canvas.getContext('2d').getImageData(0, 0, 12, 8).data].filter((_, i) => i % 4 == 3)"
+    shown += ".filter((one) => one == 255).length"
+    assert page.locator("canvas").nth(1).evaluate(shown) == (score > 0.2).sum()
+    assert page.locator("canvas").nth(3).evaluate(shown) == 0
+    page.locator("section select").nth(1).select_option("1")
+    assert page.locator("canvas").nth(3).evaluate(shown) == score.size
+    page.fill("#filter", "y")
+    assert page.locator("section").nth(0).is_hidden()
     page = open_page(document_page({"a": HOSTILE}, About("document"), whole={"a": HOSTILE, "b": 1}))
     assert page.locator(".kept").count() == 3
     page = open_page(

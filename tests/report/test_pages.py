@@ -16,7 +16,7 @@ from rambit import RaMbIT
 from rambit.attribution import METHODS
 from rambit.cli import main
 from rambit.labels import Labels
-from rambit.report import About, document_page, image_page, packing, series_page, table_page
+from rambit.report import About, Panel, document_page, gallery_page, image_page, packing, series_page, table_page
 from rambit.results import Attribution
 from rambit.rex import ReX
 from rambit.sufficiency import explain
@@ -99,6 +99,7 @@ def test_what_users_write_is_data():
         image_page(scores[0, 0], about, masks={HOSTILE: scores[0, 0] > 0}),
         document_page({HOSTILE: HOSTILE}, about, whole={HOSTILE: HOSTILE, "b": 1}),
         table_page([{HOSTILE: HOSTILE}], about, figures={HOSTILE: b"png"}),
+        gallery_page([Panel(HOSTILE, HOSTILE, scores[0, 0], {HOSTILE: scores[0, 0] > 0})], 1, about),
     ]
     for html in pages:
         assert "<img" not in html.replace('element("img"', "")
@@ -203,6 +204,43 @@ def test_rex_and_sufficient_explanations(tmp_path):
         kept = explain(network, sample, search="flat_hadd", num_samples=8)
         kept.report(tmp_path / f"{kind}.html", force=True)
         assert read((tmp_path / f"{kind}.html").read_text(encoding="utf-8"))[0]["kind"] == kind
+
+
+def panels(count: int, height: int, width: int) -> list[Panel]:
+    rng = np.random.default_rng(0)
+    return [
+        Panel(
+            f"{n}.png",
+            HOSTILE,
+            rng.random((height, width)),
+            {"sufficient": rng.random((height, width)) > 0.9},
+            rng.random((3, height, width)),
+        )
+        for n in range(count)
+    ]
+
+
+def test_a_gallery_is_as_small_as_it_must_be(monkeypatch):
+    given = panels(9, 50, 70)
+    data, arrays = read(gallery_page(iter(given), 9, About("many")))
+    for n, (section, panel) in enumerate(zip(data["sections"], given, strict=True)):
+        assert (section["title"], section["line"], section["masks"]) == (panel.title, HOSTILE, ["sufficient"])
+        np.testing.assert_allclose(arrays[f"score-{n}"].reshape(50, 70), panel.score, atol=5e-3)
+        np.testing.assert_allclose(arrays[f"picture-{n}"].reshape(3, 50, 70), panel.picture, atol=5e-3)
+        assert ((arrays[f"mask-{n}-0"].reshape(50, 70) > 0) == panel.masks["sufficient"]).all()
+
+    given, most = panels(30, 210, 300), 200_000 + 20 * 25_500
+    monkeypatch.setattr("rambit.report.gallery.MOST_BYTES", most)
+    html = gallery_page(iter(given), 30, About("many"))
+    data, arrays = read(html)
+    assert len(html.encode()) < most
+    assert (len(data["sections"]), data["notes"]) == (20, ["the first 20 of 30 inputs"])
+    assert data["sections"][0]["line"] == f"{HOSTILE}; shown at 1/5 of its size"
+    assert (data["sections"][0]["height"], data["sections"][0]["width"]) == (42, 60)
+    squares = given[0].score.reshape(42, 5, 60, 5)
+    np.testing.assert_allclose(arrays["score-0"].reshape(42, 60), squares.mean((1, 3)), atol=5e-3)
+    kept = given[0].masks["sufficient"].reshape(42, 5, 60, 5).any((1, 3))
+    assert ((arrays["mask-0-0"].reshape(42, 60) > 0) == kept).all()
 
 
 def test_the_plotting_library_is_the_one_that_was_looked_at():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from rambit.models import GRUClassifier
 from rambit.predictors import PredictionError, Predictor
 from rambit.rex import Decision, NoExplanationError, ReX, RexExplanation, SearchSettings, search
 from rambit.rex.evaluation import evaluate
+from rambit.rex.explainer import TOGETHER
 from rambit.rex.search import Iterations
 from tests.rex.test_golden import fraction_model
 
@@ -555,3 +558,75 @@ def test_an_error_in_lock_step_names_its_input():
     for call in (explainer.attribute, explainer.explain_all):
         with pytest.raises(PredictionError, match=r"X\[1\]: the model returned NaN"):
             call(torch.cat((x, 2 * x, x)))
+
+
+def squares(x):
+    """Class 1 by a bright square; 2 for what is all ones, of which no part is of that class."""
+    square, ones = x[:, 0, 4:8, 4:8].mean((1, 2)), (x == 1).flatten(1).all(1)
+    return torch.stack((0 * square, 9 * (square - 1), torch.where(ones, 9.0, -9.0)), dim=1)
+
+
+def squared(*shape, seed=0):
+    x = torch.rand(1, 1, *shape, generator=torch.Generator().manual_seed(seed))
+    x[:, :, 4:8, 4:8] = 2
+    return x
+
+
+def test_each_of_several_inputs_of_any_shape():
+    explainer = ReX(squares, iters=3, min_box_size=4)
+    inputs = [squared(16, 16), torch.ones(1, 1, 16, 16), squared(16, 16, seed=1), squared(12, 16), squared(16, 16)]
+    each = list(explainer.explain_each(iter(inputs)))
+    for x, found in zip(inputs, each, strict=True):
+        if isinstance(found, NoExplanationError):
+            with pytest.raises(NoExplanationError, match=re.escape(str(found))):
+                explainer.explain(x)
+            continue
+        other = explainer.explain(x)
+        assert repr(found) == repr(other)
+        assert all(torch.equal(tensor, other.tensors()[name]) for name, tensor in found.tensors().items())
+    assert [isinstance(found, NoExplanationError) for found in each] == [False, True, False, False, False]
+    named = {"x": inputs[0], "target": 0, "labels": {"outputs": ["none", "square", "ones"]}}
+    [found] = explainer.explain_each([named], keep_input=False)
+    assert (found.target, found.predicted, found.labels.output(1, ""), found.x) == (0, 1, "square", None)
+
+
+def test_inputs_are_read_as_they_are_needed():
+    read = []
+
+    def inputs():
+        for seed in range(40):
+            read.append(seed)
+            yield squared(16, 16, seed=seed)
+
+    for memory, most in ((1 << 20, None), (1 << 30, TOGETHER)):
+        read.clear()
+        explainer = ReX(squares, iters=1, min_box_size=4, max_memory=memory)
+        rows = explainer.decision(squared(16, 16)).game.runner.batch
+        each = explainer.explain_each(inputs())
+        next(each)
+        assert len(read) == (most or -(-rows // 14)) > 1  # as many as fill a call
+    assert len([*each]) == 39
+
+
+def test_what_is_wrong_comes_after_the_results_before_it():
+    def inputs(last):
+        yield from (squared(16, 16), squared(16, 16, seed=1))
+        yield last() if callable(last) else last
+
+    def fails():
+        raise OSError("no such input")
+
+    explainer = ReX(squares, iters=1, min_box_size=4)
+    for last, error, said in (
+        (fails, OSError, "no such input"),
+        (squared(16, 16) * torch.nan, ValueError, "x must be finite"),
+        ({"x": squared(16, 16), "target": 3}, ValueError, "target must be one of the 3 classes"),
+        ({"X": 1}, ValueError, r"inputs must be inputs, or dictionaries of x, target, labels, extra, got \['X'\]"),
+        ("text", TypeError, "x must be a tensor, got str"),
+    ):
+        each = explainer.explain_each(inputs(last))
+        assert [next(each).target, next(each).target] == [1, 1]
+        with pytest.raises(error, match=said):
+            next(each)
+    with pytest.raises(TypeError, match="keep_input"):
+        explainer.explain_each([], keep_input=1)

@@ -42,7 +42,8 @@ WITHOUT = {
     **dict.fromkeys(
         (
             *("rambit.report.About", "rambit.report.about", "rambit.report.document_page", "rambit.report.image_page"),
-            *("rambit.report.series_page", "rambit.report.table_page"),
+            *("rambit.report.series_page", "rambit.report.table_page", "rambit.report.gallery_page"),
+            "rambit.report.Panel",
         ),
         "the text of pages, which tests/report reads back",
     ),

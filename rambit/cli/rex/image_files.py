@@ -22,6 +22,8 @@ from rambit.store import open_file
 
 Numbers = NDArray[np.float32]
 IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+#: The largest magnitude that usual preprocessing gives pixels of 0 … 1: as bytes.
+MOST = 256.0
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # whatever the name: pillow hands others to other programs
 
 
@@ -45,6 +47,22 @@ class Preparation:
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive, got {self.std}")
 
+    def doubt(self, picture: Tensor) -> str | None:
+        """What speaks against mean and std, if anything: they are of a scale other than that of the picture's values.
+
+        The scale is 0 … 1, and further where values are beyond. A mean lies on it, and no usual preprocessing makes it
+        narrower than 1, or values larger than MOST.
+        """
+        low, high = (float(end) for end in torch.aminmax(torch.cat((picture.flatten(), torch.tensor([0.0, 1.0])))))
+        for mean, std in np.broadcast(self.mean, self.std):
+            ends = (low - mean) / std, (high - mean) / std
+            if not low <= mean <= high or ends[1] - ends[0] < 1 or max(-ends[0], ends[1]) > MOST:
+                return (
+                    f"with the mean {mean:g} and the std {std:g} a model reads {ends[0]:.4g} … {ends[1]:.4g} of pixels "
+                    f"that are {low:g} … {high:g}: of which scale are --mean and --std?"
+                )
+        return None
+
 
 class ImageFiles:
     """Image files, read as the options say; what they leave open, `fit` reads from the model, before the first is read.
@@ -55,6 +73,7 @@ class ImageFiles:
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.options = dict(options)
         self.preparation, self.layout = Preparation(**options), "NCHW"
+        self.doubted = False
 
     def fit(self, declared: Sequence[int | None], layout: Layout) -> None:
         """Take the size, and whether there is one channel, from the sizes that a model declares, in this layout."""
@@ -78,10 +97,18 @@ class ImageFiles:
     def read(self, path: Path) -> Input:
         """The file as the model reads it. Raises ValueError or OSError naming it."""
         one = _read_image(path, self.preparation)
+        self._check(path, one.picture)
         if self.layout == "NCHW":
             return one
         last = partial(torch.movedim, source=1, destination=-1)
         return Input(last(one.x), last(one.picture), lambda x: last(one.shown(x.movedim(-1, 1))))
+
+    def _check(self, path: Path, picture: Tensor) -> None:
+        """Say what speaks against mean and std: once, since all files of a folder are alike."""
+        doubt = self.preparation.doubt(picture) if self.options.keys() & {"mean", "std"} else None
+        if doubt is not None and not self.doubted:
+            self.doubted = True
+            warn(f"{path}: {doubt}")
 
 
 def _open(path: Path) -> Any:

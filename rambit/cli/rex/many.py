@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import argparse
 import time
-import warnings
+from collections import deque
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
+from rambit.checks import warn
 from rambit.cli import common
 from rambit.cli.rex.measures import analysed
 from rambit.cli.rex.pictures import draw, named
 from rambit.cli.rex.sources import Input, Source
+from rambit.cli.rex.stored import PICTURE
 from rambit.labels import Labels
 from rambit.predictors import Predictor
 from rambit.rex import NoExplanationError, ReX, RexExplanation
 from rambit.rex.mask_values import is_context
-from rambit.store import Store, make_folder, resume_key
+from rambit.store import Store, resume_key
 
 
 def explain_many(
@@ -27,52 +33,116 @@ def explain_many(
     """Explain what the store does not hold yet, draw what is not drawn yet, and print a summary.
 
     An input without an explanation is named and left out; where there is no other, NoExplanationError is raised.
+    Folders in which nothing came to be go again.
     """
     for source in sources:
         Store.check_name(source.name)
     settings = {**explainer.settings(), "target": target}
     model = _fingerprint(explainer.predictor)
     rambit = version("rambit")
-    started, made, areas, rows = time.perf_counter(), 0, [], 0
+    started = time.perf_counter()
     parts = {"labels": labels.outputs, "analysed": True if args.analyse else None, "context": _context(explainer)}
     key = resume_key(
         settings=settings, model=model, version=rambit, **{k: v for k, v in parts.items() if v is not None}
     )
-    with Store(args.out, key=key, meta={**settings, "model": model, "version": rambit}) as store:
-        pictures = _pictures(args, store, sources)
-        for source in tqdm(sources, desc="inputs", disable=not common.shows_progress(args)):
-            one = source.read()
-            found = None if args.force else _stored(store, source.name, one)
-            if found is None:
-                try:
-                    found = _explain(args, explainer, source, labels, one, target)
-                except NoExplanationError as error:
-                    warnings.warn(f"{source.name}: {error}", stacklevel=2)
-                    continue
-                store.put(source.name, found.tensors(), {**found.record(), "input": resume_key(x=one.x)})
-                made, rows = made + 1, rows + found.stats["rows"]
-            for option, folder in pictures.items():
-                picture = folder / f"{source.name}.png"
-                if args.force or not picture.exists():
-                    draw(option, picture, args, explainer, found, one)
-            areas.append(found.area)
-    missing = len(sources) - len(areas)
-    if not areas:
+    pictures = {option: check_folder(f"--{option}", path, args.input) for option, path in named(args).items()}
+    places = {folder / f"{source.name}.png" for folder in pictures.values() for source in sources}
+    with (
+        common.folders([Path(args.out), *pictures.values(), *(place.parent for place in places)]),
+        Store(args.out, key=key, meta={**settings, "model": model, "version": rambit}) as store,
+        tqdm(total=len(sources), desc="inputs", disable=not common.shows_progress(args)) as bar,
+    ):
+        _check_pictures(store, pictures, sources, force=args.force)
+        run = _Run(args, explainer, labels, target, store, pictures, bar)
+        try:
+            run.explain(sources)
+        finally:
+            store.discard_if_empty()
+    missing, kept = len(sources) - len(run.areas), run.areas
+    if not kept:
         raise NoExplanationError(f"no input of {args.input} has an explanation")
     print(
         common.table(
             [
                 ("inputs", f"{len(sources)} of {args.input}"),
                 *args.read_from,
-                ("explained", f"{made} now, {len(areas) - made} before"),
+                ("explained", f"{run.made} now, {len(kept) - run.made} before"),
                 *([("left out", missing)] if missing else []),
-                ("kept", f"{sum(areas) / len(areas):.2%} on average"),
-                ("rows", rows),
+                ("kept", f"{sum(kept) / len(kept):.2%} on average"),
+                ("rows", run.rows),
                 ("seconds", f"{time.perf_counter() - started:.2f}"),
                 ("wrote", ", ".join(path for path in (args.out, *named(args).values()))),
             ]
         )
     )
+
+
+class _Run:
+    """Inputs in their order: what the store holds is taken from there, all else explained, a few at a time.
+
+    ``areas``: what is kept of each input that has an explanation. ``made``: how many were explained now, of ``rows``.
+    """
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        explainer: ReX,
+        labels: Labels,
+        target: int | None,
+        store: Store,
+        pictures: dict[str, Path],
+        bar: Any,
+    ) -> None:
+        self.args, self.explainer, self.labels, self.target = args, explainer, labels, target
+        self.store, self.pictures, self.bar = store, pictures, bar
+        self.waiting: deque[tuple[Source, Input]] = deque()  # that were read and have no result yet
+        self.areas: list[float] = []
+        self.made = self.rows = 0
+
+    def explain(self, sources: list[Source]) -> None:
+        """Explain all. Raises what reading raises, and of all else ValueError naming the input."""
+        each = self.explainer.explain_each(self._missing(sources), keep_input=False)
+        while (found := self._next(each)) is not None:
+            source, one = self.waiting.popleft()
+            if isinstance(found, NoExplanationError):
+                warn(f"{source.name}: {found}")
+                self.bar.update()
+                continue
+            tensors = {**found.tensors(), PICTURE: _small(one.picture)}
+            self.store.put(source.name, tensors, {**found.record(), "input": resume_key(x=one.x)})
+            self.made, self.rows = self.made + 1, self.rows + found.stats["rows"]
+            self._keep(source, one, found)
+
+    def _missing(self, sources: list[Source]) -> Iterator[dict[str, Any]]:
+        """What `explain_each` takes of each input that is not in the store."""
+        for source in sources:
+            one = source.read()
+            stored = None if self.args.force else _stored(self.store, source.name, one)
+            if stored is not None:
+                self._keep(source, one, stored)
+                continue
+            self.waiting.append((source, one))
+            yield {"x": one.x, "target": self.target, "labels": source.labels.over(self.labels)}
+
+    def _next(self, each: Iterator[RexExplanation | NoExplanationError]) -> RexExplanation | NoExplanationError | None:
+        try:
+            found = next(each, None)
+            if self.args.analyse and isinstance(found, RexExplanation):
+                return analysed(self.explainer, self.waiting[0][1].x, found)
+            return found
+        except Exception as error:  # a user's model may raise anything
+            if not self.waiting:  # then it is of reading, and names the file
+                raise
+            what = str(error) if isinstance(error, (ValueError, RuntimeError)) else repr(error)
+            raise ValueError(f"{self.waiting[0][0].name}: {what}") from error
+
+    def _keep(self, source: Source, one: Input, found: RexExplanation) -> None:
+        for option, folder in self.pictures.items():
+            picture = folder / f"{source.name}.png"
+            if self.args.force or not picture.exists():
+                draw(option, picture, self.args, self.explainer, found, one)
+        self.areas.append(found.area)
+        self.bar.update()
 
 
 def check_folder(option: str, path: str, read: str) -> Path:
@@ -89,16 +159,17 @@ def check_folder(option: str, path: str, read: str) -> Path:
     return folder
 
 
-def _pictures(args: argparse.Namespace, store: Store, sources: list[Source]) -> dict[str, Path]:
-    """The folder of each kind of picture. Raises OSError where one is there already that belongs to no result."""
-    folders = {option: check_folder(f"--{option}", path, args.input) for option, path in named(args).items()}
-    for folder in folders.values():
-        make_folder(folder)
-        paths = {source.name: folder / f"{source.name}.png" for source in sources}
-        for path in paths.values():
-            path.parent.mkdir(parents=True, exist_ok=True)  # of a sub-folder's images
-        common.check_outputs((path for name, path in paths.items() if name not in store), force=args.force)
-    return folders
+def _check_pictures(store: Store, folders: dict[str, Path], sources: list[Source], *, force: bool) -> None:
+    """Raise OSError where a picture is there already that belongs to no result."""
+    new = [source.name for source in sources if source.name not in store]
+    common.check_outputs((folder / f"{name}.png" for folder in folders.values() for name in new), force=force)
+
+
+def _small(picture: Tensor) -> Tensor:
+    """A picture as bytes, where its values are of 0 … 1."""
+    if picture.ndim < 4 or picture.min() < 0 or picture.max() > 1:
+        return picture
+    return (picture * 255).round().to(torch.uint8)
 
 
 def _stored(store: Store, name: str, one: Input) -> RexExplanation | None:
@@ -125,18 +196,3 @@ def _fingerprint(predictor: Predictor) -> str:
 def _context(explainer: ReX) -> str | None:
     """What tells the file that replaces from others, if it is one."""
     return resume_key(context=explainer.mask_value) if is_context(explainer.mask_value) else None
-
-
-def _explain(
-    args: argparse.Namespace, explainer: ReX, source: Source, labels: Labels, one: Input, target: int | None
-) -> RexExplanation:
-    named_so = source.labels.over(labels)
-    try:
-        # Without the input, which is a file already.
-        found = explainer.explain(one.x, target=target, keep_input=False, labels=named_so)
-        return analysed(explainer, one.x, found) if args.analyse else found
-    except NoExplanationError:
-        raise
-    except Exception as error:  # a user's model may raise anything
-        what = str(error) if isinstance(error, (ValueError, RuntimeError)) else repr(error)
-        raise ValueError(f"{source.name}: {what}") from error

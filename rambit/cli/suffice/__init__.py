@@ -7,7 +7,7 @@ from typing import Any
 
 from rambit.cli import common
 from rambit.cli.documents import JSON_HELP
-from rambit.cli.models import add_model
+from rambit.cli.models import add_model, read_code
 from rambit.cli.suffice import documents, series
 from rambit.sufficiency import HEURISTICS, SEARCHES
 from rambit.sufficiency.reading import TERMS
@@ -17,6 +17,8 @@ examples:
   rambit suffice BasicMotions --model model.safetensors --series 0-3 --terms timestamps --out kept
   rambit suffice --json botocore --model operations.safetensors --series 0-2
   rambit suffice --json documents.json --model mine.safetensors --search lbyl_harrft
+  rambit suffice flows.npz --model flow.onnx --output regression --tolerance 0.5
+  rambit suffice flows.npz --model net.onnx --criterion mine.py:top_two --abs-tol 0.1
 
 With --json, DATA holds documents (a .json file with a list of them, .jsonl, or a folder of .json files), and the model
 is one of `rambit train --json`; or DATA is botocore: operations of its service models, where the question is which are
@@ -59,6 +61,12 @@ def add(commands: common.Commands) -> None:
     group.add_argument("--search", choices=SEARCHES, default="flat_harr", metavar="NAME", help=", ".join(SEARCHES))
     group.add_argument("--rel-tol", metavar="X", type=float, default=0.9, help="share of the gap that stays (0.9)")
     group.add_argument("--abs-tol", metavar="X", type=float, help="or how much of the gap may be lost")
+    group.add_argument("--tolerance", metavar="X", type=float, help="with --output regression: how far values may move")
+    group.add_argument(
+        "--criterion",
+        metavar="FILE.py:NAME",
+        help="instead of a class: a function (or package.module:NAME) of outputs (N, C), higher is better",
+    )
     group.add_argument("--num-samples", metavar="N", type=common.whole(), default=200, help="of the heuristic (200)")
     group.add_argument("--target", metavar="CLASS", type=common.whole(), help="the class explained (the predicted one)")
     group.add_argument("--seed", metavar="N", type=common.whole(common.MOST_SEED), default=0, help="of all draws (0)")
@@ -81,7 +89,12 @@ def run(args: argparse.Namespace) -> None:
     """Explain, write the files and print what was found."""
     options: dict[str, Any] = {
         name: getattr(args, name)
-        for name in ("heuristic", "search", "rel_tol", "abs_tol", "num_samples", "target", "seed", "max_memory")
+        for name in (
+            *("heuristic", "search", "rel_tol", "abs_tol", "tolerance", "num_samples"),
+            *("target", "seed", "max_memory"),
+        )
     }
+    if args.criterion is not None:
+        options["criterion"] = read_code("--criterion", args.criterion)
     options["show_progress"] = common.shows_progress(args)
     (documents if args.json else series).run(args, options)

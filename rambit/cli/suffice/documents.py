@@ -84,9 +84,9 @@ def _table(names: Sequence[str], sample: Sample, found: Sequence[SufficientExpla
     terms = sample.layout.belongs.sum(dim=0).tolist()
     rows = [("document", "class", "kept", "of", "gap", "at least", "rows")]
     for name, count, one in zip(names, terms, found, strict=True):
-        assert one.target is not None
         numbers = f"{one.size:,}", f"{count:,}", f"{one.gap:.4f}", f"{one.threshold:.4f}", f"{one.rows:,}"
-        rows.append((plain(name), plain(one.labels.output(one.target, str(one.target))), *numbers))
+        decided = "–" if one.target is None else one.labels.output(one.target, str(one.target))  # – of a criterion
+        rows.append((plain(name), plain(decided), *numbers))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(f"{t:<{w}}" if i < 2 else f"{t:>{w}}" for i, (t, w) in enumerate(zip(row, widths, strict=True)))

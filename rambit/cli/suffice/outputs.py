@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rambit.cli import common
-from rambit.store import atomic_write, make_folder
+from rambit.store import atomic_write
 from rambit.sufficiency import SufficientExplanation
 
 Write = Callable[[Sequence[SufficientExplanation]], int]
@@ -30,20 +30,17 @@ def files(args: argparse.Namespace, places: Sequence[int], *, documents: bool = 
         raise NotADirectoryError(f"{folder} is not a folder")
     paths = [folder / f"{place}.safetensors" for place in places]
     beside = [path.with_suffix(".json") for path in paths] if documents else []
-    new = not folder.exists()
-    make_folder(folder)
-    try:
-        with common.reserved([*paths, *beside], force=args.force, inputs=(args.model, args.data)) as place:
+    with (
+        common.folders([folder]),
+        common.reserved([*paths, *beside], force=args.force, inputs=(args.model, args.data)) as place,
+    ):
 
-            def write(found: Sequence[SufficientExplanation]) -> int:
-                for path, explanation in zip(paths, found, strict=True):
-                    explanation.save(place(path), force=True)
-                for path, explanation in zip(beside, found if documents else (), strict=True):
-                    text = json.dumps(explanation.to_json(), indent=2) + "\n"
-                    atomic_write(place(path), text.encode())
-                return len(found)
+        def write(found: Sequence[SufficientExplanation]) -> int:
+            for path, explanation in zip(paths, found, strict=True):
+                explanation.save(place(path), force=True)
+            for path, explanation in zip(beside, found if documents else (), strict=True):
+                text = json.dumps(explanation.to_json(), indent=2) + "\n"
+                atomic_write(place(path), text.encode())
+            return len(found)
 
-            yield write
-    finally:
-        if new and not any(folder.iterdir()):
-            folder.rmdir()
+        yield write

@@ -338,24 +338,51 @@ function seriesPage() {
 
 // -- images -------------------------------------------------------------------------------------------------------
 
-function imagePage() {
-  const [Z, H, W] = data.grid, plane = H * W;
-  const score = array("score"), picture = array("picture");
-  const masks = data.masks.map((_, index) => array(`mask-${index}`));
-  const known = score.filter((one) => !Number.isNaN(one));
-  const ranked = Float32Array.from(known).sort().reverse();
+function canvas(label, height, width, scale) {
+  const made = element("canvas", { width, height, role: "img", "aria-label": label });
+  made.style.width = `${width * scale}px`;
+  return made;
+}
+
+// A map, and the picture (channels of `planes` values) below it, as the page holds them; with their ranges.
+function pictured(score, picture, channels, planes) {
+  const ranked = score.filter((one) => !Number.isNaN(one)).sort().reverse();
   const largest = Math.max(Math.abs(ranked[0] || 0), Math.abs(ranked[ranked.length - 1] || 0)) || 1;
   let low = Infinity, high = -Infinity;
   if (picture !== null) for (const one of picture) { if (one < low) low = one; if (one > high) high = one; }
-  const scale = Math.max(1, Math.floor(480 / Math.max(H, W)));
-  const canvas = (label) => {
-    const made = element("canvas", { width: W, height: H, role: "img", "aria-label": label });
-    made.style.width = `${W * scale}px`;
-    return made;
-  };
-  const whole = canvas("the map over the picture"), part = canvas("the part that is kept");
+  return { score, picture, channels, planes, ranked, largest, low, high };
+}
+
+// The map over the picture, and the positions that are shown, from number `begin` on; returns how many these are.
+function paint(whole, part, one, begin, shade, shows) {
+  const count = whole.width * whole.height, hot = colour("--high").split(",").map(Number);
+  const contexts = [whole, part].map((canvas) => canvas.getContext("2d")), images = contexts.map((context) => context.createImageData(whole.width, whole.height));
+  let kept = 0;
+  for (let i = 0; i < count; i++) {
+    const at = begin + i, value = one.score[at], base = [255, 255, 255], grey = [255, 255, 255];
+    if (one.picture !== null) for (let c = 0; c < 3; c++) base[c] = (255 * (one.picture[(one.channels === 3 ? c : 0) * one.planes + at] - one.low)) / (one.high - one.low || 1);
+    // Under the map the picture is grey, so that red is the map's.
+    grey.fill((base[0] + base[1] + base[2]) / 3);
+    const share = shade * Math.max(0, Number.isNaN(value) ? 0 : value / one.largest), shown = shows(at);
+    kept += shown ? 1 : 0;
+    for (let c = 0; c < 3; c++) {
+      images[0].data[4 * i + c] = (shade > 0 ? grey : base)[c] * (1 - share) + hot[c] * share;
+      images[1].data[4 * i + c] = shown ? base[c] : 128;
+    }
+    images[0].data[4 * i + 3] = 255;
+    images[1].data[4 * i + 3] = shown ? 255 : 60;
+  }
+  contexts.forEach((context, index) => context.putImageData(images[index], 0, 0));
+  return kept;
+}
+
+function imagePage() {
+  const [Z, H, W] = data.grid, plane = H * W, scale = Math.max(1, Math.floor(480 / Math.max(H, W)));
+  const one = pictured(array("score"), array("picture"), data.channels, Z * plane), { score, ranked } = one;
+  const masks = data.masks.map((_, index) => array(`mask-${index}`));
+  const whole = canvas("the map over the picture", H, W, scale), part = canvas("the part that is kept", H, W, scale);
   const readout = element("div", { class: "readout", "aria-live": "polite" });
-  const choice = element("select", { id: "mask", onchange: draw }, ...data.masks.map((one, index) => element("option", { value: index }, one)), element("option", { value: -1 }, "the highest of the map"));
+  const choice = element("select", { id: "mask", onchange: draw }, ...data.masks.map((name, index) => element("option", { value: index }, name)), element("option", { value: -1 }, "the highest of the map"));
   const slider = element("input", { id: "top", type: "range", min: 0, max: 1000, value: 100, oninput: () => { choice.value = -1; draw(); } });
   const slice = element("input", { id: "slice", type: "range", min: 0, max: Z - 1, value: Math.floor(Z / 2), oninput: draw });
   const shade = element("input", { id: "shade", type: "range", min: 0, max: 100, value: 65, oninput: draw });
@@ -366,34 +393,58 @@ function imagePage() {
 
   function draw() {
     const z = Number(slice.value), chosen = Number(choice.value), cut = ranked[Math.min(ranked.length - 1, Math.round((ranked.length - 1) * Number(slider.value) / 1000))];
-    const contexts = [whole, part].map((one) => one.getContext("2d")), images = contexts.map((one) => one.createImageData(W, H));
-    const hot = colour("--high").split(",").map(Number);
-    let count = 0;
-    for (let i = 0; i < plane; i++) {
-      const at = z * plane + i, one = score[at], base = [255, 255, 255], grey = [255, 255, 255];
-      if (picture !== null) for (let c = 0; c < 3; c++) base[c] = (255 * (picture[(data.channels === 3 ? c : 0) * Z * plane + at] - low)) / (high - low || 1);
-      // Under the map the picture is grey, so that red is the map's.
-      grey.fill((base[0] + base[1] + base[2]) / 3);
-      const share = (Number(shade.value) / 100) * Math.max(0, Number.isNaN(one) ? 0 : one / largest);
-      const shown = chosen >= 0 ? masks[chosen][at] > 0 : one >= cut;
-      count += shown ? 1 : 0;
-      for (let c = 0; c < 3; c++) {
-        images[0].data[4 * i + c] = (Number(shade.value) > 0 ? grey : base)[c] * (1 - share) + hot[c] * share;
-        images[1].data[4 * i + c] = shown ? base[c] : 128;
-      }
-      images[0].data[4 * i + 3] = 255;
-      images[1].data[4 * i + 3] = shown ? 255 : 60;
-    }
-    contexts.forEach((one, index) => one.putImageData(images[index], 0, 0));
+    const count = paint(whole, part, one, z * plane, Number(shade.value) / 100, (at) => (chosen >= 0 ? masks[chosen][at] > 0 : score[at] >= cut));
     readout.textContent = `${((100 * count) / plane).toFixed(1)} % of ${H} × ${W}${Z > 1 ? `, slice ${z}` : ""}`;
   }
-  for (const one of [whole, part]) one.addEventListener("mousemove", (event) => {
-    const box = one.getBoundingClientRect(), x = Math.floor(((event.clientX - box.left) / box.width) * W), y = Math.floor(((event.clientY - box.top) / box.height) * H);
+  for (const canvas of [whole, part]) canvas.addEventListener("mousemove", (event) => {
+    const box = canvas.getBoundingClientRect(), x = Math.floor(((event.clientX - box.left) / box.width) * W), y = Math.floor(((event.clientY - box.top) / box.height) * H);
     if (x >= 0 && y >= 0 && x < W && y < H) readout.textContent = `row ${y}, column ${x} · responsibility ${short(score[Number(slice.value) * plane + y * W + x])}`;
   });
   keys({ d: toggleTheme });
   redraws.push(draw);
   draw();
+}
+
+// Many images below each other; one is drawn when it first comes into sight.
+function galleryPage() {
+  const drawn = new Map();
+  const redraw = () => { for (const draw of drawn.values()) draw(); };
+  const shade = element("input", { id: "shade", type: "range", min: 0, max: 100, value: 65, oninput: redraw });
+  const filter = element("input", { id: "filter", type: "search", placeholder: "name or class", "aria-label": "name or class", oninput: find });
+  const sections = data.sections.map((section, number) => element("section", { "data-number": number }, element("h2", {}, section.title), element("p", { class: "soft" }, section.line)));
+  main.append(element("div", { class: "bar" }, element("label", {}, "show", filter), element("label", {}, "map", shade), themeButton()), ...sections);
+  const observer = new IntersectionObserver((entries) => { for (const entry of entries) if (entry.isIntersecting) open(Number(entry.target.dataset.number)); }, { rootMargin: "600px" });
+  for (const [number, section] of sections.entries()) {
+    const { height, width } = data.sections[number];
+    section.style.minHeight = `${height * scaleOf(height, width) + 60}px`;
+    observer.observe(section);
+  }
+
+  function scaleOf(height, width) {
+    return Math.max(1, Math.floor(300 / Math.max(height, width)));
+  }
+
+  function open(number) {
+    if (drawn.has(number)) return;
+    const { height, width, masks } = data.sections[number], scale = scaleOf(height, width);
+    const picture = array(`picture-${number}`), plane = height * width;
+    const one = pictured(array(`score-${number}`), picture, picture === null ? 0 : picture.length / plane, plane);
+    const parts = masks.map((_, index) => array(`mask-${number}-${index}`));
+    const whole = canvas("the map over the picture", height, width, scale), part = canvas("the part that is kept", height, width, scale);
+    const choice = element("select", { "aria-label": "part", onchange: () => draw() }, ...masks.map((name, index) => element("option", { value: index }, name)));
+    const draw = () => paint(whole, part, one, 0, Number(shade.value) / 100, (at) => parts.length > 0 && parts[Number(choice.value)][at] > 0);
+    sections[number].append(...(masks.length > 1 ? [choice] : []), element("div", { class: "picture" }, whole, ...(masks.length > 0 ? [part] : [])));
+    drawn.set(number, draw);
+    draw();
+  }
+
+  function find() {
+    const wanted = filter.value.toLowerCase();
+    for (const [number, { title, line }] of data.sections.entries()) sections[number].hidden = !`${title}\n${line}`.toLowerCase().includes(wanted);
+  }
+  window.addEventListener("beforeprint", () => sections.forEach((_, number) => open(number)));
+  keys({ d: toggleTheme, "/": () => filter.focus() });
+  redraws.push(redraw);
 }
 
 // -- documents and tables -----------------------------------------------------------------------------------------
@@ -427,5 +478,5 @@ function tablePage() {
 }
 
 frame();
-({ series: seriesPage, image: imagePage, document: documentPage, table: tablePage })[data.kind]();
+({ series: seriesPage, image: imagePage, gallery: galleryPage, document: documentPage, table: tablePage })[data.kind]();
 footer();
