@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rambit.cli import common
+from rambit.cli.rex.stored import PICTURE
 from rambit.labels import TIMES, typed_times
 from rambit.store import Store, atomic_write, load_tensors
 
@@ -99,6 +100,8 @@ def _record(metadata: Mapping[str, str], file: Path) -> dict[str, Any]:
 def _row(name: str, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {"name": name, **_flat(record)}
     for key, tensor in tensors.items():
+        if key == PICTURE:  # a copy of the input
+            continue
         if key == TIMES:
             row[key] = _times(tensor, row.get(TIMES))
             row[f"{key}_shape"] = list(tensor.shape)

@@ -77,5 +77,5 @@ def _smaller(grid: NDArray[np.float64], factor: int) -> NDArray[np.float64]:
         return grid
     height, width = grid.shape
     padded = np.pad(grid, ((0, -height % factor), (0, -width % factor)), mode="edge")
-    squares = padded.reshape(len(padded) // factor, factor, -1, factor)
-    return squares.mean(axis=(1, 3))
+    means: NDArray[np.float64] = padded.reshape(len(padded) // factor, factor, -1, factor).mean(axis=(1, 3))
+    return means

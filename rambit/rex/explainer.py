@@ -52,7 +52,7 @@ class _Asked(NamedTuple):
     x: Tensor
     target: Any
     labels: Labels
-    extra: Mapping[str, Tensor]
+    extra: dict[str, Tensor]
 
     @property
     def kind(self) -> tuple[Any, ...]:

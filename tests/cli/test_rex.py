@@ -456,7 +456,7 @@ def test_a_run_that_stores_nothing_leaves_nothing(rambit, fails, folder, zoo, th
     if there:
         (zoo / "results").mkdir()
     before = sorted(zoo.rglob("*"))
-    assert "0.png: " in fails(*folder, "--size", 8, "--model", "zoo:make", "--model-id", "m", "--heatmap", "maps/here")
+    assert "0.png: " in fails(*folder, "--size", 8, "--model", "zoo:make", "--model-id", "m", "--heatmap", "maps")
     assert sorted(path for path in zoo.rglob("*") if "__pycache__" not in path.parts) == before
     assert rambit(*folder, "--seed", 1).code == 0
 

@@ -86,7 +86,7 @@ def test_a_page_of_series(rambit, tmp_path, made):
     assert rambit("report", tmp_path / "results").code == 0
     data, arrays = read((tmp_path / "results.html").read_text(encoding="utf-8"))
     assert (data["kind"], [one["steps"] for one in data["series"]]) == ("series", [9, 9, 9])
-    assert data["series"][2]["title"].startswith("2: class ")
+    assert data["series"][2]["title"].startswith(("2: high, ", "2: low, "))
     np.testing.assert_allclose(arrays["value-1"], X[1], atol=1e-6)
     with stored(tmp_path / "results") as found:
         np.testing.assert_allclose(arrays["score-2"][0], found["2"].responsibility, atol=1e-6)

@@ -6,6 +6,7 @@ import argparse
 import time
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -77,27 +78,25 @@ def explain_many(
     )
 
 
+@dataclass
 class _Run:
     """Inputs in their order: what the store holds is taken from there, all else explained, a few at a time.
 
-    ``areas``: what is kept of each input that has an explanation. ``made``: how many were explained now, of ``rows``.
+    waiting: inputs that were read and have no result yet. areas: what is kept of each that has one. made: how many
+    results were made now, with so many rows.
     """
 
-    def __init__(
-        self,
-        args: argparse.Namespace,
-        explainer: ReX,
-        labels: Labels,
-        target: int | None,
-        store: Store,
-        pictures: dict[str, Path],
-        bar: Any,
-    ) -> None:
-        self.args, self.explainer, self.labels, self.target = args, explainer, labels, target
-        self.store, self.pictures, self.bar = store, pictures, bar
-        self.waiting: deque[tuple[Source, Input]] = deque()  # that were read and have no result yet
-        self.areas: list[float] = []
-        self.made = self.rows = 0
+    args: argparse.Namespace
+    explainer: ReX
+    labels: Labels
+    target: int | None
+    store: Store
+    pictures: dict[str, Path]
+    bar: Any
+    waiting: deque[tuple[Source, Input]] = field(default_factory=deque)
+    areas: list[float] = field(default_factory=list)
+    made: int = 0
+    rows: int = 0
 
     def explain(self, sources: list[Source]) -> None:
         """Explain all. Raises what reading raises, and of all else ValueError naming the input."""
