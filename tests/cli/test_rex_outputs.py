@@ -74,6 +74,17 @@ def test_the_explained_image(one, style):
     assert np.abs(drawn - faint)[other].max() <= 0.5
 
 
+@pytest.mark.parametrize("part", ["necessary", "complete"])
+def test_the_explained_image_is_the_part_that_was_looked_for(one, part):
+    options = ("--strategy", {"necessary": "contrastive"}.get(part, part), "--chunk-size", 4)
+    _, found = one("--picture", "e.png", "--picture-as", "colour", *options)
+    kept = getattr(found, part).numpy()
+    assert not np.array_equal(kept, found.mask.numpy())
+    drawn = np.asarray(pillow.open("e.png"))
+    assert np.array_equal(drawn[kept], np.asarray(pillow.open("a.png"))[kept])
+    assert (drawn[~kept] == 200).all()
+
+
 def test_pictures_of_one_and_of_many(one, rambit, fails, zoo):  # noqa: F811
     pytest.importorskip("matplotlib")
     done, _ = one("--figure", "f.png", "--heatmap", "h.png", "--surface", "s.pdf", "--picture", "p.jpg")

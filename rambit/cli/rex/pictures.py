@@ -33,7 +33,9 @@ def add_pictures(parser: common.Parser) -> None:
     group.add_argument("--figure", metavar="PATH", help="the map and what was found, side by side (.png, .pdf, .svg)")
     group.add_argument("--heatmap", metavar="PATH", help="the map alone, over the input (.png, .pdf, .svg)")
     group.add_argument("--surface", metavar="PATH", help="the map of an image as a surface (.png, .pdf, .svg)")
-    group.add_argument("--picture", metavar="PATH", help="the explained image itself, pixel for pixel (.png, .jpg, …)")
+    group.add_argument(
+        "--picture", metavar="PATH", help="the image, cut to what suffices or is necessary (.png, …)"
+    )
     group.add_argument(
         "--picture-as",
         choices=STYLES,
@@ -74,10 +76,13 @@ def explained(found: RexExplanation, explainer: ReX, one: Input, style: str) -> 
     """The explained image (H, W, 3), in the size in which the model reads it. Raises ValueError where there is none."""
     if found.settings.get("strategy") == "map_only":
         raise ValueError("--picture shows what was found, and with --map-only nothing is looked for")
-    kept = found.mask[..., None].numpy()
+    # What the strategy is for: of contrastive the necessary part, of complete the complete one.
+    masks = (found.complete, found.necessary, found.mask)
+    mask = next(one for one in masks if one is not None)
+    kept = mask[..., None].numpy()
     image = _colours(one.picture, explainer)
     if style == "raw":
-        return np.where(kept, image, _colours(one.shown(explainer.masked(one.x, found.mask)), explainer))
+        return np.where(kept, image, _colours(one.shown(explainer.masked(one.x, mask)), explainer))
     cover = np.where(kept, image, np.uint8(_GREY))
     if style == "colour":
         return cover
