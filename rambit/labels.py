@@ -13,9 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rambit.text import closest_first, listed
+
 #: The tensor of a saved file that holds the times.
 TIMES = "labels.times"
 _NAMED = ("features", "series", "outputs")
+#: Of more names or times, ``repr`` shows so many from each end.
+_ENDS = 3
 #: What times are kept as, by the kind of array they come in: that holds each of them exactly.
 _KEPT = {"i": "int64", "u": "int64", "f": "float64"}
 
@@ -55,6 +59,11 @@ class Labels:
 
     def __hash__(self) -> int:
         return hash(self._names())
+
+    def __repr__(self) -> str:
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        said = [f"{name}={_shown(value)}" for name, value in given.items() if value is not None]
+        return f"Labels({', '.join(said)})"
 
     def _names(self) -> tuple[Any, ...]:
         return self.features, self.series, self.outputs, self.unit
@@ -150,6 +159,43 @@ class Labels:
         return Labels.of(given if times is None else {**given, "times": typed_times(times, kind)})
 
 
+def are_names(outputs: Any) -> bool:
+    """Whether outputs are given by name: one text, or several things of which one is a text."""
+    return any(isinstance(one, str) for one in _each(outputs))
+
+
+def numbers_of(argument: str, outputs: Any, names: Sequence[str] | None) -> Any:
+    """The number of an output that is given by its name, or those of several; ``names``: of all of them, None: unknown.
+
+    Errors: TypeError where outputs have no names, or for names beside numbers; ValueError for a name that is none of
+    them, or several.
+    """
+    if not names:
+        raise TypeError(
+            f"{argument} must be given by number, got {reprlib.repr(outputs)}: the outputs have no names, which "
+            "labels={'outputs': [...]} would give them"
+        )
+    numbers = [_number_of(argument, one, names) for one in _each(outputs)]
+    return numbers[0] if isinstance(outputs, str) else numbers
+
+
+def _number_of(argument: str, name: Any, names: Sequence[str]) -> int:
+    if not isinstance(name, str):
+        raise TypeError(f"{argument} must hold names or numbers, not both, got {name!r} beside names")
+    found = [i for i, one in enumerate(names) if one == name]
+    if not found:
+        raise ValueError(f"{argument} must be one of {listed(closest_first(name, names))}, got {name!r}")
+    if len(found) > 1:
+        raise ValueError(f"{argument}={name!r} is the name of {len(found)} outputs, {found}: give the number of one")
+    return found[0]
+
+
+def _each(outputs: Any) -> list[Any]:
+    """The parts of a list or array, or the one thing itself."""
+    plain = outputs.tolist() if isinstance(outputs, np.ndarray) or hasattr(outputs, "iloc") else outputs
+    return list(plain) if isinstance(plain, (list, tuple)) else [plain]
+
+
 def typed_times(tensor: Tensor, kind: Any) -> NDArray[Any]:
     """The times of a file, from their tensor and the name of their type. Errors: TypeError, ValueError."""
     array: NDArray[Any] = tensor.numpy()
@@ -187,6 +233,16 @@ def _times(value: Any) -> NDArray[Any]:
     kept = array.astype(_KEPT.get(array.dtype.kind, array.dtype.newbyteorder("=")))
     kept.flags.writeable = False
     return kept
+
+
+def _shown(value: Any) -> str:
+    """Names or times as text, of many the first and the last, as of arrays."""
+    if isinstance(value, np.ndarray):
+        return " ".join(np.array2string(value, threshold=2 * _ENDS, edgeitems=_ENDS, separator=", ").split())
+    if isinstance(value, str) or len(value) <= 2 * _ENDS:
+        return repr(value)
+    ends = [", ".join(map(repr, part)) for part in (value[:_ENDS], value[-_ENDS:])]
+    return f"({ends[0]}, ..., {ends[1]}; {len(value)} names)"
 
 
 def _taken(names: tuple[str, ...] | None, indices: Sequence[int] | None) -> tuple[str, ...] | None:

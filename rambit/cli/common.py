@@ -160,6 +160,13 @@ def batch_size(text: str) -> int | str:
     return text if text == "auto" else whole()(text)
 
 
+def output(text: str, most: int = MOST) -> int | str:
+    """The number of an output, at most ``most``, or its name."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"must be a number or a name, got {text!r}")
+    return whole(most)(text) if re.fullmatch(r"\s*[+-]?\d+\s*", text) else text
+
+
 def registered(registry: Registry[Any]) -> Callable[[str], str]:
     """A reader of what is registered, by its name or as name:option=value."""
 

@@ -20,7 +20,7 @@ from rambit.datasets.readers import NAMES, READERS, check_holds, naming
 from rambit.datasets.sorted_rows import SortedRows
 from rambit.datasets.table_columns import Columns
 from rambit.datasets.table_rows import open_table
-from rambit.store import atomic_write, open_file, read_file
+from rambit.store import atomic_write, check_saved, open_file, read_file
 
 #: The kinds of files that hold a data set, and those of them that are tables.
 TABLES = (".parquet", ".csv", ".tsv")
@@ -100,8 +100,9 @@ def _labelled(
 def save_file(path: str | Path, dataset: Dataset) -> None:
     """Writes a data set that `load_file` reads back as it was, but for its name, which is then the file's.
 
-    Raises ValueError if the name does not end in .npz or .safetensors.
+    Raises ValueError if the name does not end in .npz or .safetensors, TypeError for something else than a Dataset.
     """
+    check_saved(path, dataset, "dataset", Dataset)
     path = Path(path)
     arrays = {name: getattr(dataset, name) for name in ("X", "y", "salient", "lengths", "times")}
     known: dict[str, Any] = {name: np.ascontiguousarray(value) for name, value in arrays.items() if value is not None}

@@ -292,7 +292,7 @@ def test_who_returned_what_cannot_be_used(X):
         method.attribute(X, target=lambda y: y[:, 0] * torch.nan)
     with pytest.raises(PredictionError, match=r"the function given as target returned torch\.bool"):
         method.attribute(X, target=lambda y: y[:, 0] > 0)
-    with pytest.raises(TypeError, match="target must hold integers, got"):
+    with pytest.raises(TypeError, match="target must be given by number, got"):
         method.attribute(X, target="ill")
 
 

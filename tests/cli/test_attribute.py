@@ -183,10 +183,33 @@ def test_target_and_tolerance(explain, inputs):
     assert found.rows == python.explain(X, lengths=lengths, tolerance=0.5, max_rows=5000).rows
 
 
-def test_a_target_is_a_number(fails, made):
-    for option in ("--target", "--targets"):
-        words = fails("attribute", made.data, "--model", made.model, option, "ill", "--out", "never.safetensors")
-        assert "must be a number, or H:Q, got 'ill'" in words
+def test_targets_by_name(explain, fails, made):
+    by_number, _ = explain("--target", 1, "--L", 2)
+    by_name, done = explain("--target", "high", "--L", 2)
+    assert torch.equal(by_name.values, by_number.values)
+    assert by_name.target.tolist() == by_number.target.tolist()
+    assert "called as" not in done.out, "the checkpoint names its classes"
+    both, _ = explain("--targets", "high,low", "--L", 2)
+    assert both.targets == [1, 0]
+    assert torch.equal(both.sel(target="high").values, by_number.values)
+    for option, wrong in (("--target", "hihg"), ("--targets", "low,hihg")):
+        said = fails("attribute", made.data, "--model", made.model, option, wrong, "--out", "never.safetensors")
+        assert f"{option[2:]} must be one of high, low, got 'hihg'" in said
+
+
+def test_targets_by_the_names_of_the_data(explain, fails, made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = "net.py:net"
+    (tmp_path / "net.py").write_text(
+        "from rambit.models import build_model\n"
+        "net = build_model({'model': 'GRUClassifier', 'num_features': 2, 'hidden_size': 5}, seed=0)\n"
+    )
+    found, done = explain("--target", "high", "--L", 2, model=model)
+    assert torch.equal(found.values, explain("--target", 1, "--L", 2, model=model)[0].values)
+    assert f"called as the labels of {made.data}: low, high; the model names none" in done.out
+    np.savez("plain.npz", X=made.set.X)
+    said = fails("attribute", "plain.npz", "--model", model, "--target", "high", "--out", "never.safetensors")
+    assert "--target must be a number: neither net.py:net nor plain.npz names the outputs" in said
 
 
 def test_several_targets(explain, inputs, rambit, fails, tmp_path):
@@ -195,8 +218,8 @@ def test_several_targets(explain, inputs, rambit, fails, tmp_path):
     expected = RaMbIT(model, L=2, num_samples=1).explain(X, targets="all", lengths=lengths)
     assert torch.equal(found.values, expected.values)
     assert found.targets == [0, 1]
-    assert "output 0, series" in done.out
-    assert "output 1, series" in done.out
+    assert "output 0 low, series" in done.out
+    assert "output 1 high, series" in done.out
     assert explain("--targets", "1", "--L", 2)[0].values.shape == (len(X), 1, *X.shape[1:])
     result = tmp_path / "result.safetensors"
     expected.save(result, force=True)
@@ -341,9 +364,10 @@ def test_wrong_options(fails, made, tmp_path, options, said):
     ("options", "said"),
     [
         (["--distance", "pd", "--target", "1"], "target applies to distance='diff' only"),
-        (["--target", "1:2:3"], "must be a number, or H:Q"),
+        (["--target", "1:2:3"], "target must be one of"),
+        (["--target", ""], "argument --target: must be a number or a name"),
         (["--target", "1", "--targets", "all"], "--targets"),
-        (["--targets", "0,x"], "--targets"),
+        (["--targets", "0,x"], "targets must hold names or numbers, not both"),
         (["--targets", "all", "--figure", "f.png"], "--figure is of one output"),
         (["--distance", "diff", "--target", "9"], "target must be below 2"),
         (["--max-rows", "10"], "--max-rows"),

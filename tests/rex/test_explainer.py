@@ -385,7 +385,7 @@ def test_inputs_of_other_types_are_named():
         ReX(model).explain(x.long())
     with pytest.raises(TypeError, match="x must be a tensor, got list"):
         ReX(model).explain(x.tolist())
-    with pytest.raises(TypeError, match="target must be an integer, got 'cat'"):
+    with pytest.raises(TypeError, match="target must be given by number, got 'cat'"):
         ReX(model).explain(x, target="cat")
 
 

@@ -259,7 +259,7 @@ BAD = [
     ({"clusters": torch.zeros(40)}, TypeError, "clusters must be an integer"),
     ({"target": 3}, ValueError, "target must lie in"),
     ({"target": 0.5}, TypeError, "target must be an integer, got 0.5"),
-    ({"target": "nope"}, TypeError, "target must be an integer, got 'nope'"),
+    ({"target": "nope"}, TypeError, "target must be given by number, got 'nope'"),
     ({"target": 1j}, TypeError, "target must be an integer, got 1j"),
     ({"target": object()}, TypeError, "target must be an integer, got <object"),
     ({"target": 2**63}, ValueError, "target must be at most 9223372036854775807"),

@@ -60,7 +60,9 @@ def add(commands: common.Commands) -> None:
     group.add_argument("--rel-tol", metavar="X", type=float, default=0.9, help="share of the gap that stays (0.9)")
     group.add_argument("--abs-tol", metavar="X", type=float, help="or how much of the gap may be lost")
     group.add_argument("--num-samples", metavar="N", type=common.whole(), default=200, help="of the heuristic (200)")
-    group.add_argument("--target", metavar="CLASS", type=common.whole(), help="the class explained (the predicted one)")
+    group.add_argument(
+        "--target", metavar="CLASS", type=common.output, help="the class explained, by number or name (the predicted)"
+    )
     group.add_argument("--seed", metavar="N", type=common.whole(common.MOST_SEED), default=0, help="of all draws (0)")
     group.add_argument("--max-memory", metavar="SIZE", type=common.memory, help="what may be allocated (1G)")
     group.add_argument("--terms", choices=TERMS, help="of series: what is kept or not (cells)")
