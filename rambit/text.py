@@ -27,6 +27,7 @@ def closest_first(wanted: str, names: Iterable[str]) -> list[str]:
 
     if len(names := list(names)) > MOST_COMPARED:
         return names
+
     def likeness(name: str) -> tuple[float, float]:
         pairs = (wanted.lower(), name.lower()), (wanted, name)
         first, second = (SequenceMatcher(None, *pair, autojunk=False).ratio() for pair in pairs)

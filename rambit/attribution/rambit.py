@@ -218,8 +218,8 @@ class RaMbIT(GroupedAttributor):
           its name where ``labels`` or the model names the outputs, a pair (h, q) of forecasts (N, H, Q), any of them
           for each series, or a function of the raw outputs (N, …) that returns (N,). Default: all outputs, by
           ``distance``; for ``diff`` the class predicted at the last step.
-        * ``targets``: "all", a list of outputs, or a function that returns (N, K): scores (B, K, D, T), all from the
-          rows of one.
+        * ``targets``: "all", a list of outputs, or a function that returns (N, K): scores (B, K, D, T), for the cost of
+          one output.
         * ``lengths`` (B,): series b ends before step lengths[b]; ``observed`` (bool, like X): False where a value is
           missing (X may be NaN there). Such cells are not replaced and not evaluated: they score 0, and
           the result's ``lengths`` and ``evaluated`` say so.

@@ -89,7 +89,7 @@ def check_result(path: str | Path) -> None:
     elif path.suffix == ".safetensors":
         with open_file(path) as file:
             header = read_header(file, path)
-        if "rambit" in (header.get("__metadata__") or {}):
+        if '"rambit checkpoint' in str((header.get("__metadata__") or {}).get("rambit")):
             what, model = "a model", str(path)
         elif "X" in header and not is_result(path):
             what, data = "a file of series", str(path)

@@ -15,6 +15,7 @@ from rambit.cli.file_kinds import check_result
 from rambit.plots.canvas import save
 from rambit.results import Attribution
 from rambit.results.attribution import KINDS as SCORE_KINDS
+from rambit.results.pair_attribution import AXES, PairAttribution
 from rambit.rex import RexExplanation
 from rambit.rex.rex_explanation import KINDS as REX_KINDS
 from rambit.store import open_file, read_header
@@ -29,12 +30,16 @@ examples:
   rambit plot kept/3.safetensors --title needed
   rambit plot scores.safetensors --data runs.csv --id run --time stamp
 
-RESULT is what attribute, rex, suffice or compare wrote: scores, a ReX explanation or a sufficient one. Without --out
-the picture goes beside it, under the same name (.png). Series are counted as the command that wrote them counted.
+RESULT is what attribute, rex, suffice or compare wrote: scores, a ReX explanation or a sufficient one; or interactions
+of pairs that Python saved. Without --out the picture goes beside it, under the same name (.png). Series are counted as
+the command that wrote them counted.
 """
+#: What `PairAttribution.plot` draws.
+PAIR_KINDS = (*AXES, "histogram")
 #: How the name of a saved result's record begins -> its class.
 KINDS: dict[str, Any] = {
     "rambit-attribution-": Attribution,
+    "rambit-pairs-": PairAttribution,
     "rambit-rex-": RexExplanation,
     "rambit-sufficiency-": SufficientExplanation,
 }
@@ -51,7 +56,7 @@ def add(commands: common.Commands) -> None:
     )
     parser.add_argument("result", metavar="RESULT", help="a result file (.safetensors)")
     parser.add_argument("--out", metavar="FILE", help="the picture (.png, .pdf, .svg; default: RESULT with .png)")
-    kinds = f"of scores: {', '.join(SCORE_KINDS)}; of ReX: {', '.join(REX_KINDS)}"
+    kinds = f"of scores: {', '.join(SCORE_KINDS)}; of ReX: {', '.join(REX_KINDS)}; of pairs: {', '.join(PAIR_KINDS)}"
     parser.add_argument("--kind", metavar="KIND", help=f"{kinds} (the first)")
     parser.add_argument("--series", metavar="0,3-7", help="of scores: only these series (the first 9)")
     parser.add_argument("--target", metavar="NAME", help="of scores of several outputs: which, by number or name")
@@ -133,10 +138,12 @@ def _drawn(result: Any, args: argparse.Namespace) -> Any:
         raise ValueError("--target is for scores of several outputs, and these are of one")
     given = {name: getattr(args, name) for name in ("kind", "scale", "top") if getattr(args, name) is not None}
     if not isinstance(result, Attribution):
-        allowed = ("kind",) if isinstance(result, RexExplanation) else ()
+        allowed = ("kind",) if isinstance(result, (RexExplanation, PairAttribution)) else ()
         for name in ("series", "kind", "scale", "top"):
             if getattr(args, name) is not None and name not in allowed:
                 raise ValueError(f"--{name} is for scores of several series, and this is a {type(result).__name__}")
+        if isinstance(result, PairAttribution):
+            return result.plot(of=args.kind or PAIR_KINDS[0])
         return result.plot(**given)
     if args.kind not in (None, SCORE_KINDS[0]) and args.scale is not None:
         raise ValueError(f"--scale is for --kind {SCORE_KINDS[0]}, given --kind {args.kind}")

@@ -48,6 +48,8 @@ DEFAULTS = {
     "device": "cpu",
     "anchor": "cell; end where each series has one label",
 }
+#: What a switch that is on by default does when it is off.
+OFF = {"share_masks": "L masks for each cell, in place of the same L for all cells"}
 #: What `models.add_model` has, under these names or others, since it makes the Predictor; tables have no short text.
 NO_FLAGS = ("model", "output", "layout", "model_id", "groups", "categorical", "categorical_name")
 FLAGS = tuple(option for option in RaMbIT.options() if option.name not in NO_FLAGS)
@@ -63,7 +65,8 @@ def _add(group: argparse._ArgumentGroup, option: Option) -> None:
     if isinstance(option.default, bool):
         action = "store_false" if option.default else "store_true"
         flag = flag.replace("--", "--no-", 1) if option.default else flag
-        group.add_argument(flag, dest=option.name, action=action, default=argparse.SUPPRESS, help=option.help)
+        help_ = OFF[option.name] if option.default else option.help
+        group.add_argument(flag, dest=option.name, action=action, default=argparse.SUPPRESS, help=help_)
         return
     whole = int in option.kinds and not option.names
     choices = () if int in option.kinds else option.names
@@ -137,15 +140,14 @@ def make_attributor(args: argparse.Namespace, model: Model) -> Attributor:
 
 
 def _of_text(method: Method, kind: type[Attributor], flags: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that stand behind a method's name. Raises ValueError for flags that it has no use for, or says too.
-    """
+    """The options that stand behind a method's name. ValueError for a flag that it does not take, or that repeats one."""
     takes = {one.name for one in kind.options()} | set(kind.renamed)
     for name in flags:
         flag = f"--{name.replace('_', '-')}"
         if name not in takes:
             raise ValueError(f"{flag} does not apply to --method {method.text}")
         if name in method.options:
-            raise ValueError(f"{flag} and --method {method.text} say the same option: leave one out")
+            raise ValueError(f"{flag} and --method {method.text} give the same option: leave one out")
     options = dict(method.options)
     if "p" in options:
         options["masks"] = f"{options.get('masks', 'block')}:p={options.pop('p')}"

@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> None:
             result = result.isel(series=list(places(args.series, result)))
         elif args.series is not None:
             raise ValueError(f"--series is for scores of several series, and this is a {type(result).__name__}")
+        if not hasattr(result, "report"):
+            raise ValueError(f"a {type(result).__name__} has no page: rambit plot draws it")
         path = place(out)
         result.report(path, title=args.title, force=True)
     print(common.table([("result", repr(result)), ("wrote", path), *without_input(result)]))

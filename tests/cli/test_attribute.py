@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from rambit import Attribution, RaMbIT
+from rambit.attribution import FIT, FO, Occlusion, SegmentGradients, ShapleySampling, WinIT
 from rambit.attribution.rambit import BLOCK_SIZES
 from rambit.cli.rambit_options import FLAGS
-from rambit.counterfactuals import STRATEGIES, needs_background, reads_background
+from rambit.counterfactuals import STRATEGIES, JointGenerator, needs_background, reads_background
 from rambit.counterfactuals import resolve as strategy_of
 from rambit.datasets import Dataset, load, save_file
 from rambit.masks import FAMILIES
@@ -425,6 +426,71 @@ def test_what_the_library_refuses_the_command_line_refuses_in_its_words(fails, m
     with pytest.raises(ValueError) as refused:
         RaMbIT(model, **{"num_samples": 1, **options}).cost(X, lengths=lengths)
     assert str(refused.value) in fails("cost", made.data, "--model", made.model, *as_flags(options))
+
+
+# --- other methods ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "expected"),
+    [
+        (
+            "winit:W=3,S=2,cf=uniform",
+            (),
+            lambda m, X: WinIT(m, window_size=3, num_samples=2, counterfactuals="uniform"),
+        ),
+        ("winit", ("--window-size", 3, "--seed", 4), lambda m, X: WinIT(m, window_size=3, seed=4)),
+        ("fo:S=2", ("--counterfactuals", "uniform"), lambda m, X: FO(m, num_samples=2, counterfactuals="uniform")),
+        ("occlusion:width=2", (*CELL,), lambda m, X: Occlusion(m, width=2, anchor="cell")),
+        ("shapley", (), lambda m, X: ShapleySampling(m, anchor="end")),
+        ("rambit:L=3,masks=bernoulli,p=0.4", CELL, lambda m, X: RaMbIT(m, L=3, masks="bernoulli:p=0.4", num_samples=1)),
+        ("segment-gradients", (), lambda m, X: SegmentGradients(m, anchor="end")),
+    ],
+)
+def test_a_method_by_name(rambit, inputs, made, tmp_path, text, options, expected):
+    model, X, lengths = inputs
+    out = tmp_path / "r.safetensors"
+    done = rambit("attribute", made.data, "--model", made.model, "--method", text, *options, "--out", out)
+    assert done.code == 0, done.err
+    found, python = Attribution.load(out), expected(model, X).explain(X, lengths=lengths)
+    assert torch.equal(found.values, python.values)
+    assert (found.settings, found.seed, found.rows) == (python.settings, python.seed, python.rows)
+    assert f"method     {text}" in done.out
+    counted = rambit("cost", made.data, "--model", made.model, "--method", text, *options)
+    assert counted.code == 0, counted.err
+    assert f"rows       {python.rows}\n" in counted.out
+
+
+def test_a_method_that_draws_from_a_generator(rambit, fails, made, tmp_path):
+    X = np.random.default_rng(0).normal(size=(6, 2, 5)).astype(np.float32)
+    np.savez(tmp_path / "whole.npz", X=X)
+    command = ("attribute", tmp_path / "whole.npz", "--model", made.model, "--method", "fit:S=1")
+    assert "fit:S=1 needs --background, on which" in fails(*command, "--out", tmp_path / "r.safetensors")
+    assert "series of one length" in fails(*command, "--background", made.data, "--out", tmp_path / "r.safetensors")
+    done = rambit(*command, "--background", tmp_path / "whole.npz", "--out", tmp_path / "r.safetensors")
+    assert done.code == 0, done.err
+    generator = JointGenerator(2, prediction_size=10, seed=0)
+    generator.fit(X, seed=0)
+    python = FIT(load_checkpoint(made.model)[0], generator=generator, num_samples=1)
+    assert torch.equal(Attribution.load(tmp_path / "r.safetensors").values, python.attribute(torch.from_numpy(X)))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--method", "winti"], "argument --method: unknown method 'winti'; known: winit, biwinit"),
+        (["--method", "winit:width=3"], "winit has no option 'width=3'; its options"),
+        (["--method", "random"], "must be a method that explains a model's outputs, got random"),
+        (["--method", "winit", "--L", "3"], "--L does not apply to --method winit"),
+        (["--method", "winit", "--anchor", "end"], "--anchor does not apply to --method winit"),
+        (["--method", "winit:W=3", "--window-size", "3"], "--window-size and --method winit:W=3 give the same option"),
+        (["--method", "winit", "--tolerance", "0.1"], "--tolerance does not apply to --method winit"),
+        (["--method", "winit", "--checkpoint", "c"], "--checkpoint does not apply to --method winit"),
+    ],
+)
+def test_a_method_that_does_not_fit(fails, made, tmp_path, options, said):
+    out = tmp_path / "r.safetensors"
+    assert said in fails("attribute", made.data, "--model", made.model, "--out", out, *options)
 
 
 # --- what is written down twice agrees --------------------------------------------------------------------------------
