@@ -45,13 +45,15 @@ class Targets:
             raise ValueError("target and targets were both given: targets explains several outputs, target one")
         if are_names(target):
             return Targets(of=_of_each_series(numbers_of("target", target, names), B), named=len(names or ()))
-        if are_names(targets) and not (isinstance(targets, str) and targets == "all"):
+        if are_names(targets) and not (isinstance(targets, str) and (targets == "all" or not names)):
             wanted = [targets] if isinstance(targets, str) else targets
             return Targets(each=_several(numbers_of("targets", wanted, names)), many=True, named=len(names or ()))
         if callable(target) or callable(targets):
             return Targets(many=targets is not None, function=target or targets)
         if targets is not None:
             if isinstance(targets, str):
+                if targets != "all":
+                    raise ValueError(f"targets must be 'all' or a list of outputs, got {targets!r}")
                 return Targets(many=True)
             return Targets(each=_several(targets), many=True)
         if target is None:

@@ -74,9 +74,9 @@ def add(commands: common.Commands) -> None:
         "series are sure at 95 %%",
     )
     parser.add_argument(
-        "--max-rows", metavar="N", type=common.whole(common.MOST_SEED), help="or until the model has evaluated N rows"
+        "--max-rows", metavar="N", type=common.whole(common.MOST_SEED), help="with --tolerance: stop after about N rows"
     )
-    parser.add_argument("--checkpoint", metavar="DIR", help="keep the work there, so that a killed run can go on")
+    parser.add_argument("--checkpoint", metavar="DIR", help="keep what is done there, so that a killed run goes on")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--out", metavar="FILE", help="the result (.safetensors)")
     where.add_argument(

@@ -76,11 +76,15 @@ def add_file_options(parser: Parser) -> None:
 
 def add_columns(parser: Parser) -> None:
     """Which columns of a table say what."""
-    group = parser.add_argument_group(f"columns of a table ({' '.join(TABLES)}), in any order")
-    group.add_argument("--id", metavar="NAME", help="which series a row is of (series; without it, all are one series)")
-    group.add_argument("--time", metavar="NAME", help="when, numbers or ISO dates (time; without it, as rows stand)")
+    group = parser.add_argument_group(f"columns of a table ({' '.join(TABLES)}), in any order (default)")
+    group.add_argument("--id", metavar="NAME", help="which series a row is of (series; without one, all rows are one)")
+    group.add_argument(
+        "--time", metavar="NAME", help="when: numbers or ISO dates (time; without one, rows are in order)"
+    )
     group.add_argument("--label", metavar="NAME", help="the class or value of the series, or of each step (label)")
-    group.add_argument("--features", metavar="A,B", type=names, help="in the order that the model reads (all others)")
+    group.add_argument(
+        "--features", metavar="A,B", type=names, help="the features, in the order that the model reads (all others)"
+    )
 
 
 def names(text: str) -> tuple[str, ...]:

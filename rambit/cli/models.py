@@ -101,7 +101,9 @@ def add_model(parser: common.Parser, *, output: bool = True, required: bool = Tr
         help="the axes of what it reads: B series, D features, T steps (BDT)",
     )
     group.add_argument(
-        "--model-id", metavar="TEXT", help="what tells it from others where a run goes on, if it has no weights"
+        "--model-id",
+        metavar="TEXT",
+        help="a name of yours by which a run that goes on knows a model that has no weights",
     )
 
 

@@ -140,7 +140,7 @@ def make_attributor(args: argparse.Namespace, model: Model) -> Attributor:
 
 
 def _of_text(method: Method, kind: type[Attributor], flags: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that stand behind a method's name. ValueError for a flag that it does not take, or that repeats one."""
+    """The options behind a method's name. Raises ValueError for a flag that it does not take, or that repeats one."""
     takes = {one.name for one in kind.options()} | set(kind.renamed)
     for name in flags:
         flag = f"--{name.replace('_', '-')}"

@@ -23,8 +23,8 @@ def add_request(parser: common.Parser) -> None:
     """DATA, the model, which series, the method and its options."""
     common.add_data(parser)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--series", metavar="0,3-7", help="only these, counted from 0")
-    which.add_argument("--limit", metavar="N", type=common.whole(common.MOST_SEED), help="only the first N")
+    which.add_argument("--series", metavar="0,3-7", help="only these series, counted from 0")
+    which.add_argument("--limit", metavar="N", type=common.whole(common.MOST_SEED), help="only the first N series")
     parser.add_argument("--split", choices=("train", "test", "all"), help="the part of a data set (test)")
     add_model(parser)
     add_flags(parser)
