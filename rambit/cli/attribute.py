@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 import numpy as np
 import torch
@@ -178,10 +179,8 @@ def run_store(args: argparse.Namespace) -> None:
 
 def _target(text: str) -> int | str | tuple[int, int]:
     """A number or a name, or two numbers of forecasts with quantiles."""
-    parts = [common.output(part) for part in text.split(":")]
-    if len(parts) == 2 and isinstance(parts[0], int) and isinstance(parts[1], int):
-        return parts[0], parts[1]
-    return parts[0] if len(parts) == 1 else text
+    pair = re.fullmatch(r"(\d+):(\d+)", text)
+    return common.output(text) if pair is None else (common.whole()(pair[1]), common.whole()(pair[2]))
 
 
 def _tolerance(text: str) -> float | str:

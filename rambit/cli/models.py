@@ -339,10 +339,7 @@ def _file(path: str) -> ModuleType:
 
 
 def _models(where: Any) -> list[str]:
-    """What in a module, or a class of it, may be a model or make one: its modules, functions, classes and callables.
-
-    Nothing that it has imported, and nothing private.
-    """
+    """What in a file or module may be a model or make one: nn.Modules, estimators, its own functions and classes."""
     own = getattr(where, "__name__", None)
 
     def is_one(name: str, found: Any) -> bool:
