@@ -24,6 +24,7 @@ from rambit.training import load_checkpoint, save_checkpoint
 SMALL = {"L": 4, "num_samples": 2}
 #: Each series has one label, for which the command line chooses another anchor than the library.
 CELL = ("--anchor", "cell")
+END = {"anchor": "end"}
 
 
 def flags(options):
@@ -434,17 +435,13 @@ def test_what_the_library_refuses_the_command_line_refuses_in_its_words(fails, m
 @pytest.mark.parametrize(
     ("text", "options", "expected"),
     [
-        (
-            "winit:W=3,S=2,cf=uniform",
-            (),
-            lambda m, X: WinIT(m, window_size=3, num_samples=2, counterfactuals="uniform"),
-        ),
-        ("winit", ("--window-size", 3, "--seed", 4), lambda m, X: WinIT(m, window_size=3, seed=4)),
-        ("fo:S=2", ("--counterfactuals", "uniform"), lambda m, X: FO(m, num_samples=2, counterfactuals="uniform")),
-        ("occlusion:width=2", (*CELL,), lambda m, X: Occlusion(m, width=2, anchor="cell")),
-        ("shapley", (), lambda m, X: ShapleySampling(m, anchor="end")),
-        ("rambit:L=3,masks=bernoulli,p=0.4", CELL, lambda m, X: RaMbIT(m, L=3, masks="bernoulli:p=0.4", num_samples=1)),
-        ("segment-gradients", (), lambda m, X: SegmentGradients(m, anchor="end")),
+        ("winit:W=3,S=2,cf=uniform", (), (WinIT, {"window_size": 3, "num_samples": 2, "counterfactuals": "uniform"})),
+        ("winit", ("--window-size", 3, "--seed", 4), (WinIT, {"window_size": 3, "seed": 4})),
+        ("fo:S=2", ("--counterfactuals", "gaussian"), (FO, {"num_samples": 2, "counterfactuals": "gaussian"} | END)),
+        ("occlusion:width=2", (), (Occlusion, {"width": 2})),
+        ("shapley:num_permutations=3", (), (ShapleySampling, {"num_permutations": 3})),
+        ("rambit:L=3,masks=bernoulli,p=0.4", CELL, (RaMbIT, {"L": 3, "masks": "bernoulli:p=0.4", "num_samples": 1})),
+        ("segment-gradients", (), (SegmentGradients, END)),
     ],
 )
 def test_a_method_by_name(rambit, inputs, made, tmp_path, text, options, expected):
@@ -452,7 +449,8 @@ def test_a_method_by_name(rambit, inputs, made, tmp_path, text, options, expecte
     out = tmp_path / "r.safetensors"
     done = rambit("attribute", made.data, "--model", made.model, "--method", text, *options, "--out", out)
     assert done.code == 0, done.err
-    found, python = Attribution.load(out), expected(model, X).explain(X, lengths=lengths)
+    method, given = expected
+    found, python = Attribution.load(out), method(model, **given).explain(X, lengths=lengths)
     assert torch.equal(found.values, python.values)
     assert (found.settings, found.seed, found.rows) == (python.settings, python.seed, python.rows)
     assert f"method     {text}" in done.out
