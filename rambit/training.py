@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rambit import arrays
-from rambit.checks import count, flag, number
+from rambit.checks import check_saved, count, flag, number
 from rambit.epochs import History, Training, one_pass
 from rambit.models import Classifier, build_model
 from rambit.models.sequence_classifier import MOST, seeded
-from rambit.store import check_saved, fill, load_module, save_module
+from rambit.store import fill, load_module, save_module
 
 __all__ = ["History", "evaluate", "fit", "load_checkpoint", "save_checkpoint"]
 

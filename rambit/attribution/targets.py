@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rambit import arrays
-from rambit.labels import are_names, numbers_of
+from rambit.output_names import are_names, numbers_of
 from rambit.predictors.identity import described
 
 #: Outputs of one call that can be told apart.

@@ -15,7 +15,8 @@ from rambit.cli import common
 from rambit.cli.models import Model, add_model, read_model
 from rambit.cli.rambit_options import add_flags, check_size, is_anchor_open, make_attributor
 from rambit.datasets import Dataset
-from rambit.labels import Labels, are_names
+from rambit.labels import Labels
+from rambit.output_names import are_names
 from rambit.text import listed
 
 

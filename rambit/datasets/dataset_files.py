@@ -13,14 +13,14 @@ import numpy as np
 import safetensors.numpy
 import torch
 
-from rambit.checks import warn
+from rambit.checks import check_saved, warn
 from rambit.datasets.array_values import floats, integers, labels_of
 from rambit.datasets.dataset import Array, Dataset
 from rambit.datasets.readers import NAMES, READERS, check_holds, naming
 from rambit.datasets.sorted_rows import SortedRows
 from rambit.datasets.table_columns import Columns
 from rambit.datasets.table_rows import open_table
-from rambit.store import atomic_write, check_saved, open_file, read_file
+from rambit.store import atomic_write, open_file, read_file
 
 #: The kinds of files that hold a data set, and those of them that are tables.
 TABLES = (".parquet", ".csv", ".tsv")

@@ -15,7 +15,7 @@ from torch import Tensor
 from rambit import arrays
 from rambit.attribution.batch import observations
 from rambit.checks import count
-from rambit.labels import are_names, numbers_of
+from rambit.output_names import are_names, numbers_of
 from rambit.predictors.extra import read_extra, split
 from rambit.store import decode, encode, resume_key
 

@@ -17,8 +17,9 @@ from rambit import arrays, frames
 from rambit.checks import channels_first, count, flag, member
 from rambit.counterfactuals import Counterfactual, Replay
 from rambit.game import Game, TensorSample, progress
-from rambit.labels import Labels, are_names, numbers_of
+from rambit.labels import Labels
 from rambit.options import option
+from rambit.output_names import are_names, numbers_of
 from rambit.predictors import PredictionError, Predictor
 from rambit.predictors.extra import read_extra
 from rambit.predictors.predictor import Output

@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
+from rambit.checks import check_saved
 from rambit.selection.selector import TimestampSelector
-from rambit.store import check_saved, fill, load_module, save_module
+from rambit.store import fill, load_module, save_module
 
 FORMAT = "rambit selector 1"
 

@@ -16,14 +16,13 @@ from rambit.store.folder import Store, json_dict
 from rambit.store.keys import resume_key
 from rambit.store.lock import Lock, is_lock
 from rambit.store.modules import fill, load_module, save_module
-from rambit.store.saved import check_saved, load_result, save_result, save_text
+from rambit.store.saved import load_result, save_result, save_text
 
 __all__ = [
     "Lock",
     "Store",
     "StoreError",
     "atomic_write",
-    "check_saved",
     "decode",
     "encode",
     "fill",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +49,6 @@ def check_kind(path: str | Path, suffix: str, instead: str = "") -> Path:
     if ending != suffix and ending in _OTHERS | {".safetensors"}:
         raise ValueError(f"path must end in {suffix}, or in no file type, given {str(path)!r}{instead}")
     return path
-
-
-def check_saved(path: Any, given: Any, name: str, kind: type) -> None:
-    """TypeError unless a path comes first, and then what is saved, of a ``kind``: the two are swapped easily."""
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path comes first, then {name}: got a {type(path).__name__} for path")
-    if not isinstance(given, kind):
-        raise TypeError(f"{name} must be a {kind.__name__}, got {reprlib.repr(given)}")
 
 
 def _free(path: Path, force: bool) -> Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from rambit.store import atomic_write, check_saved, encode, fill, load_record
+from rambit.checks import check_saved
+from rambit.store import atomic_write, encode, fill, load_record
 from rambit.structure.classifier import HierarchicalClassifier
 
 FORMAT = "rambit-nested-model-1"  # the name of the one metadata entry

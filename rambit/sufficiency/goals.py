@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rambit import arrays
 from rambit.checks import count, number
-from rambit.labels import are_names, numbers_of
+from rambit.output_names import are_names, numbers_of
 from rambit.predictors import Predictor
 from rambit.sufficiency.criteria import Criterion, ForClass, OfFunction, WithinTolerance
 

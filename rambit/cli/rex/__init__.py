@@ -21,7 +21,8 @@ from rambit.cli.rex.replacement import replacing
 from rambit.cli.rex.rex_options import CIRCLES, IMAGES, REX, add_options, read_options
 from rambit.cli.rex.sources import Source
 from rambit.datasets.dataset_files import TABLES
-from rambit.labels import Labels, numbers_of
+from rambit.labels import Labels
+from rambit.output_names import numbers_of
 from rambit.predictors.onnx import OnnxPredictor
 from rambit.rex import ReX
 
