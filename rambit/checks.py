@@ -76,7 +76,7 @@ def check_saved(path: Any, given: Any, name: str, kind: type) -> None:
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path comes first, then {name}: got a {type(path).__name__} for path")
     if not isinstance(given, kind):
-        raise TypeError(f"{name} must be a {kind.__name__}, got {reprlib.repr(given)}")
+        raise TypeError(f"{name} must be a {kind.__name__}, got a {type(given).__name__}")
 
 
 def has_channels_last(shape: Sequence[int | None]) -> bool:

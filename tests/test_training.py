@@ -455,7 +455,7 @@ def test_wrong_checkpoint_calls(tmp_path):
         save_checkpoint(tmp_path / "model.json", make())
     with pytest.raises(TypeError, match="path comes first, then model: got a GRUClassifier for path"):
         save_checkpoint(make(), tmp_path / "m.safetensors")
-    with pytest.raises(TypeError, match="model must be a Classifier, got Linear"):
+    with pytest.raises(TypeError, match="model must be a Classifier, got a Linear"):
         save_checkpoint(tmp_path / "m.safetensors", torch.nn.Linear(2, 2))
     with pytest.raises(TypeError, match="JSON"):
         save_checkpoint(tmp_path / "m.safetensors", make(), {"when": object()})

@@ -174,5 +174,5 @@ def test_the_path_comes_first(tmp_path):
     model = random_model(BY_TYPE["bag of products"])
     with pytest.raises(TypeError, match="path comes first, then model: got a HierarchicalClassifier for path"):
         save_model(model, tmp_path / "m")
-    with pytest.raises(TypeError, match="model must be a HierarchicalClassifier, got "):
+    with pytest.raises(TypeError, match="model must be a HierarchicalClassifier, got a dict"):
         save_model(tmp_path / "m", {})
