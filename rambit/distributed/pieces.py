@@ -90,7 +90,7 @@ def read_targets(target: Any, names: Sequence[str]) -> Tensor | None:
     read = arrays.whole("target", [given] if one or pair else given, holds="integers")
     if read.ndim not in (1, 2) or read.shape[1:] not in ((), (2,)) or not len(read):
         raise ValueError(f"target must be one output, (N,), or (N, 2) of forecasts, got {tuple(read.shape)}")
-    return arrays.integers("target", read.flatten(), read.numel(), 0, SERIES_ARGUMENTS["target"]).view(read.shape)
+    return arrays.integers("target", read.flatten(), read.numel(), 0, 2**31 - 1).view(read.shape)
 
 
 def pieces(data: Iterable[Any], size: int | str, layout: str, outputs: Tensor | None = None) -> Iterator[Piece]:
