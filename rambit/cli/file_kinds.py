@@ -95,6 +95,10 @@ def check_result(path: str | Path) -> None:
             what, data = "a file of series", str(path)
     else:
         what = file_kind(path)
+        if what == "a safetensors file":
+            return
+        if not what:
+            raise ValueError(f"{path} is not a saved result, which is a safetensors file")
         data = str(path) if "NumPy" in what else data
         model = str(path) if path.suffix in (".onnx", ".pt2") else model
     if what:

@@ -129,6 +129,13 @@ def test_what_is_no_result_and_how_one_is_made(fails, made, results, command):
         said = fails(command, path, *out)
         assert f"{path} is {what}, not a saved result; this makes one: {way} --out" in said
     assert "none.csv: No such file" in fails(command, "none.csv", *out)
+    (results / "net.py").write_text("net = None\n")
+    assert "net.py is not a saved result, which is a safetensors file" in fails(command, "net.py", *out)
+
+
+def test_a_result_whose_name_has_no_ending(rambit, results, drawn):
+    (results / "scores.safetensors").rename("scores")
+    assert rambit("plot", "scores").code == 0
 
 
 def test_a_result_is_no_model(fails, made, results):
