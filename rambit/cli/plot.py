@@ -143,8 +143,7 @@ def _drawn(result: Any, args: argparse.Namespace) -> Any:
             if getattr(args, name) is not None and name not in allowed:
                 raise ValueError(f"--{name} is for scores of several series, and this is a {type(result).__name__}")
         if isinstance(result, PairAttribution):
-            kind: Any = args.kind  # which the result checks
-            return result.plot(of=kind or AXES[0])
+            return result.plot() if args.kind is None else result.plot(of=args.kind)
         return result.plot(**given)
     if args.kind not in (None, SCORE_KINDS[0]) and args.scale is not None:
         raise ValueError(f"--scale is for --kind {SCORE_KINDS[0]}, given --kind {args.kind}")
