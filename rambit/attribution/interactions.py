@@ -193,10 +193,11 @@ class Interactions(Removal):
         observed: Any = None,
         ids: Any = None,
         extra: Any = None,
+        labels: Labels | Mapping[str, Any] | None = None,
     ) -> Cost:
         """Rows, row-steps, the engine's memory bound in bytes and the mode of a call; the model is not called."""
         series = {"target": target, "lengths": lengths, "observed": observed, "ids": ids, "extra": extra}
-        return self._count(self._pair_call(X, None, quiet=True, **series))
+        return self._count(self._pair_call(X, None, quiet=True, **series, labels=labels))
 
     def settings(self) -> dict[str, Any]:
         """Everything that the scores depend on, as JSON-able values; of many pairs or group numbers, a digest."""

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from rambit.cli import common
-from rambit.cli.plot import add_result, load, places
+from rambit.cli.plot import add_input, add_result, load, places, with_input, without_input
 from rambit.cli.rex.stored import is_store, stored
 from rambit.results import Attribution
 from rambit.rex.report_all import report_all
@@ -16,6 +16,7 @@ examples:
   rambit report scores.safetensors --title "why the pump failed"
   rambit report scores.safetensors --series 0-9 --out explained.html
   rambit report results --out photos.html
+  rambit report scores.safetensors --data runs.csv --id run --time stamp
 
 RESULT is what attribute, rex, suffice or compare wrote: scores, a ReX explanation or a sufficient one; or the folder
 that rex wrote of many inputs, each of which is then a section of the page. Without --out the page goes beside it, under
@@ -36,6 +37,7 @@ def add(commands: common.Commands) -> None:
     parser.add_argument("--out", metavar="FILE", help="the page (.html; default: RESULT with .html)")
     parser.add_argument("--series", metavar="0,3-7", help="of scores: only these series")
     parser.add_argument("--title", metavar="TEXT", help="over the page")
+    add_input(parser)
     common.add_force(parser)
     parser.set_defaults(run=run)
 
@@ -48,15 +50,17 @@ def run(args: argparse.Namespace) -> None:
     if is_store(args.result) and args.input is None:
         _report_store(args, out)
         return
-    result = load(args.result, args.input)
-    with common.reserved((out,), force=args.force, inputs=(args.result,)) as place:
+    result = with_input(load(args.result, args.input), args)
+    with common.reserved((out,), force=args.force, inputs=(args.result, args.data)) as place:
         if isinstance(result, Attribution) and args.series is not None:
             result = result.isel(series=list(places(args.series, result)))
         elif args.series is not None:
             raise ValueError(f"--series is for scores of several series, and this is a {type(result).__name__}")
+        if not hasattr(result, "report"):
+            raise ValueError(f"a {type(result).__name__} has no page: rambit plot draws it")
         path = place(out)
         result.report(path, title=args.title, force=True)
-    print(common.table([("result", repr(result)), ("wrote", path)]))
+    print(common.table([("result", repr(result)), ("wrote", path), *without_input(result)]))
 
 
 def _report_store(args: argparse.Namespace, out: Path) -> None:

@@ -145,7 +145,7 @@ def test_a_criterion_and_a_tolerance(series, nested, capsys, monkeypatch):
     assert (folder / "kept" / "0.json").exists()
     for options, said in (
         (["--criterion", "mine.py"], "--criterion must be FILE.py:NAME or package.module:NAME, got mine.py"),
-        (["--criterion", "mine.py:second"], "--criterion: mine.py has no second; it has first, flow"),
+        (["--criterion", "mine.py:second"], "--criterion: mine.py has no second"),
         (["--criterion", "mine.py:number"], "criterion must be a function of the outputs (N, C), got 3"),
         (["--criterion", "mine.py:first", "--target", "0"], "target and criterion exclude each other"),
         (["--tolerance", "1"], "tolerance is for output='regression', got 'logits'"),

@@ -33,9 +33,7 @@ def add_pictures(parser: common.Parser) -> None:
     group.add_argument("--figure", metavar="PATH", help="the map and what was found, side by side (.png, .pdf, .svg)")
     group.add_argument("--heatmap", metavar="PATH", help="the map alone, over the input (.png, .pdf, .svg)")
     group.add_argument("--surface", metavar="PATH", help="the map of an image as a surface (.png, .pdf, .svg)")
-    group.add_argument(
-        "--picture", metavar="PATH", help="the image, cut to what suffices or is necessary (.png, …)"
-    )
+    group.add_argument("--picture", metavar="PATH", help="the image, cut to what suffices or is necessary (.png, …)")
     group.add_argument(
         "--picture-as",
         choices=STYLES,
