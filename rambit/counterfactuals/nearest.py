@@ -132,12 +132,12 @@ class RoughDistances:
 
 
 @compiled
-def _next_near(rough: Float32, limit: float, c: int) -> int:
+def _next_near(rough: Float32, limit: np.float32, c: int) -> int:
     """The first of rough distances (C,), from c on, that is not beyond the limit; C if none is."""
-    while c + STRIDE <= len(rough):  # without a branch for each, so that several are compared at once
-        beyond = 0
-        for k in range(c, c + STRIDE):
-            beyond += rough[k] > limit
+    while c + STRIDE <= len(rough):
+        part, beyond = rough[c : c + STRIDE], 0
+        for k in range(STRIDE):  # no branch, and no index that may be negative: so several are compared at once
+            beyond += part[k] > limit
         if beyond < STRIDE:
             break
         c += STRIDE

@@ -223,7 +223,7 @@ def _differs(outputs: Tensor, value: Tensor, h: int, where: str, apart: tuple[in
         return f"it then gives {outputs.shape[1]} classes instead of {value.shape[1]}"
     off = (outputs[:, :, h] - value).abs()
     # What extremes give may be so large that beside it any difference of the others would count as rounding.
-    allowed = torch.cat([probes.allowed(part) for part in value.split(apart)])
+    allowed = torch.cat([probes.allowed(part) for part in torch.split(value, list(apart))])
     if bool((off > allowed).any()):
         return f"its outputs at step {h} then differ by {float(off.max()):.2g} from those {where}"
     return None

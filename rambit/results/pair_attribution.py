@@ -139,7 +139,8 @@ class PairAttribution:
             return self
         at = self._names().target_at(target)
         tables = {name: getattr(self, name) for name in (*_SCORES, *_ERRORS)}
-        return replace(self, targets=None, **{name: t if t is None else t[:, at] for name, t in tables.items()})
+        fields: dict[str, Any] = {name: table[:, at] for name, table in tables.items() if table is not None}
+        return replace(self, targets=None, **fields)
 
     def top(self, k: int, series: int | None = None, *, target: Any = None) -> list[tuple[int, Cells, Cells, float]]:
         """The k interactions of largest size, of all series or of one: (series, first set, second set, interaction).
