@@ -36,6 +36,7 @@ PAIRS = 4
 QUICK = (
     "test_masked_batch[one and large",
     "test_boxed_batch[one and large",
+    "test_recurrent_steps and one",
     "test_against_the_definition[one and gru50-small",
     "test_against_one_call_a_window[one and small",
     "test_feature_ablation[one and batch",

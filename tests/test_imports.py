@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -48,3 +50,12 @@ def test_a_circle_for_types_alone_is_seen():
             "a": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from b import B\n",
             "b": "from a import A\n",
         })  # fmt: skip
+
+
+#: What takes long to import, and most users of one method do not need.
+LATER = ("scipy", "pandas", "xarray", "matplotlib", "sklearn", "pyarrow", "onnxruntime", "captum", "tint", "shap", "IPython")
+
+
+def test_what_takes_long_is_imported_where_it_is_used():
+    code = f"import sys, rambit; rambit.RaMbIT; print([name for name in {LATER} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -22,7 +22,7 @@ struct GruStepArgs {
 // The new hidden value from the old one and the sums of each gate, from the input and from the hidden values.
 template <typename T>
 T gru_value(T input_reset, T input_update, T input_new, T hidden_reset, T hidden_update, T hidden_new,
-                      T before) {
+            T before) {
   const T reset = sigmoid(input_reset + hidden_reset), update = sigmoid(input_update + hidden_update);
   const T proposed = hyperbolic_tangent(input_new + reset * hidden_new);
   return proposed + update * (before - proposed);
@@ -30,7 +30,7 @@ T gru_value(T input_reset, T input_update, T input_new, T hidden_reset, T hidden
 
 // One hidden unit j of row i, strides as they come.
 template <typename T>
-void gru_unit(const GruStepArgs& a, int64_t i, int64_t j) {
+inline void gru_unit(const GruStepArgs& a, int64_t i, int64_t j) {
   const T* x = static_cast<const T*>(a.input_gates) + i * a.input_stride[0] + j * a.input_stride[1];
   const T* h = static_cast<const T*>(a.hidden_gates) + i * a.hidden_stride[0] + j * a.hidden_stride[1];
   const T* input_bias = static_cast<const T*>(a.input_bias) + j;

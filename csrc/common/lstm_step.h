@@ -22,19 +22,19 @@ struct LstmStepArgs {
 
 // The cell's new value from its old one and the sums of three gates.
 template <typename T>
-T lstm_cell(T input, T forget, T proposed, T before) {
+inline T lstm_cell(T input, T forget, T proposed, T before) {
   return sigmoid(forget) * before + sigmoid(input) * hyperbolic_tangent(proposed);
 }
 
 // The hidden value, from the sum of the output gate and the cell's new value.
 template <typename T>
-T lstm_value(T output, T cell) {
+inline T lstm_value(T output, T cell) {
   return sigmoid(output) * hyperbolic_tangent(cell);
 }
 
 // One hidden unit j of row i, strides as they come.
 template <typename T>
-void lstm_unit(const LstmStepArgs& a, int64_t i, int64_t j) {
+inline void lstm_unit(const LstmStepArgs& a, int64_t i, int64_t j) {
   const T* x = static_cast<const T*>(a.input_gates) + i * a.input_stride[0] + j * a.input_stride[1];
   const T* h = static_cast<const T*>(a.hidden_gates) + i * a.hidden_stride[0] + j * a.hidden_stride[1];
   const T* input_bias = static_cast<const T*>(a.input_bias) + j;

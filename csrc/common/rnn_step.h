@@ -23,13 +23,13 @@ struct RnnStepArgs {
 
 // NaN passes through both.
 template <typename T>
-T rnn_value(T sum, Activation activation) {
+inline T rnn_value(T sum, Activation activation) {
   return activation == Activation::kTanh ? hyperbolic_tangent(sum) : sum < T{0} ? T{0} : sum;
 }
 
 // One hidden unit j of row i, strides as they come.
 template <typename T>
-void rnn_unit(const RnnStepArgs& a, int64_t i, int64_t j) {
+inline void rnn_unit(const RnnStepArgs& a, int64_t i, int64_t j) {
   const T x = static_cast<const T*>(a.input_sums)[i * a.input_stride[0] + j * a.input_stride[1]];
   const T h = static_cast<const T*>(a.hidden_sums)[i * a.hidden_stride[0] + j * a.hidden_stride[1]];
   const T sum = (x + static_cast<const T*>(a.input_bias)[j]) + (h + static_cast<const T*>(a.hidden_bias)[j]);
