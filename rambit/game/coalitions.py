@@ -30,11 +30,11 @@ def evaluate(engine: Engine, question: Coalitions, first: int = 0) -> Iterator[T
         engine.expect(_narrow(engine, question) * per_mask)
     B, S = (1 if question.series is not None else len(engine.sample)), engine.draws
     own = None if question.series is None else engine.to_host(question.series).numpy()
-    step, cells = max(1, engine.runner.batch // (S * B)), engine.sample.x[0].numel() * (1 if masks.ndim == 2 else B)
     size = engine.series_at_once()
     fits = size == len(engine.sample)
     if fits:
         _begin(engine, engine.inputs)  # whose values may be refused, before the model is called
+    step, cells = max(1, engine.runner.batch // (S * B)), engine.sample.x[0].numel() * (1 if masks.ndim == 2 else B)
     if engine.windows is not None:
         step = max(step, engine.windows.masks_at_once(S * B, cells))
     begin = 0
