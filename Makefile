@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 export OMP_WAIT_POLICY := PASSIVE
 export GOMP_SPINCOUNT := 5000
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
+# Most tests keep one core busy: a process for each of two. Those of a file run in one process, which makes its fixtures once.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 NATIVE := CMakeLists.txt pyproject.toml constraints.txt $(wildcard csrc/*.* csrc/*/*.*)
 
 .PHONY: setup demo test quick lint pytest fallback native cuda wheel pythons docs bench bench-check bench-compare profile peers peer-suites rex-env study compare documents clean
@@ -25,13 +28,15 @@ $(VENV)/installed: $(VENV)/created $(NATIVE)
 demo: setup
 	$(BIN)/rambit demo
 
-# The last two wait for a package index and for kernels of notebooks: side by side.
-test: lint pytest fallback native
-	$(MAKE) -j2 wheel docs
+# Two at a time: each waits now and then, or keeps one core busy.
+test: setup
+	$(MAKE) -j2 lint native
+	$(MAKE) pytest
+	$(MAKE) -j2 wheel docs fallback
 
 # The checks of a minute, for while one works.
 quick: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check .
@@ -41,7 +46,7 @@ lint: setup
 	$(BIN)/yamllint -s .github .pre-commit-config.yaml recipe
 
 pytest: setup
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # The ops in plain torch, as devices without native ones have them, in the place of the native ops.
 fallback: setup

@@ -1,4 +1,4 @@
-"""What a step of a recurrent layer does beside its matrix products, in one native pass, against torch's own operations."""
+"""What a step of a recurrent layer does beside its matrix products, in one native pass, against torch's operations."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import reprlib
 import sys
 import warnings
@@ -68,6 +69,14 @@ def flag(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {reprlib.repr(value)}")
     return bool(value)
+
+
+def check_saved(path: Any, given: Any, name: str, kind: type) -> None:
+    """TypeError unless a path comes first, and then what is saved, of a ``kind``: the two are swapped easily."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path comes first, then {name}: got a {type(path).__name__} for path")
+    if not isinstance(given, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, got a {type(given).__name__}")
 
 
 def has_channels_last(shape: Sequence[int | None]) -> bool:

@@ -16,6 +16,8 @@ from torch import Tensor
 #: The tensor of a saved file that holds the times.
 TIMES = "labels.times"
 _NAMED = ("features", "series", "outputs")
+#: Of more names or times, ``repr`` shows so many from each end.
+_ENDS = 3
 #: What times are kept as, by the kind of array they come in: that holds each of them exactly.
 _KEPT = {"i": "int64", "u": "int64", "f": "float64"}
 
@@ -55,6 +57,11 @@ class Labels:
 
     def __hash__(self) -> int:
         return hash(self._names())
+
+    def __repr__(self) -> str:
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        said = [f"{name}={_shown(value)}" for name, value in given.items() if value is not None]
+        return f"Labels({', '.join(said)})"
 
     def _names(self) -> tuple[Any, ...]:
         return self.features, self.series, self.outputs, self.unit
@@ -187,6 +194,16 @@ def _times(value: Any) -> NDArray[Any]:
     kept = array.astype(_KEPT.get(array.dtype.kind, array.dtype.newbyteorder("=")))
     kept.flags.writeable = False
     return kept
+
+
+def _shown(value: Any) -> str:
+    """Names or times as text, of many the first and the last, as of arrays."""
+    if isinstance(value, np.ndarray):
+        return " ".join(np.array2string(value, threshold=2 * _ENDS, edgeitems=_ENDS, separator=", ").split())
+    if isinstance(value, str) or len(value) <= 2 * _ENDS:
+        return repr(value)
+    ends = [", ".join(map(repr, part)) for part in (value[:_ENDS], value[-_ENDS:])]
+    return f"({ends[0]}, ..., {ends[1]}; {len(value)} names)"
 
 
 def _taken(names: tuple[str, ...] | None, indices: Sequence[int] | None) -> tuple[str, ...] | None:

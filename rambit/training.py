@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rambit import arrays
-from rambit.checks import count, flag, number
+from rambit.checks import check_saved, count, flag, number
 from rambit.epochs import History, Training, one_pass
 from rambit.models import Classifier, build_model
 from rambit.models.sequence_classifier import MOST, seeded
@@ -110,8 +110,10 @@ def save_checkpoint(path: str | Path, model: Classifier, extra: dict[str, Any] |
     """Writes a built-in model: weights and, as JSON in their metadata, its configuration and `extra`.
 
     For people, the same JSON goes into a file beside it whose name ends in .json instead of .safetensors.
-    Raises ValueError for another ending of `path`, TypeError or ValueError if `extra` is not JSON.
+    Raises ValueError for another ending of `path`, TypeError for another model, TypeError or ValueError if `extra` is
+    not JSON.
     """
+    check_saved(path, model, "model", Classifier)
     save_module(path, FORMAT, model, {"model": model.config(), "extra": extra or {}})
 
 

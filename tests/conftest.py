@@ -33,6 +33,12 @@ def pytest_configure(config):
         ops._native = PLAIN_TORCH
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """What a test draws does not depend on the tests that ran before it in its process."""
+    torch.manual_seed(20)
+
+
 @pytest.fixture(scope="session", params=["cpu", "cuda"])
 def device(request):
     """Each device on which the ops run; one that is absent is skipped."""

@@ -53,7 +53,7 @@ def test_a_circle_for_types_alone_is_seen():
 
 
 #: What takes long to import, and most users of one method do not need.
-LATER = ("scipy", "pandas", "xarray", "matplotlib", "sklearn", "pyarrow", "onnxruntime", "captum", "tint", "shap", "IPython")
+LATER = ("scipy", "pandas", "xarray", "matplotlib", "sklearn", "pyarrow", "onnxruntime", "captum", "tint", "shap")
 
 
 def test_what_takes_long_is_imported_where_it_is_used():

@@ -124,3 +124,15 @@ def test_parts_and_what_comes_first() -> None:
 def test_files_that_hold_no_labels(tensors: Any, record: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
         Labels.read(dict(tensors), record)
+
+
+def test_a_long_axis_is_shown_by_its_ends() -> None:
+    short = Labels(features=["a", "b"], times=[0.5, 1.5], unit="s")
+    assert repr(short) == "Labels(features=('a', 'b'), times=[0.5, 1.5], unit='s')"
+    assert repr(Labels()) == "Labels()"
+    days = np.datetime64("2024-01-01", "ns") + np.arange(1000) * np.timedelta64(1, "D")
+    text = repr(Labels(series=map(str, range(500)), times=days[None].repeat(500, axis=0)))  # type: ignore[arg-type]
+    assert "series=('0', '1', '2', ..., '497', '498', '499'; 500 names)" in text
+    assert "2024-01-01" in text
+    assert len(text) < 1500
+    assert "\n" not in text

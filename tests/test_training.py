@@ -453,6 +453,10 @@ def test_broken_checkpoints(tmp_path, kind):
 def test_wrong_checkpoint_calls(tmp_path):
     with pytest.raises(ValueError, match=r"must end in \.safetensors"):
         save_checkpoint(tmp_path / "model.json", make())
+    with pytest.raises(TypeError, match="path comes first, then model: got a GRUClassifier for path"):
+        save_checkpoint(make(), tmp_path / "m.safetensors")
+    with pytest.raises(TypeError, match="model must be a Classifier, got a Linear"):
+        save_checkpoint(tmp_path / "m.safetensors", torch.nn.Linear(2, 2))
     with pytest.raises(TypeError, match="JSON"):
         save_checkpoint(tmp_path / "m.safetensors", make(), {"when": object()})
     with pytest.raises(ValueError, match="JSON"):

@@ -278,8 +278,8 @@ class Method(Options, ABC):
     def _target(self, call: Call, indices: Tensor, game: Game) -> Tensor:
         """The outputs (K, b) whose change is measured; the model's own choice where none was given."""
         targets, regression = call.batch.targets, game.predictor.output == "regression"
-        # A class that is named by its number needs no call of the model: that it exists is checked on the way.
-        needed = targets.reads_outputs or regression if targets.given else call.distance == "diff"
+        # A class that is given by its number needs no call of the model: that it exists is checked on the way.
+        needed = targets.needs_outputs or regression if targets.given else call.distance == "diff"
         outputs = game.original if needed else None
         if targets.given:
             axes = (MOST,) if not needed else None if outputs is None else game.predictor.axes_of(outputs.shape[1])
@@ -352,11 +352,12 @@ class Attributor(Method):
 
         * ``X``: a tensor, array or list of arrays; a frame of pandas or xarray (``rambit.frames``), which says itself
           what its axes are and where series end; or integer tokens (B, T), for a model of (N, T) int64.
-        * ``target``: the output whose change is the score (distance ``diff``, or ``abs`` of a regression): a number, a
-          pair (h, q) of forecasts (N, H, Q), either of them for each series, or a function of the raw outputs (N, …)
-          that returns (N,). Default: all outputs, by ``distance``; for ``diff`` the class predicted at the last step.
-        * ``targets``: "all", a list of outputs, or a function that returns (N, K): scores (B, K, D, T), all from the
-          rows of one.
+        * ``target``: the output whose change is the score (distance ``diff``, or ``abs`` of a regression): a number,
+          its name where ``labels`` or the model names the outputs, a pair (h, q) of forecasts (N, H, Q), any of them
+          for each series, or a function of the raw outputs (N, …) that returns (N,). Default: all outputs, by
+          ``distance``; for ``diff`` the class predicted at the last step.
+        * ``targets``: "all", a list of outputs, or a function that returns (N, K): scores (B, K, D, T), for the cost of
+          one output.
         * ``lengths`` (B,): series b ends before step lengths[b]; ``observed`` (bool, like X): False where a value is
           missing (X may be NaN there). Such cells are not replaced and not evaluated: they score 0, and
           the result's ``lengths`` and ``evaluated`` say so.
@@ -384,11 +385,11 @@ class Attributor(Method):
         observed: Any = None,
         ids: Any = None,
         extra: Any = None,
+        labels: Labels | Mapping[str, Any] | None = None,
     ) -> Cost:
         """Rows, row-steps, the engine's memory bound in bytes and the mode of a call; the model is not called."""
         series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
-        series["extra"] = extra
-        return self._count(self._call(X, None, quiet=True, **series))
+        return self._count(self._call(X, None, quiet=True, **series, extra=extra, labels=labels))
 
     def _collect(
         self, call: Call, *, settings: dict[str, Any], show_progress: bool, keep_input: bool = True

@@ -95,12 +95,10 @@ class Batch:
         B, _, T = x.shape
         length = None if lengths is None else arrays.integers("lengths", lengths, B, 1, T)
         ids = torch.arange(B) if ids is None else arrays.integers("ids", ids, B, 0, 2**32 - 1)
-        explained, beside = (
-            Targets.read(target, targets, B),
-            read_extra(extra, B, device, arrays.model_type(predictor.module)),
-        )
+        beside = read_extra(extra, B, device, arrays.model_type(predictor.module))
         named = of_frame if labels is None else Labels.of(labels).over(of_frame)
         named.check(*x.shape)
+        explained = Targets.read(target, targets, B, named.outputs or predictor.class_names)
         batch = Batch(x, ids, length, seen, explained, like, layout, beside, named, tokens)
         predictor.check_extra(batch.extra)
         wrong = ~torch.isfinite(x) & batch.needed()

@@ -206,10 +206,11 @@ class Interactions(Removal):
         observed: Any = None,
         ids: Any = None,
         extra: Any = None,
+        labels: Labels | Mapping[str, Any] | None = None,
     ) -> Cost:
         """Rows, row-steps, the engine's memory bound in bytes and the mode of a call; the model is not called."""
         series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
-        return self._count(self._pair_call(X, None, quiet=True, **series, extra=extra))
+        return self._count(self._pair_call(X, None, quiet=True, **series, extra=extra, labels=labels))
 
     def settings(self) -> dict[str, Any]:
         """Everything that the scores depend on, as JSON-able values; of many pairs or group numbers, a digest."""

@@ -214,11 +214,12 @@ class RaMbIT(GroupedAttributor):
 
         * ``X``: a tensor, array or list of arrays; a frame of pandas or xarray (``rambit.frames``), which says itself
           what its axes are and where series end; or integer tokens (B, T), for a model of (N, T) int64.
-        * ``target``: the output whose change is the score (distance ``diff``, or ``abs`` of a regression): a number, a
-          pair (h, q) of forecasts (N, H, Q), either of them for each series, or a function of the raw outputs (N, …)
-          that returns (N,). Default: all outputs, by ``distance``; for ``diff`` the class predicted at the last step.
-        * ``targets``: "all", a list of outputs, or a function that returns (N, K): scores (B, K, D, T), all from the
-          rows of one.
+        * ``target``: the output whose change is the score (distance ``diff``, or ``abs`` of a regression): a number,
+          its name where ``labels`` or the model names the outputs, a pair (h, q) of forecasts (N, H, Q), any of them
+          for each series, or a function of the raw outputs (N, …) that returns (N,). Default: all outputs, by
+          ``distance``; for ``diff`` the class predicted at the last step.
+        * ``targets``: "all", a list of outputs, or a function that returns (N, K): scores (B, K, D, T), for the cost of
+          one output.
         * ``lengths`` (B,): series b ends before step lengths[b]; ``observed`` (bool, like X): False where a value is
           missing (X may be NaN there). Such cells are not replaced and not evaluated: they score 0, and
           the result's ``lengths`` and ``evaluated`` say so.
@@ -268,6 +269,7 @@ class RaMbIT(GroupedAttributor):
         extra: Any = None,
         masks: Tensor | None = None,
         counterfactuals: CounterfactualLike | None = None,
+        labels: Labels | Mapping[str, Any] | None = None,
     ) -> Cost:
         """Rows, row-steps, the engine's memory bound in bytes and the mode of ``attribute(X)``; no call of the model.
 
@@ -276,8 +278,7 @@ class RaMbIT(GroupedAttributor):
         """
         family = self.family if masks is None else self._family(masks)
         series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
-        series["extra"] = extra
-        call = self._call(X, counterfactuals, quiet=True, **series)
+        call = self._call(X, counterfactuals, quiet=True, **series, extra=extra, labels=labels)
         self._check_family(family, call)
         cost = self._count(MaskCall(**vars(call), family=family))
         if self._window(call) is not None:

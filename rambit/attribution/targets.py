@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rambit import arrays
+from rambit.output_names import are_names, numbers_of
 from rambit.predictors.identity import described
 
 #: Outputs of one call that can be told apart.
@@ -26,7 +27,8 @@ class Targets:
 
     ``of`` (B, 1 or 2) names an output of each series; ``pair`` is a tuple of two, which means an output (h, q) of
     forecasts (N, H, Q), else a class of each of two series. ``each`` lists several for all series, None with
-    ``many`` means all. ``function`` makes what is explained of the raw outputs.
+    ``many`` means all. ``function`` makes what is explained of the raw outputs. ``named``: how many names the outputs
+    have, where they were given by name; numbers then count the outputs through, of forecasts (N, H, Q) too.
     """
 
     of: Tensor | None = None
@@ -34,12 +36,18 @@ class Targets:
     each: tuple[Index, ...] | None = None
     many: bool = False
     function: Callable[[Tensor], Tensor] | None = None
+    named: int | None = None
 
     @staticmethod
-    def read(target: Any, targets: Any, B: int) -> Targets:
-        """Raises TypeError or ValueError naming the argument."""
+    def read(target: Any, targets: Any, B: int, names: Sequence[str] | None = None) -> Targets:
+        """``names``: of the outputs, if they have any. Raises TypeError or ValueError naming the argument."""
         if target is not None and targets is not None:
             raise ValueError("target and targets were both given: targets explains several outputs, target one")
+        if are_names(target):
+            return Targets(of=_of_each_series(numbers_of("target", target, names), B), named=len(names or ()))
+        if are_names(targets) and not (isinstance(targets, str) and (targets == "all" or not names)):
+            wanted = [targets] if isinstance(targets, str) else targets
+            return Targets(each=_several(numbers_of("targets", wanted, names)), many=True, named=len(names or ()))
         if callable(target) or callable(targets):
             return Targets(many=targets is not None, function=target or targets)
         if targets is not None:
@@ -65,6 +73,11 @@ class Targets:
         """Whether what is explained cannot be told before the model's outputs are seen."""
         return self.function is not None or (self.many and self.each is None)
 
+    @property
+    def needs_outputs(self) -> bool:
+        """Whether the model's outputs say what is explained, or whether the names are theirs."""
+        return self.reads_outputs or self.named is not None
+
     def indices(self, series: Tensor, batch: int, axes: Index | None) -> Tensor:
         """(K, b) int64: which of the outputs, counted through, are explained of these series of a batch.
 
@@ -72,20 +85,26 @@ class Targets:
         """
         if axes is None:
             return torch.zeros(1, len(series), dtype=torch.int64)
+        if self.named is not None and self.named != math.prod(axes):
+            raise ValueError(f"target: there are {self.named} names, for {math.prod(axes)} outputs: give its number")
         if self.reads_outputs:
             count = math.prod(axes)
             if count > 1 and not self.many:
                 raise ValueError(f"target returned {count} values for each row: targets= explains several")
             return torch.arange(count).view(-1, 1).expand(-1, len(series))
         if self.each is not None:
-            return torch.tensor([_counted(index, axes) for index in self.each]).view(-1, 1).expand(-1, len(series))
+            return torch.tensor([self._counted(index, axes) for index in self.each]).view(-1, 1).expand(-1, len(series))
         of = self.of
         if self.pair is not None:
             if len(axes) == 2 or batch != 2:
                 return torch.full((1, len(series)), _counted(self.pair, axes))
             of = torch.tensor(self.pair).view(-1, 1)  # a class of each of two series
         assert of is not None
-        return torch.tensor([[_counted(tuple(index), axes) for index in of[series].tolist()]])
+        return torch.tensor([[self._counted(tuple(index), axes) for index in of[series].tolist()]])
+
+    def _counted(self, index: Index, axes: Index) -> int:
+        """The place of an output among all of a row. ValueError where it is none of them."""
+        return _counted(index, axes) if self.named is None else index[0]
 
     def names(self, axes: Index | None, count: int) -> list[int | list[int]] | None:
         """The K outputs that are explained, as numbers or [h, q]; None where each series has one."""
@@ -93,6 +112,8 @@ class Targets:
             return None
         if self.each is not None:
             found: list[Index] = list(self.each)
+            if self.named is not None and axes is not None and len(axes) == 2:
+                found = [divmod(number, axes[1]) for (number,) in self.each]
         elif axes is not None and len(axes) == 2 and self.function is None:
             found = [(h, q) for h in range(axes[0]) for q in range(axes[1])]
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 import numpy as np
 import torch
@@ -10,12 +11,13 @@ import torch
 from rambit import arrays
 from rambit.cli import common
 from rambit.cli.models import read_model
-from rambit.cli.rambit_options import check_size, make_attributor
+from rambit.cli.rambit_options import check_size, is_anchor_open, make_attributor
 from rambit.cli.request import ENDS, Request, add_request, make_ending
 from rambit.distributed import DataFile, attribute_many
 from rambit.results import Attribution, Cell
-from rambit.text import shortened
 
+#: What RaMbIT alone has.
+OF_RAMBIT = ("tolerance", "max_rows", "checkpoint")
 #: Outputs whose best cell is printed.
 MOST_TARGETS = 5
 EPILOG = """\
@@ -26,6 +28,8 @@ examples:
       --out scores.safetensors
 
   rambit attribute runs.csv --id run --time stamp --label class --model my.py:net --out scores.safetensors
+  rambit attribute BasicMotions --model model.safetensors --method winit:window_size=5 --out winit.safetensors
+  rambit attribute BasicMotions --model model.safetensors --target Walking --out walking.safetensors
   rambit attribute huge.npz --model net.onnx --store scores/
 
 my.py:net is a model, or a function that returns one: rambit runs my.py. --store is for files larger than memory
@@ -43,7 +47,7 @@ def add(commands: common.Commands) -> None:
     """The command and its arguments."""
     parser = commands.add_parser(
         "attribute",
-        help="score every cell of every series with RaMbIT",
+        help="score every cell of every series",
         usage="rambit attribute DATA --model MODEL (--out FILE | --store DIR) [options]",
         description="Scores every cell (feature, time step) of every series: how far replacing it moves the model.",
         epilog=EPILOG,
@@ -52,15 +56,16 @@ def add(commands: common.Commands) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--target",
-        metavar="NUMBER",
+        metavar="OUTPUT",
         type=_target,
-        help="the class or output whose signed change is the score; H:Q of forecasts with quantiles",
+        help="the class or output whose signed change is the score, by number or name; H:Q of forecasts with quantiles",
     )
     which.add_argument(
         "--targets",
         metavar="LIST",
         type=_targets,
-        help="several outputs from the rows of one: all, or numbers with commas between",
+        help="several outputs, each with scores of its own, for the cost of one: all, or numbers or names with commas "
+        "between",
     )
     parser.add_argument(
         "--tolerance",
@@ -70,9 +75,9 @@ def add(commands: common.Commands) -> None:
         "series are sure at 95 %%",
     )
     parser.add_argument(
-        "--max-rows", metavar="N", type=common.whole(common.MOST_SEED), help="or until the model has evaluated N rows"
+        "--max-rows", metavar="N", type=common.whole(common.MOST_SEED), help="with --tolerance: stop after about N rows"
     )
-    parser.add_argument("--checkpoint", metavar="DIR", help="keep the work there, so that a killed run can go on")
+    parser.add_argument("--checkpoint", metavar="DIR", help="keep what is done there, so that a killed run goes on")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--out", metavar="FILE", help="the result (.safetensors)")
     where.add_argument(
@@ -88,6 +93,9 @@ def run(args: argparse.Namespace) -> None:
     """Explain the series, write the files and print what was found."""
     if args.max_rows is not None and args.tolerance is None:
         raise ValueError("--max-rows applies with --tolerance only")
+    for option in OF_RAMBIT:
+        if getattr(args, option) is not None and args.method.kind != "rambit":
+            raise ValueError(f"--{option.replace('_', '-')} does not apply to --method {args.method.text}")
     if args.store is not None:
         run_store(args)
         return
@@ -109,9 +117,7 @@ def _explain(args: argparse.Namespace, place: common.Place) -> None:
         target=args.target,
         targets=args.targets,
         labels=request.labels,
-        tolerance=args.tolerance,
-        max_rows=args.max_rows,
-        checkpoint=args.checkpoint,
+        **{option: getattr(args, option) for option in OF_RAMBIT if getattr(args, option) is not None},
         show_progress=common.shows_progress(args),
     )
     written = [place(args.out)]
@@ -140,7 +146,7 @@ def _explain(args: argparse.Namespace, place: common.Place) -> None:
 
 def run_store(args: argparse.Namespace) -> None:
     """Explain a file piece by piece, into a folder."""
-    for option in ("figure", "checkpoint", "tolerance", "target", "targets", "series", "limit", "split"):
+    for option in ("figure", "checkpoint", "tolerance", "targets", "series", "limit", "split"):
         if getattr(args, option) is not None:
             raise ValueError(f"--{option} does not apply with --store")
     if args.force:
@@ -149,13 +155,14 @@ def run_store(args: argparse.Namespace) -> None:
         raise ValueError(f"--store is for files, but {args.data} is a data set")
     common.check_file_options(args)
     data = DataFile(args.data, x=args.x or "X", layout=args.layout or "BDT", columns=common.columns(args))
-    ends = not hasattr(args, "anchor") and data.has_one_label()
+    ends = is_anchor_open(args) and data.has_one_label()
     model = read_model(args, device=getattr(args, "device", None)).check_features(data.features(), args.data)
     dtype = arrays.model_type(model.predictor.module) or torch.float32
     batches = ({**batch, "X": batch["X"].to(dtype)} for batch in data)
-    attributor = make_ending(args, model) if ends else make_attributor(args, model.predictor)
+    attributor = make_ending(args, model) if ends else make_attributor(args, model)
     check_size(args, attributor, next(iter(data))["X"].shape)
-    results = attribute_many(attributor, batches, args.store, show_progress=common.shows_progress(args))
+    how = {"target": args.target, "show_progress": common.shows_progress(args)}
+    results = attribute_many(attributor, batches, args.store, **how)
     print(
         common.table(
             [
@@ -170,13 +177,10 @@ def run_store(args: argparse.Namespace) -> None:
     )
 
 
-def _target(text: str) -> int | tuple[int, int]:
-    """A number, or two of forecasts with quantiles."""
-    parts = text.split(":")
-    if len(parts) > 2 or not all(part.strip().lstrip("+-").isdecimal() for part in parts):
-        raise argparse.ArgumentTypeError(f"must be a number, or H:Q, got {shortened(text, 40)!r}")
-    numbers = [common.whole()(part) for part in parts]
-    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
+def _target(text: str) -> int | str | tuple[int, int]:
+    """A number or a name, or two numbers of forecasts with quantiles."""
+    pair = re.fullmatch(r"(\d+):(\d+)", text)
+    return common.output(text) if pair is None else (common.whole()(pair[1]), common.whole()(pair[2]))
 
 
 def _tolerance(text: str) -> float | str:
@@ -187,9 +191,9 @@ def _tolerance(text: str) -> float | str:
         return text
 
 
-def _targets(text: str) -> str | list[int | tuple[int, int]]:
+def _targets(text: str) -> str | list[int | str | tuple[int, int]]:
     """All outputs, or a list of them."""
-    return text if text == "all" else [_target(part) for part in text.split(",")]
+    return text if text == "all" else [_target(part) for part in common.names(text)]
 
 
 def _top(result: Attribution) -> list[tuple[str, Cell]]:
@@ -197,7 +201,13 @@ def _top(result: Attribution) -> list[tuple[str, Cell]]:
     if result.targets is None:
         return [("", cell) for cell in result.top(3)]
     found = [(target, result.top(1, target=target)) for target in result.targets[:MOST_TARGETS]]
-    return [(f"output {target}, ", cell) for target, cells in found for cell in cells]
+    return [(f"output {_called(result, target)}, ", cell) for target, cells in found for cell in cells]
+
+
+def _called(result: Attribution, target: int | list[int]) -> str:
+    """An output's number, or the pair of numbers, and its name where it has one."""
+    name = result.labels.output(target, "") if isinstance(target, int) else ""
+    return f"{target} {name}".rstrip()
 
 
 def _step(request: Request, cell: Cell) -> str:
@@ -220,7 +230,7 @@ def _titles(request: Request, result: Attribution) -> list[str]:
             f"{name}: {', '.join(f'{value:.4g}' for value in p[:3])}"
             for name, p in zip(called, outputs.tolist(), strict=True)
         ]
-    names = request.model.class_names or [f"class {c}" for c in range(outputs.shape[1])]
+    names = result.labels.outputs or [f"class {c}" for c in range(outputs.shape[1])]
     return [
         f"{name}: predicted {names[int(p.argmax())]} ({float(p.max()):.2f})"
         for name, p in zip(called, outputs, strict=True)

@@ -76,11 +76,15 @@ def add_file_options(parser: Parser) -> None:
 
 def add_columns(parser: Parser) -> None:
     """Which columns of a table say what."""
-    group = parser.add_argument_group(f"columns of a table ({' '.join(TABLES)}), in any order")
-    group.add_argument("--id", metavar="NAME", help="which series a row is of (series; without it, all are one series)")
-    group.add_argument("--time", metavar="NAME", help="when, numbers or ISO dates (time; without it, as rows stand)")
+    group = parser.add_argument_group(f"columns of a table ({' '.join(TABLES)}), in any order (default)")
+    group.add_argument("--id", metavar="NAME", help="which series a row is of (series; without one, all rows are one)")
+    group.add_argument(
+        "--time", metavar="NAME", help="when: numbers or ISO dates (time; without one, rows are in order)"
+    )
     group.add_argument("--label", metavar="NAME", help="the class or value of the series, or of each step (label)")
-    group.add_argument("--features", metavar="A,B", type=names, help="in the order that the model reads (all others)")
+    group.add_argument(
+        "--features", metavar="A,B", type=names, help="the features, in the order that the model reads (all others)"
+    )
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -158,6 +162,13 @@ def batch_size(text: str) -> int | str:
     if text != "auto" and not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be auto or a number of rows, got {text!r}")
     return text if text == "auto" else whole()(text)
+
+
+def output(text: str, most: int = MOST) -> int | str:
+    """The number of an output, at most ``most``, or its name."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"must be a number or a name, got {text!r}")
+    return whole(most)(text) if re.fullmatch(r"\s*[+-]?\d+\s*", text) else text
 
 
 def registered(registry: Registry[Any]) -> Callable[[str], str]:

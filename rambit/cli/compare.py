@@ -62,9 +62,13 @@ def add(commands: common.Commands) -> None:
     parser.add_argument(
         "--data", metavar="SETS", default=DATA, help="data sets, with commas between, or one file (%(default)s)"
     )
-    parser.add_argument("--methods", metavar="LIST", default=METHODS, help="with commas between (%(default)s)")
+    parser.add_argument("--methods", metavar="LIST", default=METHODS, help="methods, with commas between (%(default)s)")
     parser.add_argument(
-        "--folds", metavar="N", type=common.whole(), default=1, help="parts of a set, each the test part once (1)"
+        "--folds",
+        metavar="N",
+        type=common.whole(),
+        default=1,
+        help="cut a set into so many parts, each the test part once (1)",
     )
     group = parser.add_argument_group("what the table says (default)")
     for one in Judging.options():

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rambit.cli import common
+from rambit.cli.file_kinds import check_result
 from rambit.labels import TIMES, typed_times
 from rambit.store import Store, atomic_write, load_tensors
 
@@ -79,6 +80,8 @@ def _results(path: Path) -> Iterator[tuple[str, dict[str, Tensor], dict[str, Any
             for name in store.names():
                 yield name, *store.get(name)
         return
+    if not path.is_dir():
+        check_result(path)
     for file in sorted(path.glob("*.safetensors")) if path.is_dir() else [path]:
         tensors, metadata = load_tensors(file)
         yield file.stem, tensors, _record(metadata, file)

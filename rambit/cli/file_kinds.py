@@ -1,4 +1,4 @@
-"""What a file is that was named as a model, from its bytes; nothing is unpickled."""
+"""What a file is that was named as a model or a result, from its bytes; nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from rambit.store import read_file
+from rambit.datasets.dataset_files import TABLES
+from rambit.store import open_file, read_file, read_header
 
 #: How files of a kind begin.
 _BEGIN = {
@@ -36,6 +37,8 @@ _WITHIN = {
     "data.pkl": "a pickle of torch.save",
     ".npy": "arrays of NumPy",
 }
+#: How the name of a saved result's record begins.
+RESULTS = ("rambit-attribution-", "rambit-pairs-", "rambit-rex-", "rambit-sufficiency-")
 STATE_DICT = "a state_dict (weights by name)"
 
 
@@ -61,6 +64,46 @@ def file_kind(path: str | Path) -> str:
     if data.lstrip()[:1] in (b"{", b"["):
         return "a JSON file"
     return next((kind for begin, kind in _BEGIN.items() if data.startswith(begin)), "")
+
+
+def is_result(path: str | Path) -> bool:
+    """Whether a safetensors file holds a saved result of ours. Raises OSError or ValueError if it can't be read."""
+    with open_file(path) as file:
+        entries = read_header(file, path).get("__metadata__") or {}
+    return any(name.startswith(RESULTS) for name in entries)
+
+
+def check_result(path: str | Path) -> None:
+    """Raise ValueError for a file that can be no saved result: it says what it is, and which command makes one of it.
+
+    A safetensors file passes unless it holds series or a model of ours. Raises OSError if it can't be read.
+    """
+    path = Path(path)
+    if (path / "manifest.json").is_file():
+        raise IsADirectoryError(f"{path} is a folder of many results: rambit export makes a table of them")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: name one result file (.safetensors) in it")
+    what, data, model = "", "DATA", "MODEL"
+    if path.suffix.lower() in TABLES and path.is_file():
+        what, data = "a table of data", str(path)
+    elif path.suffix == ".safetensors":
+        with open_file(path) as file:
+            header = read_header(file, path)
+        if '"rambit checkpoint' in str((header.get("__metadata__") or {}).get("rambit")):
+            what, model = "a model", str(path)
+        elif "X" in header and not is_result(path):
+            what, data = "a file of series", str(path)
+    else:
+        what = file_kind(path)
+        if what == "a safetensors file":
+            return
+        if not what:
+            raise ValueError(f"{path} is not a saved result, which is a safetensors file")
+        data = str(path) if "NumPy" in what else data
+        model = str(path) if path.suffix in (".onnx", ".pt2") else model
+    if what:
+        made = f"rambit attribute {data} --model {model} --out scores.safetensors"
+        raise ValueError(f"{path} is {what}, not a saved result; this makes one: {made}")
 
 
 def _archive(data: bytes) -> str:

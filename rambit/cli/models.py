@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from rambit.attribution.batch import Batch
 from rambit.cli import common
-from rambit.cli.file_kinds import STATE_DICT, file_kind
+from rambit.cli.file_kinds import STATE_DICT, file_kind, is_result
 from rambit.counterfactuals import Zero
 from rambit.game import Game
 from rambit.models import Classifier
@@ -31,6 +31,7 @@ from rambit.predictors import Predictor
 from rambit.predictors.onnx import FATAL, sentence
 from rambit.predictors.predictor import LAYOUTS, OUTPUTS, Output
 from rambit.store import open_file, read_file
+from rambit.text import closest_first, listed
 from rambit.training import load_checkpoint
 
 MODEL_HELP = (
@@ -47,12 +48,16 @@ _FUNCTION = "write a function that makes the model and returns it, and name it a
 
 @dataclass(frozen=True)
 class Model:
-    """A model under its predictor; of a checkpoint, how many features it reads and what its classes are called."""
+    """A model under its predictor, which knows what its classes are called; of a checkpoint, its number of features."""
 
     name: str
     predictor: Predictor
     features: int | None = None
-    class_names: tuple[str, ...] = ()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What a checkpoint, or an estimator, calls its classes."""
+        return self.predictor.class_names
 
     @property
     def bare(self) -> Any:
@@ -96,7 +101,9 @@ def add_model(parser: common.Parser, *, output: bool = True, required: bool = Tr
         help="the axes of what it reads: B series, D features, T steps (BDT)",
     )
     group.add_argument(
-        "--model-id", metavar="TEXT", help="what tells it from others where a run goes on, if it has no weights"
+        "--model-id",
+        metavar="TEXT",
+        help="a name of yours by which a run that goes on knows a model that has no weights",
     )
 
 
@@ -139,7 +146,9 @@ def read_model(
         found = _pickled(name, unsafe=args.unsafe_load)
     else:
         raise ValueError(_no_model(name))
-    return Model(name, _predictor(name, found, options), features, class_names)
+    predictor = _predictor(name, found, options)
+    predictor.class_names = class_names or predictor.class_names
+    return Model(name, predictor, features)
 
 
 def outputs_of(predictor: Predictor, X: Tensor, **known: Any) -> Tensor:
@@ -172,7 +181,7 @@ def _predictor(name: str, found: Any, options: dict[str, Any]) -> Predictor:
 def _no_model(name: str) -> str:
     """Why this is no model."""
     if Path(name).suffix == ".py" and Path(name).is_file():
-        names = ", ".join(_functions(name)[:8])
+        names = listed(_defined(name))
         return f"--model {name}: say which function or object of the file it is: {name}:NAME; it has {names or 'none'}"
     kind = file_kind(name) if os.path.exists(name) else ""
     if kind:
@@ -188,6 +197,8 @@ def _checkpoint(path: str) -> tuple[Classifier, tuple[str, ...]]:
     try:
         model, document = load_checkpoint(path)
     except ValueError as error:
+        if is_result(path):
+            raise ValueError(f"--model {path} is a saved result, not a model") from None
         if "not a checkpoint" in str(error):
             raise ValueError(f"{error}; weights alone say no architecture: {_FUNCTION}") from None
         raise
@@ -274,7 +285,7 @@ def _made(where: str, function: str) -> Any:
         found: Any = _file(where) if where.lower().endswith(".py") else importlib.import_module(where)
         for part in function.split("."):
             if not hasattr(found, part):
-                there = ", ".join(_functions(where)[:8]) if where.lower().endswith(".py") else ""
+                there = listed(closest_first(part, _models(found)))
                 raise ValueError(f"--model: {where} has no {function}" + (f"; it has {there}" if there else ""))
             found = getattr(found, part)
         if isinstance(found, (nn.Module, Predictor)) or not callable(found) or not _is_callable_alone(found):
@@ -327,10 +338,30 @@ def _file(path: str) -> ModuleType:
     return module
 
 
-def _functions(path: str) -> list[str]:
-    """The functions and classes that a file of code defines; it is not run."""
+def _models(where: Any) -> list[str]:
+    """What in a file or module may be a model or make one: nn.Modules, estimators, its own functions and classes."""
+    own = getattr(where, "__name__", None)
+
+    def is_one(name: str, found: Any) -> bool:
+        if name.startswith("_") or isinstance(found, ModuleType):
+            return False
+        if isinstance(found, (nn.Module, Predictor)) or hasattr(found, "predict"):
+            return not isinstance(found, type) or found.__module__ == own
+        return callable(found) and getattr(found, "__module__", own) == own
+
+    return [name for name, found in vars(where).items() if is_one(name, found)] if hasattr(where, "__dict__") else []
+
+
+def _defined(path: str) -> list[str]:
+    """The functions and classes that a file of code defines, and what it calls something for; it is not run."""
     try:
         tree = ast.parse(read_file(path))
     except (SyntaxError, ValueError, RecursionError):
         return []
-    return [one.name for one in tree.body if isinstance(one, (ast.FunctionDef, ast.ClassDef))]
+    found = []
+    for one in tree.body:
+        if isinstance(one, (ast.FunctionDef, ast.ClassDef)):
+            found.append(one.name)
+        elif isinstance(one, ast.Assign) and isinstance(one.value, ast.Call):
+            found += [target.id for target in one.targets if isinstance(target, ast.Name)]
+    return [name for name in found if not name.startswith("_")]

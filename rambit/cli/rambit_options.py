@@ -1,18 +1,25 @@
-"""RaMbIT's options as flags, for `attribute` and `cost`. What contradicts, RaMbIT itself refuses."""
+"""--method, and RaMbIT's options as flags, for `attribute` and `cost`. What contradicts, the method itself refuses."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from rambit import RaMbIT
+from rambit.attribution import FIT, METHODS
+from rambit.attribution.attributor import Attributor
+from rambit.attribution.external import External
 from rambit.cli import common
-from rambit.counterfactuals import STRATEGIES, read_background, resolve
+from rambit.cli.models import Model
+from rambit.compare.methods import OTHERS, Method, names, parse
+from rambit.compare.runs import PREDICTED
+from rambit.counterfactuals import STRATEGIES, FeatureGenerator, JointGenerator, read_background, resolve
 from rambit.masks import FAMILIES
 from rambit.options import Option
 from rambit.registry import Registry
 
+Generator = TypeVar("Generator", FeatureGenerator, JointGenerator)
 #: Of all masks together, and of all drawn values (in each of their bytes); and what goes with each mask.
 MOST_BYTES, MASK_BYTES = 1 << 30, 32
 
@@ -41,6 +48,8 @@ DEFAULTS = {
     "device": "cpu",
     "anchor": "cell; end where each series has one label",
 }
+#: What a switch that is on by default does when it is off.
+OFF = {"share_masks": "L masks for each cell, in place of the same L for all cells"}
 #: What `models.add_model` has, under these names or others, since it makes the Predictor; tables have no short text.
 NO_FLAGS = ("model", "output", "layout", "model_id", "groups", "categorical", "categorical_name")
 FLAGS = tuple(option for option in RaMbIT.options() if option.name not in NO_FLAGS)
@@ -56,7 +65,8 @@ def _add(group: argparse._ArgumentGroup, option: Option) -> None:
     if isinstance(option.default, bool):
         action = "store_false" if option.default else "store_true"
         flag = flag.replace("--", "--no-", 1) if option.default else flag
-        group.add_argument(flag, dest=option.name, action=action, default=argparse.SUPPRESS, help=option.help)
+        help_ = OFF[option.name] if option.default else option.help
+        group.add_argument(flag, dest=option.name, action=action, default=argparse.SUPPRESS, help=help_)
         return
     whole = int in option.kinds and not option.names
     choices = () if int in option.kinds else option.names
@@ -75,8 +85,16 @@ def _add(group: argparse._ArgumentGroup, option: Option) -> None:
 
 
 def add_flags(parser: common.Parser) -> None:
-    """All of RaMbIT's options."""
-    group = parser.add_argument_group("options of RaMbIT (default)")
+    """--method, and all of RaMbIT's options."""
+    known = [name for name in names() if name not in OTHERS]
+    parser.add_argument(
+        "--method",
+        metavar="NAME",
+        type=_method,
+        default="rambit",
+        help=f"what scores: {', '.join(known)}; with options of its own: winit:window_size=5,aggregate=max (rambit)",
+    )
+    group = parser.add_argument_group("options of RaMbIT, and of other methods that have them (default of RaMbIT)")
     for option in FLAGS:
         _add(group, option)
     for old, new in RaMbIT.renamed.items():
@@ -84,32 +102,86 @@ def add_flags(parser: common.Parser) -> None:
         group.add_argument(flag, dest=old, metavar="NAME", default=argparse.SUPPRESS, help=f"the older name of --{new}")
 
 
-def make_attributor(args: argparse.Namespace, model: Any) -> RaMbIT:
-    """RaMbIT with the options that were given. Raises ValueError for one that does not apply."""
+def _method(text: str) -> Method:
+    try:
+        found = parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("methods: ")) from None
+    if found.kind in OTHERS:
+        raise argparse.ArgumentTypeError(f"must be a method that explains a model's outputs, got {found.kind}")
+    return found
+
+
+def is_anchor_open(args: argparse.Namespace) -> bool:
+    """Whether the method has an anchor, and nobody named it."""
+    has_one = any(option.name == "anchor" for option in METHODS[args.method.kind].options())
+    return has_one and not hasattr(args, "anchor") and "anchor" not in args.method.options
+
+
+def make_attributor(args: argparse.Namespace, model: Model) -> Attributor:
+    """The method with the options that were given. Raises ValueError for one that does not apply."""
+    method, kind = args.method, METHODS[args.method.kind]
     given = {flag.name: getattr(args, flag.name) for flag in FLAGS if hasattr(args, flag.name)}
     given |= {old: getattr(args, old) for old in RaMbIT.renamed if hasattr(args, old)}
-    if "background" in given:
-        given["background"] = _background(args, given["background"], given.get("counterfactuals"))
-    strategy = "zero" if "all_zero_cf" in given else given.get("counterfactuals")
-    if resolve(strategy, read_background(given.get("background"))).single:
-        given.setdefault("num_samples", 1)
-    return RaMbIT(model, **given)
+    given |= _of_text(method, kind, given)
+    background = given.get("background")
+    if background is not None:
+        given["background"] = _background(args, background, given.get("counterfactuals"))
+    if given.get("counterfactuals") == "generator":
+        given["counterfactuals"] = _generator(args, FeatureGenerator, given.pop("background", None))
+    if kind is FIT:
+        given["generator"] = _generator(args, JointGenerator, given.pop("background", None))
+    if kind is RaMbIT:
+        strategy = "zero" if "all_zero_cf" in given else given.get("counterfactuals")
+        if resolve(strategy, read_background(given.get("background"))).single:
+            given.setdefault("num_samples", 1)
+    # What needs gradients takes the module alone.
+    return kind(model.bare if issubclass(kind, External) else model.predictor, **given)
 
 
-def check_size(args: argparse.Namespace, attributor: RaMbIT, shape: Sequence[int]) -> None:
-    """Raise ValueError if the --L or --num-samples that was given would only fill the memory, for series (B, D, T)."""
+def _of_text(method: Method, kind: type[Attributor], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The options behind a method's name. Raises ValueError for a flag that it does not take, or that repeats one."""
+    takes = {one.name for one in kind.options()} | set(kind.renamed)
+    for name in flags:
+        flag = f"--{name.replace('_', '-')}"
+        if name not in takes:
+            raise ValueError(f"{flag} does not apply to --method {method.text}")
+        if name in method.options:
+            raise ValueError(f"{flag} and --method {method.text} give the same option: leave one out")
+    options = dict(method.options)
+    if "p" in options:
+        options["masks"] = f"{options.get('masks', 'block')}:p={options.pop('p')}"
+    return options
+
+
+def _generator(args: argparse.Namespace, kind: type[Generator], background: Any) -> Generator:
+    """A generator, trained on the background. Raises ValueError where there is none, or it is not complete."""
+    if not isinstance(background, Mapping):
+        raise ValueError(f"--method {args.method.text} needs --background, on which its generator is trained")
+    X = background["X"]
+    if "lengths" in background or bool(X.isnan().any()) or len(X) < 2:
+        raise ValueError(f"--method {args.method.text} needs a --background of complete series of one length")
+    generator = kind(X.shape[1], prediction_size=PREDICTED, seed=getattr(args, "seed", 0))
+    if hasattr(args, "progress"):  # cost only counts, for which an untrained one will do
+        generator.fit(X, seed=getattr(args, "seed", 0), show_progress=common.shows_progress(args))
+    return generator
+
+
+def check_size(args: argparse.Namespace, attributor: Attributor, shape: Sequence[int]) -> None:
+    """Raise ValueError if the L or num_samples that was given would only fill the memory, for series (B, D, T)."""
     B, D, T = shape
-    each = (D * T + MASK_BYTES) * (1 if attributor.share_masks else D * T)
-    if attributor.anchor == "end":
-        each *= int(attributor.window_size)  # the mask is shifted
-    sizes = {"L": (each, f"masks of {D} × {T} cells"), "num_samples": (B * D * T, f"{B} series of {D} × {T} cells")}
+    sizes = {"num_samples": (B * D * T, f"{B} series of {D} × {T} cells")}
+    if isinstance(attributor, RaMbIT):
+        each = (D * T + MASK_BYTES) * (1 if attributor.share_masks else D * T)
+        if attributor.anchor == "end":
+            each *= int(attributor.window_size)  # the mask is shifted
+        sizes["L"] = each, f"masks of {D} × {T} cells"
     for name, (size, what) in sizes.items():
-        if hasattr(args, name) and getattr(args, name) * size > MOST_BYTES:
+        given = args.method.options.get(name, getattr(args, name, 0))
+        if given * size > MOST_BYTES:
             most = MOST_BYTES // size
             option = f"--{name.replace('_', '-')}"
-            raise ValueError(
-                f"{option} must be at most {most:,} for {what} and these options, got {getattr(args, name)}"
-            )
+            raise ValueError(f"{option} must be at most {most:,} for {what} and these options, got {given}")
 
 
 def _background(args: argparse.Namespace, name: str, strategy: str | None) -> Any:

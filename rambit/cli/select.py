@@ -41,13 +41,13 @@ def add(commands: common.Commands) -> None:
     )
     common.add_data(parser)
     parser.add_argument("--y", metavar="NAME", help="the array of labels in a file of arrays (default: y)")
-    parser.add_argument("--task", choices=tuple(TASKS), help="(what the labels are)")
+    parser.add_argument("--task", choices=tuple(TASKS), help="what is learned (what the labels are)")
     parser.add_argument("--out", metavar="FILE", required=True, help="the selector (.safetensors), and a .json beside")
     parser.add_argument(
         "--figure", metavar="FILE", help=f"what it keeps of the first {SHOWN} series (.png, .pdf, .svg)"
     )
     which = parser.add_argument_group("selector (default)")
-    which.add_argument("--method", choices=METHODS, default="topk", help="(%(default)s)")
+    which.add_argument("--method", choices=METHODS, default="topk", help="how timestamps are chosen (%(default)s)")
     which.add_argument(
         "--k", metavar="N", type=common.whole(), help="how many timestamps to keep (needed for topk; gumbel: 1)"
     )
@@ -59,14 +59,26 @@ def add(commands: common.Commands) -> None:
     which.add_argument("--heads", metavar="N", type=common.whole(), default=4, help="of the attention (%(default)s)")
     which.add_argument("--positions", action="store_true", help="the scorer knows where a timestamp stands")
     how = parser.add_argument_group("training (default)")
-    how.add_argument("--epochs", metavar="N", type=common.whole(), default=30, help="(%(default)s)")
     how.add_argument(
-        "--warmup", metavar="N", type=common.whole(), default=10, help="epochs before, on random masks (%(default)s)"
+        "--epochs", metavar="N", type=common.whole(), default=30, help="passes over the series (%(default)s)"
     )
-    how.add_argument("--batch-size", metavar="N", type=common.whole(), default=32, help="series (%(default)s)")
+    how.add_argument(
+        "--warmup",
+        metavar="N",
+        type=common.whole(),
+        default=10,
+        help="epochs before that on random masks (%(default)s)",
+    )
+    how.add_argument(
+        "--batch-size", metavar="N", type=common.whole(), default=32, help="series in a batch (%(default)s)"
+    )
     how.add_argument("--lr", metavar="X", type=float, default=2e-3, help="learning rate (%(default)s)")
     how.add_argument(
-        "--diversity", metavar="X", type=common.finite, default=0.0, help="weight of that loss (%(default)s)"
+        "--diversity",
+        metavar="X",
+        type=common.finite,
+        default=0.0,
+        help="weight of the loss that spreads the choice (%(default)s)",
     )
     how.add_argument(
         "--seed",

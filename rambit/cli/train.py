@@ -55,7 +55,7 @@ def add(commands: common.Commands) -> None:
     parser.add_argument("--json", action="store_true", help=JSON_HELP)
     parser.add_argument("--y", metavar="NAME", help="the array of labels in a file of arrays (default: y)")
     parser.add_argument("--test-data", metavar="FILE", help="series (documents) to test on, where DATA is a file")
-    parser.add_argument("--model", choices=tuple(NAMES), help="which one, for series")
+    parser.add_argument("--model", choices=tuple(NAMES), help="the kind of network, for series")
     parser.add_argument(
         "--out", metavar="FILE", required=True, help="the checkpoint (.safetensors), and, for series, a .json beside"
     )
@@ -66,16 +66,20 @@ def add(commands: common.Commands) -> None:
         type=common.whole(common.MOST_UNITS),
         help="units (the model's own default; gru, lstm: 200)",
     )
-    model.add_argument("--layers", metavar="N", type=common.whole(1000), help="(the model's own default; gru, lstm: 1)")
-    model.add_argument("--dropout", metavar="P", type=float, help="(0)")
+    model.add_argument(
+        "--layers", metavar="N", type=common.whole(1000), help="how many (the model's own default; gru, lstm: 1)"
+    )
+    model.add_argument("--dropout", metavar="P", type=float, help="share of units that are left out in training (0)")
     model.add_argument("--head", metavar="NAME", choices=HEADS, help=f"of gru, lstm: {' or '.join(HEADS)} ({HEADS[0]})")
     model.add_argument("--standardize", action="store_true", help="the model scales each feature itself")
     how = parser.add_argument_group("training (default)")
     how.add_argument("--epochs", metavar="N", type=common.whole(), default=30, help="at most (%(default)s)")
-    how.add_argument("--batch-size", metavar="N", type=common.whole(), default=100, help="series (%(default)s)")
+    how.add_argument(
+        "--batch-size", metavar="N", type=common.whole(), default=100, help="series in a batch (%(default)s)"
+    )
     how.add_argument("--lr", metavar="X", type=float, default=1e-3, help="learning rate (%(default)s)")
-    how.add_argument("--weight-decay", metavar="X", type=float, default=1e-3, help="(%(default)s)")
-    how.add_argument("--valid", metavar="FRACTION", type=float, help="held out to choose the best epoch (none)")
+    how.add_argument("--weight-decay", metavar="X", type=float, default=1e-3, help="of Adam (%(default)s)")
+    how.add_argument("--valid", metavar="FRACTION", type=float, help="share held out to choose the best epoch (none)")
     how.add_argument(
         "--patience", metavar="N", type=common.whole(), help="stop after N epochs without a better one (never)"
     )

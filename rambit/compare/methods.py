@@ -18,7 +18,7 @@ from rambit.compare.sufficient import Sufficient
 from rambit.counterfactuals import FeatureGenerator, JointGenerator, reads_background
 from rambit.options import Options
 from rambit.results import Attribution
-from rambit.text import MOST, MOST_UNITS, shortened
+from rambit.text import MOST, MOST_UNITS, closest_first, shortened
 
 
 class Random:
@@ -156,7 +156,7 @@ def parse(text: str) -> Method:
     """The method of one item. Raises ValueError for an unknown name or option."""
     name, _, given = text.partition(":")
     if name not in names():
-        raise ValueError(f"methods: unknown method {name!r}; known: {', '.join(names())}")
+        raise ValueError(f"methods: unknown method {name!r}; known: {', '.join(closest_first(name, names()))}")
     kind, preset = PRESETS.get(name, (name, {}))
     allowed = _options(kind)
     options = dict(preset)

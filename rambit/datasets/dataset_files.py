@@ -13,7 +13,7 @@ import numpy as np
 import safetensors.numpy
 import torch
 
-from rambit.checks import warn
+from rambit.checks import check_saved, warn
 from rambit.datasets.array_values import floats, integers, labels_of
 from rambit.datasets.dataset import Array, Dataset
 from rambit.datasets.readers import NAMES, READERS, check_holds, naming
@@ -100,8 +100,9 @@ def _labelled(
 def save_file(path: str | Path, dataset: Dataset) -> None:
     """Writes a data set that `load_file` reads back as it was, but for its name, which is then the file's.
 
-    Raises ValueError if the name does not end in .npz or .safetensors.
+    Raises ValueError if the name does not end in .npz or .safetensors, TypeError for something else than a Dataset.
     """
+    check_saved(path, dataset, "dataset", Dataset)
     path = Path(path)
     arrays = {name: getattr(dataset, name) for name in ("X", "y", "salient", "lengths", "times")}
     known: dict[str, Any] = {name: np.ascontiguousarray(value) for name, value in arrays.items() if value is not None}

@@ -108,7 +108,7 @@ class Attributions:
         for field, tensor in tensors.items():
             if field not in TENSORS or not tensor.ndim or len(tensor) != stop - start:
                 raise StoreError(f"{self.store.folder}: the shard {name!r} has {field!r} {tuple(tensor.shape)}")
-            whole, booleans = field in ("lengths", "ids"), field == "evaluated"
+            whole, booleans = field in ("lengths", "ids", "target"), field == "evaluated"
             wrong = tensor.is_floating_point() == (whole or booleans) or (tensor.dtype == torch.bool) != booleans
             if wrong or tensor.is_complex():
                 raise StoreError(f"{self.store.folder}: the shard {name!r} has {field!r} of {tensor.dtype}")

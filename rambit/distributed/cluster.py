@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rambit.attribution.attributor import Attributor
 from rambit.checks import count, flag
 from rambit.distributed.attributions import Attributions
 from rambit.distributed.ledger import Finished, Ledger, Pending, explain
-from rambit.distributed.pieces import Piece, check_size, pieces
+from rambit.distributed.pieces import Piece, check_size, pieces, read_targets
 from rambit.distributed.processes import Failure, pack_attributor, unpack_attributor
 from rambit.distributed.run import check, check_folder
 from rambit.distributed.sources import batches_of
@@ -32,6 +33,7 @@ def attribute_on_ray(
     folder: str | Path,
     *,
     workers: int,
+    target: Any = None,
     device: str | torch.device | None = None,
     shard_size: int | str = "auto",
     show_progress: bool = False,
@@ -57,7 +59,8 @@ def attribute_on_ray(
     ray = _connected()
     _check_room(ray, data, workers, device)
     packed = pack_attributor(attributor, pickle_module=ray.cloudpickle)
-    reader = _Reader(_sendable(ray, batches_of(data, attributor.layout)), shard_size, attributor.layout)
+    outputs = read_targets(target, attributor.predictor.class_names)
+    reader = _Reader(_sendable(ray, batches_of(data, attributor.layout)), shard_size, attributor.layout, outputs)
     with Ledger(folder, attributor, shard_size) as ledger, progress(show_progress, lambda: 0) as bar:
         reader.inputs, reader.series = dict(ledger.inputs), ledger.series
         series = 0
@@ -123,14 +126,14 @@ def _pipeline(ray: Any, reader: _Reader, attributor: Any, workers: int, device: 
 class _Reader:
     """The task that reads: a row for each shard that is not finished, and one with the number of series."""
 
-    def __init__(self, batches: Iterable[Any], size: int | str, layout: str) -> None:
-        self.batches, self.size, self.layout = batches, size, layout
+    def __init__(self, batches: Iterable[Any], size: int | str, layout: str, outputs: Tensor | None) -> None:
+        self.batches, self.size, self.layout, self.outputs = batches, size, layout, outputs
         self.inputs: dict[str, str] = {}
         self.series: int | None = None
 
     def __call__(self, _: Row) -> Iterator[Row]:
         try:
-            todo = Pending(pieces(self.batches, self.size, self.layout), self.inputs, self.series)
+            todo = Pending(pieces(self.batches, self.size, self.layout, self.outputs), self.inputs, self.series)
             for piece in todo:
                 yield _row(PIECE, piece.pack())
             yield _row(END, str(todo.seen).encode())

@@ -21,7 +21,7 @@ from rambit.store import Store, StoreError, decode, encode, resume_key
 #: The shard that holds the settings, and the number of series once all of them are finished.
 SUMMARY = "summary"
 #: What an Attribution holds that has an entry for each series, and what it counts.
-TENSORS = ("values", "stderr", "freedom", "lengths", "ids", "windows", "evaluated", "outputs")
+TENSORS = ("values", "stderr", "freedom", "lengths", "ids", "windows", "evaluated", "target", "outputs")
 COUNTS = {"rows": int, "row_steps": int, "seconds": float, "mode": str}
 _NAME = re.compile(r"(\d{12})-(\d{12})")
 
@@ -53,6 +53,8 @@ def explain(attributor: Attributor, piece: Piece) -> Finished:
     counts = {name: getattr(result, name) for name in COUNTS}
     tensors = {name: tensor for name, tensor in found.items() if tensor is not None}
     settings = {**result.settings, "seed": result.seed}
+    if "target" in piece.arguments:  # which may differ between series, and stands among the tensors
+        settings.pop("target", None)
     return Finished(piece.name, tensors, {"input": piece.digest(), **counts}, settings)
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rambit import arrays
 from rambit.attribution.batch import observations
 from rambit.checks import count
+from rambit.output_names import are_names, numbers_of
 from rambit.predictors.extra import read_extra, split
 from rambit.store import decode, encode, resume_key
 
@@ -73,16 +75,38 @@ def check_size(shard_size: int | str) -> None:
         count("shard_size", shard_size)
 
 
-def pieces(data: Iterable[Any], size: int | str, layout: str) -> Iterator[Piece]:
+def read_targets(target: Any, names: Sequence[str]) -> Tensor | None:
+    """(1,) or (1, 2): the output of all series; (N,) or (N, 2): of each. ``names``: the model's of its outputs.
+
+    Raises TypeError or ValueError naming the argument.
+    """
+    if target is None:
+        return None
+    if callable(target):
+        raise TypeError("target must be an output, or one for each series: explain takes functions, of one batch")
+    given = numbers_of("target", target, names) if are_names(target) else target
+    one = not isinstance(given, (list, tuple)) and np.ndim(given) == 0
+    pair = isinstance(given, tuple) and len(given) == 2 and not any(np.ndim(part) for part in given)
+    read = arrays.whole("target", [given] if one or pair else given, holds="integers")
+    if read.ndim not in (1, 2) or read.shape[1:] not in ((), (2,)) or not len(read):
+        raise ValueError(f"target must be one output, (N,), or (N, 2) of forecasts, got {tuple(read.shape)}")
+    return arrays.integers("target", read.flatten(), read.numel(), 0, 2**31 - 1).view(read.shape)
+
+
+def pieces(data: Iterable[Any], size: int | str, layout: str, outputs: Tensor | None = None) -> Iterator[Piece]:
     """The series of all batches, ``size`` in a piece and the rest in the last one. ``layout``: their axes.
 
-    Never holds more than a piece and a batch. Raises TypeError or ValueError naming the batch and what is wrong.
+    ``outputs``: what ``read_targets`` gave. Never holds more than a piece and a batch. Raises TypeError or ValueError
+    naming the batch and what is wrong.
     """
     held: deque[dict[str, Tensor]] = deque()
-    waiting = start = wanted = 0
+    seen = waiting = start = wanted = 0
     first: dict[str, Tensor] | None = None
     for number, batch in enumerate(data):
         given = _read(batch, number, layout)
+        if outputs is not None:
+            given["target"] = _target_of(given, number, outputs, seen)
+        seen += len(given["X"])
         if first is None:
             first = {name: value[:0] for name, value in given.items()}
             wanted = size if isinstance(size, int) else _auto(given["X"])
@@ -96,6 +120,20 @@ def pieces(data: Iterable[Any], size: int | str, layout: str) -> Iterator[Piece]
         yield _cut(held, start, waiting)
     if first is None:
         raise ValueError("data is empty: it gave no batch")
+    if outputs is not None and len(outputs) not in (1, seen):
+        raise ValueError(f"target has {len(outputs)} outputs, for {seen} series")
+
+
+def _target_of(given: dict[str, Tensor], number: int, outputs: Tensor, seen: int) -> Tensor:
+    """The outputs of a batch's series, of which so many were ``seen`` before. Raises ValueError."""
+    if "target" in given:
+        raise ValueError(f"batch {number} has a target, and target was given too: leave one out")
+    B = len(given["X"])
+    if len(outputs) == 1:
+        return outputs.expand(B, *outputs.shape[1:])
+    if seen + B > len(outputs):
+        raise ValueError(f"target has {len(outputs)} outputs, and batch {number} ends with series {seen + B - 1}")
+    return outputs[seen : seen + B]
 
 
 def _auto(x: Tensor) -> int:

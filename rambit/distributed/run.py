@@ -17,7 +17,7 @@ from rambit.checks import flag
 from rambit.counterfactuals import Replay
 from rambit.distributed.attributions import Attributions
 from rambit.distributed.ledger import Finished, Ledger, Pending, explain
-from rambit.distributed.pieces import Piece, check_size, pieces
+from rambit.distributed.pieces import Piece, check_size, pieces, read_targets
 from rambit.distributed.processes import explain_in_processes
 from rambit.distributed.sources import batches_of
 from rambit.game import progress
@@ -28,6 +28,7 @@ def attribute_many(
     data: str | Path | Iterable[Any],
     folder: str | Path,
     *,
+    target: Any = None,
     devices: Sequence[str | torch.device] | None = None,
     shard_size: int | str = "auto",
     show_progress: bool = False,
@@ -40,6 +41,8 @@ def attribute_many(
       tuple or list that starts with X (what follows is not read), or a dict with ``X`` and, of all batches or none,
       ``ids`` (0 … 2**32 - 1), ``lengths`` and ``target`` (B,), ``extra`` (a dictionary of (B, …)); ``observed`` like X
       where values are missing. All X have the same D, T and dtype.
+    * ``target``: the output that is explained, by its number, by its name where the model names its outputs, or as a
+      pair (h, q) of forecasts; or a list or array of one for each series of the whole input. Else batches say it.
     * ``folder``: where the results are kept, as shards of ``shard_size`` series (auto: 256, fewer where those take more
       than 16 MiB). In memory are a shard for each device, a batch, and the manifest: less than 1 KB
       for each shard and at most 256 MiB; a longer run needs larger shards.
@@ -74,7 +77,8 @@ def attribute_many(
     flag("show_progress", show_progress)
     if devices is not None:
         check_devices(devices)
-    rest = pieces(batches_of(data, attributor.layout), shard_size, attributor.layout)
+    outputs = read_targets(target, attributor.predictor.class_names)
+    rest = pieces(batches_of(data, attributor.layout), shard_size, attributor.layout, outputs)
     # Read before the folder is touched, so that input that can't be read leaves nothing behind.
     parts = chain([next(rest)], rest)
     with Ledger(folder, attributor, shard_size) as ledger, progress(show_progress, lambda: 0) as bar:

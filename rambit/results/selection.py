@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Names that an error lists.
-_LISTED = 12
+from rambit.text import closest_first, listed
 
 
 def by_number(name: str, wanted: Any, size: int) -> list[int]:
@@ -48,8 +47,7 @@ def by_name(name: str, wanted: Any, names: Sequence[Any]) -> list[int]:
     def where(one: Any) -> list[int]:
         found = [i for i, text in enumerate(texts) if text == str(one)]
         if not found:
-            listed = ", ".join(texts[:_LISTED]) + (", …" if len(texts) > _LISTED else "")
-            raise ValueError(f"{name} must be among {listed}; given {one!r}")
+            raise ValueError(f"{name} must be among {listed(closest_first(str(one), texts))}; given {one!r}")
         return found
 
     if isinstance(wanted, slice):

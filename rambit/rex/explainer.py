@@ -19,6 +19,7 @@ from rambit.counterfactuals import Counterfactual, Replay
 from rambit.game import Game, TensorSample, progress
 from rambit.labels import Labels
 from rambit.options import option
+from rambit.output_names import are_names, numbers_of
 from rambit.predictors import PredictionError, Predictor
 from rambit.predictors.extra import read_extra
 from rambit.predictors.predictor import Output
@@ -38,6 +39,8 @@ MAX_POSITIONS = 1 << 26
 TOGETHER = 16
 #: The memory that the engine may take by default: half of its own default, with which images are as fast.
 MAX_MEMORY = 1 << 29
+#: Where a call has no labels.
+NAMELESS = Labels()
 _NAMED = (NoExplanationError, PredictionError, TypeError, ValueError)
 #: How tensors of images and volumes lie, and how the model reads them.
 Layout = Literal["NCHW", "NHWC"]
@@ -97,7 +100,7 @@ class ReX(SearchSettings, ExtractionOptions):
         self,
         x: Tensor,
         *,
-        target: int | None = None,
+        target: int | str | None = None,
         show_progress: bool = False,
         labels: Labels | Mapping[str, Any] | None = None,
         keep_input: bool = True,
@@ -106,12 +109,13 @@ class ReX(SearchSettings, ExtractionOptions):
         """Maps of every class seen and, by the strategy, a part of the input that suffices for its class.
 
         ``x``: one input, (1, C, H, W), (1, C, Z, H, W), (1, 1, T) or (1, D, T), float32 or float64; with
-        ``layout="NHWC"`` (1, H, W, C) or (1, Z, H, W, C). ``target``: a class, by default that which the model gives
-        to x. Of another one the result has the map and, as its mask, what is kept when as little as was found is
-        replaced to make the model decide for that class: why is x not of it? Where what replaces the input has the
-        class of x by itself, the mask is empty: nothing of x is needed. ``labels``: what classes and, of series,
-        features and times are called, a ``rambit.labels.Labels`` or a dictionary of its fields. ``keep_input=False``:
-        the result holds no copy of x. ``extra``: further inputs of the model, (1, …), as attributors take them.
+        ``layout="NHWC"`` (1, H, W, C) or (1, Z, H, W, C). ``target``: a class, by its number or, where ``labels`` or
+        the model names them, its name; by default that which the model gives to x. Of another one the result has the
+        map and, as its mask, what is kept when as little as was found is replaced to make the model decide for that
+        class: why is x not of it? Where what replaces the input has the class of x by itself, the mask is empty:
+        nothing of x is needed. ``labels``: what classes and, of series, features and times are called, a
+        ``rambit.labels.Labels`` or a dictionary of its fields. ``keep_input=False``: the result holds no copy of x.
+        ``extra``: further inputs of the model, (1, …), as attributors take them.
 
         Raises ValueError or TypeError naming the argument, and NoExplanationError where no part passes.
         """
@@ -120,7 +124,7 @@ class ReX(SearchSettings, ExtractionOptions):
         flag("keep_input", keep_input)
         check_grid_labels(named, tuple(x.shape[1:]))
         with progress(show_progress, lambda: 0) as bar:  # how far the search goes is not known before
-            wanted = None if target is None else count("target", target, -(2**31), 2**31 - 1)
+            wanted = self._class(target, named)
             decision = self._decision(x, wanted, bar, self._extra(extra, x), any_class=True)
             self._check_other(decision)
             named.check_outputs(len(decision.outputs))
@@ -131,7 +135,7 @@ class ReX(SearchSettings, ExtractionOptions):
         self,
         X: Tensor,
         *,
-        target: Sequence[int] | Tensor | None = None,
+        target: Sequence[int | str] | Tensor | None = None,
         labels: Labels | Mapping[str, Any] | None = None,
         keep_input: bool = True,
         extra: Any = None,
@@ -146,7 +150,7 @@ class ReX(SearchSettings, ExtractionOptions):
         flag("keep_input", keep_input)
         check_grid_labels(named, tuple(X.shape[1:]))
         found = []
-        for b, decision, result in self._searched(X, target, extra, any_class=True):
+        for b, decision, result in self._searched(X, target, extra, named, any_class=True):
             with _named(f"X[{b}]"):
                 named.check_outputs(len(decision.outputs))
                 x = X[b : b + 1]
@@ -208,7 +212,7 @@ class ReX(SearchSettings, ExtractionOptions):
             predicted=decision.whole[0] if other else None,
         )
 
-    def attribute(self, X: Tensor, *, target: Sequence[int] | Tensor | None = None, extra: Any = None) -> Tensor:
+    def attribute(self, X: Tensor, *, target: Sequence[int | str] | Tensor | None = None, extra: Any = None) -> Tensor:
         """The responsibility of each input of a batch, float32, each as `explain` finds it.
 
         ``X`` (B, C, H, W), (B, C, Z, H, W) or (B, D, T); the result is (B, H, W), (B, Z, H, W) or (B, D, T), on the
@@ -224,12 +228,13 @@ class ReX(SearchSettings, ExtractionOptions):
         return torch.stack(maps).view(len(X), *grid).to(X.device)
 
     def _searched(
-        self, X: Tensor, target: Any, extra: Any, *, any_class: bool = False
+        self, X: Tensor, target: Any, extra: Any, named: Labels = NAMELESS, *, any_class: bool = False
     ) -> Iterator[tuple[int, Decision, SearchResult]]:
         """Each input's number, decision and maps; several are searched in lock-step. Raises naming the input."""
         beside, targets = self._extra(extra, X), [None] * len(X)
         if target is not None:
-            targets = arrays.whole("target", target, holds="integers").tolist()
+            given = numbers_of("target", target, self._classes(named)) if are_names(target) else target
+            targets = arrays.whole("target", given, holds="integers").tolist()
             if len(targets) != len(X):
                 raise ValueError(f"target must have one class an input, ({len(X)},), got {len(targets)}")
         together = 1 if self.evaluation == "incremental" else TOGETHER
@@ -258,13 +263,23 @@ class ReX(SearchSettings, ExtractionOptions):
             self._check_other(decisions[-1])
         return list(zip(decisions, search_together(decisions, self, partial(_boxes, decisions)), strict=True))
 
-    def decision(self, x: Tensor, *, target: int | None = None, extra: Any = None) -> Decision:
+    def decision(self, x: Tensor, *, target: int | str | None = None, extra: Any = None) -> Decision:
         """The decision about one input, open to questions about masked versions of it: what `search` takes.
 
         ``x``, ``target``, ``extra`` and what is raised: as in `explain`.
         """
         x = self._one(x)
-        return self._decision(x, target, None, self._extra(extra, x))
+        return self._decision(x, self._class(target, NAMELESS), None, self._extra(extra, x))
+
+    def _class(self, target: Any, named: Labels) -> int | None:
+        """The number of a class that is given by its number or its name. Raises TypeError or ValueError."""
+        if are_names(target):
+            return int(numbers_of("target", target, self._classes(named)))
+        return None if target is None else count("target", target, -(2**31), 2**31 - 1)
+
+    def _classes(self, named: Labels) -> tuple[str, ...]:
+        """What classes are called: by the labels of a call, or else by the model."""
+        return named.outputs or self.predictor.class_names
 
     def responsibility(self, decision: Decision) -> SearchResult:
         """The maps (Z, H, W) of every class seen, of a `decision`. Raises NoExplanationError where no part passes."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from rambit.checks import check_saved
 from rambit.selection.selector import TimestampSelector
 from rambit.store import fill, load_module, save_module
 
@@ -17,8 +18,10 @@ def save_selector(path: str | Path, selector: TimestampSelector, extra: dict[str
     """Writes a selector: its weights and, as JSON in their metadata, its configuration and ``extra``.
 
     For people, the same JSON goes into a file beside it whose name ends in .json instead of .safetensors.
-    Raises ValueError for another ending of `path`, TypeError or ValueError if `extra` is not JSON.
+    Raises ValueError for another ending of `path`, TypeError for what is no selector, TypeError or ValueError if
+    `extra` is not JSON.
     """
+    check_saved(path, selector, "selector", TimestampSelector)
     save_module(path, FORMAT, selector, {"selector": selector.config(), "extra": extra or {}})
 
 

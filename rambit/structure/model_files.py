@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from rambit.checks import check_saved
 from rambit.store import atomic_write, encode, fill, load_record
 from rambit.structure.classifier import HierarchicalClassifier
 
@@ -14,8 +15,9 @@ FORMAT = "rambit-nested-model-1"  # the name of the one metadata entry
 def save_model(path: str | Path, model: HierarchicalClassifier) -> None:
     """Writes a classifier to one safetensors file: its weights and, as JSON in their metadata, its configuration.
 
-    A file of that name is replaced, and its folder must exist. Raises OSError.
+    A file of that name is replaced, and its folder must exist. Raises OSError, TypeError for something else.
     """
+    check_saved(path, model, "model", HierarchicalClassifier)
     atomic_write(path, encode(model.state_dict(), {FORMAT: json.dumps(model.config())}))
 
 

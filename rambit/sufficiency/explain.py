@@ -71,8 +71,8 @@ def explain(
       anything that is called with a ``Sample`` (of which parts are removed, and which repeats) and returns (B, C).
     * ``sample``: tables (B, F), series (B, D, T), images (B, C, H, W), volumes, integer tokens (B, T), frames of series
       of one length (pandas, xarray), or a ``rambit.structure.Sample``.
-    * ``target``: a class, or one for each sample; default: the model's own choice. Of regression: an output; default:
-      all of them.
+    * ``target``: a class, or one for each sample, by number or, where ``labels`` or the model names the outputs, by
+      name; default: the model's own choice. Of regression: an output; default: all of them.
     * ``criterion``: in place of the gap, a function of probabilities (N, C) float64, or of the values of regression,
       that returns (N,) numbers, higher is better (or bools). With ``abs_tol``, it may be negative.
     * ``tolerance``: for regression, how far each value may move (one number, or one for each sample); the gap is then
@@ -120,7 +120,7 @@ def explain(
             goal=goal,
         )
         named, model = reading.labels_of(given_names, sample, len(subject.terms)), subject.game.predictor.digest()
-        goal = goal.over(len(subject.terms))
+        goal = goal.over(len(subject.terms), named.outputs or subject.game.predictor.class_names)
         problems = joined(reading.players_of(clusters, subject))
         _check_exact(search, problems)
         values = reading.heuristic_of(heuristic, sample, subject) if method.ranks else "const"

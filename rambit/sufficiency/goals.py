@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rambit import arrays
 from rambit.checks import count, number
+from rambit.output_names import are_names, numbers_of
 from rambit.predictors import Predictor
 from rambit.sufficiency.criteria import Criterion, ForClass, OfFunction, WithinTolerance
 
@@ -57,12 +58,12 @@ class Goal:
         if self.tolerance is not None and not regression:
             raise ValueError(f"tolerance is for output='regression', got {predictor.output!r}")
 
-    def over(self, B: int) -> Goal:
-        """The same for B samples. Raises TypeError or ValueError naming the argument."""
+    def over(self, B: int, names: Sequence[str] | None = None) -> Goal:
+        """The same for B samples; ``names``: of the outputs. Raises TypeError or ValueError naming the argument."""
         gap = self.function is None
         return replace(
             self,
-            target=_classes(self.target, B),
+            target=_classes(numbers_of("target", self.target, names) if are_names(self.target) else self.target, B),
             rel_tol=_for_each("rel_tol", self.rel_tol, B, 1.0),
             abs_tol=None if self.abs_tol is None else _for_each("abs_tol", self.abs_tol, B, 2.0 if gap else torch.inf),
             tolerance=None if self.tolerance is None else _for_each("tolerance", self.tolerance, B, torch.inf),

@@ -314,7 +314,7 @@ def test_what_is_no_series(x, error, words):
         ([1.0] * B, "must hold integers, got torch.float64"),
         ([True] * B, "must hold integers, got torch.bool"),
         ([None] * B, "must hold integers, got .None"),
-        (["1"] * B, "must hold integers, got .'1'"),
+        (["1"] * B, "must (hold integers|be given by number), got .'1'"),
         ([[1, 2], [1], [1], [1]], "arrays of different shapes"),
         ([1] * (B + 1), r"one value a series, \(4,\), got \(5,\)"),
         ([[1]] * B, r"one value a series, \(4,\), got \(4, 1\)"),

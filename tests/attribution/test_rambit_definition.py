@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from rambit import RaMbIT
+from rambit.masks import Block
 from rambit.predictors import Recurrent
 from tests.models_for_tests import GRU, Transformer, plain
 from tests.naive import rambit as naive
@@ -31,9 +33,15 @@ def data(seed, dtype=torch.float64):
 
 
 def twin_of(model):
+    """Its probabilities of one prefix. The definition asks for most of them many times: they are remembered."""
+    known = {}
+
     def f(x):
-        with torch.no_grad():
-            return model(x).softmax(-1)
+        key = (tuple(x.shape), x.numpy().tobytes())
+        if key not in known:
+            with torch.no_grad():
+                known[key] = model(x).softmax(-1)
+        return known[key]
 
     return f
 
@@ -67,11 +75,20 @@ TRACED = [(name, "incremental", "end") for name in ("gru", "gru2", "lstm", "bidi
 CASES = [(m, mode, a) for m, modes in MODES.items() for mode in modes for a in ("cell", "mask", "end")]
 
 
+@functools.cache  # every mode is compared with the same numbers
+def definition(name, anchor):
+    """Scores and contributions of each mask, for each way to reduce horizons; the last step is one horizon."""
+    f, (X, draws, masks) = twin_of(make(name)), data(len(name) * 7 + len(anchor))
+    return {
+        reduce: naive.rambit(f, X, masks, draws, anchor=anchor, window=3, reduce=reduce)
+        for reduce in (("mean",) if anchor == "end" else ("mean", "max"))
+    }
+
+
 @pytest.mark.parametrize(("name", "mode", "anchor"), [*CASES, *TRACED, *WHOLE])
 def test_equals_the_definition(name, mode, anchor):
     model, (X, draws, masks) = make(name), data(len(name) * 7 + len(anchor))
-    for reduce in ("mean",) if anchor == "end" else ("mean", "max"):  # the last step is one horizon
-        expected, each = naive.rambit(twin_of(model), X, masks, draws, anchor=anchor, window=3, reduce=reduce)
+    for reduce, (expected, each) in definition(name, anchor).items():
         result = RaMbIT(model, window_size=3, anchor=anchor, reduce=reduce, evaluation=mode).explain(
             X, masks=masks, counterfactuals=draws
         )
@@ -141,24 +158,37 @@ def test_a_cell_that_no_mask_sees_scores_nothing(kind):
     assert evaluated[0, 0].tolist() == [True] * 2 + [False] * 6
 
 
+@functools.cache
+def conditional(kind, anchor):
+    X, _, masks = data(13)
+    return naive.rambit(twin_of(make("gru")), X, masks, [None], anchor=anchor, window=2, kind=kind)[0]
+
+
 @pytest.mark.parametrize(("mode", "anchor"), EVERY_MODE)
 @pytest.mark.parametrize("kind", ["carry_forward", "interpolate"])
 def test_conditional_strategies(kind, anchor, mode):
     model, (X, _, masks) = make("gru"), data(13)
-    expected, _ = naive.rambit(twin_of(model), X, masks, [None], anchor=anchor, window=2, kind=kind)
     method = RaMbIT(model, num_samples=1, window_size=2, anchor=anchor, evaluation=mode, counterfactuals=kind)
+    expected = conditional(kind, anchor)
     np.testing.assert_allclose(method.attribute(X, masks=masks).numpy(), expected, rtol=1e-5, atol=1e-10)
+
+
+RUNS = torch.randn(S, B, D, T, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+@functools.cache
+def by_run(anchor, window):
+    X, _, masks = data(23)
+    return naive.rambit(twin_of(make("gru")), X, masks, RUNS, anchor=anchor, window=window, kind="windows")[0]
 
 
 @pytest.mark.parametrize(("mode", "anchor"), EVERY_MODE)
 @pytest.mark.parametrize("window", [1, 3])
 def test_values_by_run(anchor, mode, window):
     model, (X, _, masks) = make("gru"), data(23)
-    runs = torch.randn(S, B, D, T, 4, generator=torch.Generator().manual_seed(1), dtype=X.dtype)
-    expected, _ = naive.rambit(twin_of(model), X, masks, runs, anchor=anchor, window=window, kind="windows")
     method = RaMbIT(model, window_size=window, anchor=anchor, evaluation=mode)
-    scores = method.attribute(X, masks=masks, counterfactuals=runs)
-    np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-5, atol=1e-10)
+    scores = method.attribute(X, masks=masks, counterfactuals=RUNS)
+    np.testing.assert_allclose(scores.numpy(), by_run(anchor, window), rtol=1e-5, atol=1e-10)
 
 
 @pytest.mark.parametrize("kind", ["fixed", "carry_forward", "interpolate"])
@@ -205,14 +235,18 @@ def test_lengths(name, anchor):
         assert bool((scores[b, :, length:] == 0).all())
 
 
+@functools.cache
+def of_own_masks(anchor):
+    X, draws, _ = data(16)
+    target_cells = torch.arange(D * T, dtype=torch.int32)
+    own = Block(1, 4, 1, 2).sample(2, D, T, seed=7, target_cells=target_cells).masks.view(D * T, 2, D, T)
+    return naive.rambit(twin_of(make("gru")), X, None, draws, anchor=anchor, window=2, own_masks=own)[0]
+
+
 @pytest.mark.parametrize(("mode", "anchor"), EVERY_MODE)
 def test_masks_of_a_cells_own(anchor, mode):
     model, (X, draws, _) = make("gru"), data(16)
-    from rambit.masks import Block
-
-    target_cells = torch.arange(D * T, dtype=torch.int32)
-    own = Block(1, 4, 1, 2).sample(2, D, T, seed=7, target_cells=target_cells).masks.view(D * T, 2, D, T)
-    expected, _ = naive.rambit(twin_of(model), X, None, draws, anchor=anchor, window=2, own_masks=own)
+    expected = of_own_masks(anchor)
     method = RaMbIT(
         model, L=2, window_size=2, anchor=anchor, Wt_max=4, Wd_max=2, share_masks=False, evaluation=mode, seed=7
     )

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from rambit import RaMbIT
-from rambit.attribution import AFO, FO, Banzhaf, BiWinIT, ExactShapley, Gradients, Occlusion, ShapleySampling, WinIT
+from rambit.attribution import (
+    AFO,
+    FO,
+    Banzhaf,
+    BiWinIT,
+    ExactShapley,
+    Gradients,
+    Interactions,
+    Occlusion,
+    ShapleySampling,
+    WinIT,
+)
 from rambit.predictors import PredictionError
 from tests.naive import rambit as naive
 
@@ -292,7 +304,7 @@ def test_who_returned_what_cannot_be_used(X):
         method.attribute(X, target=lambda y: y[:, 0] * torch.nan)
     with pytest.raises(PredictionError, match=r"the function given as target returned torch\.bool"):
         method.attribute(X, target=lambda y: y[:, 0] > 0)
-    with pytest.raises(TypeError, match="target must hold integers, got"):
+    with pytest.raises(TypeError, match="target must be given by number, got"):
         method.attribute(X, target="ill")
 
 
@@ -341,3 +353,67 @@ def test_what_gradients_cost_beside_a_target(X):
 def test_afo_with_a_background(X):
     method = AFO(Forecaster().double(), background=X, output="regression", anchor="end", num_samples=2)
     assert torch.equal(method.attribute(X, targets="all")[:, 1], method.attribute(X, target=1))
+
+
+# -- by name -----------------------------------------------------------------------------------------------------------
+
+NAMES = ("rest", "walk", "run")
+
+
+@pytest.mark.parametrize("name", ["rambit cell", "rambit end", "winit", "occlusion", "shapley"])
+def test_names_are_the_numbers_of_outputs(X, name):
+    labels = {"outputs": NAMES}
+    method = METHODS[name](Classes().double(), counterfactuals="gaussian")
+    for by_name, by_number in (("run", 2), (["run", "rest", "run"], [2, 0, 2]), (np.array(["walk"] * B), 1)):
+        found, expected = method.explain(X, target=by_name, labels=labels), method.explain(X, target=by_number)
+        assert torch.equal(found.values, expected.values)
+        assert torch.equal(found.target, expected.target)
+    several = method.explain(X, targets=["run", "rest"], labels=labels)
+    assert torch.equal(several.values, method.explain(X, targets=[2, 0]).values)
+    assert several.targets == [2, 0]
+    assert torch.equal(several.sel(target="rest").values, several.values[:, 1])
+    assert method.explain(X, targets="walk", labels=labels).targets == [1]
+    found = method.explain(X, target="run", labels=labels)
+    assert method.cost(X, target="run", labels=labels).rows == found.rows
+
+
+def test_names_that_the_model_gives(X):
+    method = Occlusion(Classes().double())
+    method.predictor.class_names = NAMES
+    assert torch.equal(method.attribute(X, target="run"), method.attribute(X, target=2))
+    own = method.attribute(X, target="run", labels={"outputs": ["run", "walk", "rest"]})
+    assert torch.equal(own, method.attribute(X, target=0)), "a call's own names come first"
+
+
+def test_names_of_forecasts_with_quantiles(X):
+    labels = {"outputs": [f"{h}h {q}" for h in range(H) for q in ("low", "mid", "high")]}
+    method = Occlusion(Forecaster(quantiles=True).double(), output="regression")
+    found, expected = method.explain(X, target="2h high", labels=labels), method.explain(X, target=(2, 2))
+    assert torch.equal(found.values, expected.values)
+    assert found.target.tolist() == [[2, 2]] * B
+    several = method.explain(X, targets=["3h low", "0h mid"], labels=labels)
+    assert several.targets == [[3, 0], [0, 1]]
+    assert torch.equal(several.values, method.explain(X, targets=[(3, 0), (0, 1)]).values)
+
+
+def test_names_of_interactions(X):
+    method = Interactions(Classes().double(), lags=1)
+    found = method.attribute(X, target="run", labels={"outputs": NAMES})
+    assert torch.equal(found, method.attribute(X, target=2))
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        ({"target": "wlak"}, ValueError, "target must be one of walk, .*, got 'wlak'"),
+        ({"targets": ["run", "Rest"]}, ValueError, "targets must be one of rest, .*, got 'Rest'"),
+        ({"target": ["run", "walk", 1]}, TypeError, "target must hold names or numbers, not both, got 1"),
+        ({"target": ["run", "walk"]}, ValueError, "target must have one value a series"),
+        ({"target": "run", "labels": {}}, TypeError, "target must be given by number, got 'run': .*labels="),
+        ({"target": "a", "labels": {"outputs": ["a", "a", "b"]}}, ValueError, r"name of 2 outputs, \[0, 1\]"),
+        ({"target": "a", "labels": {"outputs": ["a", "b"]}}, ValueError, "there are 2 names, for 3 outputs"),
+    ],
+)
+def test_names_that_there_are_not(X, given, error, words):
+    with pytest.raises(error, match=words):
+        Occlusion(Classes().double()).explain(X, **{"labels": {"outputs": NAMES}, **given})

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from rambit import Attribution, RaMbIT
+from rambit.attribution import FIT, FO, Occlusion, SegmentGradients, ShapleySampling, WinIT
 from rambit.attribution.rambit import BLOCK_SIZES
 from rambit.cli.rambit_options import FLAGS
-from rambit.counterfactuals import STRATEGIES, needs_background, reads_background
+from rambit.counterfactuals import STRATEGIES, JointGenerator, needs_background, reads_background
 from rambit.counterfactuals import resolve as strategy_of
 from rambit.datasets import Dataset, load, save_file
 from rambit.masks import FAMILIES
@@ -23,6 +24,7 @@ from rambit.training import load_checkpoint, save_checkpoint
 SMALL = {"L": 4, "num_samples": 2}
 #: Each series has one label, for which the command line chooses another anchor than the library.
 CELL = ("--anchor", "cell")
+END = {"anchor": "end"}
 
 
 def flags(options):
@@ -183,10 +185,33 @@ def test_target_and_tolerance(explain, inputs):
     assert found.rows == python.explain(X, lengths=lengths, tolerance=0.5, max_rows=5000).rows
 
 
-def test_a_target_is_a_number(fails, made):
-    for option in ("--target", "--targets"):
-        words = fails("attribute", made.data, "--model", made.model, option, "ill", "--out", "never.safetensors")
-        assert "must be a number, or H:Q, got 'ill'" in words
+def test_targets_by_name(explain, fails, made):
+    by_number, _ = explain("--target", 1, "--L", 2)
+    by_name, done = explain("--target", "high", "--L", 2)
+    assert torch.equal(by_name.values, by_number.values)
+    assert by_name.target.tolist() == by_number.target.tolist()
+    assert "called as" not in done.out, "the checkpoint names its classes"
+    both, _ = explain("--targets", "high,low", "--L", 2)
+    assert both.targets == [1, 0]
+    assert torch.equal(both.sel(target="high").values, by_number.values)
+    for option, wrong in (("--target", "hihg"), ("--targets", "low,hihg")):
+        said = fails("attribute", made.data, "--model", made.model, option, wrong, "--out", "never.safetensors")
+        assert f"{option[2:]} must be one of high, low, got 'hihg'" in said
+
+
+def test_targets_by_the_names_of_the_data(explain, fails, made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = "net.py:net"
+    (tmp_path / "net.py").write_text(
+        "from rambit.models import build_model\n"
+        "net = build_model({'model': 'GRUClassifier', 'num_features': 2, 'hidden_size': 5}, seed=0)\n"
+    )
+    found, done = explain("--target", "high", "--L", 2, model=model)
+    assert torch.equal(found.values, explain("--target", 1, "--L", 2, model=model)[0].values)
+    assert f"called as the labels of {made.data}: low, high; the model names none" in done.out
+    np.savez("plain.npz", X=made.set.X)
+    said = fails("attribute", "plain.npz", "--model", model, "--target", "high", "--out", "never.safetensors")
+    assert "--target must be a number: neither net.py:net nor plain.npz names the outputs" in said
 
 
 def test_several_targets(explain, inputs, rambit, fails, tmp_path):
@@ -195,8 +220,8 @@ def test_several_targets(explain, inputs, rambit, fails, tmp_path):
     expected = RaMbIT(model, L=2, num_samples=1).explain(X, targets="all", lengths=lengths)
     assert torch.equal(found.values, expected.values)
     assert found.targets == [0, 1]
-    assert "output 0, series" in done.out
-    assert "output 1, series" in done.out
+    assert "output 0 low, series" in done.out
+    assert "output 1 high, series" in done.out
     assert explain("--targets", "1", "--L", 2)[0].values.shape == (len(X), 1, *X.shape[1:])
     result = tmp_path / "result.safetensors"
     expected.save(result, force=True)
@@ -341,9 +366,10 @@ def test_wrong_options(fails, made, tmp_path, options, said):
     ("options", "said"),
     [
         (["--distance", "pd", "--target", "1"], "target applies to distance='diff' only"),
-        (["--target", "1:2:3"], "must be a number, or H:Q"),
+        (["--target", "1:2:3"], "target must be one of"),
+        (["--target", ""], "argument --target: must be a number or a name"),
         (["--target", "1", "--targets", "all"], "--targets"),
-        (["--targets", "0,x"], "--targets"),
+        (["--targets", "0,x"], "targets must hold names or numbers, not both"),
         (["--targets", "all", "--figure", "f.png"], "--figure is of one output"),
         (["--distance", "diff", "--target", "9"], "target must be below 2"),
         (["--max-rows", "10"], "--max-rows"),
@@ -401,6 +427,68 @@ def test_what_the_library_refuses_the_command_line_refuses_in_its_words(fails, m
     with pytest.raises(ValueError) as refused:
         RaMbIT(model, **{"num_samples": 1, **options}).cost(X, lengths=lengths)
     assert str(refused.value) in fails("cost", made.data, "--model", made.model, *as_flags(options))
+
+
+# --- other methods ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "expected"),
+    [
+        ("winit:W=3,S=2,cf=uniform", (), (WinIT, {"window_size": 3, "num_samples": 2, "counterfactuals": "uniform"})),
+        ("winit", ("--window-size", 3, "--seed", 4), (WinIT, {"window_size": 3, "seed": 4})),
+        ("fo:S=2", ("--counterfactuals", "gaussian"), (FO, {"num_samples": 2, "counterfactuals": "gaussian"} | END)),
+        ("occlusion:width=2", (), (Occlusion, {"width": 2})),
+        ("shapley:num_permutations=3", (), (ShapleySampling, {"num_permutations": 3})),
+        ("rambit:L=3,masks=bernoulli,p=0.4", CELL, (RaMbIT, {"L": 3, "masks": "bernoulli:p=0.4", "num_samples": 1})),
+        ("segment-gradients", (), (SegmentGradients, END)),
+    ],
+)
+def test_a_method_by_name(rambit, inputs, made, tmp_path, text, options, expected):
+    model, X, lengths = inputs
+    out = tmp_path / "r.safetensors"
+    done = rambit("attribute", made.data, "--model", made.model, "--method", text, *options, "--out", out)
+    assert done.code == 0, done.err
+    method, given = expected
+    found, python = Attribution.load(out), method(model, **given).explain(X, lengths=lengths)
+    assert torch.equal(found.values, python.values)
+    assert (found.settings, found.seed, found.rows) == (python.settings, python.seed, python.rows)
+    assert f"method     {text}" in done.out
+    counted = rambit("cost", made.data, "--model", made.model, "--method", text, *options)
+    assert counted.code == 0, counted.err
+    assert f"rows       {python.rows}\n" in counted.out
+
+
+def test_a_method_that_draws_from_a_generator(rambit, fails, made, tmp_path):
+    X = np.random.default_rng(0).normal(size=(6, 2, 5)).astype(np.float32)
+    np.savez(tmp_path / "whole.npz", X=X)
+    command = ("attribute", tmp_path / "whole.npz", "--model", made.model, "--method", "fit:S=1")
+    assert "fit:S=1 needs --background, on which" in fails(*command, "--out", tmp_path / "r.safetensors")
+    assert "series of one length" in fails(*command, "--background", made.data, "--out", tmp_path / "r.safetensors")
+    done = rambit(*command, "--background", tmp_path / "whole.npz", "--out", tmp_path / "r.safetensors")
+    assert done.code == 0, done.err
+    generator = JointGenerator(2, prediction_size=10, seed=0)
+    generator.fit(X, seed=0)
+    python = FIT(load_checkpoint(made.model)[0], generator=generator, num_samples=1)
+    assert torch.equal(Attribution.load(tmp_path / "r.safetensors").values, python.attribute(torch.from_numpy(X)))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--method", "winti"], "argument --method: unknown method 'winti'; known: winit, biwinit"),
+        (["--method", "winit:width=3"], "winit has no option 'width=3'; its options"),
+        (["--method", "random"], "must be a method that explains a model's outputs, got random"),
+        (["--method", "winit", "--L", "3"], "--L does not apply to --method winit"),
+        (["--method", "winit", "--anchor", "end"], "--anchor does not apply to --method winit"),
+        (["--method", "winit:W=3", "--window-size", "3"], "--window-size and --method winit:W=3 give the same option"),
+        (["--method", "winit", "--tolerance", "0.1"], "--tolerance does not apply to --method winit"),
+        (["--method", "winit", "--checkpoint", "c"], "--checkpoint does not apply to --method winit"),
+    ],
+)
+def test_a_method_that_does_not_fit(fails, made, tmp_path, options, said):
+    out = tmp_path / "r.safetensors"
+    assert said in fails("attribute", made.data, "--model", made.model, "--out", out, *options)
 
 
 # --- what is written down twice agrees --------------------------------------------------------------------------------

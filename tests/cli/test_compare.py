@@ -174,7 +174,7 @@ def test_a_folder_of_something_else_is_refused(rambit, fails, tmp_path):
 @pytest.mark.parametrize(
     ("methods", "data", "message"),
     [
-        ("magic", SPIKE, "unknown method 'magic'; known: rambit-cell"),
+        ("winti", SPIKE, "unknown method 'winti'; known: winit, biwinit,"),
         ("rambit:height=2", SPIKE, "rambit has no option 'height=2'; its options"),
         ("rambit-cell:anchor=mask", SPIKE, "rambit-cell has no option 'anchor=mask'"),
         ("rambit:L=many", SPIKE, "'L=many' must be a whole number"),

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from rambit import Attribution
+from rambit.attribution import Interactions
 from rambit.rex import ReX, RexExplanation
 from rambit.sufficiency import explain
 
@@ -112,3 +113,66 @@ def test_what_can_not_be_drawn(fails, results):
     (results / "broken.safetensors").write_bytes(broken)
     assert "broken.safetensors" in fails("plot", "broken.safetensors")
     assert list(results.glob("*.png")) == []
+
+
+@pytest.mark.parametrize("command", ["plot", "report", "export"])
+def test_what_is_no_result_and_how_one_is_made(fails, made, results, command):
+    (results / "sensors.csv").write_text("time,heart\n0,1\n")
+    np.save("series.npy", np.zeros((2, 3, 4)))
+    out = ("--out", "x.parquet") if command == "export" else ()
+    for path, what, way in (
+        ("sensors.csv", "a table of data", "rambit attribute sensors.csv --model MODEL"),
+        ("series.npy", "an array of NumPy", "rambit attribute series.npy --model MODEL"),
+        (made.data, "arrays of NumPy", f"rambit attribute {made.data} --model MODEL"),
+        (made.model, "a model", f"rambit attribute DATA --model {made.model}"),
+    ):
+        said = fails(command, path, *out)
+        assert f"{path} is {what}, not a saved result; this makes one: {way} --out" in said
+    assert "none.csv: No such file" in fails(command, "none.csv", *out)
+    (results / "net.py").write_text("net = None\n")
+    assert "net.py is not a saved result, which is a safetensors file" in fails(command, "net.py", *out)
+
+
+def test_a_result_whose_name_has_no_ending(rambit, results, drawn):
+    (results / "scores.safetensors").rename("scores")
+    assert rambit("plot", "scores").code == 0
+
+
+def test_a_result_is_no_model(fails, made, results):
+    said = fails("cost", made.data, "--model", "scores.safetensors")
+    assert "--model scores.safetensors is a saved result, not a model" in said
+
+
+@pytest.mark.parametrize("layout", ["BDT", "BTD"])
+def test_the_series_of_a_result_without_them(rambit, fails, made, tmp_path, monkeypatch, layout):
+    monkeypatch.chdir(tmp_path)
+    X = torch.from_numpy(made.set.X)[[5, 2]]
+    X = X if layout == "BDT" else X.mT
+    scores = Attribution(torch.randn(X.shape), None, 1, 6, 0.5, {"layout": layout}, 0, ids=torch.tensor([5, 2]))
+    scores.save("bare.safetensors")
+    scores.report("expected.html", X=X)
+    done = rambit("report", "bare.safetensors")
+    assert "note    drawn without the series, of which the result holds no copy: --data reads them" in done.out
+    done = rambit("report", "bare.safetensors", "--data", made.data, "--out", "with.html")
+    assert done.code == 0, done.err
+    assert "note" not in done.out
+    assert (tmp_path / "with.html").read_text() == (tmp_path / "expected.html").read_text()
+    assert rambit("plot", "bare.safetensors", "--data", made.data).code == 0
+    assert "--x says how --data is read" in fails("report", "bare.safetensors", "--x", "Z", "--out", "a.html")
+    np.savez("few.npz", X=np.zeros((5, 2, 9)))
+    said = fails("report", "bare.safetensors", "--data", "few.npz", "--out", "a.html")
+    assert "few.npz has 5 series, but the result is of series 5 too" in said
+    np.savez("few.npz", X=np.zeros((6, 2, 8)))
+    assert "X must have the shape" in fails("report", "bare.safetensors", "--data", "few.npz", "--out", "a.html")
+
+
+def test_interactions(rambit, fails, results, drawn):
+    X = torch.randn(3, 2, 6, generator=torch.Generator().manual_seed(0))
+    pairs = Interactions(net, lags=1, anchor="end").explain(X)
+    pairs.save("pairs.safetensors")
+    for kind in ("lag", "time", "histogram"):
+        done = rambit("plot", "pairs.safetensors", "--kind", kind, "--force")
+        assert done.code == 0, done.err
+        assert np.array_equal(pixels(drawn[-1]), pixels(pairs.plot(of=kind)))
+    assert rambit("plot", "pairs.safetensors", "--out", "lags.png").code == 0
+    assert "a PairAttribution has no page: rambit plot draws it" in fails("report", "pairs.safetensors")

@@ -159,6 +159,11 @@ def test_long_values_do_not_fill_the_screen(fails, made):
 # --- interrupts ------------------------------------------------------------------------------------------------------
 
 
+#: A shell's background jobs ignore interrupts, and so do their children.
+HEARD = pytest.mark.skipif(signal.getsignal(signal.SIGINT) is signal.SIG_IGN, reason="interrupts are ignored here")
+
+
+@HEARD
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_an_interrupt_while_modules_are_imported(tmp_path):
     """In the middle of the import of one that only `rambit rex` needs."""
@@ -174,6 +179,7 @@ def test_an_interrupt_while_modules_are_imported(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "rambit: interrupted\n")
 
 
+@HEARD
 def test_an_interrupt_that_became_another_error(rambit, monkeypatch):
     def interrupts(rows):
         try:

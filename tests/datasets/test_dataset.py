@@ -195,3 +195,8 @@ def test_masked_arrays_are_refused(name):
     assert np.array_equal(getattr(example(**{name: np.ma.array(value, mask=False)}), name), value)
     with pytest.raises(ValueError, match=f"{name} is a masked array with"):
         example(**{name: np.ma.array(value, mask=value == value.max())})
+
+
+def test_the_path_comes_first(tmp_path):
+    with pytest.raises(TypeError, match="path comes first, then dataset: got a Dataset for path"):
+        save_file(example(), tmp_path / "mine.npz")

@@ -103,6 +103,48 @@ def test_every_argument_of_a_series(tmp_path):
     same(attribute_many(attributor, batches, tmp_path, shard_size=5)[:], attributor.explain(missing, **known))
 
 
+@pytest.mark.parametrize("target", [1, torch.arange(23) % 2, np.arange(23) % 2, ["no", "yes"] * 11 + ["no"], "yes"])
+def test_an_output_for_all_series_or_for_each(tmp_path, target):
+    attributor = rambit(distance="diff")
+    attributor.predictor.class_names = ("no", "yes")
+    expected = attributor.explain(X, target=target)
+    results = attribute_many(attributor, X.split(shuffled(3)), tmp_path, target=target, shard_size=4)
+    same(results[:], expected, "values", "stderr", "ids", "target")
+    assert torch.equal(results[7].target, expected.target[7:8])
+
+
+def test_pairs_for_forecasts(tmp_path):
+    attributor = RaMbIT(Quantiles(), L=2, num_samples=1, output="regression", anchor="end", window_size=1, model_id="q")
+    for number, target in enumerate(((1, 0), torch.stack((torch.arange(23) % 2, torch.arange(23) % 3), dim=1))):
+        results = attribute_many(attributor, X.split(5), tmp_path / str(number), target=target, shard_size=8)
+        same(results[:], attributor.explain(X, target=target), "values", "target")
+
+
+class Quantiles(torch.nn.Module):
+    """Two steps with three quantiles each, (N, 2, 3)."""
+
+    def forward(self, x):
+        return torch.stack((x.cumsum(2)[:, :, -1], x.cumsum(2)[:, :, -2] ** 2), dim=1)
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ([1] * 22, "target has 22 outputs, and batch 3 ends with series 22"),
+        ([1] * 24, "target has 24 outputs, for 23 series"),
+        ("yes", "target must be given by number, got 'yes'"),
+        (-1, "target must lie between"),
+        ([[1, 2, 3]], "target must be one output"),
+        (lambda y: y, "target must be an output, or one for each series"),
+    ],
+)
+def test_outputs_that_do_not_fit(tmp_path, target, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        attribute_many(rambit(distance="diff"), X.split(7), tmp_path, target=target)
+    with pytest.raises(ValueError, match="batch 0 has a target, and target was given too"):
+        attribute_many(rambit(distance="diff"), [{"X": X, "target": [1] * 23}], tmp_path / "b", target=1)
+
+
 def test_which_cells_were_evaluated(tmp_path):
     """Shards where nothing is missing say nothing, and stand beside those that do."""
     seen = torch.ones_like(X, dtype=torch.bool)

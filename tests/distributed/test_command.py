@@ -51,7 +51,7 @@ def test_the_numbers_of_python(files, capsys):
         (["--figure", "f.png"], "--figure does not apply with --store"),
         (["--checkpoint", "c"], "--checkpoint does not apply"),
         (["--tolerance", "0.1"], "--tolerance does not apply"),
-        (["--target", "1", "--distance", "diff"], "--target does not apply"),
+        (["--targets", "all"], "--targets does not apply"),
         (["--series", "0"], "--series does not apply"),
         (["--limit", "2"], "--limit does not apply"),
         (["--split", "test"], "--split does not apply"),

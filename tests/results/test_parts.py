@@ -116,7 +116,7 @@ def test_sel_by_other_times() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        ({"feature": "pulse"}, ValueError, "feature must be among hr, bp, t; given 'pulse'"),
+        ({"feature": "pulse"}, ValueError, "feature must be among bp, hr, t; given 'pulse'"),
         ({"series": ["Ann", "Eve"]}, ValueError, "series must be among Ann, Bob; given 'Eve'"),
         ({"feature": slice("bp", "hr")}, ValueError, "means none of 0 to 2"),
         ({"feature": slice("hr", "t", 2)}, ValueError, "no step"),

@@ -385,7 +385,7 @@ def test_inputs_of_other_types_are_named():
         ReX(model).explain(x.long())
     with pytest.raises(TypeError, match="x must be a tensor, got list"):
         ReX(model).explain(x.tolist())
-    with pytest.raises(TypeError, match="target must be an integer, got 'cat'"):
+    with pytest.raises(TypeError, match="target must be given by number, got 'cat'"):
         ReX(model).explain(x, target="cat")
 
 
@@ -555,3 +555,19 @@ def test_an_error_in_lock_step_names_its_input():
     for call in (explainer.attribute, explainer.explain_all):
         with pytest.raises(PredictionError, match=r"X\[1\]: the model returned NaN"):
             call(torch.cat((x, 2 * x, x)))
+
+
+def test_classes_by_name():
+    x, model = small()
+    rex = ReX(model, iters=2)
+    own = int(rex.explain(x).target)
+    names = ["cat", "dog"] if own == 1 else ["dog", "cat"]
+    found, expected = rex.explain(x, target="dog", labels={"outputs": names}), rex.explain(x, target=own)
+    assert found.target == own
+    assert torch.equal(found.responsibility, expected.responsibility)
+    assert torch.equal(rex.explain_all(x, target=["dog"], labels={"outputs": names})[0].mask, expected.mask)
+    with pytest.raises(ValueError, match="target must be one of dog, cat, got 'dgo'"):
+        rex.explain(x, target="dgo", labels={"outputs": names})
+    rex.predictor.class_names = tuple(names)
+    assert torch.equal(rex.attribute(x, target=["dog"])[0], expected.responsibility)
+    assert rex.decision(x, target="dog").target == own

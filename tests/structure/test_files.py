@@ -168,3 +168,11 @@ def test_every_truncation_is_noticed(parts):
         path.write_bytes(data[:end])
         with pytest.raises(ValueError, match=r"model\.safetensors"):
             load_model(path)
+
+
+def test_the_path_comes_first(tmp_path):
+    model = random_model(BY_TYPE["bag of products"])
+    with pytest.raises(TypeError, match="path comes first, then model: got a HierarchicalClassifier for path"):
+        save_model(model, tmp_path / "m")
+    with pytest.raises(TypeError, match="model must be a HierarchicalClassifier, got a dict"):
+        save_model(tmp_path / "m", {})

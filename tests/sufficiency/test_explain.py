@@ -259,7 +259,7 @@ BAD = [
     ({"clusters": torch.zeros(40)}, TypeError, "clusters must be an integer"),
     ({"target": 3}, ValueError, "target must lie in"),
     ({"target": 0.5}, TypeError, "target must be an integer, got 0.5"),
-    ({"target": "nope"}, TypeError, "target must be an integer, got 'nope'"),
+    ({"target": "nope"}, TypeError, "target must be given by number, got 'nope'"),
     ({"target": 1j}, TypeError, "target must be an integer, got 1j"),
     ({"target": object()}, TypeError, "target must be an integer, got <object"),
     ({"target": 2**63}, ValueError, "target must be at most 9223372036854775807"),
@@ -446,3 +446,13 @@ def test_too_many_terms_for_exact():
         explain(Linear(torch.ones(25)), X, search="exact")
     with pytest.raises(ValueError, match="fills gaps along time"):
         explain(Picture(0), randn(1, 2, 6, 5, g=rng(0)), counterfactuals=CarryForward())
+
+
+def test_classes_by_name():
+    model, X = tensors("net", 0)
+    own = [one.target for one in explain(model, X)]
+    names = ["a", "b", "c"]
+    by_name = explain(model, X, target=[names[c] for c in own], labels={"outputs": names})
+    assert [one.target for one in by_name] == own
+    with pytest.raises(ValueError, match=r"target must be one of b, .*, got 'B'"):
+        explain(model, X, target="B", labels={"outputs": names})

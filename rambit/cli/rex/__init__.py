@@ -22,6 +22,7 @@ from rambit.cli.rex.rex_options import CIRCLES, IMAGES, REX, add_options, read_o
 from rambit.cli.rex.sources import Source
 from rambit.datasets.dataset_files import TABLES
 from rambit.labels import Labels
+from rambit.output_names import numbers_of
 from rambit.predictors.onnx import OnnxPredictor
 from rambit.rex import ReX
 
@@ -89,14 +90,21 @@ def run(args: argparse.Namespace) -> None:
         check_folder("--out", args.out, args.input)
         args.checkpoint = args.out  # where the same command goes on after an interruption
         explainer, labels = _explainer(args, given, images)
-        explain_many(args, explainer, sources, labels, target=target)
+        explain_many(args, explainer, sources, labels, target=_number(target, labels))
         return
     common.check_suffix("--out", args.out, ".safetensors")
     replacing_file = str(given["mask_value"]) if "mask_value" in given else None
     inputs = (args.input, args.model, args.settings, args.labels, replacing_file)
     with common.reserved((args.out, *named(args).values()), force=args.force, inputs=inputs) as place:
         explainer, labels = _explainer(args, given, images)
-        _explain_one(args, explainer, sources[0], labels, place, target=target)
+        _explain_one(args, explainer, sources[0], labels, place, target=_number(target, labels))
+
+
+def _number(target: int | str | None, labels: Labels) -> int | None:
+    """The class of --target, by its number. Raises TypeError or ValueError for a name that there is not."""
+    if isinstance(target, str) and labels.outputs is None:
+        raise ValueError(f"--target {target}: the model does not name its classes: --labels does, or give a number")
+    return numbers_of("--target", target, labels.outputs) if isinstance(target, str) else target
 
 
 def _explainer(args: argparse.Namespace, given: Mapping[str, Any], images: ImageFiles) -> tuple[ReX, Labels]:

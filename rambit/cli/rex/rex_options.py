@@ -55,6 +55,10 @@ def _strategy(text: str) -> str:
     return {"multi": "multi_spotlight", "spotlight": "multi_spotlight", "linear": "global"}.get(text, text)
 
 
+def _class(text: str) -> int | str:
+    return common.output(text, _MOST)
+
+
 def _output(text: str) -> str:
     if text not in ("auto", "logits", "probs"):
         raise ValueError
@@ -147,7 +151,12 @@ CONTEXT = (
 MODEL = (
     _declared(_DECLARED["output"]),
     _declared(_DECLARED["device"]),
-    Option("target", "the class to explain (the predicted one); of another one, what must change", _whole, _INT),
+    Option(
+        "target",
+        "the class to explain, by number or name (the predicted one); of another one, what must change",
+        _class,
+        "a number or a name",
+    ),
 )
 #: How image files become inputs.
 IMAGES = (

@@ -56,12 +56,34 @@ def add(commands: common.Commands) -> None:
         metavar="NAME",
         help=f"what terms are ranked by: {', '.join(HEURISTICS)} (banzhaf); gnn:steps=50,size=0.01 sets options",
     )
-    group.add_argument("--search", choices=SEARCHES, default="flat_harr", metavar="NAME", help=", ".join(SEARCHES))
-    group.add_argument("--rel-tol", metavar="X", type=float, default=0.9, help="share of the gap that stays (0.9)")
-    group.add_argument("--abs-tol", metavar="X", type=float, help="or how much of the gap may be lost")
-    group.add_argument("--num-samples", metavar="N", type=common.whole(), default=200, help="of the heuristic (200)")
-    group.add_argument("--target", metavar="CLASS", type=common.whole(), help="the class explained (the predicted one)")
-    group.add_argument("--seed", metavar="N", type=common.whole(common.MOST_SEED), default=0, help="of all draws (0)")
+    group.add_argument(
+        "--search",
+        choices=SEARCHES,
+        default="flat_harr",
+        metavar="NAME",
+        help=f"how: {', '.join(SEARCHES)} (flat_harr)",
+    )
+    group.add_argument(
+        "--rel-tol",
+        metavar="X",
+        type=float,
+        default=0.9,
+        help="how much of the whole's gap (the class's probability minus the next best's) a part keeps at least (0.9)",
+    )
+    group.add_argument("--abs-tol", metavar="X", type=float, help="or by how much the gap may fall")
+    group.add_argument(
+        "--num-samples",
+        metavar="N",
+        type=common.whole(),
+        default=200,
+        help="random masks or orders of the heuristic (200)",
+    )
+    group.add_argument(
+        "--target", metavar="CLASS", type=common.output, help="the class explained, by number or name (the predicted)"
+    )
+    group.add_argument(
+        "--seed", metavar="N", type=common.whole(common.MOST_SEED), default=0, help="of everything random (0)"
+    )
     group.add_argument("--max-memory", metavar="SIZE", type=common.memory, help="what may be allocated (1G)")
     group.add_argument("--terms", choices=TERMS, help="of series: what is kept or not (cells)")
     group.add_argument(
