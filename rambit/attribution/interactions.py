@@ -24,6 +24,7 @@ from rambit.attribution.cell_pairs import (
     read_lags,
     read_pairs,
 )
+from rambit.attribution.explained import explained
 from rambit.counterfactuals import CounterfactualLike
 from rambit.game import Cost, Flips, FlipScores, Game
 from rambit.game.engine import Engine
@@ -132,7 +133,7 @@ class Interactions(Removal):
             raise ValueError(f"L={self.L} does not apply: the masks given say themselves how many they are")
 
     def attribute(self, X: Any, **options: Any) -> Tensor:
-        """Interactions (B, P) of the pairs, in their order; the options are those of ``explain``."""
+        """Interactions (B, P) of the pairs, in their order, with ``targets`` (B, K, P); options as of ``explain``."""
         return self.explain(X, **options).values
 
     def explain(
@@ -140,6 +141,7 @@ class Interactions(Removal):
         X: Any,
         *,
         target: Any = None,
+        targets: Any = None,
         lengths: Any = None,
         observed: Any = None,
         ids: Any = None,
@@ -150,26 +152,35 @@ class Interactions(Removal):
     ) -> PairAttribution:
         """Interactions (B, P) of the pairs, with their parts, standard errors, cost and settings.
 
-        The arguments are those of ``RaMbIT.explain``. A pair scores NaN where one of its sets has no value: all of it
-        is missing, or lies beyond the series' length. The standard error is over masks and draws; None with one random
-        draw, or one sampled mask. Raises as ``RaMbIT.explain`` does.
+        The arguments are those of ``RaMbIT.explain``: with ``targets``, (B, K, P), all from the rows of one. A pair
+        scores NaN where one of its sets has no value: all of it is missing, or lies beyond the series' length. The
+        standard error is over masks and draws; None with one random draw, or one sampled mask. Raises as
+        ``RaMbIT.explain`` does.
         """
         begin = time.perf_counter()
-        series = {"target": target, "lengths": lengths, "observed": observed, "ids": ids, "extra": extra}
-        call = self._pair_call(X, counterfactuals, labels=labels, **series)
+        series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
+        call = self._pair_call(X, counterfactuals, **series, extra=extra, labels=labels)
         batch, model = call.batch, self.predictor.digest()
         run = self._gather(call, torch.Size((len(batch.x), len(MEASURES), len(call.pairs))), show_progress)
         seen = torch.from_numpy(call.pairs.seen(batch.needed().cpu().numpy()))[:, None]
         dtype = torch.float32 if batch.tokens else batch.like.dtype
-        parts: dict[str, Tensor | None] = {}
-        for name in ("values", "stderr"):
-            table = run.gathered.get(name)
-            parts[name] = None if table is None else table[0].cpu().where(seen, math.nan).to(batch.like.device, dtype)
-        assert parts["values"] is not None
+
+        def table(name: str) -> Tensor | None:
+            """Scores (B, measures, P), of several targets (B, K, measures, P)."""
+            found = run.gathered.get(name)
+            if found is None:
+                return None
+            found = found.cpu().where(seen, math.nan).to(batch.like.device, dtype)
+            return found.transpose(0, 1) if batch.targets.many else found[0]
+
+        values, stderr, freedom = map(table, ("values", "stderr", "freedom"))
+        assert values is not None
         cells, sizes = call.pairs.listed()
+        said = explained(batch, call.distance, run.gathered.outputs, run.axes, call.predictor)
         return PairAttribution(
-            **{name: parts["values"][:, k].contiguous() for k, name in enumerate(MEASURES)},
-            stderr=None if parts["stderr"] is None else parts["stderr"][:, 0].contiguous(),
+            **{name: values[..., k, :].contiguous() for k, name in enumerate(MEASURES)},
+            stderr=None if stderr is None else stderr[..., 0, :].contiguous(),
+            freedom=None if freedom is None else freedom[..., 0, :].contiguous(),
             cells=torch.from_numpy(cells),
             sizes=torch.from_numpy(sizes),
             rows=run.rows,
@@ -180,7 +191,8 @@ class Interactions(Removal):
             seed=self.seed,
             mode=run.mode,
             ids=batch.ids,
-            labels=batch.labels,
+            labels=said["labels"],
+            targets=said["targets"],
             model=model,
         )
 
@@ -189,6 +201,7 @@ class Interactions(Removal):
         X: Any,
         *,
         target: Any = None,
+        targets: Any = None,
         lengths: Any = None,
         observed: Any = None,
         ids: Any = None,
@@ -196,8 +209,8 @@ class Interactions(Removal):
         labels: Labels | Mapping[str, Any] | None = None,
     ) -> Cost:
         """Rows, row-steps, the engine's memory bound in bytes and the mode of a call; the model is not called."""
-        series = {"target": target, "lengths": lengths, "observed": observed, "ids": ids, "extra": extra}
-        return self._count(self._pair_call(X, None, quiet=True, **series, labels=labels))
+        series = {"target": target, "targets": targets, "lengths": lengths, "observed": observed, "ids": ids}
+        return self._count(self._pair_call(X, None, quiet=True, **series, extra=extra, labels=labels))
 
     def settings(self) -> dict[str, Any]:
         """Everything that the scores depend on, as JSON-able values; of many pairs or group numbers, a digest."""
@@ -231,21 +244,27 @@ class Interactions(Removal):
         return CellPairs.of(group_pairs(self.groups, D, T), "groups")
 
     def _score(self, call: Call, game: Game, indices: Tensor) -> Part:
-        """Scores (1, b, measures, P), NaN for pairs that these series are too short for."""
+        """Scores (K, b, measures, P), NaN for pairs that these series are too short for."""
         assert isinstance(call, PairCall)
         kept = call.pairs.within(self._length(game))
         target, draws = self._target(call, indices, game), call.shared_draws
         shape = (len(game.sample), len(MEASURES), len(kept))
-        values = torch.full((1, *shape[:2], len(call.pairs)), math.nan, dtype=torch.float64, device=game.device)
+        nothing = torch.full(
+            (len(target), *shape[:2], len(call.pairs)), math.nan, dtype=torch.float64, device=game.device
+        )
         if len(kept) == 0:  # whether there is an error, series of another length say
-            return Part(values, values)
+            return Part(nothing, nothing, freedom=nothing)
         scores = FlipScores(shape, call.metric, ops.Reduce.MEAN, "all", target, game.device, draws)
         found, where = game.reduce(self._question(game, call), scores), torch.from_numpy(kept).to(game.device)
-        certain = found.error()
-        error = None if certain is None else found.of_cells(certain.stderr())
-        return Part(
-            values.index_copy(3, where, found.values()), None if error is None else values.index_copy(3, where, error)
-        )
+
+        def placed(table: Tensor) -> Tensor:
+            return nothing.index_copy(3, where, table)
+
+        error = found.error()
+        if error is None:
+            return Part(placed(found.values()), None)
+        stderr, freedom = (placed(found.of_cells(table)) for table in (error.stderr(), error.freedom))
+        return Part(placed(found.values()), stderr, freedom=freedom)
 
     def _first_question(self, call: Call) -> Callable[[Engine], Flips] | None:
         assert isinstance(call, PairCall)

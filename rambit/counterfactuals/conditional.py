@@ -92,21 +92,21 @@ class Conditional(FromBackground):
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, *, seed: int, first: int = 0
     ) -> Tensor:
         out = memory.empty((0 if self.whole_runs else count, *x.shape), x)
-        table, feature = self._table(x), _features(x)
+        table = self._table(x).expand(len(x), -1, -1)
         for values, place in zip(out, self._places(x, observed, ids, len(out), seed, first), strict=True):
-            values.copy_(table[feature, place])
+            torch.gather(table, 2, place, out=values)
         return out
 
     def windows(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, window: int, *, seed: int, first: int = 0
     ) -> Tensor | None:
         out = memory.empty((count, *x.shape, window), x)
-        table, feature, steps = self._table(x), _features(x), self.background.shape[2]
+        table, steps = self._table(x).expand(len(x), -1, -1), self.background.shape[2]
         for values, place in zip(out, self._places(x, observed, ids, count, seed, first), strict=True):
-            own = table[feature, place]
+            own = table.gather(2, place)
             for j in range(window):
                 ends = place % steps + j >= steps
-                follows = table[feature, torch.where(ends, place, place + j)]
+                follows = table.gather(2, torch.where(ends, place, place + j))
                 later = torch.cat((own[..., j:], own[..., -1:].expand(*own.shape[:2], min(j, own.shape[2]))), dim=2)
                 values[..., j] = torch.where(ends | follows.isnan(), later, follows)
         return out
@@ -159,23 +159,31 @@ class Conditional(FromBackground):
         if count == 0:
             return
         near = self._neighbours(x, observed).to(x.device)
-        number = (near >= 0).sum(dim=3)
+        group = torch.empty(x.shape[1], dtype=torch.int64)  # of each feature
+        for g, (features, _) in enumerate(self._groups):
+            group[features] = g
+        number = (near >= 0).sum(dim=3)[:, group]
+        rows = torch.arange(near[..., 0].numel(), device=x.device).view(near.shape[:3])
+        begin = rows[:, group] * near.shape[3]  # where each cell's neighbours begin in a row of all
+        unlike = list(self._without_neighbours(number))
         unit = memory.empty((1, *x.shape), x, torch.float64)
         for k in range(count):  # one draw at a time, since places are wider than values
             ops.draw(unit, ids, ops.Draw.UNIFORM, seed=seed, first_draw=first + k, low=0.0, high=1.0)
-            place = memory.empty(x.shape, x, torch.int64)
-            for g, (features, _) in enumerate(self._groups):
-                own = unit[0, :, features]
-                rank = _whole(own, number[:, g, None])
-                found = near[:, g, None].expand(-1, len(features), -1, -1).gather(3, rank[..., None])[..., 0]
-                for stage in self._stages(x.shape[2]):
-                    times = slice(stage.times.start, stage.times.stop)
-                    unlike = (number[:, g, None, times] == 0).expand_as(own[..., times])
-                    if bool(unlike.any()):
-                        pool = self._pool(g, stage).to(x.device)
-                        found[..., times][unlike] = pool[_whole(own[..., times][unlike], len(pool))]
-                place[:, features] = found
+            place = near.take(begin + _whole(unit[0], number))
+            for cells, pool in unlike:
+                place.view(-1)[cells] = pool[_whole(unit.view(-1)[cells], len(pool))]
             yield place
+
+    def _without_neighbours(self, number: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Cells, as (b * D + d) * T + t, that have none of ``number`` (B, D, T), and the places they are drawn from."""
+        _, D, T = number.shape
+        for stage in self._stages(T):
+            for g, (features, _) in enumerate(self._groups):
+                of_group = number[:, features, stage.times.start : stage.times.stop]
+                b, d, t = (of_group == 0).nonzero(as_tuple=True)
+                if len(b) > 0:
+                    d = torch.tensor(features, device=d.device)[d]
+                    yield (b * D + d) * T + t + stage.times.start, self._pool(g, stage).to(number.device)
 
     def _pool(self, group: int, stage: Stage) -> Tensor:
         """The places of all values of a group of features at the times that a stage compares with; or of all values."""
@@ -218,10 +226,6 @@ class Conditional(FromBackground):
         state = {**super().__getstate__(), "_found": {}}
         state.pop("_windows", None)
         return state
-
-
-def _features(x: Tensor) -> Tensor:
-    return torch.arange(x.shape[1], device=x.device)[:, None]
 
 
 def _whole(unit: Tensor, number: Tensor | int) -> Tensor:

@@ -73,6 +73,10 @@ class Counterfactual(ABC):
         """All values of these features that it may take from what was given to it, NaN where there is none."""
         return torch.empty(0)
 
+    def extent(self) -> Tensor | None:
+        """(D or 1, 2): the least and the greatest value of each feature in any draw for any series; None: not known."""
+        return None
+
     def describe(self) -> dict[str, object]:
         """Name and parameters, for settings and result files."""
         return {

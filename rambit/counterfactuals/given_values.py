@@ -55,6 +55,10 @@ class Replay(Counterfactual):
     def given(self, features: Sequence[int]) -> Tensor:
         return self.values[:, :, list(features)]
 
+    def extent(self) -> Tensor:
+        # What is not finite is never used.
+        return torch.stack([torch.stack(one.nan_to_num(0.0, 0.0, 0.0).aminmax()) for one in self.values.unbind(2)])
+
     def take(self, series: Tensor | slice, steps: int) -> Replay:
         """The values of some series, cut or padded with zeros to a number of steps."""
         taken = copy.copy(self)

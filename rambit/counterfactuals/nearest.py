@@ -21,6 +21,8 @@ Bool = npt.NDArray[np.bool_]
 
 #: Windows of the data and series' times that are compared in one product, at most, and numbers in their cells.
 WINDOWS, QUERIES, CELLS = 4096, 256, 1 << 22
+#: Rough distances that are passed over at once where all are too large.
+STRIDE = 64
 #: Beyond it squares may leave the range of float32, in which the rough distances are.
 LARGEST = 1e15
 
@@ -37,7 +39,8 @@ class ReferenceWindows:
         self.categorical = np.isin(np.arange(D), categorical)
         self.mean, self.inverse = np.zeros(D), np.ones(D)
         for d in np.flatnonzero(~self.categorical):
-            values = data[:, d][~np.isnan(data[:, d])].astype(np.float64)
+            values = data[:, d].astype(np.float64).ravel()
+            values = values[~np.isnan(values)]
             deviation = values.std()
             self.mean[d] = values.mean()
             self.inverse[d] = 1 / deviation if deviation > 0 and np.isfinite(deviation) else 1.0
@@ -60,8 +63,9 @@ class ReferenceWindows:
         place = np.full(shape, -1)
         queries = self._windows(x[:, :, times[0] - steps : times[-1]], steps)
         rough = RoughDistances(queries, self.missing or bool(np.isnan(queries).any()), self._largest(x))
-        size = max(1, min(WINDOWS, CELLS // max(1, queries.shape[1])))
+        size = max(1, min(WINDOWS, CELLS // max(1, len(queries))))
         length = min(size, len(between))
+        room = np.empty(min(QUERIES, len(series)) * size, np.float32)
         # Places are looked at in their order: of equally near ones the first is found first, and stays.
         for n in range(0, N, size // length):
             for t in range(between.start, between.stop, length):
@@ -73,8 +77,11 @@ class ReferenceWindows:
                 right, slack = rough.of(self._windows(block, steps), self._largest(block))
                 for begin in range(0, len(series), QUERIES):
                     part = slice(begin, begin + QUERIES)
+                    left = rough.left[part]
+                    products = room[: len(left) * right.shape[1]].reshape(len(left), right.shape[1])
+                    np.matmul(left, right, out=products)
                     _keep_nearest(
-                        rough.left[part] @ right, rough.square[part], slack[part], x, series[part], time[part], steps,
+                        products, rough.square[part], slack[part], x, series[part], time[part], steps,
                         block, may, n * T + t, T, self.inverse, self.categorical,
                         differing[part], distance[part], place[part],
                     )  # fmt: skip
@@ -82,11 +89,11 @@ class ReferenceWindows:
         return place.reshape(len(x), len(times), count)
 
     def _windows(self, x: Float64, steps: int) -> Float32:
-        """All windows of x (B, D, w) in units of deviations, (B * (w - steps + 1), cells)."""
+        """All windows of x (B, D, w) in units of deviations, a column each: (cells, B * (w - steps + 1))."""
         numeric = ~self.categorical
         scaled = ((x[:, numeric] - self.mean[numeric, None]) * self.inverse[numeric, None]).astype(np.float32)
-        windows = sliding_window_view(scaled, steps, axis=2).transpose(0, 2, 1, 3)
-        return windows.reshape(len(x) * windows.shape[1], windows.shape[2] * steps)
+        windows = sliding_window_view(scaled, steps, axis=2).transpose(1, 3, 0, 2)
+        return windows.reshape(windows.shape[0] * steps, len(x) * windows.shape[3])
 
     def _largest(self, x: Float64) -> float:
         """The largest value in units of deviations: what float64 rounds differences by."""
@@ -94,7 +101,7 @@ class ReferenceWindows:
 
 
 class RoughDistances:
-    """Squared distances of windows a (Q, n) from others, but for a ``square`` of theirs: ``left`` @ right.
+    """Squared distances of windows a (n, Q) from others, but for a ``square`` of theirs: ``left`` @ right.
 
     Over cells that both have, where some are ``missing``.
     """
@@ -102,24 +109,41 @@ class RoughDistances:
     def __init__(self, a: Float32, missing: bool, largest: float) -> None:
         self.missing, self.largest = missing, largest
         with np.errstate(all="ignore"):  # what overflows is compared exactly
-            self.norm = np.sqrt(np.nansum(np.square(a), axis=1, dtype=np.float64))
-            self.square = np.zeros(len(a)) if missing else self.norm**2
+            self.norm = np.sqrt(np.nansum(np.square(a), axis=0, dtype=np.float64))
+            self.square = np.zeros(a.shape[1]) if missing else self.norm**2
             if missing:
                 known = np.where(np.isnan(a), np.float32(0), a)
-                self.left = np.hstack((np.square(known), known, (~np.isnan(a)).astype(np.float32)))
+                left = np.vstack((np.square(known), known, (~np.isnan(a)).astype(np.float32)))
             else:
-                self.left = np.hstack((a, np.ones_like(a, shape=(len(a), 1))))
+                left = np.vstack((a, np.ones_like(a, shape=(1, a.shape[1]))))
+        self.left = np.ascontiguousarray(left.T)
 
     def of(self, b: Float32, largest: float) -> tuple[Float32, Float64]:
-        """``right`` for windows b (C, n); and by how much they may be wrong, (Q,): a bound on all roundings."""
+        """``right`` for windows b (n, C); and by how much they may be wrong, (Q,): a bound on all roundings."""
         with np.errstate(all="ignore"):
-            square = np.nansum(np.square(b), axis=1)
-            reach = self.norm + np.sqrt(square.max()) + 2.0**-26 * (self.largest + largest)
-            slack = np.where(reach < LARGEST, 4 * (3 * b.shape[1] + 16) * 2.0**-24 * reach**2, np.inf)
+            known = np.where(np.isnan(b), np.float32(0), b) if self.missing else b
+            square = np.square(known)
+            norm = square.sum(axis=0)
+            reach = self.norm + np.sqrt(norm.max()) + 2.0**-26 * (self.largest + largest)
+            slack = np.where(reach < LARGEST, 4 * (3 * len(b) + 16) * 2.0**-24 * reach**2, np.inf)
             if not self.missing:
-                return np.hstack((-2 * b, square[:, None])).T, slack
-            known = np.where(np.isnan(b), np.float32(0), b)
-            return np.hstack(((~np.isnan(b)).astype(np.float32), -2 * known, np.square(known))).T, slack
+                return np.vstack((-2 * b, norm)), slack
+            return np.vstack(((~np.isnan(b)).astype(np.float32), -2 * known, square)), slack
+
+
+@compiled
+def _next_near(rough: Float32, limit: np.float32, c: int) -> int:
+    """The first of rough distances (C,), from c on, that is not beyond the limit; C if none is."""
+    while c + STRIDE <= len(rough):
+        part, beyond = rough[c : c + STRIDE], 0
+        for k in range(STRIDE):  # no branch, and no index that may be negative: so several are compared at once
+            beyond += part[k] > limit
+        if beyond < STRIDE:
+            break
+        c += STRIDE
+    while c < len(rough) and rough[c] > limit:
+        c += 1
+    return c
 
 
 @compiled
@@ -151,10 +175,14 @@ def _keep_nearest(
     for q in range(len(series)):
         b, t = series[q], time[q]
         limit = np.float32(distance[q, last] + slack[q] - square[q])
-        for c in range(rough.shape[1]):
+        c = -1
+        while True:
+            c += 1
             # What has at least as many differing categories as the last, and is surely farther, is out.
-            if rough[q, c] > limit and differing[q, last] == 0:
-                continue
+            if differing[q, last] == 0:
+                c = _next_near(rough[q], limit, c)
+            if c >= rough.shape[1]:
+                break
             n, s = c // length, c % length
             if not allowed[n, s]:
                 continue

@@ -17,6 +17,9 @@ from rambit.counterfactuals.background import read_background
 from rambit.counterfactuals.counterfactual import STRATEGIES, Counterfactual
 from rambit.store import resume_key
 
+#: No normal deviate of ours is larger: they are made of numbers in (0, 1) that are multiples of 2**-53.
+LARGEST_DEVIATE = 8.3
+
 
 def _drawn(x: Tensor, ids: Tensor, count: int, kind: ops.Draw, seed: int, first: int, **source: Any) -> Tensor:
     """Draws (count, B, D, T) like x from the native generator; ``source`` is the background, or two numbers."""
@@ -109,6 +112,13 @@ class FromBackground(Counterfactual):
 
     def given(self, features: Sequence[int]) -> Tensor:
         return self.background[:, list(features)]
+
+    def extent(self) -> Tensor:
+        key = ("extent",)
+        if key not in self._made:
+            known = (one if self.number is None else one[~one.isnan()] for one in self.background.unbind(1))
+            self._made[key] = torch.stack([torch.stack(values.aminmax()) for values in known])
+        return self._made[key]
 
     def _for(self, x: Tensor, steps: int | None, make: Callable[[], Tensor]) -> Tensor:
         """What series like x are drawn from; made once for each device and type, beside the background itself."""
@@ -242,6 +252,9 @@ class Uniform(Counterfactual):
             raise ValueError(f"uniform needs finite lo < hi, got lo={lo}, hi={hi}")
         self.lo, self.hi = float(lo), float(hi)
 
+    def extent(self) -> Tensor:
+        return torch.tensor([[self.lo, self.hi]])
+
     def draws(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, *, seed: int, first: int = 0
     ) -> Tensor:
@@ -257,6 +270,9 @@ class Gaussian(Counterfactual):
         if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
             raise ValueError(f"gaussian needs a finite mean and a positive std, got mean={mean}, std={std}")
         self.mean, self.std = float(mean), float(std)
+
+    def extent(self) -> Tensor:
+        return self.mean + self.std * torch.tensor([[-LARGEST_DEVIATE, LARGEST_DEVIATE]])
 
     def draws(
         self, x: Tensor, observed: Tensor | None, ids: Tensor, count: int, *, seed: int, first: int = 0

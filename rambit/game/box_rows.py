@@ -97,11 +97,12 @@ def evaluate(engine: Engine, buffers: list[BoxBuffer], question: Boxes) -> Itera
     coalitions.check_series(torch.from_numpy(series), count, len(engine.sample))
     if engine.rectangles is not None and len(engine.sample) != 1:
         raise ValueError("evaluation='incremental' takes boxes of one image")
-    runner, inputs = engine.runner, engine.inputs
+    runner = engine.runner
     boxes, offsets = runner.to_device(question.boxes), runner.to_device(question.offsets)
-    if inputs.fill != ops.Fill.FIXED:
+    if not engine.counterfactuals.fixed:
         yield from _painted(engine, series, boxes, offsets)
         return
+    inputs = engine.inputs
     step = max(1, runner.batch // engine.draws)
     if engine.rectangles is not None:
         engine.rectangles.begin(inputs)

@@ -30,15 +30,15 @@ def evaluate(engine: Engine, question: Coalitions, first: int = 0) -> Iterator[T
         engine.expect(_narrow(engine, question) * per_mask)
     B, S = (1 if question.series is not None else len(engine.sample)), engine.draws
     own = None if question.series is None else engine.to_host(question.series).numpy()
-    inputs = engine.inputs  # whose values may be refused, before the model is called
-    step = max(1, engine.runner.batch // (S * B))
-    if engine.rectangles is not None:
-        engine.rectangles.begin(engine.inputs)
+    size = engine.series_at_once()
+    fits = size == len(engine.sample)
+    if fits:
+        _begin(engine, engine.inputs)  # whose values may be refused, before the model is called
+    step, cells = max(1, engine.runner.batch // (S * B)), engine.sample.x[0].numel() * (1 if masks.ndim == 2 else B)
     if engine.windows is not None:
-        engine.windows.begin(engine.inputs)
-        masks_each = 1 if masks.ndim == 2 else B
-        step = max(step, engine.windows.masks_at_once(S * B, masks_each * engine.sample.x[0].numel()))
-    for begin in range(0, len(masks), step):
+        step = max(step, engine.windows.masks_at_once(S * B, cells))
+    begin = 0
+    while begin < len(masks):
         count = min(step, len(masks) - begin)
         part = _cells(engine, masks[begin : begin + count], question.players)
         host = base_rows(np.zeros(count, dtype=np.int32), S, B)
@@ -49,9 +49,24 @@ def evaluate(engine: Engine, question: Coalitions, first: int = 0) -> Iterator[T
         if masks.ndim == 3:  # each series has masks of its own
             host[:, Column.MASK] = host[:, Column.MASK] * B + host[:, Column.SERIES]
         with engine.predictor.session():
-            outputs = _evaluate(engine, inputs, part, host, named)
-        if outputs is not None:
-            yield outputs.view(count, S, B, -1)
+            if fits:
+                outputs = _evaluate(engine, engine.inputs, part, host, named)
+            else:
+                outputs = _evaluate_by_series(engine, size, part, host, named)
+        begin += count
+        if outputs is None:
+            continue
+        if not fits:  # values are drawn anew for the next masks: as few times as what these give allows
+            per_mask = S * B * (incremental.ROW_BYTES + outputs[0].nbytes) + cells
+            step = max(step, engine.max_memory // 4 // per_mask)
+        yield outputs.view(count, S, B, -1)
+
+
+def _begin(engine: Engine, inputs: Inputs) -> None:
+    """Begin with these inputs: what is known of others is forgotten."""
+    for known in (engine.rectangles, engine.windows):
+        if known is not None:
+            known.begin(inputs)
 
 
 def _check(engine: Engine, question: Coalitions) -> None:
@@ -90,6 +105,27 @@ def _cells(engine: Engine, part: Tensor, players: Tensor | None) -> Tensor:
     return part.reshape(-1, D, T)
 
 
+def _evaluate_by_series(
+    engine: Engine, size: int, masks: Tensor, host: npt.NDArray[np.int32], named: npt.NDArray[np.int32]
+) -> Tensor | None:
+    """The same as ``_evaluate``, with the values of ``size`` series at a time."""
+    chunk = host[:, Column.SERIES] // size
+    order, found = [], []
+    for number in np.unique(chunk).tolist():
+        rows = np.flatnonzero(chunk == number)
+        series = slice(number * size, min((number + 1) * size, len(engine.sample)))
+        inputs = engine.inputs_of(series, count=0 if engine.runner.dry else None)
+        _begin(engine, inputs)
+        own, called = host[rows], named[rows]
+        for table in (own, called):
+            table[:, Column.SERIES] -= series.start
+        outputs = _evaluate(engine, inputs, masks, own, called)
+        if outputs is not None:
+            order.append(rows)
+            found.append(outputs)
+    return torch.cat(found)[engine.runner.to_device(np.argsort(np.concatenate(order)))] if found else None
+
+
 def _evaluate(
     engine: Engine, inputs: Inputs, masks: Tensor, host: npt.NDArray[np.int32], named: npt.NDArray[np.int32]
 ) -> Tensor | None:
@@ -100,7 +136,7 @@ def _evaluate(
         runner.settle(inputs)
         return found
     rows, names = runner.to_device(host), runner.to_device(named)
-    places = None if engine.rectangles is None or runner.dry else _rectangles(engine, masks, host)
+    places = None if engine.rectangles is None or runner.dry else _rectangles(engine, inputs, masks, host)
     outputs: list[Tensor] = []
     for piece in runner.pieces(len(rows), engine.steps):
         with piece:
@@ -115,12 +151,12 @@ def _evaluate(
     return None if runner.dry else torch.cat(outputs)
 
 
-def _rectangles(engine: Engine, masks: Tensor, host: npt.NDArray[np.int32]) -> Rectangles:
+def _rectangles(engine: Engine, inputs: Inputs, masks: Tensor, host: npt.NDArray[np.int32]) -> Rectangles:
     """Where rows of masks (M, C, positions) of images differ from what is known."""
     _, H, W = engine.sample.grid
     kept = engine.to_host(masks[:, 0]).numpy().reshape(-1, H, W)[host[:, Column.MASK]]
     series, draw = (host[:, column].astype(np.int64) for column in (Column.SERIES, Column.DRAW))
-    return Rectangles.of_masks(kept, series, draw, len(engine.sample), fixed=engine.inputs.fill == ops.Fill.FIXED)
+    return Rectangles.of_masks(kept, series, draw, len(inputs.x), fixed=inputs.fill == ops.Fill.FIXED)
 
 
 def evaluate_soft(engine: Engine, question: Soft) -> Iterator[Tensor]:

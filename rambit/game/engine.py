@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rambit import ops
 from rambit.allocator import keep_freed_blocks
 from rambit.checks import warn
 from rambit.counterfactuals import Counterfactual, Replay
@@ -275,6 +276,14 @@ class Engine:
     def inputs(self) -> Inputs:
         """All series with their counterfactual values."""
         return self.inputs_of(slice(0, len(self.sample)))
+
+    def series_at_once(self) -> int:
+        """Of how many series the values are held at a time: of all, but of whole runs only of as many as fit."""
+        B, D, T = self.sample.x.shape
+        if self.counterfactuals.fill != ops.Fill.WINDOWS:
+            return B
+        per_series = self.draws * D * T * (T + 1) * self.sample.x.element_size()
+        return min(B, max(1, self.max_memory // 4 // per_series))
 
     @property
     def steps(self) -> int:

@@ -72,7 +72,9 @@ class Game(Engine):
 
     @cached_property
     def box_buffers(self) -> list[box_rows.BoxBuffer]:
-        """One for each draw; what their rows hold is remembered from question to question."""
+        """One for each draw of fixed values; what their rows hold is remembered from question to question."""
+        if not self.counterfactuals.fixed:
+            return []
         return [box_rows.BoxBuffer(self, outside) for outside in self.inputs.draws]
 
     def coalition_distances(self, question: Coalitions, metric: ops.Metric, target: Tensor) -> Tensor:

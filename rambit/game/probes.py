@@ -44,12 +44,20 @@ def rows(sample: TensorSample, strategy: Counterfactual, seed: int, features_las
 
 
 def extremes(sample: TensorSample, strategy: Counterfactual, draws: int, seed: int, count: int = 2) -> Tensor:
-    """(count, D, T): series of the smallest and largest values of each feature, in the batch and in what replaces."""
-    _, few, strategy = _spread(sample, strategy)
-    inputs = Inputs.of(few, strategy, draws, seed=seed, features_last=False, window=_window(strategy))
-    values = [sample.x.transpose(0, 1).flatten(1), inputs.draws.movedim(2, 0).flatten(1)]
-    if inputs.windows is not None:
-        values.append(inputs.windows.movedim(2, 0).flatten(1))
+    """(count, D, T): series of the smallest and largest values of each feature, in the batch and in what replaces.
+
+    These are the bounds of all draws, of which each mask may have its own. Where a strategy knows none, as a generator,
+    they are those of the first draws for a few series: values farther out, of later ones, are not looked at.
+    """
+    values = [sample.x.transpose(0, 1).flatten(1)]
+    extent = strategy.extent()
+    if extent is not None:
+        values.append(extent.to(sample.x).expand(sample.x.shape[1], 2))
+    else:
+        _, few, strategy = _spread(sample, strategy)
+        inputs = Inputs.of(few, strategy, draws, seed=seed, features_last=False, window=_window(strategy))
+        given = inputs.draws if inputs.windows is None else inputs.windows
+        values.append(given.movedim(2, 0).flatten(1))
     known = torch.nan_to_num(torch.cat(values, dim=1))
     low, high = known.amin(dim=1)[:, None], known.amax(dim=1)[:, None]
     return torch.where(_coins((count, *sample.x.shape[1:]), seed).to(known.device), low, high)

@@ -16,7 +16,7 @@ from torch import Tensor
 from rambit import arrays, frames
 from rambit.checks import one_of
 from rambit.labels import Labels
-from rambit.results import bars, html, record_checks, result_files, selection, tables
+from rambit.results import bars, html, intervals, record_checks, result_files, selection, tables
 from rambit.results.agreement import agreement
 from rambit.results.cell import Cell
 from rambit.results.grid import Grid, as_array
@@ -107,16 +107,10 @@ class Attribution:
         for name, numbers in (("lengths", self.lengths), ("ids", self.ids), ("target", self.target)):
             if numbers is not None:
                 record_checks.check_by_series(name, numbers, count, pairs=name == "target")
-        for name, low in (("rows", 0), ("row_steps", 0), ("seed", None)):
-            record_checks.check_integer(name, getattr(self, name), low)
-        record_checks.check_number("seconds", self.seconds, 0, math.inf)
-        record_checks.check_settings(self.settings)
-        if not isinstance(self.mode, str):
-            raise TypeError(f"mode must be text, given {self.mode!r}")
+        record_checks.check_run(self)
         layout = self.settings.get("layout", "BDT")
         if layout not in ("BDT", "BTD"):
             raise ValueError(f"settings['layout'] must be 'BDT' or 'BTD', given {layout!r}")
-        record_checks.check_hash("model", self.model)
 
     def _check_labels(self, shape: tuple[int, ...]) -> None:
         self.labels = Labels.of(self.labels)
@@ -217,21 +211,8 @@ class Attribution:
 
         result = self if X is None else replace(self, X=self._read_input(X))
         result = result if target is None else result._of_target(target)
-        outputs = result._explained_outputs()
+        outputs = shap_columns.explained_outputs(result.outputs, result.targets, result.target, result.settings)
         return shap_columns.explanation(result._grid(), result.settings, columns, outputs, result.seconds)
-
-    def _explained_outputs(self) -> Tensor | None:
-        """The outputs (B, K) whose changes the scores are; None where they are something else."""
-        if self.outputs is None or self.settings.get("distance") != "diff":
-            return None
-        outputs = self.outputs.detach().cpu().double()
-        shape, outputs = outputs.shape[1:], outputs.flatten(1)
-        if self.targets is None and self.target is None:  # of a function of the outputs
-            return outputs if outputs.shape[1] == 1 else None
-        chosen = [self.targets] * len(outputs) if self.targets is not None else torch.as_tensor(self.target).tolist()
-        indices = torch.as_tensor(chosen).view(len(outputs), -1, len(shape))
-        flat = indices[..., 0] if len(shape) == 1 else indices[..., 0] * shape[1] + indices[..., 1]
-        return outputs.gather(1, flat)
 
     def _read_input(self, X: Any) -> Tensor:
         """A given input in the layout of the values."""
@@ -246,17 +227,7 @@ class Attribution:
         0.95. What ``stderr`` is over, the method says; infinite where a cell was seen beside one mask. Errors:
         ValueError for a confidence not between 0 and 1, or where the method states no standard error.
         """
-        record_checks.check_number("confidence", confidence, 0, 1)
-        if confidence in (0, 1):
-            raise ValueError(f"confidence must lie between 0 and 1, given {confidence}")
-        if self.stderr is None:
-            raise ValueError("these scores have no stderr, which intervals need")
-        from scipy.special import stdtrit
-
-        freedom = torch.full_like(self.stderr, math.inf) if self.freedom is None else self.freedom
-        quantile = torch.from_numpy(stdtrit(as_array(freedom).astype(float), (1 + confidence) / 2)).to(self.stderr)
-        half = torch.where(self.stderr > 0, quantile * self.stderr, 0.0)
-        return self.values - half, self.values + half
+        return intervals.interval(self.values, self.stderr, self.freedom, confidence)
 
     def by_feature(self) -> Tensor:
         """How much each feature matters: the mean of ``|score|`` over its times, (B, D) or (B, K, D) float64.
@@ -513,13 +484,7 @@ class Attribution:
         """The scores of one target. ValueError where it must be said which."""
         if target is None and self.targets is None:
             return self
-        names = self._names()
-        if target is None and len(names.of_targets()) > 1:
-            raise ValueError(f"target must say which of {names.listed()}, given None")
-        at = 0 if target is None else names.targets_at(target)
-        if isinstance(at, list):
-            raise ValueError(f"target must be one of {names.listed()}, given {target!r}")
-        return self.isel(target=at)
+        return self.isel(target=self._names().target_at(target))
 
     def _bdt(self, tensor: Tensor) -> Tensor:
         """What is like the values, or the input, as (B, D, T) or (B, K, D, T)."""

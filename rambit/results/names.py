@@ -52,6 +52,15 @@ class Names:
         """A series by its name, or else as "series" and its id."""
         return f"series {self.ids[series]}" if self.labels.series is None else self.labels.series[series]
 
+    def target_at(self, wanted: Any) -> int:
+        """The index of one target; None names the only one. ValueError where it must be said which."""
+        if wanted is None and len(self.of_targets()) > 1:
+            raise ValueError(f"target must say which of {self.listed()}, given None")
+        at = 0 if wanted is None else self.targets_at(wanted)
+        if isinstance(at, list):
+            raise ValueError(f"target must be one of {self.listed()}, given {wanted!r}")
+        return at
+
     def targets_at(self, wanted: Any) -> int | list[int]:
         """The index of a target, given by its entry or its name; a list's are a list. Errors: ValueError."""
         if self.targets is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,8 +15,9 @@ from torch import Tensor
 
 from rambit.checks import flag, one_of
 from rambit.labels import Labels
-from rambit.results import record_checks, result_files, tables
+from rambit.results import intervals, record_checks, result_files, tables
 from rambit.results.grid import as_array
+from rambit.results.names import Names
 from rambit.results.record_checks import FLOATS, check_tensor
 from rambit.store import load_result
 
@@ -29,7 +30,8 @@ AXES = ("lag", "feature", "time")
 
 _FORMAT = "rambit-pairs-1"  # the name of the one metadata entry of a saved file
 _SCORES = ("values", "joint", "first", "second")
-_TENSORS = (*_SCORES, "stderr", "cells", "sizes", "ids")
+_ERRORS = ("stderr", "freedom")
+_TENSORS = (*_SCORES, *_ERRORS, "cells", "sizes", "ids")
 _NUMBERS = {"rows": int, "row_steps": int, "seconds": float, "seed": int, "mode": str}
 
 
@@ -37,12 +39,13 @@ _NUMBERS = {"rows": int, "row_steps": int, "seconds": float, "seed": int, "mode"
 class PairAttribution:
     """Interactions of P pairs of sets of cells in B series, and how they were computed.
 
-    values: (B, P), what replacing both sets does beyond what each does alone; joint, first, second: (B, P), what both,
-    the first and the second do; NaN where a set has no value in a series. stderr: the standard error of values, or
-    None. cells: (N, 2) int64, feature and time of the cells of all pairs, first set before second; sizes: (P, 2) int64,
-    how many of these each set has. rows, row_steps: what the model evaluated. seconds: wall time. settings: JSON
-    values. mode: the evaluation that was used. ids: (B,). labels: what features, times and series are called. model: a
-    hash of the model (hex).
+    values: (B, P), with ``targets`` (B, K, P), what replacing both sets does beyond what each does alone; joint, first,
+    second: like values, what both, the first and the second do; NaN where a set has no value in a series. stderr: the
+    standard error of values, or None; freedom: its degrees of freedom, which `interval` reads. cells: (N, 2) int64,
+    feature and time of the cells of all pairs, first set before second; sizes: (P, 2) int64, how many of these each set
+    has. rows, row_steps: what the model evaluated. seconds: wall time. settings: JSON values. mode: the evaluation that
+    was used. ids: (B,). labels: what features, times, series and outputs are called. targets: the K outputs, integers
+    or [h, q] pairs, that have values of their own; None: scores of one. model: a hash of the model (hex).
 
     Errors: TypeError or ValueError naming a part that is of another kind, or does not fit the others.
     """
@@ -63,16 +66,21 @@ class PairAttribution:
     ids: Tensor | Sequence[int] | None = None
     labels: Labels = field(default_factory=Labels)
     model: str | None = None
+    targets: Sequence[Any] | None = None
+    freedom: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for name in (*_SCORES, "stderr"):
+        self.targets = None if self.targets is None else record_checks.read_targets(self.targets)
+        several = () if self.targets is None else (len(self.targets),)
+        for name in (*_SCORES, *_ERRORS):
             scores = getattr(self, name)
-            if scores is None and name == "stderr":
+            if scores is None and name in _ERRORS:
                 continue
             check_tensor(name, scores, FLOATS)
-            if scores.ndim != 2 or scores.shape != self.values.shape:
-                raise ValueError(f"{name} must be (B, P), like values, given {tuple(scores.shape)}")
-        B, P = self.values.shape
+            if scores.ndim != 2 + len(several) or scores.shape[1:-1] != several or scores.shape != self.values.shape:
+                axes = ", ".join(("B", *map(str, several), "P"))
+                raise ValueError(f"{name} must be ({axes}), like values, given {tuple(scores.shape)}")
+        B, P = len(self.values), self.values.shape[-1]
         for name in ("cells", "sizes"):
             check_tensor(name, getattr(self, name), (torch.int64,))
         if tuple(self.sizes.shape) != (P, 2) or bool((self.sizes < 1).any()):
@@ -81,16 +89,12 @@ class PairAttribution:
             raise ValueError(f"cells must be ({N}, 2), at least 0, for these sizes, given {tuple(self.cells.shape)}")
         if self.ids is not None:
             record_checks.check_by_series("ids", self.ids, B)
-        for name, low in (("rows", 0), ("row_steps", 0), ("seed", None)):
-            record_checks.check_integer(name, getattr(self, name), low)
-        record_checks.check_number("seconds", self.seconds, 0, math.inf)
-        record_checks.check_settings(self.settings)
-        record_checks.check_hash("model", self.model)
+        record_checks.check_run(self)
         self.labels = Labels.of(self.labels)
 
     def __repr__(self) -> str:
-        series, pairs = self.values.shape
-        parts = [f"{series} series, {pairs:,} pairs"]
+        parts = [f"{len(self.values)} series, {len(self.sizes):,} pairs"]
+        parts += [] if self.targets is None else [f"targets {self._names().listed()}"]
         if bool(self.values.isfinite().any()):
             known = self.values[self.values.isfinite()]
             parts.append(f"interactions {known.min().item():.3g} to {known.max().item():.3g}")
@@ -117,13 +121,35 @@ class PairAttribution:
         latest: npt.NDArray[np.int64] = np.maximum.reduceat(self.cells[:, 1].numpy(), begin)
         return latest.reshape(-1, 2)
 
-    def top(self, k: int, series: int | None = None) -> list[tuple[int, Cells, Cells, float]]:
+    def interval(self, confidence: float = 0.95) -> tuple[Tensor, Tensor]:
+        """Lowest and highest, like values, of intervals of which this share covers what endless masks and draws give.
+
+        As `Attribution.interval`; NaN where values are. Errors: ValueError for a confidence not between 0 and 1, or
+        without a standard error.
+        """
+        return intervals.interval(self.values, self.stderr, self.freedom, confidence)
+
+    def _names(self) -> Names:
+        numbers = range(len(self.values)) if self.ids is None else torch.as_tensor(self.ids).tolist()
+        return Names(self.labels, numbers, int(self.cells[:, 0].max()) + 1, self.targets, None)
+
+    def _of_target(self, target: Any) -> PairAttribution:
+        """The interactions of one target. ValueError where it must be said which."""
+        if target is None and self.targets is None:
+            return self
+        at = self._names().target_at(target)
+        tables = {name: getattr(self, name) for name in (*_SCORES, *_ERRORS)}
+        fields: dict[str, Any] = {name: table[:, at] for name, table in tables.items() if table is not None}
+        return replace(self, targets=None, **fields)
+
+    def top(self, k: int, series: int | None = None, *, target: Any = None) -> list[tuple[int, Cells, Cells, float]]:
         """The k interactions of largest size, of all series or of one: (series, first set, second set, interaction).
 
-        Largest first, ties by series and pair; NaN does not count. Errors: TypeError, ValueError.
+        Largest first, ties by series and pair; NaN does not count. ``target``: which of several ``targets``, by its
+        entry or its name. Errors: TypeError, ValueError.
         """
         record_checks.check_integer("k", k, 1)
-        values = self.values.detach().cpu().double()
+        values = self._of_target(target).values.detach().cpu().double()
         if series is not None:
             record_checks.check_integer("series", series, 0)
             if series >= len(values):
@@ -137,16 +163,16 @@ class PairAttribution:
 
     # -- maps -----------------------------------------------------------------------------------------------------
 
-    def map(self, axis: Axis = "lag", *, signed: bool = False) -> Tensor:
+    def map(self, axis: Axis = "lag", *, signed: bool = False, target: Any = None) -> Tensor:
         """The mean size of the interactions over series and pairs, NaN where there are none, float64.
 
         axis "feature": (D, D), by the features of the first and the second set; "time": (T, T), by their times; "lag":
         (D, D, lags), by features, for each lag that occurs, in ascending order. A set of several cells counts for each
         of its features or times. D and T end with the last feature and time of a pair. ``signed``: the mean itself, in
-        which opposite signs cancel. Errors: ValueError, TypeError.
+        which opposite signs cancel. ``target`` as in `top`. Errors: ValueError, TypeError.
         """
         one_of("axis", axis, AXES)
-        values = self.values.detach().cpu().double()
+        values = self._of_target(target).values.detach().cpu().double()
         values = values if flag("signed", signed) else values.abs()
         known = ~values.isnan()
         total, count = values.nan_to_num().sum(dim=0), known.sum(dim=0).double()
@@ -174,7 +200,7 @@ class PairAttribution:
         Errors: FileExistsError without `force`, ValueError for a path that ends like a file of another kind, TypeError
         naming a setting that is no JSON value.
         """
-        optional = {"model": self.model}
+        optional = {"targets": self.targets, "model": self.model}
         result_files.save(path, _FORMAT, self, numbers=_NUMBERS, tensors=_TENSORS, optional=optional, force=force)
 
     @classmethod
@@ -187,24 +213,24 @@ class PairAttribution:
         return cls(**result_files.fields(tensors, record, _NUMBERS))
 
     def to_frame(self) -> Any:
-        """A pandas DataFrame with a row for each series and pair that has an interaction.
+        """A pandas DataFrame with a row for each series, target and pair that has an interaction.
 
-        Columns: series, first_set, second_set (as text, "d,t" with ";" between cells), lag, interaction, stderr (where
-        there is one), joint, first, second. Errors: ImportError without pandas.
+        Columns: series, target (where there are ``targets``), first_set, second_set (as text, "d,t" with ";" between
+        cells), lag, interaction, stderr (where there is one), joint, first, second. Errors: ImportError without pandas.
         """
-        b, p = (where.numpy() for where in (~self.values.cpu().isnan()).nonzero(as_tuple=True))
+        where = tuple(axis.numpy() for axis in (~self.values.cpu().isnan()).nonzero(as_tuple=True))
+        b, p, names = where[0], where[-1], self._names()
         texts = [[";".join(f"{d},{t}" for d, t in cells) for cells in pair] for pair in self.pairs]
         sets = np.array(texts, dtype=object)
-        numbers = range(len(self.values)) if self.ids is None else torch.as_tensor(self.ids).tolist()
         columns: dict[str, Any] = {
-            "series": np.array(self.labels.series or numbers, dtype=object if self.labels.series else None)[b],
-            "first_set": sets[p, 0],
-            "second_set": sets[p, 1],
-            "lag": self.lag.numpy()[p],
+            "series": np.array(names.of_series(), dtype=object if self.labels.series else None)[b]
         }
+        if self.targets is not None:
+            columns["target"] = np.array(names.of_targets(), dtype=object)[where[1]]
+        columns |= {"first_set": sets[p, 0], "second_set": sets[p, 1], "lag": self.lag.numpy()[p]}
         named = {"interaction": "values", "stderr": "stderr", "joint": "joint", "first": "first", "second": "second"}
         scores = {column: getattr(self, name) for column, name in named.items()}
-        columns |= {column: as_array(table)[b, p] for column, table in scores.items() if table is not None}
+        columns |= {column: as_array(table)[where] for column, table in scores.items() if table is not None}
         return tables.library("pandas").DataFrame(columns)
 
     # -- pictures -------------------------------------------------------------------------------------------------
@@ -215,17 +241,18 @@ class PairAttribution:
         *,
         of: Axis | Literal["histogram"] = "lag",
         signed: bool = False,
+        target: Any = None,
     ) -> Figure:
         """A heat map of `map(of)`, or a histogram of all interactions, saved if `path` is given.
 
-        Of lags: a row for each two features that have pairs, a column for each lag. Errors: ValueError naming the
-        argument; ImportError without matplotlib.
+        Of lags: a row for each two features that have pairs, a column for each lag. ``target`` as in `top`. Errors:
+        ValueError naming the argument; ImportError without matplotlib.
         """
         from rambit import plots
 
         if one_of("of", of, (*AXES, "histogram")) == "histogram":
-            return plots.histogram(self.values, path=path)
-        values = self.map(of, signed=signed)  # type: ignore[arg-type]
+            return plots.histogram(self._of_target(target).values, path=path)
+        values = self.map(of, signed=signed, target=target)  # type: ignore[arg-type]
         label = "mean interaction" if signed else "mean size of interaction"
         names = list(self.labels.features or range(values.shape[0]))
         if of == "lag":

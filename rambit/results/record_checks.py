@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from numbers import Integral, Real
@@ -51,6 +52,17 @@ def check_hash(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be the text of a hash, given {value!r}")
     if not _HEX.fullmatch(value):
         raise ValueError(f"{name} must be the hexadecimal text of a hash, given {value!r}")
+
+
+def check_run(result: Any) -> None:
+    """TypeError or ValueError naming what is wrong of how a result says that its scores were computed."""
+    for name, low in (("rows", 0), ("row_steps", 0), ("seed", None)):
+        check_integer(name, getattr(result, name), low)
+    check_number("seconds", result.seconds, 0, math.inf)
+    check_settings(result.settings)
+    if not isinstance(result.mode, str):
+        raise TypeError(f"mode must be text, given {result.mode!r}")
+    check_hash("model", result.model)
 
 
 def check_tensor(name: str, value: Any, kinds: tuple[torch.dtype, ...]) -> None:

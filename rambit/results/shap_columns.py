@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,22 @@ def explanation(
         output_names=names.of_targets() if several else None,
         compute_time=seconds,
     )
+
+
+def explained_outputs(
+    outputs: Tensor | None, targets: Sequence[Any] | None, target: Tensor | None, settings: dict[str, Any]
+) -> Tensor | None:
+    """Those (B, K) of a result's outputs (B, C) or (B, H, Q) whose changes the scores are; None if they are others."""
+    if outputs is None or settings.get("distance") != "diff":
+        return None
+    outputs = outputs.detach().cpu().double()
+    shape, outputs = outputs.shape[1:], outputs.flatten(1)
+    if targets is None and target is None:  # of a function of the outputs
+        return outputs if outputs.shape[1] == 1 else None
+    chosen = [targets] * len(outputs) if targets is not None else torch.as_tensor(target).tolist()
+    indices = torch.as_tensor(chosen).view(len(outputs), -1, len(shape))
+    flat = indices[..., 0] if len(shape) == 1 else indices[..., 0] * shape[1] + indices[..., 1]
+    return outputs.gather(1, flat)
 
 
 def _players(settings: dict[str, Any], D: int, T: int) -> Tensor | None:

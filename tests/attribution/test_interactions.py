@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from scipy.stats import t
 from torch import nn
 
 from rambit import RaMbIT, plots, testing
@@ -18,6 +19,7 @@ from rambit.game.shapley_values import all_coalitions
 from rambit.predictors import Predictor
 from rambit.results import PairAttribution
 from tests.models_for_tests import GRU, Exact, plain
+from tests.naive import errors
 from tests.naive import rambit as naive
 
 B, D, T, S = 2, 3, 6, 2
@@ -55,7 +57,7 @@ def close(found, expected, **tolerance):
 
 
 def same(a, b):
-    for name in (*PARTS, "stderr"):
+    for name in (*PARTS, "stderr", "freedom"):
         one, other = getattr(a, name), getattr(b, name)
         assert one is other is None or torch.equal(one.nan_to_num(7.0), other.nan_to_num(7.0)), name
 
@@ -75,6 +77,7 @@ def test_scores_are_those_of_the_definition(anchor, mode):
         close(getattr(result, name), each.mean(axis=(0, 1))[..., k])
     close(result.values, result.joint - result.first - result.second)
     close(result.stderr, each[..., 0].mean(axis=1).std(axis=0, ddof=1) / np.sqrt(len(MASKS)))
+    close(result.freedom, np.where(each[..., 0].mean(axis=1).std(axis=0) > 1e-12, len(MASKS) - 1, np.inf))
     small = Interactions(EXACT, pairs=PAIRS, masks=MASKS, max_memory=1 << 20, batch_size=3, **options)
     same(small.explain(X, counterfactuals=DRAWS), result)
 
@@ -132,6 +135,84 @@ def test_the_standard_error_is_that_over_draws():
     close(result.stderr, each[0, ..., 0].std(axis=0, ddof=1) / np.sqrt(5))
     one = Interactions(EXACT, pairs=PAIRS, output="regression", distance="abs", background=X, num_samples=1)
     assert one.explain(X).stderr is None
+
+
+def classes():
+    """A classifier, and its probabilities as the twin calls it."""
+    torch.manual_seed(0)
+    model = GRU().double().eval()
+    return model, lambda x: model(x).softmax(-1).detach().numpy()
+
+
+@pytest.mark.parametrize("anchor", ["cell", "end"])
+def test_several_targets_are_read_from_the_rows_of_one(anchor):
+    model, probabilities = classes()
+    options = {"anchor": anchor, "window_size": 2, "masks": MASKS, "background": X, "num_samples": 3}
+    method = Interactions(model, pairs=PAIRS, counterfactuals="marginal", **options)
+    found, chosen = method.explain(X, targets=[2, 0]), [2, 0]
+    assert found.targets == chosen
+    assert found.settings["targets"] == [[2], [0]]
+    assert found.rows == method.cost(X, targets=chosen).rows == method.explain(X, target=2).rows
+    draws = method.strategy.draws(X, None, torch.arange(B), 3, seed=0)
+    for k, c in enumerate(chosen):
+        twin = {"anchor": anchor, "window": 2, "target": [c] * B}
+        each, _ = naive.interactions(probabilities, X, MASKS, draws, SETS, **twin)
+        for i, name in enumerate(PARTS):
+            close(getattr(found, name)[:, k], each.mean(axis=(0, 1))[..., i])
+        variance, freedom = errors.crossed(each[..., 0])
+        close(found.stderr[:, k], np.sqrt(variance), atol=1e-9)
+        close(found.freedom[:, k], freedom)
+        same(found._of_target(c), method.explain(X, target=c))
+    assert method.explain(X, targets="all").values.shape == (B, 3, len(PAIRS))
+    assert torch.equal(method.attribute(X, targets=chosen), found.values)
+
+
+def test_intervals_have_the_degrees_of_freedom_of_masks():
+    _, probabilities = classes()
+    each, _ = naive.interactions(probabilities, X, MASKS, DRAWS, SETS, anchor="cell", window=5)
+    by_mask = each[..., 0].mean(axis=1)
+    result = Interactions(classes()[0], pairs=PAIRS, masks=MASKS).explain(X, counterfactuals=DRAWS)
+    assert set(result.freedom.flatten().tolist()) == {len(MASKS) - 1}
+    half = t.ppf(0.95, len(MASKS) - 1) * by_mask.std(axis=0, ddof=1) / np.sqrt(len(MASKS))
+    low, high = result.interval(0.9)
+    close(low, by_mask.mean(axis=0) - half)
+    close(high, by_mask.mean(axis=0) + half)
+    with pytest.raises(ValueError, match="confidence must lie between"):
+        result.interval(1)
+    with pytest.raises(ValueError, match="no stderr"):
+        Interactions(classes()[0], pairs=PAIRS, background=X, num_samples=1).explain(X).interval()
+
+
+def test_a_target_of_several_is_chosen_by_its_entry_or_name(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    method = Interactions(classes()[0], lags=[1, 2], masks=MASKS)
+    named = {"labels": {"outputs": ["well", "ill", "gone"]}, "counterfactuals": DRAWS}
+    result, alone = method.explain(X, targets=[0, 2], **named), method.explain(X, target=2, **named)
+    assert "targets well, gone" in repr(result)
+    assert result.top(3, target="gone") == result.top(3, target=2) == alone.top(3)
+    assert result.top(2, series=1, target=2) == alone.top(2, series=1)
+    for axis in ("lag", "feature", "time"):
+        assert torch.equal(result.map(axis, target=2).nan_to_num(7.0), alone.map(axis).nan_to_num(7.0))
+    for call in (result.top, result.map, result.plot):
+        with pytest.raises(ValueError, match="target must say which of well, gone"):
+            call(*([1] if call == result.top else []))
+        with pytest.raises(ValueError, match="target must be one of"):
+            call(*([1] if call == result.top else []), target=["well", "gone"])
+    with pytest.raises(ValueError, match="target applies to results with targets"):
+        alone.top(1, target=2)
+    for of in ("lag", "histogram"):
+        drawn, expected = result.plot(of=of, target="gone").axes[0], alone.plot(of=of).axes[0]
+        assert [p.get_height() for p in drawn.patches] == [p.get_height() for p in expected.patches]
+        for image, other in zip(drawn.images, expected.images, strict=True):
+            np.testing.assert_array_equal(image.get_array(), other.get_array())
+    frame, other = result.to_frame(), alone.to_frame()
+    part = frame[frame["target"] == "gone"].drop(columns="target").reset_index(drop=True)
+    pandas.testing.assert_frame_equal(part, other)
+    assert len(frame) == 2 * len(other)
+    result.save(tmp_path / "pairs.safetensors")
+    found = PairAttribution.load(tmp_path / "pairs.safetensors")
+    same(found, result)
+    assert (found.targets, found.labels) == (result.targets, result.labels)
 
 
 def test_without_masks_the_parts_are_rambits_importances():
@@ -385,6 +466,8 @@ def test_a_result_is_saved_and_read(tmp_path):
     ("change", "words"),
     [
         ({"joint": torch.zeros(2, 3)}, "joint must be"),
+        ({"freedom": torch.zeros(2, 3)}, "freedom must be"),
+        ({"targets": [0, 1]}, r"values must be \(B, 2, P\)"),
         ({"sizes": torch.ones(3, 2, dtype=torch.int64)}, "sizes must be"),
         ({"cells": torch.zeros(3, 2, dtype=torch.int64)}, "cells must be"),
         ({"rows": -1}, "rows must be at least 0"),

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 from torch.utils.data import DataLoader, TensorDataset
 
 from rambit import counterfactuals, ops
@@ -50,6 +51,38 @@ def strategies():
         "gaussian": Gaussian(2, 0.5),
         "interpolate": Interpolate(noise=0.5),
     }
+
+
+@pytest.mark.parametrize("name", ["marginal", "joint", "uniform", "gaussian", "replay", "replay windows"])
+def test_all_draws_lie_within_the_extent(name):
+    data = background()
+    data[:, 1] = 40 + 3 * data[:, 1]
+    data[0, 1, 2] = math.nan
+    complete = data[1:]
+    known = {"X": data, "observed": ~data.isnan()}
+    made = {
+        **strategies(),
+        "marginal": Marginal(known),
+        "joint": Joint(known),
+        "replay": Replay(complete[:, None, :, :5].expand(-1, B, -1, -1)),
+        "replay windows": Replay(complete[:, None, :, :5, None].expand(-1, B, -1, -1, 3)),
+    }
+    strategy, x = made[name], series()
+    found = strategy.draws(x, None, IDS, 2000, seed=9) if "windows" not in name else strategy.values
+    by_feature = found.movedim(2, 0).flatten(1)
+    extent = strategy.extent().double()
+    assert bool((by_feature >= extent[:, :1]).all() & (by_feature <= extent[:, 1:]).all())
+    if name not in ("uniform", "gaussian"):  # the bounds are met
+        expected = data if name in ("marginal", "joint") else complete[:, :, :5]
+        known = expected.movedim(1, 0).flatten(1)
+        met = torch.stack((known.nan_to_num(math.inf).amin(1), known.nan_to_num(-math.inf).amax(1)), dim=1)
+        torch.testing.assert_close(extent, met, rtol=0, atol=0)
+
+
+def test_no_bounds_are_known_of_values_that_nothing_bounds():
+    assert Interpolate(noise=0.5).extent() is None
+    # The largest normal deviate is that of the largest number below 1 that is drawn.
+    assert Gaussian(2, 0.5).extent()[0, 1] > 2 + 0.5 * norm.isf(2.0**-53)
 
 
 def values(strategy, x, *, observed=None, ids=IDS, count=S, seed=9, first=0):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rambit import RaMbIT
-from rambit.counterfactuals import Zero, reads_background
+from rambit.counterfactuals import Replay, Zero, reads_background
 from rambit.game import Game, TensorSample
 from rambit.models import GRUClassifier
 from rambit.predictors import Predictor
@@ -237,3 +237,45 @@ def test_what_only_the_replacing_values_show():
     with pytest.warns(UserWarning, match="falling back"):
         found = RaMbIT(AheadOfDraws(), L=2, counterfactuals="marginal", background=background).explain(X)
     assert found.mode == "prefix"
+
+
+SEED = 2
+
+
+@pytest.mark.parametrize(("share_draws", "B"), [(False, 5), (True, 60)])
+def test_values_that_the_first_draws_of_a_few_series_do_not_have(share_draws, B):
+    X, background = noise(B, 0), noise(40, 1)
+    background[17, :, 3] = 60.0
+    options = {"L": 20, "num_samples": 1, "counterfactuals": "marginal", "background": background, "seed": SEED}
+    method = RaMbIT(AheadOfDraws(), share_draws=share_draws, **options)
+    few = torch.linspace(0, B - 1, 4).round().long()
+    assert method.strategy.draws(X[few], None, few, 1, seed=SEED).max() < 50
+    assert method.strategy.draws(X, None, torch.arange(B), 1 if share_draws else 20, seed=SEED).max() > 50
+    with pytest.warns(UserWarning, match="falling back"):
+        assert method.explain(X).mode == "prefix"
+
+
+def test_given_values_of_series_that_are_not_looked_at():
+    X = noise(60, 0)
+    values = noise(60, 1)[None]
+    values[0, 7, 0, 4] = 60.0
+    with pytest.warns(UserWarning, match="falling back"):
+        found = Game(Predictor.of(AheadOfDraws()), TensorSample(X, torch.arange(60)), Replay(values), anchor="cell")
+    assert found.mode == "prefix"
+
+
+class AheadOfOrdinaryValues(Claims):
+    """Looks a step ahead, but for values that are far out."""
+
+    def steps(self, x):
+        ahead = torch.cat((x[:, :, 1:], x[:, :, -1:]), dim=2)
+        seen = torch.where(x.abs() < 100, ahead.clamp(-5, 5), x)
+        return torch.cat((seen[:, :1], -seen[:, 1:2]), dim=1)
+
+
+def test_values_far_out_do_not_make_rounding_of_what_others_show():
+    X, background = noise(5, 0), noise(40, 1)
+    background[0], background[1] = 1e8, -1e8
+    options = {"counterfactuals": "marginal", "background": background, "output": "regression"}
+    with pytest.warns(UserWarning, match="falling back"):
+        assert RaMbIT(AheadOfOrdinaryValues(), L=2, num_samples=1, seed=SEED, **options).explain(X).mode == "prefix"

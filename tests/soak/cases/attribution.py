@@ -364,6 +364,7 @@ def interactions(draw: Draw) -> None:
     unknown = (masks is not None and len(masks) < 2) or (cf.random and cf.count == 1)
     if not np.isnan(expected).all():
         draw.true((result.stderr is None) == unknown, "there is a standard error or none")
+        draw.true((result.freedom is None) == unknown, "with its degrees of freedom")
 
 
 def _two_sets(draw: Draw, D: int, T: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
