@@ -16,6 +16,8 @@ BATCH_CAP = {"cpu": 2048, "cuda": 1 << 16}
 WORKED_ON = 24 << 20
 #: What starting an op costs on the CPU, in bytes that could be made in that time.
 AN_OP = 64 << 10
+#: Bytes of a step's gates, of all rows of a call, that a near cache still holds; and rows that are fewer never pay.
+GATES, FEWEST = 192 << 10, 64
 #: How many times as much a call makes, at least, as it costs whatever its rows are: ops to start, weights to read.
 WORTH = 2
 
@@ -44,17 +46,29 @@ def _worth(activations: Activations, row: int) -> int:
 def activations_of(runner: Runner, sample: TensorSample, mode: str) -> Activations | None:
     """What the model makes of a whole row of the sample, from one call on two, uncounted; kept with the predictor.
 
-    None where it cannot be seen, in mode ``stateful``, whose calls are of single steps, and for recurrent layers: for
-    those, the more rows the better, and a look at each of their steps takes long.
+    None where it cannot be seen, in mode ``stateful``, whose calls are of single steps, and for recurrent layers, since
+    a look at each of their steps takes long (`recurrent_batch`).
     """
-    module = runner.predictor.module
-    if mode == "stateful" or (module is not None and any(isinstance(part, nn.RNNBase) for part in module.modules())):
+    if mode == "stateful" or _recurrent(runner.predictor.module):
         return None
     found = runner.predictor.activations
     key = (mode == "causal", sample.x.shape[1:], sample.shape, sample.x.dtype, sample.x.device)
     if key not in found:
         found[key] = _read(runner, sample, mode)
     return found[key]
+
+
+def recurrent_batch(module: nn.Module | None, device: torch.device) -> int:
+    """Rows a call, at most, of a module whose recurrent layers walk along whole series."""
+    layers = _recurrent(module) if device.type == "cpu" else []
+    if not layers:
+        return BATCH_CAP.get(device.type, 2048)
+    widest = max({"LSTM": 4, "GRU": 3}.get(layer.mode, 1) * layer.hidden_size for layer in layers)
+    return max(FEWEST, GATES // (4 * widest))
+
+
+def _recurrent(module: nn.Module | None) -> list[nn.RNNBase]:
+    return [] if module is None else [part for part in module.modules() if isinstance(part, nn.RNNBase)]
 
 
 def _read(runner: Runner, sample: TensorSample, mode: str) -> Activations | None:

@@ -18,7 +18,7 @@ from rambit.checks import warn
 from rambit.counterfactuals import Counterfactual, Replay
 from rambit.counterfactuals.resolve import check_categories
 from rambit.game import guards, incremental, modes, rectangles
-from rambit.game.batch_size import activations_of, auto_batch
+from rambit.game.batch_size import activations_of, auto_batch, recurrent_batch
 from rambit.game.horizons import ANCHORS, Anchor, HorizonRule
 from rambit.game.modes import Evaluation
 from rambit.game.progress import Progress
@@ -165,7 +165,9 @@ class Engine:
     def _rows_a_call(self, mode: str) -> int:
         x, activations = self.sample.x, activations_of(self.runner, self.sample, mode)
         D, T = x.shape[1:]
-        return auto_batch(D, T, x.element_size(), self.max_memory, x.device, activations)
+        rows = auto_batch(D, T, x.element_size(), self.max_memory, x.device, activations)
+        whole = mode in ("full", "prefix")  # else steps of ours, which take their rows in blocks
+        return min(rows, recurrent_batch(self.predictor.module, x.device)) if whole else rows
 
     def expect(self, rows: int) -> None:
         """Evaluate incrementally from here on, if nobody named a mode and so many rows that differ little are worth it.

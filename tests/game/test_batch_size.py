@@ -10,7 +10,7 @@ from torch import nn
 from rambit.attribution import Occlusion
 from rambit.counterfactuals import Zero
 from rambit.game import Game, TensorSample
-from rambit.game.batch_size import AN_OP, BATCH_CAP, WORKED_ON, WORTH, auto_batch
+from rambit.game.batch_size import AN_OP, BATCH_CAP, FEWEST, GATES, WORKED_ON, WORTH, auto_batch, recurrent_batch
 from rambit.models import GRUClassifier
 from rambit.predictors import Predictor
 from rambit.predictors.activations import Activations
@@ -127,6 +127,25 @@ def test_training_flags_and_gradients_are_as_before():
 
 def test_what_is_not_seen_is_chosen_by_the_input_alone():
     assert chosen(lambda x: torch.from_numpy(x.numpy().mean(axis=2)), series()) == BATCH_CAP["cpu"]
+
+
+class Recurrent(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(x.transpose(1, 2))[0][:, -1]
+
+
+@pytest.mark.parametrize(("kind", "gates"), [(nn.RNN, 1), (nn.GRU, 3), (nn.LSTM, 4)])
+@pytest.mark.parametrize("hidden", [1, 16, 64, 300])
+def test_the_gates_of_a_step_stay_in_the_cache(kind, gates, hidden):
+    model = Recurrent(kind(2, hidden, batch_first=True))
+    fitting = max(n for n in range(1, 30_000) if n * gates * hidden * 4 <= GATES)
+    expected = min(max(fitting, FEWEST), BATCH_CAP["cpu"])
+    assert chosen(model, series(), evaluation="full", anchor="end") == expected
+    assert recurrent_batch(model, CUDA) == BATCH_CAP["cuda"]
 
 
 def test_a_model_that_walks_through_time_keeps_large_batches():
