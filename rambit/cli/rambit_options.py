@@ -86,13 +86,12 @@ def _add(group: argparse._ArgumentGroup, option: Option) -> None:
 
 def add_flags(parser: common.Parser) -> None:
     """--method, and all of RaMbIT's options."""
-    known = [name for name in names() if name not in OTHERS]
     parser.add_argument(
         "--method",
         metavar="NAME",
         type=_method,
         default="rambit",
-        help=f"what scores: {', '.join(known)}; with options of its own: winit:window_size=5,aggregate=max (rambit)",
+        help=f"what scores: {', '.join(_known())}; with options of its own: winit:window_size=5,aggregate=max (rambit)",
     )
     group = parser.add_argument_group("options of RaMbIT, and of other methods that have them (default of RaMbIT)")
     for option in FLAGS:
@@ -102,14 +101,16 @@ def add_flags(parser: common.Parser) -> None:
         group.add_argument(flag, dest=old, metavar="NAME", default=argparse.SUPPRESS, help=f"the older name of --{new}")
 
 
+def _known() -> list[str]:
+    """The methods that score by a model's outputs; rex and suffice have commands of their own."""
+    return [name for name in names() if name not in OTHERS]
+
+
 def _method(text: str) -> Method:
     try:
-        found = parse(text)
+        return parse(text, _known())
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error).removeprefix("methods: ")) from None
-    if found.kind in OTHERS:
-        raise argparse.ArgumentTypeError(f"must be a method that explains a model's outputs, got {found.kind}")
-    return found
 
 
 def is_anchor_open(args: argparse.Namespace) -> bool:

@@ -152,11 +152,12 @@ def read_names(argument: str, given: str | Iterable[str]) -> list[str]:
     return split(",".join(items))
 
 
-def parse(text: str) -> Method:
-    """The method of one item. Raises ValueError for an unknown name or option."""
+def parse(text: str, known: Sequence[str] | None = None) -> Method:
+    """The method of one item, whose name is one of ``known``, or any. Raises ValueError for another name or option."""
     name, _, given = text.partition(":")
-    if name not in names():
-        raise ValueError(f"methods: unknown method {name!r}; known: {', '.join(closest_first(name, names()))}")
+    known = names() if known is None else known
+    if name not in known:
+        raise ValueError(f"methods: unknown method {name!r}; known: {', '.join(closest_first(name, known))}")
     kind, preset = PRESETS.get(name, (name, {}))
     allowed = _options(kind)
     options = dict(preset)

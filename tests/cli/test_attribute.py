@@ -478,7 +478,7 @@ def test_a_method_that_draws_from_a_generator(rambit, fails, made, tmp_path):
     [
         (["--method", "winti"], "argument --method: unknown method 'winti'; known: winit, biwinit"),
         (["--method", "winit:width=3"], "winit has no option 'width=3'; its options"),
-        (["--method", "random"], "must be a method that explains a model's outputs, got random"),
+        (["--method", "random"], "unknown method 'random'; known: rambit"),
         (["--method", "winit", "--L", "3"], "--L does not apply to --method winit"),
         (["--method", "winit", "--anchor", "end"], "--anchor does not apply to --method winit"),
         (["--method", "winit:W=3", "--window-size", "3"], "--window-size and --method winit:W=3 give the same option"),
