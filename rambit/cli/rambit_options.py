@@ -12,7 +12,7 @@ from rambit.attribution.attributor import Attributor
 from rambit.attribution.external import External
 from rambit.cli import common
 from rambit.cli.models import Model
-from rambit.compare.methods import OTHERS, Method, names, parse
+from rambit.compare.methods import OTHERS, Method, masks_with_p, names, parse
 from rambit.compare.runs import PREDICTED
 from rambit.counterfactuals import STRATEGIES, FeatureGenerator, JointGenerator, read_background, resolve
 from rambit.masks import FAMILIES
@@ -149,10 +149,7 @@ def _of_text(method: Method, kind: type[Attributor], flags: Mapping[str, Any]) -
             raise ValueError(f"{flag} does not apply to --method {method.text}")
         if name in method.options:
             raise ValueError(f"{flag} and --method {method.text} give the same option: leave one out")
-    options = dict(method.options)
-    if "p" in options:
-        options["masks"] = f"{options.get('masks', 'block')}:p={options.pop('p')}"
-    return options
+    return masks_with_p(method.options)
 
 
 def _generator(args: argparse.Namespace, kind: type[Generator], background: Any) -> Generator:

@@ -109,8 +109,7 @@ class Method:
         """The attributor. Raises ValueError or TypeError for options that do not fit together."""
         options = {**self.options_for(source.data.anchor), "seed": source.seed}
         made, takes = _class(self.kind), _options(self.kind)
-        if "p" in options:  # of the masks
-            options["masks"] = f"{options.get('masks', 'block')}:p={options.pop('p')}"
+        options = masks_with_p(options)
         if self.kind in BACKGROUND:
             options["background"] = source.background()
         if "generator" in inspect.signature(made).parameters:
@@ -129,6 +128,14 @@ class Method:
             self.build(source)
         except (ValueError, TypeError) as error:
             raise ValueError(f"methods {self.text}: {error}") from error
+
+
+def masks_with_p(options: dict[str, Any]) -> dict[str, Any]:
+    """Options in which a short `p`, which is one of the masks, stands behind their name."""
+    if "p" not in options:
+        return options
+    others = {name: value for name, value in options.items() if name != "p"}
+    return {**others, "masks": f"{options.get('masks', 'block')}:p={options['p']}"}
 
 
 def split(text: str) -> list[str]:
